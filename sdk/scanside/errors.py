@@ -1,0 +1,167 @@
+"""Every error that Scanside raises on purpose.
+
+::
+
+    ScansideError
+    ├── ConfigError (ValueError)          a configuration that cannot work
+    │   ├── PipelineError                 stages that do not fit, an unknown stage or pipeline, bad YAML
+    │   └── StageConfigError              a stage's own settings
+    ├── FormatError (ValueError)          bytes or files that are not what they should be
+    │   ├── MessageError                  a message on the wire: unknown id, impossible length
+    │   ├── HeaderError                   the scan's XML header
+    │   └── FileFormatError               not ISMRMRD HDF5, not an ISMRMRD stream, missing tables
+    ├── StreamError                       how a stream ended when it should not have
+    │   ├── EndOfStream (EOFError)        the peer closed properly, nothing more will come
+    │   ├── IncompleteRead (EOFError)     the stream stopped in the middle of a message
+    │   ├── PeerGone (ConnectionError)    the connection broke without a close
+    │   └── PeerReported (RuntimeError)   the peer sent an ERROR message; its text is the message
+    ├── ScanError                         a scan's data cannot be reconstructed as asked
+    │   ├── CounterError (IndexError)     an encoding counter outside what the header announces
+    │   ├── ShapeError (ValueError)       readouts or items whose shape does not fit
+    │   ├── CalibrationError (ValueError) missing or insufficient ACS or noise data
+    │   ├── NonFiniteError (ArithmeticError)  NaN or infinity in samples or in a result
+    │   └── IncompleteScan (EOFError)     the scan ended before its data were complete
+    ├── StageError (RuntimeError)         a stage raised; says which, at which readout, and carries the cause
+    └── MissingExtra (ImportError)        an optional package is not installed; says what to install
+
+The text of an error says what was found, where, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CalibrationError",
+    "ConfigError",
+    "CounterError",
+    "EndOfStream",
+    "FileFormatError",
+    "FormatError",
+    "HeaderError",
+    "IncompleteRead",
+    "IncompleteScan",
+    "MessageError",
+    "MissingExtra",
+    "NonFiniteError",
+    "PeerGone",
+    "PeerReported",
+    "PipelineError",
+    "ScanError",
+    "ScansideError",
+    "ShapeError",
+    "StageConfigError",
+    "StageError",
+    "StreamError",
+]
+
+
+class ScansideError(Exception):
+    """The root of every error that Scanside raises on purpose."""
+
+
+class ConfigError(ScansideError, ValueError):
+    """A configuration that cannot work."""
+
+
+class PipelineError(ConfigError):
+    """A pipeline that cannot be loaded: unknown names, bad YAML, stages that do not fit."""
+
+
+class StageConfigError(ConfigError):
+    """A stage's settings are wrong."""
+
+
+class FormatError(ScansideError, ValueError):
+    """Bytes or a file that are not what they should be."""
+
+
+class MessageError(FormatError):
+    """A message on the wire that cannot be read: unknown id or impossible length."""
+
+
+class HeaderError(FormatError):
+    """The scan's XML header is malformed or lacks what a reconstruction needs."""
+
+
+class FileFormatError(FormatError):
+    """Not an ISMRMRD HDF5 file or stream, or one that lacks its tables."""
+
+
+class StreamError(ScansideError):
+    """How a stream ended when it should not have."""
+
+
+class EndOfStream(StreamError, EOFError):
+    """The peer closed properly: nothing more will come."""
+
+
+class IncompleteRead(StreamError, EOFError):
+    """The stream stopped in the middle of a message."""
+
+
+class PeerGone(StreamError, ConnectionError):
+    """The connection broke without a proper close."""
+
+
+class PeerReported(StreamError, RuntimeError):
+    """The peer sent an ERROR message; its text is this error's message."""
+
+
+class ScanError(ScansideError):
+    """The data of a scan cannot be reconstructed as asked."""
+
+
+class CounterError(ScanError, IndexError):
+    """An encoding counter lies outside what the header announces."""
+
+
+class ShapeError(ScanError, ValueError):
+    """Readouts or items have a shape that does not fit."""
+
+
+class CalibrationError(ScanError, ValueError):
+    """Calibration data (ACS lines, noise readouts) are missing or not enough."""
+
+
+class NonFiniteError(ScanError, ArithmeticError):
+    """Samples or a result hold NaN or infinity."""
+
+
+class IncompleteScan(ScanError, EOFError):
+    """The scan ended before its data were complete."""
+
+
+class StageError(ScansideError, RuntimeError):
+    """A stage raised: which one, at which readout, and why.
+
+    Args:
+        stage: name of the stage in its pipeline.
+        cause: what it raised.
+        scan_counter: counter of the last readout that entered the stage, where there was one.
+    """
+
+    def __init__(self, stage: str, cause: BaseException, scan_counter: int | None = None) -> None:
+        where = "" if scan_counter is None else f" at scan counter {scan_counter}"
+        what = str(cause) or "no message"
+        # Our own errors already say what to do; of any other the reader needs to know the type.
+        kind = "" if isinstance(cause, ScansideError) else f"{type(cause).__name__}: "
+        super().__init__(f"stage '{stage}'{where}: {kind}{what}")
+        self.stage = stage
+        self.cause = cause
+        self.scan_counter = scan_counter
+
+
+class MissingExtra(ScansideError, ImportError):
+    """An optional package is not installed.
+
+    Args:
+        package: what could not be imported.
+        extra: the extra of ``scanside`` that brings it.
+        purpose: what it is needed for.
+    """
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed: pip install 'scanside[{extra}]'"
+        )
+        self.package = package
+        self.extra = extra
