@@ -1,0 +1,71 @@
+# Everything a developer or a build server runs. Each target makes what it needs.
+
+# The first of these that is Python 3.11 or later; `make PYTHON=...` picks another.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# The base runs on Python 3.10 too, so it is tested there where there is one.
+BASE_PYTHON ?= $(shell python3.10 -c '' 2>/dev/null && echo python3.10 || echo $(PYTHON))
+# Processes that share the tests.
+JOBS ?= 2
+
+DEBIAN_PACKAGES = bart ismrmrd-tools
+FULL = .venv/.installed
+BASE = .venv-base/.installed
+
+.PHONY: help venv venv-base ci-deps lint test test-base test-full demo bench clean
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+venv: $(FULL)  ## full environment in .venv
+venv-base: $(BASE)  ## torch-free environment in .venv-base
+
+# $(call environment,FOLDER,PYTHON,CONSTRAINTS,WHAT): pip first, as old ones know no dependency groups, and the
+# build backend with it, so that no version is left to chance.
+define environment
+	@test -n "$2" || { echo "Scanside needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $1/bin/pip || $2 -m venv $1
+	$1/bin/python -m pip install --quiet -c $3 pip hatchling
+	$1/bin/python -m pip install --quiet -c $3 --no-build-isolation -e $4
+	touch $1/.installed
+endef
+
+$(FULL): pyproject.toml constraints.txt
+	$(call environment,.venv,$(PYTHON),constraints.txt,'.[recon]' --group dev)
+
+$(BASE): pyproject.toml constraints-base.txt
+	$(call environment,.venv-base,$(BASE_PYTHON),constraints-base.txt,. --group test)
+
+ci-deps:  ## Debian packages that tests compare with (when root)
+	@if command -v bart && command -v ismrmrd_generate_cartesian_shepp_logan; then \
+		echo "$(DEBIAN_PACKAGES): already here"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(DEBIAN_PACKAGES); \
+	else \
+		echo "$(DEBIAN_PACKAGES): not installed, as this needs root and apt-get; tests that need them are skipped"; \
+	fi
+
+lint: $(FULL)  ## ruff and mypy --strict
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+test: lint test-base test-full  ## lint, then all tests in both environments
+
+test-base: $(BASE)  ## the tests that need no torch, in the environment without it
+	.venv-base/bin/python -m pytest -q -m torch_free
+
+test-full: $(FULL)  ## all tests, in the full environment
+	.venv/bin/python -m pytest -q -n $(JOBS) --dist worksteal
+
+demo: $(FULL)  ## simulate a scan, reconstruct it through the Gadgetron node, write out/demo
+	.venv/bin/scanside demo --output out/demo
+
+bench: $(FULL)  ## all benchmarks, as a table
+	.venv/bin/scanside bench all
+
+clean:  ## remove environments, results and caches
+	rm -rf .venv .venv-base out dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find sdk plugin tests -name __pycache__ -prune -exec rm -rf {} +
