@@ -1,0 +1,31 @@
+"""The torch-free environment is the one that the base promises to run in."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from importlib.metadata import version
+
+import pytest
+
+pytestmark = pytest.mark.torch_free
+
+if importlib.util.find_spec("torch") is not None:
+    pytest.skip("this is about the environment without torch (make test-base)", allow_module_level=True)
+
+
+@pytest.mark.parametrize(
+    "package", ["torch", "yaml", "typer", "rich", "jinja2", "matplotlib", "scipy", "sigpy"]
+)
+def test_extras_are_absent(package: str) -> None:
+    assert importlib.util.find_spec(package) is None
+
+
+@pytest.mark.parametrize(("package", "oldest"), [("numpy", "1.26."), ("ismrmrd", "1.14.")])
+def test_oldest_supported_versions(package: str, oldest: str) -> None:
+    assert version(package).startswith(oldest)
+
+
+@pytest.mark.parametrize("module", ["scanside", "scanside.errors", "scanside.mrd", "scanside_gadgetron"])
+def test_imports(module: str) -> None:
+    assert importlib.import_module(module).__doc__

@@ -1,0 +1,242 @@
+"""The house stands: imports run one way, the base stays light, and nothing large is in the repository.
+
+The imports are read from the source, so that one inside a function counts as much as one at the top.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.torch_free
+
+REPO = Path(__file__).resolve().parents[1]
+SOURCES = (REPO / "sdk" / "scanside", REPO / "plugin" / "scanside_gadgetron")
+
+LAYERS = (
+    {"errors", "_version"},
+    {"mrd", "recon", "trace"},
+    {"items", "scan", "noise_store", "simulate"},
+    {"context"},
+    {"stage"},
+    {"stages"},
+    {"registry", "pipeline", "pipelines", "execution"},
+    {"replay", "report", "testing"},
+    {"scanside_gadgetron"},
+    {"cli"},
+)
+"""The parts of the SDK and the plugin from the ground up: each imports from its own layer and those below."""
+
+PURE = {
+    "errors": set(),
+    "mrd": {"errors"},
+    "recon": {"errors"},
+    "simulate": {"errors", "mrd"},
+}
+"""Parts that know these other parts only."""
+
+FOREIGN = {
+    "errors": set(),
+    "mrd": {"numpy", "h5py"},
+    "recon": {"numpy", "torch"},
+    "simulate": {"numpy", "pydantic"},
+}
+"""Parts that use these packages only, besides the standard library."""
+
+HEAVY = {"torch", "typer", "rich", "jinja2", "matplotlib", "scipy", "yaml"}
+LARGEST_FILE = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Import:
+    """Where a module is imported: ``at_start`` unless inside a function or for the type checker only."""
+
+    importer: str
+    imported: str
+    line: int
+    at_start: bool
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.imported}"
+
+
+def find_modules() -> dict[str, Path]:
+    modules = {}
+    for source in SOURCES:
+        for path in source.rglob("*.py"):
+            parts = path.relative_to(source.parent).with_suffix("").parts
+            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
+
+
+MODULES = find_modules()
+
+
+def statements(tree: ast.AST, at_start: bool = True) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    """All import statements below a node, and whether they run when the module is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node, at_start
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            yield from statements(node, at_start=False)
+        else:
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from statements(node, at_start and not inside)
+
+
+def imports_of(importer: str, source: str) -> list[Import]:
+    found = []
+    for node, at_start in statements(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            assert node.level == 0, f"{importer}:{node.lineno}: a relative import; write the whole name"
+            # `from package import name` imports a module where there is one of that name.
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else str(node.module) for name in whole]
+        found += [Import(importer, name, node.lineno, at_start) for name in dict.fromkeys(names)]
+    return found
+
+
+IMPORTS = [found for name, path in MODULES.items() for found in imports_of(name, path.read_text("utf-8"))]
+
+
+def part(module: str) -> str | None:
+    """The part of the house that a module belongs to; None for the packages of others."""
+    root, *below = module.split(".")
+    if root == "scanside":
+        return below[0] if below else "scanside"
+    return root if root == "scanside_gadgetron" else None
+
+
+def layer(name: str) -> int:
+    for level, parts in enumerate(LAYERS):
+        if name in parts:
+            return level
+    # `import scanside` itself gathers the public names of the SDK for those who use it: it is the roof.
+    assert name == "scanside", f"say in LAYERS of {Path(__file__).name} where scanside.{name} belongs"
+    return len(LAYERS)
+
+
+def cycle(edges: dict[str, set[str]]) -> list[str]:
+    """One way round a directed graph, empty where there is none."""
+    done: set[str] = set()
+
+    def visit(node: str, way: list[str]) -> list[str]:
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node in done:
+            return []
+        for below in sorted(edges.get(node, ())):
+            if found := visit(below, [*way, node]):
+                return found
+        done.add(node)
+        return []
+
+    return next(filter(None, (visit(node, []) for node in sorted(edges))), [])
+
+
+def test_reader_sees_every_kind_of_import() -> None:
+    source = """
+from typing import TYPE_CHECKING
+from scanside import errors
+from scanside.mrd.dtypes import COUNTERS
+if TYPE_CHECKING:
+    import torch
+class A:
+    import h5py
+    def f(self):
+        import yaml
+"""
+    found = {(one.imported, one.at_start) for one in imports_of("m", source)}
+    assert found == {
+        ("typing", True),
+        ("scanside.errors", True),
+        ("scanside.mrd.dtypes", True),
+        ("torch", False),
+        ("h5py", True),
+        ("yaml", False),
+    }
+
+
+def test_cycle_is_found() -> None:
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert cycle({"a": {"b", "c"}, "b": {"c"}}) == []
+
+
+def test_all_parts_have_a_layer() -> None:
+    for module in MODULES:
+        layer(str(part(module)))
+
+
+def test_imports_run_one_way() -> None:
+    up = [
+        str(one)
+        for one in IMPORTS
+        if (to := part(one.imported)) and layer(to) > layer(str(part(one.importer)))
+    ]
+    assert not up
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_parts(name: str) -> None:
+    ours = [one for one in IMPORTS if part(one.importer) == name and part(one.imported)]
+    assert not [str(one) for one in ours if part(one.imported) not in {name, *PURE[name]}]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_packages_that_parts_use(name: str) -> None:
+    known = FOREIGN[name] | sys.stdlib_module_names
+    foreign = [one for one in IMPORTS if part(one.importer) == name and not part(one.imported)]
+    assert not [str(one) for one in foreign if one.imported.split(".")[0] not in known]
+
+
+def test_no_circular_imports() -> None:
+    edges: dict[str, set[str]] = {}
+    for one in IMPORTS:
+        if one.at_start and one.imported in MODULES and one.imported != one.importer:
+            edges.setdefault(one.importer, set()).add(one.imported)
+    assert not cycle(edges)
+
+
+def test_packages_of_others_are_declared() -> None:
+    declared = {normalised(re.split(r"[^\w.-]", line)[0]) for line in requires("scanside") or []}
+    distributions = packages_distributions()
+    undeclared = []
+    for one in IMPORTS:
+        root = one.imported.split(".")[0]
+        if part(root) or root in sys.stdlib_module_names:
+            continue
+        # A package that is not installed here can only be known by the name it is imported by.
+        if not declared & {normalised(name) for name in distributions.get(root, [root])}:
+            undeclared.append(str(one))
+    assert not undeclared
+
+
+def normalised(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+@pytest.mark.parametrize("module", ["scanside", "scanside.mrd", "scanside_gadgetron"])
+def test_import_is_light(module: str) -> None:
+    code = f"import {module}, sys; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == []
+
+
+def test_no_large_file_is_tracked() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPO, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip(f"not a git checkout: {listed.stderr.strip()}")
+    files = [REPO / name for name in listed.stdout.split("\0") if name]
+    assert files
+    assert not [str(file) for file in files if file.is_file() and file.stat().st_size > LARGEST_FILE]
