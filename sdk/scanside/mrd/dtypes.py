@@ -128,15 +128,15 @@ WAVEFORM_HEADER = np.dtype(
 SAMPLING_LIMIT = np.dtype([("min", "<u2"), ("center", "<u2"), ("max", "<u2")])
 
 SAMPLING_DESCRIPTION = np.dtype(
-    [
-        ("encoded_fov", "<f4", (3,)),
-        ("recon_fov", "<f4", (3,)),
-        ("encoded_matrix", "<u2", (3,)),
-        ("recon_matrix", "<u2", (3,)),
-        ("limits", SAMPLING_LIMIT, (3,)),
-    ]
+    {
+        "names": ["encoded_fov", "recon_fov", "encoded_matrix", "recon_matrix", "limits"],
+        "formats": [("<f4", (3,)), ("<f4", (3,)), ("<u2", (3,)), ("<u2", (3,)), (SAMPLING_LIMIT, (3,))],
+        "offsets": [0, 12, 24, 30, 36],
+        "itemsize": 56,
+    }
 )
-"""How a buffer of reconstruction data was sampled; FOV in mm, vectors and limits in the order (k0, k1, k2)."""
+"""How a buffer of reconstruction data was sampled, 56 bytes of which the last two are padding; FOV in mm,
+vectors and limits in the order (k0, k1, k2)."""
 
 IMAGE_DTYPES: dict[int, np.dtype[Any]] = {
     1: np.dtype("<u2"),
