@@ -57,12 +57,12 @@ LARGEST_FILE = 16 * 2**20
 
 @dataclass(frozen=True)
 class Import:
-    """Where a module is imported: ``at_start`` unless inside a function or for the type checker only."""
+    """Where a module imports another, and when: at its start, later in a function, or for types only."""
 
     importer: str
     imported: str
     line: int
-    at_start: bool
+    when: str
 
     def __str__(self) -> str:
         return f"{self.importer}:{self.line} imports {self.imported}"
@@ -80,21 +80,22 @@ def find_modules() -> dict[str, Path]:
 MODULES = find_modules()
 
 
-def statements(tree: ast.AST, at_start: bool = True) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
-    """All import statements below a node, and whether they run when the module is imported."""
+def statements(tree: ast.AST, when: str = "start") -> Iterator[tuple[ast.Import | ast.ImportFrom, str]]:
+    """All import statements below a node, and when they run."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node, at_start
+            yield node, when
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            yield from statements(node, at_start=False)
+            yield from statements(node, "types")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from statements(node, "later")
         else:
-            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            yield from statements(node, at_start and not inside)
+            yield from statements(node, when)
 
 
 def imports_of(importer: str, source: str) -> list[Import]:
     found = []
-    for node, at_start in statements(ast.parse(source)):
+    for node, when in statements(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         else:
@@ -102,11 +103,12 @@ def imports_of(importer: str, source: str) -> list[Import]:
             # `from package import name` imports a module where there is one of that name.
             whole = [f"{node.module}.{alias.name}" for alias in node.names]
             names = [name if name in MODULES else str(node.module) for name in whole]
-        found += [Import(importer, name, node.lineno, at_start) for name in dict.fromkeys(names)]
+        found += [Import(importer, name, node.lineno, when) for name in dict.fromkeys(names)]
     return found
 
 
 IMPORTS = [found for name, path in MODULES.items() for found in imports_of(name, path.read_text("utf-8"))]
+IMPORTS_TO_RUN = [one for one in IMPORTS if one.when != "types"]
 
 
 def part(module: str) -> str | None:
@@ -156,14 +158,14 @@ class A:
     def f(self):
         import yaml
 """
-    found = {(one.imported, one.at_start) for one in imports_of("m", source)}
+    found = {(one.imported, one.when) for one in imports_of("m", source)}
     assert found == {
-        ("typing", True),
-        ("scanside.errors", True),
-        ("scanside.mrd.dtypes", True),
-        ("torch", False),
-        ("h5py", True),
-        ("yaml", False),
+        ("typing", "start"),
+        ("scanside.errors", "start"),
+        ("scanside.mrd.dtypes", "start"),
+        ("torch", "types"),
+        ("h5py", "start"),
+        ("yaml", "later"),
     }
 
 
@@ -195,14 +197,14 @@ def test_pure_parts(name: str) -> None:
 @pytest.mark.parametrize("name", FOREIGN)
 def test_packages_that_parts_use(name: str) -> None:
     known = FOREIGN[name] | sys.stdlib_module_names
-    foreign = [one for one in IMPORTS if part(one.importer) == name and not part(one.imported)]
+    foreign = [one for one in IMPORTS_TO_RUN if part(one.importer) == name and not part(one.imported)]
     assert not [str(one) for one in foreign if one.imported.split(".")[0] not in known]
 
 
 def test_no_circular_imports() -> None:
     edges: dict[str, set[str]] = {}
     for one in IMPORTS:
-        if one.at_start and one.imported in MODULES and one.imported != one.importer:
+        if one.when == "start" and one.imported in MODULES and one.imported != one.importer:
             edges.setdefault(one.importer, set()).add(one.imported)
     assert not cycle(edges)
 
@@ -211,7 +213,7 @@ def test_packages_of_others_are_declared() -> None:
     declared = {normalised(re.split(r"[^\w.-]", line)[0]) for line in requires("scanside") or []}
     distributions = packages_distributions()
     undeclared = []
-    for one in IMPORTS:
+    for one in IMPORTS_TO_RUN:
         root = one.imported.split(".")[0]
         if part(root) or root in sys.stdlib_module_names:
             continue
