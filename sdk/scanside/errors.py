@@ -161,7 +161,8 @@ class MissingExtra(ScansideError, ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs the package '{package}', which is not installed: pip install 'scanside[{extra}]'"
+            f"{purpose} needs the package '{package}', which is not installed: "
+            f"pip install 'scanside[{extra}]'"
         )
         self.package = package
         self.extra = extra
