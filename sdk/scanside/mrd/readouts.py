@@ -23,7 +23,7 @@ class Readouts:
     Attributes:
         headers: ``(n,)`` of `ACQUISITION_HEADER`.
         samples: ``(n, coil, sample)`` complex64.
-        trajectory: ``(n, sample, dimension)`` float32 in the unit of the producer, or None where there is none.
+        trajectory: ``(n, sample, dimension)`` float32 in the unit of the producer, or None without one.
     """
 
     headers: Headers
