@@ -176,8 +176,7 @@ class Hdf5Reader:
         for i, header in enumerate(headers):
             text = attributes[i] if attributes is not None else b""
             text = (text.encode() if isinstance(text, str) else bytes(text)).rstrip(b"\0")
-            header["attribute_string_len"] = len(text)
-            yield ImageMessage(header, text, _plain_samples(data[i]))
+            yield ImageMessage.from_array(_plain_samples(data[i]), text, header)
 
     def items(self, max_readouts: int = 256) -> Iterator[Readouts | Waveform | ImageMessage]:
         """Everything a scanner would send, in the order in which it would: readouts merged with waveforms.
