@@ -1,0 +1,1 @@
+"""The reconstruction stages that come with Scanside, one per module."""

@@ -1,0 +1,1 @@
+"""Tests for other people's stages and transports: subclass them, or call them."""

@@ -1,0 +1,200 @@
+"""Driving a scan through a pipeline: in one thread, or with a reader, a compute and a writer thread.
+
+Both ways give the same items in the same order. With threads, receiving the next lines, computing and sending
+images overlap; bounded queues between them push back on the source, so that a slow stage never fills memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
+
+from scanside.errors import StreamError
+from scanside.items import Image, Item, Readouts
+from scanside.pipeline import PipelineRun
+from scanside.scan import ScanEnd
+
+__all__ = ["QUEUE_DEPTH", "execute"]
+
+logger = logging.getLogger(__name__)
+
+QUEUE_DEPTH = 2
+"""Blocks that wait between reader and compute thread. A `MessageReader` must keep two more blocks valid."""
+
+
+class _End:
+    """The last thing in a queue: the source is exhausted, or failed."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+def execute(
+    run: PipelineRun,
+    source: Iterable[Item],
+    write: Callable[[Item], None],
+    *,
+    threads: bool = False,
+    drain_seconds: float = 60.0,
+    cut_off: Callable[[], None] | None = None,
+) -> None:
+    """Send a whole scan through a pipeline.
+
+    When the source ends early (a `StreamError`), the stages are told so, what they still give is written,
+    and the error is raised: nothing passes for a whole scan that is none. When a stage or `write` fails, a
+    threaded source is read to its end and dropped first, so that the peer can be told the error.
+
+    Args:
+        run: an opened run.
+        source: the scan's items, in order.
+        write: takes each result.
+        threads: read and write in threads of their own.
+        drain_seconds: after a failure, how long the rest of the source and a last write may take.
+        cut_off: ends a source or a write that is stuck, from another thread (for example by shutting the
+            socket down).
+
+    Raises:
+        StageError: a stage failed.
+        StreamError: the source ended early, or `write` lost its peer.
+    """
+    if not threads:
+        early = _compute(run, iter(source), write)
+    else:
+        reader, writer = _Reader(source), _Writer(write)
+        try:
+            early = _compute(run, reader.items(), writer.put)
+            writer.finish()
+        except BaseException:
+            ended = reader.drain(drain_seconds) and writer.abandon(drain_seconds)
+            if not ended and cut_off is not None:
+                logger.warning(
+                    "the peer did not finish within %g s after a failure: it is cut off", drain_seconds
+                )
+                cut_off()
+            raise
+    if early is not None:
+        raise early
+
+
+def _compute(run: PipelineRun, items: Iterator[Item], write: Callable[[Item], None]) -> StreamError | None:
+    """Push everything; gives the error with which the source ended early, or None."""
+    end, early = ScanEnd(), None
+    while True:
+        try:
+            item = next(items)
+        except StopIteration:
+            break
+        except StreamError as error:
+            end, early = ScanEnd(complete=False, reason=str(error)), error
+            break
+        for result in run.push(item):
+            _deliver(run, result, write)
+    for result in run.finish(end):
+        _deliver(run, result, write)
+    return early
+
+
+def _deliver(run: PipelineRun, result: Item, write: Callable[[Item], None]) -> None:
+    write(result)
+    if isinstance(result, Image):
+        run.trace.image_left()
+
+
+class _Reader:
+    """Reads a source in a thread."""
+
+    def __init__(self, source: Iterable[Item]) -> None:
+        self._queue: queue.Queue[Item | _End] = queue.Queue(QUEUE_DEPTH)
+        self._thread = threading.Thread(
+            target=self._read, args=(source,), name="scanside-reader", daemon=True
+        )
+        self._thread.start()
+
+    def _read(self, source: Iterable[Item]) -> None:
+        error: BaseException | None = None
+        try:
+            for item in source:
+                self._queue.put(item)
+        except BaseException as caught:  # noqa: BLE001 — handed to the computing thread, which raises it
+            error = caught
+        self._queue.put(_End(error))
+
+    def items(self) -> Iterator[Item]:
+        while True:
+            item = self._queue.get()
+            if isinstance(item, _End):
+                self._queue.put(item)  # drain() must find it again
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+
+    def drain(self, seconds: float) -> bool:
+        """Read on and drop until the source ends; says whether it did in time."""
+        deadline = monotonic() + seconds
+        while (left := deadline - monotonic()) > 0:
+            try:
+                if isinstance(self._queue.get(timeout=left), _End):
+                    self._thread.join()
+                    return True
+            except queue.Empty:
+                break
+        # The thread may be blocked in a full queue once its source has been cut off: keep that moving.
+        threading.Thread(target=self._discard, name="scanside-discard", daemon=True).start()
+        return False
+
+    def _discard(self) -> None:
+        while not isinstance(self._queue.get(), _End):
+            pass
+
+
+class _Writer:
+    """Writes results in a thread."""
+
+    def __init__(self, write: Callable[[Item], None]) -> None:
+        self._queue: queue.Queue[Item | _End] = queue.Queue(QUEUE_DEPTH)
+        self._failed = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(
+            target=self._write, args=(write,), name="scanside-writer", daemon=True
+        )
+        self._thread.start()
+
+    def _write(self, write: Callable[[Item], None]) -> None:
+        while not isinstance(item := self._queue.get(), _End):
+            if self._failed.is_set():
+                continue
+            try:
+                write(item)
+            except BaseException as caught:  # noqa: BLE001 — the computing thread raises it at its next put
+                self._error = caught
+                self._failed.set()
+
+    def put(self, item: Item) -> None:
+        self._raise()
+        # Readouts that pass through are views of the receive buffer, which is reused before they are sent.
+        self._queue.put(item.copy() if isinstance(item, Readouts) else item)
+
+    def finish(self) -> None:
+        self._queue.put(_End())
+        self._thread.join()
+        self._raise()
+
+    def abandon(self, seconds: float) -> bool:
+        """Write nothing more and drop what waits; says whether the last write ended in time."""
+        self._failed.set()
+        deadline = monotonic() + seconds
+        while self._thread.is_alive() and (left := deadline - monotonic()) > 0:
+            try:
+                self._queue.put(_End(), timeout=left)
+                self._thread.join(left)
+            except queue.Full:
+                break
+        return not self._thread.is_alive()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error

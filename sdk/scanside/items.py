@@ -1,0 +1,121 @@
+"""What flows through a pipeline: `Readouts`, `Waveform`, `KSpace` and `Image`.
+
+Axis names, order and units are fixed here, once:
+
+* k0 is the readout direction, k1 phase encoding, k2 partition encoding; x, y, z are their images.
+* Tensors end in ``(coil, k2, k1, k0)`` or ``(channel, z, y, x)``: the readout direction is last.
+* The centre of k-space lies at index ``N // 2`` of its axis, and so does an image's reference point: the
+  voxel with index ``N // 2`` in x, y and z lies at the header's position.
+* Lengths are in mm, positions and directions in LPS patient coordinates as the scanner gave them; a time has
+  its unit in its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from scanside.mrd.dtypes import Headers
+from scanside.mrd.header import Encoding
+from scanside.mrd.meta import Meta
+from scanside.mrd.readouts import Readouts, Waveform
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+__all__ = ["AxisRange", "Image", "Item", "KSpace", "Readouts", "Waveform", "item_types"]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisRange:
+    """Sampled part of a k-space axis as grid indices, both ends included, and the index of its centre."""
+
+    first: int
+    last: int
+    center: int
+
+
+@dataclass(slots=True)
+class KSpace:
+    """The k-space of one or several images that are reconstructed together.
+
+    Attributes:
+        data: ``(*other, coil, k2, k1, k0)`` complex64 on the pipeline's device; zero where nothing was
+            sampled.
+        mask: ``(*other, k2, k1)`` bool, same device: lines that were sampled.
+        headers: ``(*other, k2, k1)`` of `ACQUISITION_HEADER`; a line that was not sampled has version 0.
+        encoding: the encoding space that the data belong to.
+        other: names of the counters in the leading axes, in order, for example ``("contrast", "phase")``.
+        counters: value of every counter that is the same for the whole item, for example its slice.
+        ranges: sampled range along (k0, k1, k2).
+        field_of_view_mm: extent of the image that a Fourier transform of `data` gives, (x, y, z).
+        reference: calibration (ACS) data with the same axes, where they came separately or were set apart.
+        coil_maps: ``(coil, z, y, x)`` complex64, once a stage has made them.
+        trajectory: ``(*other, k2, k1, k0, dimension)`` float32, for data that are not Cartesian.
+        density: ``(*other, k2, k1, k0)`` float32, density compensation, where there is one.
+        incomplete: why the data are not complete, or None.
+        meta: what stages wish to tell with the images, copied to each.
+    """
+
+    data: torch.Tensor
+    mask: torch.Tensor
+    headers: Headers
+    encoding: Encoding
+    other: tuple[str, ...] = ()
+    counters: Mapping[str, int] = field(default_factory=dict)
+    ranges: tuple[AxisRange, AxisRange, AxisRange] | None = None
+    field_of_view_mm: tuple[float, float, float] | None = None
+    reference: KSpace | None = None
+    coil_maps: torch.Tensor | None = None
+    trajectory: torch.Tensor | None = None
+    density: torch.Tensor | None = None
+    incomplete: str | None = None
+    meta: Meta = field(default_factory=Meta)
+
+    @property
+    def n_coils(self) -> int:
+        """Number of receiver channels."""
+        return int(self.data.shape[-4])
+
+    @property
+    def extent_mm(self) -> tuple[float, float, float]:
+        """Field of view that the grid of `data` spans, (x, y, z)."""
+        return self.field_of_view_mm or self.encoding.encoded.field_of_view_mm
+
+    def replace(self, **changes: Any) -> KSpace:
+        """A copy with some attributes changed; tensors are shared, not copied."""
+        return replace(self, **changes)
+
+
+@dataclass(slots=True)
+class Image:
+    """One image.
+
+    Attributes:
+        data: ``(channel, z, y, x)`` real or complex, on any device.
+        header: scalar of `IMAGE_HEADER`; sizes and sample type in it follow `data` when it is sent.
+        meta: MRD meta attributes.
+        incomplete: why the image was made from incomplete data, or None.
+        encoding: the encoding space that it belongs to, where known.
+    """
+
+    data: torch.Tensor
+    header: np.void
+    meta: Meta = field(default_factory=Meta)
+    incomplete: str | None = None
+    encoding: Encoding | None = None
+
+    def replace(self, **changes: Any) -> Image:
+        """A copy with some attributes changed; the samples are shared, not copied."""
+        return replace(self, **changes)
+
+
+Item: TypeAlias = Readouts | Waveform | KSpace | Image
+"""Anything that flows."""
+
+
+def item_types() -> dict[str, type]:
+    """The kinds of items by the name that a pipeline file uses."""
+    return {"readouts": Readouts, "waveform": Waveform, "kspace": KSpace, "image": Image}

@@ -1,0 +1,367 @@
+"""Chains of stages: loading, checking that they fit, and running them.
+
+A pipeline is a YAML file or is built in Python::
+
+    name: grappa
+    description: GRAPPA with prewhitening, one image per slice
+    stages:
+      - noise
+      - oversampling
+      - accumulate
+      - grappa: {kernel_k1: 4}
+      - combine
+      - finish
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from scanside.context import Context
+from scanside.errors import PipelineError, ScansideError, ShapeError, StageConfigError, StageError
+from scanside.items import Image, Item, KSpace, Readouts, Waveform, item_types
+from scanside.registry import load_stage
+from scanside.scan import Scan, ScanEnd
+from scanside.stage import Stage, describe_validation
+from scanside.trace import Trace
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["Pipeline", "PipelineConfig", "PipelineRun", "pipeline_names", "pipeline_path"]
+
+
+class PipelineConfig(BaseModel):
+    """A pipeline as it stands in its file.
+
+    Attributes:
+        name: short name; it goes into every image's meta.
+        description: one sentence for people.
+        input: kinds of items that come in.
+        stages: in order; each a name, or a mapping of one name to its settings.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    description: str = ""
+    input: tuple[str, ...] = ("readouts", "waveform")
+    stages: tuple[tuple[str, dict[str, Any]], ...] = Field(min_length=1)
+
+    @field_validator("input")
+    @classmethod
+    def _known_inputs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in item_types():
+                raise ValueError(f"'{name}' is no kind of item; known are: {', '.join(item_types())}")
+        return value
+
+    @field_validator("stages", mode="before")
+    @classmethod
+    def _name_and_settings(cls, value: object) -> object:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise ValueError("expected a list of stages")
+        return tuple(_entry(i, entry) for i, entry in enumerate(value))
+
+
+def _entry(position: int, entry: object) -> tuple[str, dict[str, Any]]:
+    if isinstance(entry, str):
+        return entry, {}
+    if isinstance(entry, tuple) and len(entry) == 2:
+        return entry[0], dict(entry[1])
+    if isinstance(entry, Mapping) and len(entry) == 1:
+        name, settings = next(iter(entry.items()))
+        if isinstance(name, str) and (settings is None or isinstance(settings, Mapping)):
+            return name, dict(settings or {})
+    raise ValueError(
+        f"stage {position + 1} is {entry!r}; expected a name, or a name with its settings: '- grappa: {{…}}'"
+    )
+
+
+def pipeline_names() -> list[str]:
+    """Names of the pipelines that come with Scanside."""
+    folder = files("scanside") / "pipelines"
+    return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def pipeline_path(name_or_file: str | Path) -> Path:
+    """Where a pipeline's file is: a shipped one by its name, any other by its path.
+
+    Raises:
+        PipelineError: there is no such pipeline.
+    """
+    path = Path(name_or_file)
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+        raise PipelineError(f"there is no pipeline file {path}")
+    shipped = Path(str(files("scanside") / "pipelines")) / f"{name_or_file}.yaml"
+    if str(name_or_file) in pipeline_names():
+        return shipped
+    raise PipelineError(
+        f"there is no pipeline '{name_or_file}': known are {', '.join(pipeline_names())}; "
+        "a file of your own must end in .yaml"
+    )
+
+
+class Pipeline:
+    """Stages that were checked to fit.
+
+    Args:
+        stages: in order.
+        name: it goes into every image's meta.
+        description: one sentence for people.
+        input: types of the items that come in.
+
+    Raises:
+        PipelineError: a stage takes nothing of what arrives at it.
+    """
+
+    def __init__(
+        self,
+        stages: Iterable[Stage[Any, Any]],
+        *,
+        name: str = "custom",
+        description: str = "",
+        input: Iterable[type] = (Readouts, Waveform),  # noqa: A002 — the word that pipeline files use
+        labels: Iterable[str] | None = None,
+    ) -> None:
+        self.stages = tuple(stages)
+        self.name = name
+        self.description = description
+        self.input = tuple(input)
+        self.labels = _unique(labels or (type(stage).__name__.lower() for stage in self.stages))
+        self.output = _check_fit(self.stages, self.labels, self.input)
+
+    @classmethod
+    def load(cls, name_or_file: str | Path, settings: Mapping[str, Any] | None = None) -> Pipeline:
+        """Load a shipped pipeline by name or one of your own by path.
+
+        Args:
+            name_or_file: for example ``grappa`` or ``my/pipeline.yaml``.
+            settings: changed settings as ``"stage.setting": value``; a text is read as YAML, so that
+                ``"4"`` is a number.
+
+        Raises:
+            PipelineError: no such file, bad YAML, unknown stages, stages that do not fit.
+            StageConfigError: an unknown or wrong setting.
+        """
+        import yaml
+
+        path = pipeline_path(name_or_file)
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise PipelineError(f"pipeline {path} is not valid YAML: {error}") from error
+        return cls.from_config(document, settings, where=str(path))
+
+    @classmethod
+    def from_config(
+        cls,
+        document: PipelineConfig | Mapping[str, Any],
+        settings: Mapping[str, Any] | None = None,
+        *,
+        where: str = "pipeline",
+    ) -> Pipeline:
+        """Build a pipeline from its configuration; as `load`, which see."""
+        if isinstance(document, PipelineConfig):
+            config = document
+        elif isinstance(document, Mapping):
+            try:
+                config = PipelineConfig(**document)
+            except ValidationError as error:
+                raise PipelineError(describe_validation(where, PipelineConfig, error)) from error
+        else:
+            raise PipelineError(f"{where} holds {type(document).__name__}, expected a mapping with 'stages'")
+        labels = _unique(name for name, _ in config.stages)
+        changed = _by_stage(labels, settings or {})
+        stages = []
+        for label, (name, own) in zip(labels, config.stages, strict=True):
+            try:
+                stages.append(load_stage(name)(**{**own, **changed.get(label, {})}))
+            except StageConfigError as error:
+                raise StageConfigError(f"{where}, stage '{label}': {error}") from error
+        kinds = item_types()
+        return cls(
+            stages,
+            name=config.name,
+            description=config.description,
+            input=[kinds[kind] for kind in config.input],
+            labels=labels,
+        )
+
+    def prepare(self, context: Context) -> None:
+        """Prepare every stage, once per worker."""
+        for label, stage in zip(self.labels, self.stages, strict=True):
+            try:
+                stage.prepare(context)
+            except Exception as error:
+                raise StageError(label, error) from error
+
+    def open(self, scan: Scan, trace: Trace | None = None) -> PipelineRun:
+        """Open every stage for a scan and give what runs it; use as a context manager."""
+        scan.pipeline = self.name
+        return PipelineRun(self, scan, trace or Trace())
+
+
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
+    """Labels for stages: their names, the second of a name as ``name#2``."""
+    seen: dict[str, int] = {}
+    labels = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        labels.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return tuple(labels)
+
+
+def _by_stage(labels: Sequence[str], settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    import yaml
+
+    by_stage: dict[str, dict[str, Any]] = {}
+    for key, value in settings.items():
+        label, dot, setting = key.partition(".")
+        if not dot or label not in labels:
+            raise StageConfigError(
+                f"'{key}' names no setting of this pipeline: write stage.setting with one of its stages: "
+                f"{', '.join(labels)}"
+            )
+        by_stage.setdefault(label, {})[setting] = yaml.safe_load(value) if isinstance(value, str) else value
+    return by_stage
+
+
+def _check_fit(
+    stages: Sequence[Stage[Any, Any]], labels: Sequence[str], arriving: Sequence[type]
+) -> list[type]:
+    """Follow the types of items through the stages; gives those that come out at the end."""
+    flowing = list(arriving)
+    origin = "the input"
+    for label, stage in zip(labels, stages, strict=True):
+        taken = stage.takes()
+        if not any(kind in flowing for kind in taken):
+            raise PipelineError(
+                f"stage '{label}' takes {_names(taken)}, but {origin} gives {_names(flowing)}: "
+                "a stage that makes the one from the other is missing, or the order is wrong"
+            )
+        flowing = [kind for kind in flowing if kind not in taken]
+        flowing += [kind for kind in stage.gives() if kind not in flowing]
+        origin = f"stage '{label}' before it"
+    return flowing
+
+
+def _names(kinds: Iterable[type]) -> str:
+    return " and ".join(kind.__name__ for kind in kinds) or "nothing"
+
+
+class PipelineRun:
+    """One scan on its way through a pipeline.
+
+    Use it as a context manager, push the items of the scan and finish::
+
+        with pipeline.open(scan) as run:
+            for item in source:
+                for result in run.push(item):
+                    ...
+            for result in run.finish(ScanEnd()):
+                ...
+
+    Raises:
+        StageError: from any of its methods, when a stage raised or gave something that is no item.
+    """
+
+    def __init__(self, pipeline: Pipeline, scan: Scan, trace: Trace) -> None:
+        self.pipeline = pipeline
+        self.scan = scan
+        self.trace = trace
+        self._scan_counter: int | None = None
+        self._steps = [
+            (label, stage, stage.takes(), stage.gives())
+            for label, stage in zip(pipeline.labels, pipeline.stages, strict=True)
+        ]
+
+    def __enter__(self) -> PipelineRun:
+        opened: list[Stage[Any, Any]] = []
+        for label, stage, _, _ in self._steps:
+            opened.append(stage)
+            try:
+                stage.open(self.scan)
+            except Exception as error:
+                for other in opened:
+                    other.close()
+                raise StageError(label, error) from error
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        failure: StageError | None = None
+        for label, stage, _, _ in self._steps:
+            try:
+                stage.close()
+            except Exception as error:  # every stage must be closed; the first failure is raised below
+                logger.exception("stage '%s' failed to close", label)
+                failure = failure or StageError(label, error)
+        if failure is not None and kind is None:
+            raise failure
+
+    def push(self, item: Item) -> Iterator[Item]:
+        """Send one item through; what comes out is given as soon as it is ready."""
+        self.trace.arrived()
+        if isinstance(item, Readouts) and len(item):
+            self._scan_counter = int(item.headers["scan_counter"][-1])
+        yield from self._flow(0, item)
+
+    def finish(self, end: ScanEnd) -> Iterator[Item]:
+        """The scan has ended: give what the stages still hold back, first stage first."""
+        for i, (label, stage, _, gives) in enumerate(self._steps):
+            for result in self._timed(label, gives, lambda stage=stage: stage.finish(end)):
+                yield from self._flow(i + 1, result)
+
+    def _flow(self, i: int, item: Item) -> Iterator[Item]:
+        for label, stage, takes, gives in self._steps[i:]:
+            i += 1
+            if isinstance(item, takes):
+                for result in self._timed(label, gives, lambda: stage.process(item)):  # noqa: B023 — used at once
+                    yield from self._flow(i, result)
+                return
+        yield item
+
+    def _timed(self, label: str, gives: tuple[type, ...], call: Any) -> Iterator[Item]:
+        """What a stage gives, checked; only its own time is booked on it."""
+        spent = 0
+        begun = perf_counter_ns()
+        try:
+            results = call()
+            if not isinstance(results, Iterable):
+                raise ScansideError(f"it gave {results!r}, expected an iterable of items: yield them")
+            for result in results:
+                spent += perf_counter_ns() - begun
+                _check_result(result, gives)
+                yield result
+                begun = perf_counter_ns()
+            spent += perf_counter_ns() - begun
+        except Exception as error:
+            raise StageError(label, error, self._scan_counter) from error
+        finally:
+            self.trace.add(label, spent)
+
+
+def _check_result(result: object, gives: tuple[type, ...]) -> None:
+    """Refuse what is not an item of the promised kind, before a later stage or a transport trips over it."""
+    if not isinstance(result, gives):
+        raise ScansideError(
+            f"it gave {type(result).__name__}, but it is declared to give {_names(gives)}: "
+            "yield items of that kind"
+        )
+    if isinstance(result, Image) and result.data.ndim != 4:
+        raise ShapeError(f"it gave an image of shape {tuple(result.data.shape)}, expected (channel, z, y, x)")
+    if isinstance(result, KSpace):
+        shape = tuple(result.data.shape)
+        if len(shape) != 4 + len(result.other) or tuple(result.mask.shape) != (*shape[:-4], *shape[-3:-1]):
+            raise ShapeError(
+                f"it gave k-space of shape {shape} with a mask of shape {tuple(result.mask.shape)} and leading "
+                f"axes {result.other}; expected data (*other, coil, k2, k1, k0) and mask (*other, k2, k1)"
+            )

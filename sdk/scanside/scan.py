@@ -1,0 +1,65 @@
+"""A scan: what its header says, what was noticed about it, and how it ended."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from scanside.mrd.header import Encoding, MrdHeader
+
+__all__ = ["Scan", "ScanEnd"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanEnd:
+    """How a scan ended.
+
+    Attributes:
+        complete: the producer closed the stream properly.
+        reason: why not, for an operator.
+    """
+
+    complete: bool = True
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class Scan:
+    """One scan, as its stages see it.
+
+    Attributes:
+        header: the parsed header.
+        pipeline: name of the pipeline that reconstructs it.
+        warnings: what an operator should know, in the order in which it was noticed, each once.
+        parameters: settings that the host sent with the scan (TEXT before the data), by name.
+    """
+
+    header: MrdHeader
+    pipeline: str = ""
+    warnings: list[str] = field(default_factory=list)
+    parameters: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_xml(cls, xml: bytes | str, pipeline: str = "") -> Scan:
+        """A scan from its header.
+
+        Raises:
+            HeaderError: the header cannot be used.
+        """
+        return cls(MrdHeader.parse(xml), pipeline)
+
+    def encoding(self, index: int = 0) -> Encoding:
+        """One of the scan's encoding spaces.
+
+        Raises:
+            HeaderError: there is no such encoding space.
+        """
+        return self.header.encoding(index)
+
+    def warn(self, text: str) -> None:
+        """Note something that an operator should know; repeated texts are noted once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            logger.warning("%s", text)

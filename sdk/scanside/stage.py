@@ -1,0 +1,134 @@
+"""The stage: one step of a reconstruction.
+
+A working stage is short::
+
+    class Negate(Stage[Image, Image]):
+        \"\"\"Turns black into white.\"\"\"
+
+        class Config(StageConfig):
+            offset: float = 0.0
+
+        config: Config
+
+        def process(self, item: Image) -> Iterator[Image]:
+            yield item.replace(data=self.config.offset - item.data)
+
+Its life: `prepare` once per worker, then for every scan `open`, `process` for each item, `finish`, and always
+`close`. Items of types that a stage does not take pass it by, in order. A stage never touches a socket or a
+file of the scan: transports bring its items and take them away.
+"""
+
+from __future__ import annotations
+
+import types
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar, Generic, TypeVar, Union, cast, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scanside.context import Context
+from scanside.errors import StageConfigError
+from scanside.items import item_types
+from scanside.scan import Scan, ScanEnd
+
+__all__ = ["Stage", "StageConfig"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class StageConfig(BaseModel):
+    """Settings of a stage; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stage(ABC, Generic[In, Out]):
+    """One step of a reconstruction, from items of type ``In`` to items of type ``Out``; both may be unions.
+
+    Args:
+        config: the settings; without it they are made from the keyword arguments.
+        **settings: fields of `Config`.
+
+    Raises:
+        StageConfigError: a setting is unknown or has a wrong value.
+    """
+
+    Config: ClassVar[type[StageConfig]] = StageConfig
+    config: Any
+
+    def __init__(self, config: StageConfig | None = None, **settings: Any) -> None:
+        if config is None:
+            try:
+                config = self.Config(**settings)
+            except ValidationError as error:
+                raise StageConfigError(
+                    describe_validation(type(self).__name__, self.Config, error)
+                ) from error
+        self.config = config
+
+    def prepare(self, context: Context) -> None:
+        """Get ready once per worker, before any scan: load engines, choose the device, warm up."""
+
+    def open(self, scan: Scan) -> None:
+        """A scan begins; its header is known. Must be cheap."""
+
+    @abstractmethod
+    def process(self, item: In) -> Iterable[Out]:
+        """Take one item, give none, one or several."""
+
+    def finish(self, end: ScanEnd) -> Iterable[Out]:
+        """The scan has ended, completely or early (`ScanEnd` says): give what is still held back."""
+        return ()
+
+    def close(self) -> None:
+        """Forget the scan. Called always, after an error too; the stage can then open the next scan."""
+
+    @classmethod
+    def takes(cls) -> tuple[type, ...]:
+        """The item types that the stage takes."""
+        return _item_types_of(cls)[0]
+
+    @classmethod
+    def gives(cls) -> tuple[type, ...]:
+        """The item types that the stage gives; empty for one that only looks."""
+        return _item_types_of(cls)[1]
+
+
+def describe_validation(name: str, model: type[BaseModel], error: ValidationError) -> str:
+    """One sentence per wrong setting, with the settings that exist where one is unknown."""
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(model.model_fields) or "none"
+            lines.append(f"{name} has no setting '{where}'; it has: {known}")
+        else:
+            lines.append(f"{name}.{where} = {problem['input']!r}: {problem['msg']}")
+    return "; ".join(lines)
+
+
+def _members(annotation: Any) -> tuple[type, ...]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return tuple(member for part in get_args(annotation) for member in _members(part))
+    if annotation in (None, type(None)):
+        return ()
+    return (cast(type, annotation),)
+
+
+def _item_types_of(cls: type[Stage[Any, Any]]) -> tuple[tuple[type, ...], tuple[type, ...]]:
+    for base in cls.__mro__:
+        for generic in getattr(base, "__orig_bases__", ()):
+            if get_origin(generic) is not Stage:
+                continue
+            taken, given = (_members(argument) for argument in get_args(generic))
+            known = tuple(item_types().values())
+            for member in (*taken, *given):
+                if member not in known:
+                    raise TypeError(
+                        f"{cls.__name__} is declared with {member!r}, which is no item: write "
+                        "Stage[In, Out] with Readouts, Waveform, KSpace or Image (or unions of them)"
+                    )
+            return taken, given
+    raise TypeError(f"{cls.__name__} must say what it takes and gives: class {cls.__name__}(Stage[In, Out])")
