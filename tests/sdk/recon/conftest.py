@@ -57,3 +57,11 @@ def recorded_array(shared_data: Path) -> Callable[[str, tuple[int, ...]], npt.ND
         return np.frombuffer(stream, np.complex64, int(np.prod(shape)), start).reshape(shape[::-1])
 
     return find
+
+
+@pytest.fixture(scope="session")
+def gadgetron_image(shared_data: Path) -> npt.NDArray[np.float64]:
+    """The final image ``(y, x)`` that Gadgetron made of the real scan."""
+    with h5py.File(shared_data / "scanner-ismrmrd" / "skyra_grappa_r3.gadgetron-4.7.2.h5") as file:
+        image: npt.NDArray[np.float64] = file["img/image_1/data"][0, 0, 0].astype(np.float64)
+    return image

@@ -133,14 +133,14 @@ def test_bad_input_is_refused() -> None:
         whiten(noise[:, :2].astype(np.complex64), whitening_matrix(covariance))
 
 
-def test_real_noise_becomes_white(skyra) -> None:  # type: ignore[no-untyped-def]
+def test_real_noise_becomes_white(skyra) -> None:
     matrix = whitening_matrix(noise_covariance(skyra.noise))
     whitened = whiten(skyra.noise, matrix)
     np.testing.assert_allclose(noise_covariance(whitened), 2 * np.eye(14), atol=1e-4)
     assert whitened.real.var() == pytest.approx(1, rel=0.05)
 
 
-def test_scale_of_a_real_scan_is_that_of_the_recorded_reconstruction(skyra, recorded_array) -> None:  # type: ignore[no-untyped-def]
+def test_scale_of_a_real_scan_is_that_of_the_recorded_reconstruction(skyra, recorded_array) -> None:
     """Gadgetron's k-space of the scan, after whitening, removal of oversampling and coil compression.
 
     Compression to 11 of 14 virtual coils took a little energy from each line, most from the weak ones.

@@ -26,7 +26,7 @@ def test_matrix_and_its_conjugate_transpose_pass() -> None:
         (lambda v: (MATRIX.mH @ v)[:5], "adjoint gives shape"),
     ],
 )
-def test_near_misses_are_refused(adjoint, what) -> None:  # type: ignore[no-untyped-def]
+def test_near_misses_are_refused(adjoint, what) -> None:
     with pytest.raises(AssertionError, match=what):
         assert_adjoint(lambda u: MATRIX @ u, adjoint, (6,), (4,))
 
