@@ -1,10 +1,10 @@
 """GRAPPA: missing k-space lines as linear combinations of the acquired ones around them.
 
-Griswold et al., *Generalized autocalibrating partially parallel acquisitions (GRAPPA)*, MRM 47:1202-1210 (2002).
+Griswold et al., *Generalized autocalibrating partially parallel acquisitions (GRAPPA)*, MRM 47:1202 (2002).
 
-The regularly acquired lines form a lattice: every ``R1``-th line along k1, every ``R2``-th along k2. A kernel sits
-on a lattice line, reads samples around it in all coils (its neighbours on the lattice along k1 and k2, adjacent
-samples along k0), and gives the ``R1 R2 - 1`` missing lines of its lattice cell in all coils::
+The regularly acquired lines form a lattice: every ``R1``-th line along k1, every ``R2``-th along k2. A kernel
+sits on a lattice line, reads samples around it in all coils (its neighbours on the lattice along k1 and k2,
+adjacent samples along k0), and gives the ``R1 R2 - 1`` missing lines of its lattice cell in all coils::
 
     k1   o  .  .  O  x  x  o  .  .  o  .  .  o      R1 = 3, kernel of 4 lines: it sits on O,
          |        |        |        |               reads the lines that are marked,
@@ -72,15 +72,15 @@ def calibrate(
 ) -> GrappaWeights:
     """Learn GRAPPA weights from fully sampled calibration lines.
 
-    Every position at which the kernel fits into the block gives one equation per target; they are solved together
-    in the least-squares sense with Tikhonov regularisation. The defaults are those of Gadgetron's
+    Every position at which the kernel fits into the block gives one equation per target; they are solved
+    together in the least-squares sense with Tikhonov regularisation. The defaults are those of Gadgetron's
     ``Generic_Cartesian_Grappa`` chain. Frames are calibrated independently, all in one batch.
 
     Args:
         acs: ``(*other, coil, k2, k1, k0)`` complex64, fully sampled.
         acceleration: ``(R1, R2)`` along k1 and k2.
-        kernel: number of samples to read along k0 (odd), k1 and k2. Where there is only one k2 line, the last is
-            taken as 1.
+        kernel: number of samples to read along k0 (odd), k1 and k2. Where there is only one k2 line, the
+            last is taken as 1.
         regularisation: Tikhonov weight relative to the mean eigenvalue of the normal matrix.
 
     Raises:
@@ -132,9 +132,10 @@ def calibrate(
 def apply(weights: GrappaWeights, kspace: torch.Tensor, sampled: torch.Tensor) -> torch.Tensor:
     """Fill the missing lines; every acquired line, calibration lines too, stays as it is.
 
-    A line is filled if the lattice lines around it were acquired: nothing grows beyond the sampled band, so reduced
-    phase resolution and partial Fourier stay what they are. Where the kernel reaches beyond the band, it reads zeros.
-    Along k0 the kernel is applied as a product in the image domain, hence wraps around at the ends of the readout.
+    A line is filled if the lattice lines around it were acquired: nothing grows beyond the sampled band, so
+    reduced phase resolution and partial Fourier stay what they are. Where the kernel reaches beyond the band,
+    it reads zeros. Along k0 the kernel is applied as a product in the image domain, hence wraps around at the
+    ends of the readout.
 
     Args:
         weights: from `calibrate`; their ``other`` axes broadcast against those of the k-space.
@@ -170,11 +171,12 @@ def apply(weights: GrappaWeights, kspace: torch.Tensor, sampled: torch.Tensor) -
     position = torch.arange(n_k0, device=kspace.device, dtype=torch.float64)[:, None]
     shift = torch.arange(w0, device=kspace.device, dtype=torch.float64) - w0 // 2
     ramps = torch.exp(-2j * torch.pi / n_k0 * position * shift).to(kspace.dtype)
-    by_shift = weights.values.unflatten(-1, (w0, -1))
+    by_shift = weights.values.reshape(*weights.values.shape[:-1], w0, -1)
     mixing = torch.einsum("xd,...tdp->...xpt", ramps, by_shift)
 
     cell = _missing_in_cell(weights.acceleration)
-    filled = (neighbours @ mixing).unflatten(-1, (len(cell), n_coils)).unflatten(-3, (n2, n1))
+    filled = neighbours @ mixing
+    filled = filled.reshape(*filled.shape[:-2], n2, n1, len(cell), n_coils)
     filled = torch.fft.fft(filled.movedim(-5, -1).contiguous(), dim=-1)  # (*other, n2, n1, cell, coil, k0)
 
     result = kspace.clone()
@@ -211,8 +213,8 @@ def _normal_equations(
 
     A row of ``A`` holds ``w0`` adjacent k0 samples of one window, a row of ``B`` the targets at their middle.
     ``Aᴴ A`` is made of ``w0 x w0`` blocks, one per pair of shifts along k0. Block ``(a + 1, b + 1)`` sums the
-    same products as block ``(a, b)`` but for one sample at each end of the readout, so only the first row of blocks
-    is computed in full: ``w0`` times less work.
+    same products as block ``(a, b)`` but for one sample at each end of the readout, so only the first row of
+    blocks is computed in full: ``w0`` times less work.
 
     Args:
         sources: ``(*other, window, k0, source line and coil)``.
@@ -254,8 +256,9 @@ def _check_amount(acs: torch.Tensor, acceleration: tuple[int, int], kernel: tupl
     needed1 = span1 - 1 + -(-unknowns // per_line)
     raise CalibrationError(
         f"GRAPPA calibration (ACS) block of {n_k1} k1 x {n_k2} k2 lines with {n_k0} samples is too small: "
-        f"acceleration {acceleration[0]} x {acceleration[1]} with a kernel of {kernel} (k0, k1, k2) and {n_coils} coils "
-        f"needs at least {needed1} x {needed2} fully sampled lines; acquire more, or use a smaller kernel"
+        f"acceleration {acceleration[0]} x {acceleration[1]} with a kernel of {kernel} (k0, k1, k2) and "
+        f"{n_coils} coils needs at least {needed1} x {needed2} fully sampled lines; "
+        "acquire more, or use a smaller kernel"
     )
 
 
@@ -272,8 +275,8 @@ def _find_lattice(sampled: torch.Tensor, acceleration: tuple[int, int]) -> tuple
         if len(lines) and int(lines[-1] - lines[0]) + 1 != len(lines):
             found = (mask.any(0).nonzero().flatten()).tolist()
             raise ShapeError(
-                f"GRAPPA at acceleration {r1} x {r2} needs a regular lattice of lines; found k1 lines {found}: "
-                "use CG-SENSE for irregular sampling"
+                f"GRAPPA at acceleration {r1} x {r2} needs a regular lattice of lines; "
+                f"found k1 lines {found}: use CG-SENSE for irregular sampling"
             )
     if count == 0:
         raise ShapeError("GRAPPA has no acquired line to start from: the sampling mask is empty")

@@ -1,0 +1,169 @@
+"""Coil sensitivity maps from images: Inati's iterative method and Walsh's adaptive one.
+
+Both give maps ``(*other, coil, z, y, x)`` with ``Σ_coil |map|² = 1`` in every voxel that has signal, 0 where
+there is none. With whitened coils ``Σ_coil conj(map) · image`` is then the combined image of highest SNR, its
+noise the same in every voxel. A map is known up to a phase per voxel, which is chosen so that the principal
+component of the coils, as one virtual coil, has zero phase. The combined image keeps the object's phase
+relative to that virtual coil.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from scanside.errors import ShapeError
+from scanside.recon.fourier import spatial_dims, to_image
+
+__all__ = ["calibration_images", "inati", "walsh"]
+
+_COVARIANCE_BYTES = 64 * 2**20
+
+
+def calibration_images(kspace: torch.Tensor, region: tuple[slice, slice]) -> torch.Tensor:
+    """Low-resolution coil images from the calibration lines alone, on the full grid.
+
+    The lines are weighted with a Hann window over the region and over k0, which keeps ringing out of maps.
+
+    Args:
+        kspace: ``(*other, coil, k2, k1, k0)`` complex64.
+        region: slices along k2 and k1, for instance from `scanside.recon.grappa.calibration_region`.
+
+    Returns:
+        Images ``(*other, coil, z, y, x)`` of the same size.
+
+    Raises:
+        ShapeError: not a k-space tensor.
+    """
+    dims = spatial_dims(kspace)
+    centre = torch.zeros_like(kspace)
+    lines = kspace[..., region[0], region[1], :]
+    weight = torch.ones((), device=kspace.device, dtype=kspace.real.dtype)
+    for dim in dims:
+        # The window is zero one step outside the region: no acquired line is thrown away.
+        n = lines.shape[dim]
+        window = torch.hann_window(n + 2, periodic=False, device=kspace.device, dtype=weight.dtype)[1:-1]
+        weight = weight * window.reshape(-1, *[1] * (-1 - dim))
+    centre[..., region[0], region[1], :] = lines * weight
+    return to_image(centre, dims)
+
+
+def inati(images: torch.Tensor, kernel: int = 5, iterations: int = 5) -> torch.Tensor:
+    """Coil maps by alternating between combined image and smoothed coil images.
+
+    Inati, Hansen, Kellman: *A fast optimal method for coil sensitivity estimation and adaptive coil
+    combination for complex images*, ISMRM 2014, abstract 4407. It needs no matrix per voxel.
+
+    Args:
+        images: ``(*other, coil, z, y, x)`` complex; 3-D where there is more than one z.
+        kernel: edge of the neighbourhood over which maps are taken as constant, in voxels, odd. At the
+            borders it continues on the opposite side.
+        iterations: how often to alternate.
+
+    Returns:
+        Maps of the same shape.
+
+    Raises:
+        ShapeError: not coil images, or an even kernel.
+    """
+    images, dims = _prepared(images, kernel)
+    virtual = _virtual_coil(images)
+    combined = _combine(images, virtual)
+    maps = images
+    for _ in range(iterations):
+        maps = _unit(_neighbourhood_sum(images * combined.conj().unsqueeze(-4), kernel, dims))
+        combined = _combine(images, maps)
+    return _fix_phase(maps, virtual)
+
+
+def walsh(images: torch.Tensor, kernel: int = 7, iterations: int = 3) -> torch.Tensor:
+    """Coil maps as the strongest eigenvector of the local coil covariance.
+
+    Walsh, Gmitro, Marcellin: *Adaptive reconstruction of phased array MR imagery*, MRM 43:682-690 (2000). The
+    eigenvector comes from power iterations that start at the neighbourhood's mean.
+
+    Args:
+        images: ``(*other, coil, z, y, x)`` complex; 3-D where there is more than one z.
+        kernel: edge of the neighbourhood in voxels, odd. At the borders it continues on the opposite side.
+        iterations: of the power method.
+
+    Returns:
+        Maps of the same shape.
+
+    Raises:
+        ShapeError: not coil images, or an even kernel.
+    """
+    images, dims = _prepared(images, kernel)
+    maps = torch.empty_like(images)
+    # The covariance is n_coils times larger than the images: it is made for some rows at a time.
+    axis, half = dims[0], kernel // 2
+    n = images.shape[axis]
+    bytes_per_row = images.numel() // n * images.shape[-4] * images.element_size()
+    rows = max(_COVARIANCE_BYTES // bytes_per_row, 1)
+    for start in range(0, n, rows):
+        stop = min(start + rows, n)
+        with_halo = torch.arange(start - half, stop + half, device=images.device) % n
+        block = images.index_select(axis, with_halo)
+        pairs = block.unsqueeze(-4) * block.conj().unsqueeze(-5)  # (*other, coil, coil, z, y, x)
+        covariance = _neighbourhood_sum(pairs, kernel, dims).narrow(axis, half, stop - start)
+        vector = _unit(_neighbourhood_sum(block, kernel, dims).narrow(axis, half, stop - start))
+        for _ in range(iterations):
+            vector = _unit((covariance * vector.unsqueeze(-5)).sum(-4))
+        maps.narrow(axis, start, stop - start).copy_(vector)
+    return _fix_phase(maps, _virtual_coil(images))
+
+
+def _prepared(images: torch.Tensor, kernel: int) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """Images scaled to a largest magnitude of 1, and their spatial axes; refuses what cannot work."""
+    if images.ndim < 4 or not images.is_complex():
+        raise ShapeError(
+            f"coil maps need complex images (*other, coil, z, y, x), got {images.dtype} {tuple(images.shape)}"
+        )
+    dims = spatial_dims(images)
+    if kernel < 1 or kernel % 2 == 0 or any(images.shape[dim] < kernel for dim in dims):
+        raise ShapeError(
+            f"coil map kernel of {kernel} voxels on images of {tuple(images.shape[-3:])}: "
+            "it must be odd and not larger than the image"
+        )
+    # Raw data are often of the order of 1e-6; fourth powers of that do not fit into single precision.
+    largest = torch.view_as_real(images).abs().amax((-5, -4, -3, -2, -1))[..., None, None, None, None]
+    return images / largest.clamp_min(torch.finfo(largest.dtype).tiny), dims
+
+
+def _combine(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    return (maps.conj() * images).sum(-4)
+
+
+def _unit(vectors: torch.Tensor) -> torch.Tensor:
+    """Vectors along the coil axis scaled to length one; those of length zero stay zero."""
+    # This is several times faster than torch.linalg.vector_norm along a strided complex axis.
+    power = (vectors * vectors.conj()).real.sum(-4, keepdim=True)
+    return vectors * power.clamp_min(torch.finfo(power.dtype).tiny).rsqrt()
+
+
+def _virtual_coil(images: torch.Tensor) -> torch.Tensor:
+    """The combination of coils that sees most signal, ``(*other, coil, 1, 1, 1)``: principal component."""
+    by_coil = images.flatten(-3)
+    vector: torch.Tensor = torch.linalg.eigh(by_coil @ by_coil.mH).eigenvectors[..., -1]
+    # Eigenvectors come with any phase; the strongest coil's is made zero, so that results repeat.
+    strongest = vector.abs().argmax(-1, keepdim=True)
+    vector = vector * torch.sgn(vector.gather(-1, strongest)).conj()
+    return vector[..., None, None, None]
+
+
+def _fix_phase(maps: torch.Tensor, virtual: torch.Tensor) -> torch.Tensor:
+    """Turn maps so that the virtual coil sees every voxel with zero phase."""
+    return maps * torch.sgn(_combine(virtual, maps)).unsqueeze(-4)
+
+
+def _neighbourhood_sum(data: torch.Tensor, kernel: int, dims: tuple[int, ...]) -> torch.Tensor:
+    """Sum over a cube of ``kernel`` voxels around every voxel, periodic at the borders."""
+    half = kernel // 2
+    for dim in dims:
+        n = data.shape[dim]
+        ends = data.narrow(dim, n - half, half), data, data.narrow(dim, 0, half)
+        padded = torch.cat(ends, dim)
+        total = padded.narrow(dim, 0, n).clone()
+        for shift in range(1, kernel):
+            total += padded.narrow(dim, shift, n)
+        data = total
+    return data
