@@ -14,6 +14,7 @@
     │   ├── EndOfStream (EOFError)        the peer closed properly, nothing more will come
     │   ├── IncompleteRead (EOFError)     the stream stopped in the middle of a message
     │   ├── PeerGone (ConnectionError)    the connection broke without a close
+    │   │   └── PeerSilent (TimeoutError) nothing came, or nothing was taken, for longer than allowed
     │   └── PeerReported (RuntimeError)   the peer sent an ERROR message; its text is the message
     ├── ScanError                         a scan's data cannot be reconstructed as asked
     │   ├── CounterError (IndexError)     an encoding counter outside what the header announces
@@ -44,6 +45,7 @@ __all__ = [
     "NonFiniteError",
     "PeerGone",
     "PeerReported",
+    "PeerSilent",
     "PipelineError",
     "ScanError",
     "ScansideError",
@@ -100,6 +102,10 @@ class IncompleteRead(StreamError, EOFError):
 
 class PeerGone(StreamError, ConnectionError):
     """The connection broke without a proper close."""
+
+
+class PeerSilent(PeerGone, TimeoutError):
+    """Nothing came from the peer, or it took nothing, for longer than allowed."""
 
 
 class PeerReported(StreamError, RuntimeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from scanside.errors import EndOfStream, MessageError
 from scanside.mrd.decoding import DECODERS
@@ -17,6 +18,12 @@ __all__ = ["Limits", "MessageReader", "decode"]
 
 _ID_BYTES = 2
 _HEADER_BYTES = _ID_BYTES + ACQUISITION_HEADER.itemsize
+
+# The id and the fields of the shape are uint16 at even offsets, so they are columns of a view of uint16.
+_SHAPE_WORDS = [
+    0,
+    *((_ID_BYTES + dict(ACQUISITION_HEADER.fields or ())[name][1]) // 2 for name in SHAPE_FIELDS),
+]
 
 
 class MessageReader:
@@ -63,11 +70,6 @@ class MessageReader:
         self.n_messages = 0
         """Messages read so far; every readout counts."""
 
-    @property
-    def broken(self) -> bool:
-        """Whether a message could not be read, so that nobody knows where the next one starts."""
-        return self._broken is not None
-
     def read(self, deadline: float | None = None) -> Message:
         """Wait for the next message.
 
@@ -80,7 +82,8 @@ class MessageReader:
             EndOfStream: the peer closed between two messages (without CLOSE, or after it).
             IncompleteRead: the peer closed inside a message.
             MessageError: unknown id or impossible length; every later call raises it again.
-            PeerGone: the connection broke, or nothing came in time.
+            PeerGone: the connection broke.
+            PeerSilent: nothing came in time.
         """
         if self._broken is not None:
             raise self._broken
@@ -96,6 +99,29 @@ class MessageReader:
         except MessageError as error:
             self._broken = error
             raise
+
+    def drop_bytes(self, deadline: float | None = None) -> bytes:
+        """Drop whatever has arrived, waiting for it if need be, without looking for messages.
+
+        For a peer that is to be heard out after a `MessageError`.
+
+        Args:
+            deadline: value of `time.monotonic` until which to wait, or None for the stream's own limit.
+
+        Returns:
+            The last two bytes that were dropped, or the last one if it was one; nothing if the peer closed.
+
+        Raises:
+            PeerGone: the connection broke.
+            PeerSilent: nothing came in time.
+        """
+        self._ring.deadline = deadline
+        if not self._ring.need(1):
+            return b""
+        last = self._ring.block[max(self._ring.start, self._ring.end - 2) : self._ring.end].tobytes()
+        self.position += self._ring.n_unread
+        self._ring.drop(self._ring.n_unread)
+        return last
 
     def _read(self, source: MessageSource) -> Message:
         number = int.from_bytes(source.peek(_ID_BYTES, "id"), "little")
@@ -130,23 +156,22 @@ class MessageReader:
         else:
             source.peek(size, "readout")
             n = min(self._ring.n_unread // size, self._max_block_readouts or self._ring.n_unread)
+            n = _n_equal(self._ring.block, self._ring.start, n, shape)
             records = np.ndarray(n, record, self._ring.block.data, self._ring.start)
-            records = records[: _n_equal(records, shape)]
-            self._ring.lend(len(records) * size)
+            self._ring.lend(n * size)
             readouts = view_readouts(records)
         self._account(MessageId.ACQUISITION, len(readouts), len(readouts) * size)
         return readouts
 
 
-def _n_equal(records: np.ndarray[tuple[int], np.dtype[np.void]], shape: ReadoutShape) -> int:
-    """How many rows from the first on really are acquisitions of this shape.
+def _n_equal(block: npt.NDArray[np.uint8], start: int, n: int, shape: ReadoutShape) -> int:
+    """How many of ``n`` would-be messages of equal size really are acquisitions of this shape.
 
-    Behind the first that is not, the rows show nothing that means anything.
+    Behind the first that is not, what stands in the fields means nothing.
     """
-    equal = records["id"] == MessageId.ACQUISITION
-    for name, value in zip(SHAPE_FIELDS, shape, strict=True):
-        equal &= records["header"][name] == value
-    return len(equal) if equal.all() else int(equal.argmin())
+    fields = np.ndarray((n, shape.message_bytes // 2), "<u2", block.data, start, (shape.message_bytes, 2))
+    equal = (fields[:, _SHAPE_WORDS] == (MessageId.ACQUISITION, *shape)).all(axis=1)
+    return n if equal.all() else int(equal.argmin())
 
 
 def decode(data: bytes | bytearray | memoryview, limits: Limits | None = None) -> list[Message]:

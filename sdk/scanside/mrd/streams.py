@@ -1,7 +1,7 @@
 """Where bytes come from and go to: sockets, files and pipes, memory.
 
 Every stream blocks, and every end of one is told apart: ``receive_into`` gives 0 where the peer closed in
-order, and raises `PeerGone` where the connection broke or a time limit passed.
+order, and raises `PeerGone` where the connection broke and `PeerSilent` where a time limit passed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
-from scanside.errors import PeerGone, StreamError
+from scanside.errors import PeerGone, PeerSilent, StreamError
 
 __all__ = ["ByteStream", "BytesLike", "FileStream", "MemoryStream", "SocketStream"]
 
@@ -42,7 +42,8 @@ class ByteStream(Protocol):
             How many bytes came, at least 1; 0 if the peer closed in order.
 
         Raises:
-            PeerGone: the connection broke, or nothing came in time.
+            PeerGone: the connection broke.
+            PeerSilent: nothing came in time.
             StreamError: this side shut the stream down.
         """
 
@@ -54,7 +55,8 @@ class ByteStream(Protocol):
             deadline: value of `time.monotonic` until which to wait, or None for the stream's own limit.
 
         Raises:
-            PeerGone: the connection broke, or the peer took nothing in time.
+            PeerGone: the connection broke.
+            PeerSilent: the peer took nothing in time.
         """
 
     def end_writing(self) -> None:
@@ -136,7 +138,7 @@ class SocketStream:
         except ValueError as error:
             raise StreamError("the connection was closed on this side") from error
         if not poll.poll(None if left is None else max(0.0, left) * 1000):
-            raise PeerGone(f"{what} for {time.monotonic() - started:.1f} s: the peer stopped or hangs")
+            raise PeerSilent(f"{what} for {time.monotonic() - started:.1f} s: the peer stopped or hangs")
 
     def end_writing(self) -> None:
         """See `ByteStream.end_writing`."""
@@ -209,7 +211,9 @@ class FileStream:
         poll.register(reader, select.POLLIN)
         started = time.monotonic()
         if not poll.poll(max(0.0, deadline - started) * 1000):
-            raise PeerGone(f"nothing came for {time.monotonic() - started:.1f} s: the peer stopped or hangs")
+            raise PeerSilent(
+                f"nothing came for {time.monotonic() - started:.1f} s: the peer stopped or hangs"
+            )
 
     def send(self, *buffers: BytesLike, deadline: float | None = None) -> None:
         """See `ByteStream.send`; a pipe waits for its reader without a limit.

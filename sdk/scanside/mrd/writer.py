@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from threading import Lock
 from typing import Literal
 
 import numpy as np
 
-from scanside.errors import MessageError
+from scanside.errors import MessageError, PeerSilent, StreamError
 from scanside.mrd.encoding import pieces
 from scanside.mrd.messages import (
     Bucket,
@@ -42,6 +43,7 @@ class MessageWriter:
         self._stream = stream
         self._peer = peer
         self._lock = Lock()
+        self._cut_short = False
 
     def write(self, *messages: Message, deadline: float | None = None) -> None:
         """Send messages, with nothing of another thread's between them.
@@ -53,19 +55,31 @@ class MessageWriter:
         Raises:
             MessageError: a message's parts do not agree, or the peer does not take it; nothing of that
                 message was sent.
-            PeerGone: the connection broke, or the peer took nothing in time.
+            PeerGone: the connection broke.
+            PeerSilent: the peer took nothing in time.
+            StreamError: an earlier message was cut short, so the peer would not understand this one.
         """
-        with self._lock:
+        patience = -1 if deadline is None else max(0.0, deadline - time.monotonic())
+        if not self._lock.acquire(timeout=patience):
+            raise PeerSilent("the peer does not take the message that another thread is sending")
+        try:
             for message in messages:
-                if self._peer == "gadgetron":
-                    _check_gadgetron_takes(message)
-                parts = pieces(message)
-                if isinstance(message, Readouts):
-                    # Assembled a piece at a time: a large block is never in memory twice.
-                    for part in parts:
-                        self._stream.send(part, deadline=deadline)
-                else:
-                    self._stream.send(*parts, deadline=deadline)
+                self._write(message, deadline)
+        finally:
+            self._lock.release()
+
+    def _write(self, message: Message, deadline: float | None) -> None:
+        if self._peer == "gadgetron":
+            _check_gadgetron_takes(message)
+        if self._cut_short:
+            raise StreamError("cannot send: an earlier message was cut short")
+        parts = pieces(message)
+        # A block of readouts is assembled a piece at a time, so that a large one is not in memory twice.
+        batches = ([part] for part in parts) if isinstance(message, Readouts) else [list(parts)]
+        self._cut_short = True
+        for batch in batches:
+            self._stream.send(*batch, deadline=deadline)
+        self._cut_short = False
 
 
 def _check_gadgetron_takes(message: Message) -> None:

@@ -1,0 +1,384 @@
+"""An MRD session: configuration, header, data both ways, and a proper end, as server or as client.
+
+::
+
+    NEW ── open() ──▶ OPEN ── peer's CLOSE ──▶ INPUT_CLOSED ─┐
+                       │                                     ├─ finish() or fail() ──▶ CLOSED
+                       └── finish() ──▶ OUTPUT_CLOSED ───────┘   peer's CLOSE
+
+Sending and receiving are independent: one thread may send while another iterates. A peer that only sends, and
+reads nothing until it has sent everything, is blocked as soon as both sides' buffers are full; so a client
+should receive in a thread of its own, and a server's output should not wait for its input.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+from xml.etree import ElementTree
+
+from scanside.errors import EndOfStream, MessageError, PeerGone, PeerReported, PeerSilent, StreamError
+from scanside.mrd.drain import drain
+from scanside.mrd.messages import (
+    Bucket,
+    Close,
+    ConfigFile,
+    ConfigText,
+    Data,
+    ErrorText,
+    HeaderXml,
+    ImageArray,
+    ImageMessage,
+    Message,
+    Readouts,
+    ReconData,
+    Text,
+    Waveform,
+)
+from scanside.mrd.reader import MessageReader
+from scanside.mrd.streams import ByteStream
+from scanside.mrd.writer import MessageWriter, Peer
+
+__all__ = ["ClientSession", "Opening", "ServerSession", "SessionState"]
+
+_log = logging.getLogger(__name__)
+
+_DATA = (Readouts, Waveform, ImageMessage, ImageArray, ReconData, Bucket)
+
+
+class SessionState(Enum):
+    """How far a session has come; see the picture in this module's description."""
+
+    NEW = "the session has not been opened"
+    OPEN = "data may flow both ways"
+    INPUT_CLOSED = "the peer has sent everything"
+    OUTPUT_CLOSED = "this side has sent everything"
+    CLOSED = "both sides have sent everything"
+
+
+_Moves: TypeAlias = "dict[SessionState, SessionState]"
+
+_OPENS: _Moves = {SessionState.NEW: SessionState.OPEN}
+_INPUT_ENDS: _Moves = {
+    SessionState.NEW: SessionState.INPUT_CLOSED,
+    SessionState.OPEN: SessionState.INPUT_CLOSED,
+    SessionState.OUTPUT_CLOSED: SessionState.CLOSED,
+}
+_OUTPUT_ENDS: _Moves = {
+    SessionState.NEW: SessionState.OUTPUT_CLOSED,
+    SessionState.OPEN: SessionState.OUTPUT_CLOSED,
+    SessionState.INPUT_CLOSED: SessionState.CLOSED,
+}
+_READING = _INPUT_ENDS.keys()
+_WRITING = (SessionState.OPEN, SessionState.INPUT_CLOSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a client says before its data.
+
+    Attributes:
+        config: which configuration it wants, by name or in full.
+        header_xml: the scan's MRD header.
+        config_element: the configuration's ``<configuration>`` element; None where the configuration is a name
+            or holds no such element, which is no error.
+    """
+
+    config: ConfigFile | ConfigText
+    header_xml: bytes
+    config_element: ElementTree.Element | None
+
+
+class _Session:
+    """What server and client have in common.
+
+    Attributes:
+        reader: what the peer sends.
+        texts: TEXT messages that the peer has sent so far.
+    """
+
+    def __init__(self, stream: ByteStream, reader: MessageReader | None, peer: Peer) -> None:
+        self._stream = stream
+        self.reader = reader or MessageReader(stream)
+        self._writer = MessageWriter(stream, peer)
+        self._lock = threading.Lock()
+        self._state = SessionState.NEW
+        self._ahead: Data | None = None
+        self.texts: list[str] = []
+
+    @property
+    def state(self) -> SessionState:
+        """How far the session has come."""
+        return self._state
+
+    def _move(self, moves: _Moves) -> bool:
+        """Make a step from the present state; False if it does not lead on from there."""
+        with self._lock:
+            if self._state not in moves:
+                return False
+            self._state = moves[self._state]
+            return True
+
+    def __iter__(self) -> Iterator[Data]:
+        """What the peer sends, in order, until its CLOSE.
+
+        Blocks of readouts lend the receive buffer; see `MessageReader` for how long they last.
+
+        Raises:
+            EndOfStream: the peer closed the connection without CLOSE.
+            IncompleteRead: the peer closed it inside a message.
+            PeerGone: the connection broke, or (PeerSilent) nothing came in time.
+            PeerReported: the peer sent an ERROR.
+            MessageError: something that is no message, or that does not belong here.
+        """
+        while (data := self._next_data()) is not None:
+            yield data
+
+    def _next_data(self) -> Data | None:
+        """The next message with data; None once the peer has sent everything."""
+        if self._ahead is not None:
+            data, self._ahead = self._ahead, None
+            return data
+        if self._state is SessionState.NEW:
+            raise StreamError("the session has not been opened: call open() first")
+        while self._state in _READING:
+            message = self._receive()
+            if isinstance(message, _DATA):
+                return message
+            if not isinstance(message, Close):
+                raise MessageError(
+                    f"{type(message).__name__} as message {self.reader.n_messages} of the stream: "
+                    "only data, TEXT, ERROR and CLOSE may follow the header"
+                )
+        return None
+
+    def _receive(self) -> Message:
+        """The next message that is not a text; marks the input's end, raises what the peer reports."""
+        while True:
+            message = self.reader.read()
+            if isinstance(message, Text):
+                self.texts.append(message.text)
+                continue
+            if isinstance(message, ErrorText):
+                raise PeerReported(message.text)
+            if isinstance(message, Close):
+                self._move(_INPUT_ENDS)
+            return message
+
+    def texts_before_data(self) -> list[str]:
+        """Wait for the first message with data, or the input's end, and return the texts that came before.
+
+        Hosts may put parameters of the session into a TEXT between header and data. The data come with the
+        next step of the iteration.
+
+        Raises:
+            StreamError: as the iteration does.
+            MessageError: as the iteration does.
+        """
+        self._ahead = self._next_data()
+        return list(self.texts)
+
+    def send(self, *messages: Message) -> None:
+        """Send messages; several threads may send, messages of one call stay together.
+
+        Raises:
+            StreamError: the session is not open for sending.
+            MessageError: a message's parts do not agree, or the peer does not take it.
+            PeerGone: the connection broke, or (PeerSilent) the peer took nothing in time.
+        """
+        if self._state not in _WRITING:
+            raise StreamError(f"cannot send: {self._state.value}")
+        self._writer.write(*messages)
+
+    def finish(self) -> None:
+        """Send CLOSE, once, and end writing; the input can still be read.
+
+        Raises:
+            PeerGone: the connection broke, or (PeerSilent) the peer took nothing in time.
+        """
+        if self._move(_OUTPUT_ENDS):
+            try:
+                self._writer.write(Close())
+            finally:
+                self._stream.end_writing()
+
+    def shutdown(self) -> None:
+        """End the connection in both directions at once, also under a thread that waits in it."""
+        self._stream.shutdown()
+
+    def close(self) -> None:
+        """Release the connection. Input that has not been read may cost the peer what was sent last."""
+        self._stream.close()
+
+
+class ServerSession(_Session):
+    """The side that reconstructs.
+
+    Args:
+        stream: the connection.
+        reader: reads from ``stream``; None for one with default settings.
+        peer: who is at the other end.
+
+    Attributes:
+        opening: what the client said at first, once it has.
+    """
+
+    def __init__(
+        self, stream: ByteStream, *, reader: MessageReader | None = None, peer: Peer = "mrd"
+    ) -> None:
+        super().__init__(stream, reader, peer)
+        self.opening: Opening | None = None
+
+    @classmethod
+    def resume(
+        cls,
+        stream: ByteStream,
+        config_xml: bytes,
+        header_xml: bytes,
+        *,
+        reader: MessageReader | None = None,
+        peer: Peer = "gadgetron",
+    ) -> ServerSession:
+        """A session whose configuration and header somebody else has read, as gadgetron-python does.
+
+        Args:
+            stream: the connection; its next bytes are the first data.
+            config_xml: what the CONFIG message held.
+            header_xml: what the HEADER message held.
+            reader: reads from ``stream``; None for one with default settings.
+            peer: who is at the other end.
+        """
+        session = cls(stream, reader=reader, peer=peer)
+        session._open(ConfigText(config_xml), header_xml)
+        return session
+
+    def open(self) -> Opening | None:
+        """Wait for the client's configuration and header.
+
+        Returns:
+            None if the client closed before a header: it only asked whether somebody is there.
+
+        Raises:
+            IncompleteRead: the client closed inside a message.
+            PeerGone: the connection broke later than that, or (PeerSilent) nothing came in time.
+            PeerReported: the client sent an ERROR.
+            MessageError: something that is no message, or data before a header.
+        """
+        config: ConfigFile | ConfigText | None = None
+        while True:
+            try:
+                message = self._receive()
+            except EndOfStream:
+                self._move(_INPUT_ENDS)
+                return None
+            except PeerSilent:
+                raise
+            except PeerGone as error:
+                if self.reader.position:
+                    raise
+                _log.info("a client went away without a word: %s", error)
+                return None
+            if isinstance(message, Close):
+                return None
+            if isinstance(message, (ConfigFile, ConfigText)):
+                if config is not None:
+                    _log.warning("a second configuration came before the header; it replaces the first")
+                config = message
+            elif isinstance(message, HeaderXml) and config is not None:
+                return self._open(config, message.xml)
+            else:
+                expected = "a configuration" if config is None else "a header"
+                raise MessageError(
+                    f"{type(message).__name__} as message {self.reader.n_messages} of the stream: "
+                    f"{expected} was expected; an MRD session begins with configuration, then header"
+                )
+
+    def _open(self, config: ConfigFile | ConfigText, header_xml: bytes) -> Opening:
+        element = _configuration(config.xml) if isinstance(config, ConfigText) else None
+        self.opening = Opening(config, header_xml, element)
+        self._move(_OPENS)
+        return self.opening
+
+    def fail(self, text: str, *, drain_seconds: float = 60.0) -> bool:
+        """Report a failure so that it reaches the operator, and end the session.
+
+        First everything that still comes is dropped until the client's CLOSE (or its end, or the time limit),
+        then ERROR and CLOSE go out and the connection is shut down: an ERROR that meets a client in the middle
+        of sending can be lost. Call it from the thread that reads, or when that has stopped. It never raises
+        because of the connection.
+
+        Args:
+            text: what went wrong, where, and what to do.
+            drain_seconds: how long to go on reading, and then how long to wait for room to write.
+
+        Returns:
+            Whether the report was handed to the connection; False if the client is gone or the session had
+            ended already.
+        """
+        reachable = True
+        if self.state in _READING:
+            self._ahead = None
+            reachable = drain(self.reader, time.monotonic() + drain_seconds)
+            self._move(_INPUT_ENDS)
+        if not self._move(_OUTPUT_ENDS):
+            _log.error("the session had ended already; the client does not learn of: %s", text)
+            return False
+        reported = reachable and self._report(text, time.monotonic() + drain_seconds)
+        if not reported:
+            _log.error("the client is gone and does not learn of: %s", text)
+        self._stream.shutdown()
+        return reported
+
+    def _report(self, text: str, deadline: float) -> bool:
+        try:
+            self._writer.write(ErrorText(text), Close(), deadline=deadline)
+        except StreamError as error:
+            _log.info("the error could not be sent: %s", error)
+            return False
+        return True
+
+
+class ClientSession(_Session):
+    """The side that has the scan: a host, a replay, a test.
+
+    Send in one thread and iterate in another: a server may answer while it still receives.
+
+    Args:
+        stream: the connection.
+        reader: reads from ``stream``; None for one with default settings.
+    """
+
+    def __init__(self, stream: ByteStream, *, reader: MessageReader | None = None) -> None:
+        super().__init__(stream, reader, "mrd")
+
+    def open(self, config: ConfigFile | ConfigText, header_xml: bytes) -> None:
+        """Send configuration and header.
+
+        Raises:
+            PeerGone: the connection broke, or (PeerSilent) the server took nothing in time.
+        """
+        self._writer.write(config, HeaderXml(header_xml))
+        self._move(_OPENS)
+
+
+def _configuration(xml: bytes) -> ElementTree.Element | None:
+    """The ``<configuration>`` element of a node's configuration, if there is one.
+
+    Gadgetron sends a bare XML declaration where a chain has no such element.
+    """
+    xml = xml.strip(b"\0 \t\r\n")
+    if not re.sub(rb"<\?xml[^>]*\?>\s*", b"", xml):
+        return None
+    try:
+        element = ElementTree.fromstring(xml)
+    except ElementTree.ParseError as error:
+        _log.warning("the configuration is not well-formed XML (%s) and counts as empty", error)
+        return None
+    name = element.tag.rpartition("}")[2]
+    return element if name == "configuration" else None
