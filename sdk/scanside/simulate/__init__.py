@@ -1,0 +1,48 @@
+"""Synthetic MRD scans whose truth is known.
+
+::
+
+    scan = simulate(preset("brain-oblique"))
+    for item in scan.items():        # Readouts and Waveform, in the order of acquisition
+        ...
+    scan.truth.save("truth.npz")     # image, coil maps, mask and affine
+"""
+
+from __future__ import annotations
+
+from scanside.simulate.config import (
+    CoilConfig,
+    DynamicsConfig,
+    GeometryConfig,
+    NoiseConfig,
+    PhantomConfig,
+    QuirkConfig,
+    SamplingConfig,
+    ScanConfig,
+    TimingConfig,
+    WaveformConfig,
+)
+from scanside.simulate.playback import play
+from scanside.simulate.presets import PRESETS, preset
+from scanside.simulate.scan import NoiseScan, SimulatedScan, simulate
+from scanside.simulate.truth import Truth
+
+__all__ = [
+    "PRESETS",
+    "CoilConfig",
+    "DynamicsConfig",
+    "GeometryConfig",
+    "NoiseConfig",
+    "NoiseScan",
+    "PhantomConfig",
+    "QuirkConfig",
+    "SamplingConfig",
+    "ScanConfig",
+    "SimulatedScan",
+    "TimingConfig",
+    "Truth",
+    "WaveformConfig",
+    "play",
+    "preset",
+    "simulate",
+]

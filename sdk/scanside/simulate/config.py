@@ -1,0 +1,271 @@
+"""Configuration of a simulated scan: what is scanned, with which coils, along which k-space lines.
+
+Every field has a default, so ``ScanConfig()`` is a small complete scan. Lengths are in mm, angles in degrees,
+times have their unit in the name, counts of lines are counts of the encoded matrix.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "CoilConfig",
+    "DynamicsConfig",
+    "GeometryConfig",
+    "LoopName",
+    "NoiseConfig",
+    "PhantomConfig",
+    "QuirkConfig",
+    "SamplingConfig",
+    "ScanConfig",
+    "TimingConfig",
+    "WaveformConfig",
+]
+
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0.5, le=1.0)]
+LoopName = Literal["average", "set", "contrast", "phase", "slice", "segment", "line"]
+OptionalSection = Literal[
+    "studyInformation",
+    "measurementInformation",
+    "acquisitionSystemInformation",
+    "parallelImaging",
+    "sequenceParameters",
+    "userParameters",
+    "waveformInformation",
+]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class PhantomConfig(_Config):
+    """What lies in the scanner."""
+
+    kind: Literal["brain", "cardiac", "shepp-logan"] = "brain"
+    """Which object."""
+    weighting: Literal["t1", "t2", "pd"] = "t2"
+    """Contrast of the brain; the other phantoms have one contrast."""
+    seed: int = 0
+    """Draws the individual: another seed folds the brain's cortex in another way. Left and right stay put."""
+    background_phase_rad: float = Field(default=1.0, ge=0)
+    """How far the smooth phase of the object strays from zero; 0 makes the object real."""
+    supersampling: tuple[Count, Count, Count] = (2, 2, 2)
+    """Object points per encoded voxel along (x, y, z); for 2-D slices z counts points across the slice."""
+
+
+class CoilConfig(_Config):
+    """The receive array."""
+
+    n_coils: Count = 8
+    """Number of coils; arrays of twelve and more have two rings, of 24 and more three."""
+    model: Literal["loops", "uniform"] = "loops"
+    """Circular loops by Biot-Savart, or constant maps that differ by a phase only."""
+    radius_mm: Positive | None = None
+    """Distance of the loop centres from the array's axis; default is what clears the phantom."""
+    center_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Centre of the array, LPS; there the root sum of squares of the maps is one."""
+
+
+class NoiseConfig(_Config):
+    """Receiver noise, and how it is measured."""
+
+    std: float = Field(default=0.02, ge=0)
+    """Standard deviation of the real and of the imaginary part of an imaging sample, root mean square over
+    coils. Transforms are orthonormal, so it is also that of a voxel of a fully sampled single-coil image, on a
+    scale on which tissue lies between 0 and about 1."""
+    neighbour_correlation: float = Field(default=0.3, ge=0, lt=1)
+    """Magnitude of the noise correlation of the two coils that lie closest; it falls with distance."""
+    spread: float = Field(default=0.25, ge=0)
+    """Standard deviation of the logarithm of the coils' noise levels."""
+    scan: Literal["none", "embedded", "separate"] = "embedded"
+    """Noise readouts: none, at the start of the scan, or a scan of their own that the header depends on."""
+    readouts: Count = 16
+    """Number of noise readouts."""
+    samples: Count | None = None
+    """Samples of a noise readout; default is that of an encoded readout."""
+    dwell_us: Positive = 20.0
+    """Sample time of the noise readouts."""
+    relative_receiver_bandwidth: Positive = 0.793
+    """Equivalent noise bandwidth of the receiver relative to the nominal one (``relativeReceiverNoiseBandwidth``):
+    noise readouts are this much weaker in variance than the sample times alone make them."""
+    seed: int = 0
+    """Seed of the noise and of the coils' noise levels."""
+
+
+class SamplingConfig(_Config):
+    """Which points of k-space are acquired."""
+
+    pattern: Literal["equispaced", "random", "variable-density"] = "equispaced"
+    """Every R-th line, lines drawn with equal weight, or with a weight that falls towards the edge."""
+    acceleration: tuple[Positive, Positive] = (1.0, 1.0)
+    """Acceleration along (k1, k2): integers for ``equispaced``; the random patterns use the product and count the
+    calibration lines towards it."""
+    density_power: float = Field(default=3.0, ge=0)
+    """``variable-density``: the weight is (1 - r)^power, r the distance from the centre, 1 in the corner."""
+    acs: tuple[NonNegative, NonNegative] = (0, 0)
+    """Fully sampled calibration lines about the centre along (k1, k2); a zero for k2 takes all partitions."""
+    acs_mode: Literal["integrated", "separate"] = "integrated"
+    """Calibration lines within the scan (flagged as Siemens does), or as a scan of their own before it."""
+    vary: bool = False
+    """Another pattern in every phase and repetition: shifted by a line (equispaced) or drawn anew."""
+    seed: int = 0
+    """Seed of the random patterns."""
+    oversampling: Annotated[int, Field(ge=1, le=4)] = 2
+    """Readout oversampling: encoded matrix and field of view along x are this much larger."""
+    phase_oversampling: float = Field(default=0.0, ge=0)
+    """Share by which encoded matrix and field of view along y exceed the image's."""
+    partition_oversampling: float = Field(default=0.0, ge=0)
+    """3-D: the same along z."""
+    phase_resolution: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the encoded lines about the centre that the protocol asks for: reduced resolution, not partial
+    Fourier."""
+    partial_fourier: tuple[Fraction, Fraction] = (1.0, 1.0)
+    """Share of the lines along (k1, k2) that is acquired, from one end: 0.75 is 6/8."""
+    partial_fourier_side: Literal["early", "late"] = "early"
+    """Which end of k-space is left out: low counters, or high ones."""
+    partial_echo: Fraction = 1.0
+    """Share of a readout that is acquired; its beginning is left out (asymmetric echo)."""
+    discard: tuple[NonNegative, NonNegative] = (0, 0)
+    """Samples (before, after) the readout that hold transients and are announced for discarding."""
+    reverse: Literal["none", "alternate", "all"] = "none"
+    """Readouts that run backwards: samples are stored in the order of time and flagged REVERSE; counts in the
+    header (``center_sample``) speak of the order after turning them round."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SamplingConfig:
+        if self.pattern == "equispaced" and any(r != int(r) for r in self.acceleration):
+            raise ValueError(f"equispaced sampling needs whole acceleration factors, got {self.acceleration}")
+        if any(r < 1 for r in self.acceleration):
+            raise ValueError(f"acceleration factors are at least 1, got {self.acceleration}")
+        if self.reverse != "none" and self.discard[0] != self.discard[1]:
+            raise ValueError("reversed readouts need as many samples to discard before as after")
+        return self
+
+
+class GeometryConfig(_Config):
+    """Where the image lies, in patient coordinates (LPS)."""
+
+    matrix: tuple[Count, Count, Count] = (128, 128, 1)
+    """Acquired matrix over the field of view (x read, y phase, z partition); z > 1 is a 3-D scan."""
+    fov_mm: tuple[Positive, Positive, Positive] = (240.0, 240.0, 5.0)
+    """Field of view of the image; z is the slice thickness, or the slab of a 3-D scan."""
+    recon_matrix: tuple[Count, Count, Count] | None = None
+    """Matrix of the reconstructed image over the same field of view; default is the acquired one."""
+    n_slices: Count = 1
+    """Number of slices or slabs, side by side along the slice direction, centred on the offset."""
+    slice_gap_mm: float = Field(default=0.0, ge=0)
+    """Space between two slices."""
+    slice_order: Literal["ascending", "interleaved"] = "ascending"
+    """Order of acquisition; the slice counter always counts along the slice direction."""
+    plane: Literal["axial", "coronal", "sagittal"] = "axial"
+    """Directions before rotation, (read; phase; slice): axial (L; P; S), coronal (L; S; A), sagittal (P; S; L)."""
+    rotation_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Rotation of the directions about the patient's x, then y, then z axis."""
+    in_plane_deg: float = 0.0
+    """Rotation of read and phase direction about the slice direction, before the others."""
+    left_handed: bool = False
+    """Negates the slice direction: the three directions then have determinant -1."""
+    offset_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Centre of the stack or slab, LPS."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GeometryConfig:
+        if self.recon_matrix is not None and self.recon_matrix[2] != self.matrix[2] == 1:
+            raise ValueError("a 2-D scan has recon_matrix z = 1")
+        return self
+
+
+class DynamicsConfig(_Config):
+    """The counters beyond k-space lines."""
+
+    averages: Count = 1
+    """Repeats with the same counters but ``average``; only the noise differs."""
+    te_ms: tuple[Positive, ...] = Field(default=(10.0,), min_length=1)
+    """Echo times, one contrast each; tissue decays with its T2* from the first to the others."""
+    phases: Count = 1
+    """Cardiac phases of one beat."""
+    repetitions: Count = 1
+    """Repetitions: the frames of a dynamic series."""
+    sets: Count = 1
+    """Sets, as flow encodings have them: each adds a further smooth phase to the object."""
+    segments: Count = 1
+    """Parts in which a phase-encoded image is acquired: every n-th line belongs to one."""
+    beat: Literal["phase", "time", "still"] = "phase"
+    """What moves a beating phantom: the counter ``phase`` (gated), the time at which a repetition begins
+    (real-time imaging), or nothing."""
+    order: tuple[LoopName, ...] = ("average", "set", "contrast", "phase", "slice", "segment", "line")
+    """Nesting of the loops within a repetition, from the outermost to the innermost."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DynamicsConfig:
+        names = ("average", "set", "contrast", "phase", "slice", "segment", "line")
+        if sorted(self.order) != sorted(names):
+            raise ValueError(f"order needs each of {', '.join(names)} once, got {', '.join(self.order)}")
+        if self.order.index("line") < self.order.index("segment"):
+            raise ValueError("order: the loop over lines lies within that over segments")
+        return self
+
+
+class TimingConfig(_Config):
+    """The pace of the scan."""
+
+    tr_ms: Positive = 5.0
+    """Time from one readout to the next."""
+    dwell_us: Positive = 5.0
+    """Sample time of the imaging readouts."""
+    start_s: float = Field(default=43_200.0, ge=0)
+    """Time of day of the first readout, in seconds after midnight."""
+    heart_rate_bpm: Positive = 60.0
+    """Pace of the ECG and of real-time cardiac motion."""
+
+
+class WaveformConfig(_Config):
+    """A waveform beside the readouts."""
+
+    ecg: bool = False
+    """Whether an ECG-like waveform is sent."""
+    sample_time_ms: Positive = 2.5
+    """Sample time of the waveform."""
+    chunk_ms: Positive = 100.0
+    """Length of one waveform message."""
+
+
+class QuirkConfig(_Config):
+    """Habits of vendors and converters that a reader has to live with."""
+
+    limits: Literal["full", "step_1", "none"] = "full"
+    """Encoding limits in the header: all counters, only ``kspace_encoding_step_1``, or none at all."""
+    center_in_user: bool = True
+    """Siemens: the centre of k-space also stands in ``idx.user[5]`` (k1) and ``idx.user[6]`` (k2)."""
+    user_parameters: bool = True
+    """Siemens: ``EmbeddedRefLinesE1`` and ``EmbeddedRefLinesE2`` among the user parameters."""
+    absent: tuple[OptionalSection, ...] = ()
+    """Optional parts of the header that are left out."""
+    zero_directions: bool = False
+    """Directions, position and sample time are zero, as some converters leave them."""
+    navigator_every: NonNegative = 0
+    """After so many lines comes a NAVIGATION_DATA readout whose counters are those of the central line."""
+    phase_correction_lines: NonNegative = 0
+    """PHASECORR_DATA readouts before the first line of every image, with the counters of the central line."""
+
+
+class ScanConfig(_Config):
+    """A whole simulated scan."""
+
+    name: str = "simulated"
+    """Protocol name in the header."""
+    phantom: PhantomConfig = PhantomConfig()
+    coils: CoilConfig = CoilConfig()
+    noise: NoiseConfig = NoiseConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    geometry: GeometryConfig = GeometryConfig()
+    dynamics: DynamicsConfig = DynamicsConfig()
+    timing: TimingConfig = TimingConfig()
+    waveforms: WaveformConfig = WaveformConfig()
+    quirks: QuirkConfig = QuirkConfig()

@@ -1,0 +1,159 @@
+"""The XML header of a simulated scan, after the ISMRMRD schema.
+
+Written with the standard library so that optional parts can be left out as freely as converters leave them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from scanside.simulate.config import ScanConfig
+from scanside.simulate.geometry import ScanGrid
+from scanside.simulate.sampling import Band
+
+__all__ = ["NOISE_ID", "SCAN_ID", "Limit", "noise_header", "scan_header"]
+
+NAMESPACE = "http://www.ismrm.org/ISMRMRD"
+SCAN_ID = "scanside_1_2"
+"""Measurement ID of a simulated scan."""
+NOISE_ID = "scanside_1_1"
+"""Measurement ID of the noise scan that it depends on."""
+
+Tree = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Encoding limits of one counter."""
+
+    maximum: int = 0
+    center: int = 0
+
+    def tree(self) -> Tree:
+        """As elements of the header."""
+        return {"minimum": 0, "maximum": self.maximum, "center": self.center}
+
+
+def scan_header(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> bytes:
+    """Header of the imaging scan."""
+    depends = NOISE_ID if config.noise.scan == "separate" else None
+    return _document(config, _encoding(config, grid, bands), SCAN_ID, config.name, depends)
+
+
+def noise_header(config: ScanConfig, n_samples: int) -> bytes:
+    """Header of a noise scan that was measured on its own."""
+    space = {
+        "matrixSize": {"x": n_samples, "y": 1, "z": 1},
+        "fieldOfView_mm": dict(zip("xyz", config.geometry.fov_mm, strict=True)),
+    }
+    limits = {"kspace_encoding_step_1": Limit().tree()}
+    encoding = {
+        "encodedSpace": space,
+        "reconSpace": space,
+        "encodingLimits": limits,
+        "trajectory": "cartesian",
+    }
+    return _document(config, encoding, NOISE_ID, "AdjCoilSens", None)
+
+
+def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depends: str | None) -> bytes:
+    measurement: dict[str, object] = {
+        "measurementID": identity,
+        "patientPosition": "HFS",
+        "protocolName": name,
+    }
+    if depends is not None:
+        measurement["measurementDependency"] = {"dependencyType": "Noise", "measurementID": depends}
+    sections: dict[str, object] = {
+        "studyInformation": {"studyTime": "12:00:00"},
+        "measurementInformation": measurement,
+        "acquisitionSystemInformation": {
+            "systemVendor": "Scanside",
+            "systemModel": "simulator",
+            "systemFieldStrength_T": 3.0,
+            "relativeReceiverNoiseBandwidth": config.noise.relative_receiver_bandwidth,
+            "receiverChannels": config.coils.n_coils,
+            "coilLabel": [
+                {"coilNumber": coil, "coilName": f"Loop:{coil + 1}"} for coil in range(config.coils.n_coils)
+            ],
+        },
+        "experimentalConditions": {"H1resonanceFrequency_Hz": 127_740_000},
+        "encoding": encoding,
+        "sequenceParameters": {"TR": config.timing.tr_ms, "TE": list(config.dynamics.te_ms)},
+    }
+    if config.quirks.user_parameters and any(config.sampling.acs):
+        sections["userParameters"] = {
+            "userParameterLong": [
+                {"name": f"EmbeddedRefLinesE{axis + 1}", "value": count}
+                for axis, count in enumerate(config.sampling.acs)
+            ]
+        }
+    if config.waveforms.ecg:
+        sections["waveformInformation"] = {"waveformName": "ECG", "waveformType": "ecg"}
+    kept = {key: value for key, value in sections.items() if key not in config.quirks.absent}
+    root = ElementTree.Element("ismrmrdHeader", xmlns=NAMESPACE)
+    _fill(root, kept)
+    ElementTree.indent(root, " ")
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+
+
+def _encoding(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> Tree:
+    encoding: dict[str, object] = {
+        "encodedSpace": _space(grid.encoded_matrix, grid.encoded_fov_mm),
+        "reconSpace": _space(grid.recon_matrix, grid.recon_fov_mm),
+        "encodingLimits": _limits(config, bands),
+        "trajectory": "cartesian",
+    }
+    sampling = config.sampling
+    if any(sampling.acs) or max(sampling.acceleration) > 1:
+        mode = "embedded" if sampling.acs_mode == "integrated" else "separate"
+        encoding["parallelImaging"] = {
+            "accelerationFactor": {
+                "kspace_encoding_step_1": round(sampling.acceleration[0]),
+                "kspace_encoding_step_2": round(sampling.acceleration[1]),
+            },
+            "calibrationMode": mode if any(sampling.acs) else "other",
+        }
+    return {key: value for key, value in encoding.items() if key not in config.quirks.absent}
+
+
+def _limits(config: ScanConfig, bands: tuple[Band, Band]) -> Tree:
+    if config.quirks.limits == "none":
+        return {}
+    step_1 = {"kspace_encoding_step_1": Limit(bands[0].maximum, bands[0].center).tree()}
+    if config.quirks.limits == "step_1":
+        return step_1
+    dynamics = config.dynamics
+    counts = {
+        "average": dynamics.averages,
+        "slice": config.geometry.n_slices,
+        "contrast": len(dynamics.te_ms),
+        "phase": dynamics.phases,
+        "repetition": dynamics.repetitions,
+        "set": dynamics.sets,
+        "segment": dynamics.segments,
+    }
+    return {
+        **step_1,
+        "kspace_encoding_step_2": Limit(bands[1].maximum, bands[1].center).tree(),
+        **{name: Limit(count - 1).tree() for name, count in counts.items()},
+    }
+
+
+def _space(matrix: tuple[int, int, int], fov_mm: tuple[float, float, float]) -> Tree:
+    return {
+        "matrixSize": dict(zip("xyz", matrix, strict=True)),
+        "fieldOfView_mm": dict(zip("xyz", fov_mm, strict=True)),
+    }
+
+
+def _fill(element: ElementTree.Element, tree: Mapping[str, object]) -> None:
+    for name, value in tree.items():
+        for entry in value if isinstance(value, Sequence) and not isinstance(value, str) else [value]:
+            child = ElementTree.SubElement(element, name)
+            if isinstance(entry, Mapping):
+                _fill(child, entry)
+            else:
+                child.text = str(entry)

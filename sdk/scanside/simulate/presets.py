@@ -1,0 +1,146 @@
+"""Scans by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from scanside.errors import ConfigError
+from scanside.simulate.config import (
+    CoilConfig,
+    DynamicsConfig,
+    GeometryConfig,
+    NoiseConfig,
+    PhantomConfig,
+    QuirkConfig,
+    SamplingConfig,
+    ScanConfig,
+    TimingConfig,
+    WaveformConfig,
+)
+
+__all__ = ["PRESETS", "preset"]
+
+
+def _brain_oblique() -> ScanConfig:
+    """Five oblique brain slices, 12 coils, R = 3 with integrated calibration lines, and a noise measurement."""
+    return ScanConfig(
+        name="brain-oblique",
+        phantom=PhantomConfig(weighting="t2"),
+        coils=CoilConfig(n_coils=12),
+        noise=NoiseConfig(std=0.012),
+        sampling=SamplingConfig(acceleration=(3, 1), acs=(24, 0)),
+        geometry=GeometryConfig(
+            matrix=(256, 224, 1),
+            fov_mm=(240.0, 210.0, 4.0),
+            n_slices=5,
+            slice_gap_mm=8.0,
+            slice_order="interleaved",
+            rotation_deg=(-14.0, 5.0, 4.0),
+            offset_mm=(2.0, -1.0, 16.0),
+        ),
+    )
+
+
+def _brain_3d() -> ScanConfig:
+    """A 3-D brain, R = 2 x 2, partial Fourier in both phase encodings, partition oversampling."""
+    return ScanConfig(
+        name="brain-3d",
+        phantom=PhantomConfig(weighting="t1", supersampling=(2, 2, 1)),
+        coils=CoilConfig(n_coils=12),
+        noise=NoiseConfig(std=0.01),
+        sampling=SamplingConfig(
+            acceleration=(2, 2), acs=(24, 20), partial_fourier=(0.875, 0.875), partition_oversampling=0.25
+        ),
+        geometry=GeometryConfig(
+            matrix=(128, 120, 48), fov_mm=(230.0, 215.625, 144.0), rotation_deg=(-10.0, 0.0, 3.0)
+        ),
+    )
+
+
+def _cine() -> ScanConfig:
+    """A short-axis cine: one beat in 20 phases, segmented, R = 2, with an ECG."""
+    return ScanConfig(
+        name="cine",
+        phantom=PhantomConfig(kind="cardiac", background_phase_rad=0.6),
+        coils=CoilConfig(n_coils=12),
+        noise=NoiseConfig(std=0.015),
+        sampling=SamplingConfig(acceleration=(2, 1), acs=(24, 0), phase_resolution=0.8),
+        geometry=SHORT_AXIS,
+        dynamics=DynamicsConfig(
+            phases=20,
+            segments=8,
+            order=("average", "set", "contrast", "slice", "segment", "phase", "line"),
+        ),
+        timing=TimingConfig(tr_ms=3.2, dwell_us=2.4, heart_rate_bpm=64.0),
+        waveforms=WaveformConfig(ecg=True),
+    )
+
+
+def _cine_realtime() -> ScanConfig:
+    """Real-time short-axis imaging: 60 frames, R = 4, the pattern shifts from frame to frame."""
+    return ScanConfig(
+        name="cine-realtime",
+        phantom=PhantomConfig(kind="cardiac", background_phase_rad=0.6),
+        coils=CoilConfig(n_coils=12),
+        noise=NoiseConfig(std=0.02),
+        sampling=SamplingConfig(acceleration=(4, 1), vary=True),
+        geometry=SHORT_AXIS.model_copy(update={"matrix": (128, 96, 1)}),
+        dynamics=DynamicsConfig(repetitions=60, beat="time"),
+        timing=TimingConfig(tr_ms=2.6, dwell_us=2.0, heart_rate_bpm=70.0),
+        waveforms=WaveformConfig(ecg=True),
+    )
+
+
+def _bench() -> ScanConfig:
+    """Fully sampled frames of 256 x 256, 8 coils, 512 samples a readout: raise `repetitions` as needed."""
+    return ScanConfig(
+        name="bench",
+        geometry=GeometryConfig(matrix=(256, 256, 1), fov_mm=(240.0, 240.0, 5.0), offset_mm=(0.0, 0.0, 20.0)),
+    )
+
+
+def _phantom_full() -> ScanConfig:
+    """A fully sampled Shepp-Logan head, 16 coils, with a header as sparse as converters write it."""
+    return ScanConfig(
+        name="phantom-full",
+        phantom=PhantomConfig(kind="shepp-logan", background_phase_rad=0.0),
+        coils=CoilConfig(n_coils=16),
+        noise=NoiseConfig(scan="none"),
+        geometry=GeometryConfig(matrix=(128, 128, 1)),
+        quirks=QuirkConfig(
+            limits="step_1",
+            zero_directions=True,
+            absent=("measurementInformation", "sequenceParameters", "studyInformation", "userParameters"),
+        ),
+    )
+
+
+SHORT_AXIS = GeometryConfig(
+    matrix=(192, 160, 1),
+    fov_mm=(380.0, 316.667, 8.0),
+    # Read direction from the septum to the free wall, slice direction along the long axis of the heart.
+    rotation_deg=(180.0 - 36.0, 0.0, 50.0),
+    offset_mm=(38.0, -38.0, 0.0),
+)
+"""Short axis of the cardiac phantom through the middle of its left ventricle."""
+
+PRESETS: dict[str, Callable[[], ScanConfig]] = {
+    "brain-oblique": _brain_oblique,
+    "brain-3d": _brain_3d,
+    "cine": _cine,
+    "cine-realtime": _cine_realtime,
+    "bench": _bench,
+    "phantom-full": _phantom_full,
+}
+"""Makers of the shipped configurations; their docstrings say what each is."""
+
+
+def preset(name: str) -> ScanConfig:
+    """A shipped configuration.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"no simulated scan is called '{name}'; there are {', '.join(sorted(PRESETS))}")
+    return PRESETS[name]()

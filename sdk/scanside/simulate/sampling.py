@@ -1,0 +1,210 @@
+"""Which k-space lines are acquired, in which order, and how they count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from scanside.errors import ConfigError
+from scanside.simulate.config import SamplingConfig
+
+__all__ = ["Band", "Pattern", "Readout", "phase_bands", "readout_of", "sampling_pattern"]
+
+Lines = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Band:
+    """The lines of one phase-encoding axis that a protocol acquires, as positions in the encoded matrix.
+
+    Counters start at the first line of the band, so that ``counter - center + n // 2`` is a line's position.
+
+    Attributes:
+        n: lines of the encoded matrix.
+        first: position of the first line.
+        stop: position after the last line.
+        resolved: (first, stop) of the lines that the protocol's resolution holds: more than the band where partial
+            Fourier leaves out one end, less than the matrix where the resolution is reduced.
+    """
+
+    n: int
+    first: int
+    stop: int
+    resolved: tuple[int, int]
+
+    @classmethod
+    def of(cls, n: int, resolution: float, partial: float, side: str) -> Band:
+        """Band of an axis of `n` lines.
+
+        Args:
+            n: lines of the encoded matrix.
+            resolution: share of them about the centre that the protocol asks for.
+            partial: share of those that is acquired.
+            side: which end partial Fourier leaves out, ``early`` or ``late``.
+        """
+        wanted = max(round(n * resolution), 1)
+        low = n // 2 - wanted // 2
+        high = low + wanted
+        left_out = wanted - round(wanted * partial)
+        first, stop = (low + left_out, high) if side == "early" else (low, high - left_out)
+        return cls(n, first, stop, (low, high))
+
+    @property
+    def center(self) -> int:
+        """Counter of the line at the centre of k-space."""
+        return self.n // 2 - self.first
+
+    @property
+    def maximum(self) -> int:
+        """Highest counter."""
+        return self.stop - self.first - 1
+
+    def around_center(self, count: int) -> tuple[int, int]:
+        """Positions (first, stop) of `count` lines about the centre, as far as the band has them."""
+        low = self.n // 2 - count // 2
+        return max(low, self.first), min(low + count, self.stop)
+
+
+@dataclass(frozen=True)
+class Readout:
+    """How one readout lies on the encoded readout axis of `n` points.
+
+    Attributes:
+        n: points of the encoded matrix along x.
+        first: position of the first sample that counts.
+        discard: samples before and after that are announced for discarding.
+    """
+
+    n: int
+    first: int
+    discard: tuple[int, int]
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of a readout, those to be discarded included."""
+        return self.n - self.first + sum(self.discard)
+
+    @property
+    def center_sample(self) -> int:
+        """Index of the sample at the centre of k-space, in a readout that runs forwards."""
+        return self.n // 2 - self.first + self.discard[0]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The lines of one image in the order of acquisition; positions are those in the encoded matrix.
+
+    Attributes:
+        k1: ``(n,)`` position of each line along the first phase encoding.
+        k2: ``(n,)`` position along the second.
+        imaging: ``(n,)`` whether a line belongs to the undersampling pattern.
+        calibration: ``(n,)`` whether it lies within the fully sampled centre.
+    """
+
+    k1: Lines
+    k2: Lines
+    imaging: npt.NDArray[np.bool_]
+    calibration: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.k1)
+
+
+def phase_bands(config: SamplingConfig, matrix: tuple[int, int, int]) -> tuple[Band, Band]:
+    """Bands along (k1, k2) of an encoded matrix (x, y, z)."""
+    (pf1, pf2), side = config.partial_fourier, config.partial_fourier_side
+    return Band.of(matrix[1], config.phase_resolution, pf1, side), Band.of(
+        matrix[2], 1.0, pf2 if matrix[2] > 1 else 1.0, side
+    )
+
+
+def readout_of(config: SamplingConfig, n: int) -> Readout:
+    """Readout on an encoded axis of `n` points."""
+    return Readout(n, n - round(n * config.partial_echo), config.discard)
+
+
+def sampling_pattern(
+    config: SamplingConfig, bands: tuple[Band, Band], frame: int = 0
+) -> tuple[Pattern, Pattern]:
+    """Lines of an image and of a separate calibration scan.
+
+    Args:
+        config: the pattern's kind, acceleration, calibration lines and seed.
+        bands: bands along (k1, k2).
+        frame: number of the dynamic frame, which makes another pattern where `config.vary` is set.
+
+    Returns:
+        The imaging pattern, and the calibration lines that are acquired before it (none unless ``acs_mode`` is
+        ``separate``). Partitions are the outer loop.
+
+    Raises:
+        ConfigError: the acceleration leaves no line outside the calibration region, or none at all.
+    """
+    regular = (
+        _equispaced(config, bands, frame if config.vary else 0)
+        if config.pattern == "equispaced"
+        else _random(config, bands, frame if config.vary else 0)
+    )
+    calibration = _calibration_region(config, bands)
+    nothing = np.zeros_like(regular)
+    if config.acs_mode == "separate":
+        return _pattern(bands, regular, nothing), _pattern(bands, nothing, calibration)
+    if config.pattern != "equispaced":
+        # A random pattern has no lines in its fully sampled centre that it would not have without it.
+        regular = regular | calibration
+    return _pattern(bands, regular, calibration), _pattern(bands, nothing, nothing)
+
+
+def _equispaced(config: SamplingConfig, bands: tuple[Band, Band], shift: int) -> npt.NDArray[np.bool_]:
+    mask = _band_mask(bands)
+    for axis, (band, factor) in enumerate(zip(bands, config.acceleration, strict=True)):
+        # The centre of k-space is on the grid of the first frame.
+        on_grid = (np.arange(band.n) - band.n // 2 - (shift if axis == 0 else 0)) % int(factor) == 0
+        mask &= np.expand_dims(on_grid, 1 - axis)
+    return mask
+
+
+def _random(config: SamplingConfig, bands: tuple[Band, Band], frame: int) -> npt.NDArray[np.bool_]:
+    rng = np.random.default_rng([config.seed, 5, frame])
+    available = _band_mask(bands)
+    mask = _calibration_region(config, bands) if config.acs_mode == "integrated" else np.zeros_like(available)
+    wanted = round(available.sum() / (config.acceleration[0] * config.acceleration[1]))
+    missing = wanted - int(mask.sum())
+    if missing < 0:
+        raise ConfigError(
+            f"acceleration {config.acceleration} leaves {wanted} lines, but the calibration region has "
+            f"{int(mask.sum())}: lower the acceleration or `acs`"
+        )
+    offsets = [(np.arange(band.n) - band.n // 2) / max(band.n / 2, 1) for band in bands]
+    radius = np.hypot(offsets[0][:, None], offsets[1]) / np.hypot(1, 1 if bands[1].n > 1 else 0)
+    power = config.density_power if config.pattern == "variable-density" else 0.0
+    weight = np.where(available & ~mask, np.maximum(1 - radius, 0.01) ** power, 0).ravel()
+    drawn = rng.choice(weight.size, size=missing, replace=False, p=weight / weight.sum()) if missing else []
+    mask.ravel()[drawn] = True
+    return mask
+
+
+def _band_mask(bands: tuple[Band, Band]) -> npt.NDArray[np.bool_]:
+    mask = np.zeros((bands[0].n, bands[1].n), bool)
+    mask[bands[0].first : bands[0].stop, bands[1].first : bands[1].stop] = True
+    return mask
+
+
+def _calibration_region(config: SamplingConfig, bands: tuple[Band, Band]) -> npt.NDArray[np.bool_]:
+    mask = np.zeros((bands[0].n, bands[1].n), bool)
+    if config.acs[0]:
+        spans = [
+            bands[0].around_center(config.acs[0]),
+            bands[1].around_center(config.acs[1] or 2 * bands[1].n),
+        ]
+        mask[spans[0][0] : spans[0][1], spans[1][0] : spans[1][1]] = True
+    return mask
+
+
+def _pattern(
+    bands: tuple[Band, Band], imaging: npt.NDArray[np.bool_], calibration: npt.NDArray[np.bool_]
+) -> Pattern:
+    k2, k1 = np.nonzero((imaging | calibration).T)
+    return Pattern(k1.astype(np.int64), k2.astype(np.int64), imaging[k1, k2], calibration[k1, k2])

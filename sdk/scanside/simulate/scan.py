@@ -1,0 +1,253 @@
+"""A simulated scan: its header, its stream of readouts and waveforms, and its truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from scanside.mrd.dtypes import Headers
+from scanside.mrd.flags import AcquisitionFlag, flagged
+from scanside.mrd.readouts import Readouts, Waveform
+from scanside.simulate.coils import CoilArray
+from scanside.simulate.config import ScanConfig
+from scanside.simulate.geometry import ScanGrid, grid_affine
+from scanside.simulate.header import noise_header, scan_header
+from scanside.simulate.noise import NoiseModel
+from scanside.simulate.phantoms import ObjectState, make_phantom
+from scanside.simulate.sampling import Pattern, phase_bands, readout_of, sampling_pattern
+from scanside.simulate.schedule import TICK_MS, Schedule
+from scanside.simulate.signal import Frame, Signal
+from scanside.simulate.truth import Truth
+from scanside.simulate.waveforms import ecg
+
+__all__ = ["NoiseScan", "SimulatedScan", "simulate"]
+
+_TRANSIENT = 10.0 - 10.0j
+"""What samples that are announced for discarding hold: a reader that keeps them sees it."""
+
+
+def simulate(config: ScanConfig) -> SimulatedScan:
+    """Set up a scan; data and truth are computed when they are asked for.
+
+    Raises:
+        ConfigError: the sampling cannot be had, say more calibration lines than the acceleration leaves.
+    """
+    return SimulatedScan(config)
+
+
+@dataclass(frozen=True)
+class NoiseScan:
+    """A noise measurement of its own, on which an imaging scan depends.
+
+    Attributes:
+        header_xml: its header, with the measurement ID that the imaging scan's header names.
+        readouts: its readouts, all flagged NOISE_MEASUREMENT.
+    """
+
+    header_xml: bytes
+    readouts: Readouts
+
+    def items(self) -> Iterator[Readouts]:
+        """The scan as a stream."""
+        yield self.readouts
+
+
+class SimulatedScan:
+    """A scan whose truth is known.
+
+    Samples and headers depend on the configuration alone: not on the size of the blocks, nor on how often or how far
+    the stream was read before.
+
+    Args:
+        config: what to simulate.
+    """
+
+    def __init__(self, config: ScanConfig) -> None:
+        self.config = config
+        self.grid = ScanGrid.of(config.geometry, config.sampling)
+        self._bands = phase_bands(config.sampling, self.grid.encoded_matrix)
+        self._readout = readout_of(config.sampling, self.grid.encoded_matrix[0])
+        self._phantom = make_phantom(config.phantom)
+        clear = float(np.abs(self._phantom.bounds_mm[:, :2]).max()) + 20.0
+        self.coils = CoilArray(config.coils, clear)
+        self.noise = NoiseModel(config.noise, self.coils, config.timing.dwell_us)
+        self._signal = Signal(config.phantom, self._phantom, self.coils, self.grid, self._bands)
+        self._schedule = Schedule(config, self.grid, self._bands)
+        self._prescan = sampling_pattern(config.sampling, self._bands)[1]
+        self.header_xml = scan_header(config, self.grid, self._bands)
+
+    @cached_property
+    def truth(self) -> Truth:
+        """Truth of the scan; computed at the first access."""
+        dynamics = self.config.dynamics
+        moves = self._phantom.beats
+        shape = (
+            len(dynamics.te_ms),
+            dynamics.phases if moves and dynamics.beat == "phase" else 1,
+            dynamics.repetitions if moves and dynamics.beat == "time" else 1,
+            dynamics.sets,
+            self.grid.n_slices,
+        )
+        images = np.empty((*shape, *self.grid.recon_matrix[::-1]), np.complex64)
+        for contrast, phase, repetition, set_, slice_ in np.ndindex(*shape):
+            frame = self._frame(contrast, phase, repetition, set_, slice_)
+            images[contrast, phase, repetition, set_, slice_] = self._signal.truth(frame)
+        slices = range(self.grid.n_slices)
+        return Truth(
+            images=images,
+            maps=np.stack([self._signal.maps(slice_) for slice_ in slices]),
+            mask=np.stack([self._signal.mask(self._frame(0, 0, 0, 0, slice_)) for slice_ in slices]),
+            affines=np.stack([self.grid.affine(slice_) for slice_ in slices]),
+            affine=self._stack_affine(),
+            covariance=self.noise.covariance,
+        )
+
+    @cached_property
+    def noise_scan(self) -> NoiseScan | None:
+        """The noise scan on which this one depends; None unless the configuration asks for a separate one."""
+        if self.config.noise.scan != "separate":
+            return None
+        readouts = self._noise_readouts()
+        # A minute before the imaging scan.
+        ticks = (self.config.timing.start_s - 60.0) * 1e3 / TICK_MS
+        _stamp(readouts.headers, 0, max(ticks, 0.0), self.config.timing.tr_ms)
+        readouts.headers["flags"][-1] |= np.uint64(int(AcquisitionFlag.LAST_IN_MEASUREMENT))
+        return NoiseScan(noise_header(self.config, readouts.samples.shape[2]), readouts)
+
+    def items(self, block: int = 256) -> Iterator[Readouts | Waveform]:
+        """The stream of the scan in the order of acquisition.
+
+        One repetition is made at a time, so that memory stays flat over a long series. A waveform comes once its
+        last sample lies in the past of the readout that follows.
+
+        Args:
+            block: most readouts of a block.
+        """
+        waves = ecg(self.config) if self.config.waveforms.ecg else iter(())
+        waiting = next(waves, None)
+        for readouts in self._blocks(block):
+            stamps = readouts.headers["acquisition_time_stamp"]
+            start = 0
+            while waiting is not None and (end := _end_tick(waiting)) <= stamps[-1]:
+                cut = int(np.searchsorted(stamps, end))
+                if cut > start:
+                    yield readouts.select(slice(start, cut))
+                    start = cut
+                yield waiting
+                waiting = next(waves, None)
+            yield readouts.select(slice(start, None))
+
+    def _blocks(self, block: int) -> Iterator[Readouts]:
+        """Readouts in blocks, in the order of acquisition."""
+        timing = self.config.timing
+        start = timing.start_s * 1e3 / TICK_MS
+        beat = 60_000.0 / timing.heart_rate_bpm
+        # Drawn in the order of acquisition, so the size of the blocks changes nothing.
+        rng = np.random.default_rng([self.config.noise.seed, 1])
+        counter = 0
+        held: Readouts | None = None
+        for part in self._parts():
+            for first in range(0, len(part), block):
+                headers = part[first : first + block].copy()
+                _stamp(headers, counter, start, timing.tr_ms)
+                since_peak = ((counter + np.arange(len(headers))) * timing.tr_ms) % beat
+                headers["physiology_time_stamp"][:, 0] = since_peak / TICK_MS
+                counter += len(headers)
+                if held is not None:
+                    yield held
+                held = self._measure(headers, rng)
+        if held is not None:
+            held.headers["flags"][-1] |= np.uint64(int(AcquisitionFlag.LAST_IN_MEASUREMENT))
+            yield held
+
+    def _parts(self) -> Iterator[Headers]:
+        """Headers of the noise readouts, of the separate calibration lines, and of each repetition."""
+        if self.config.noise.scan == "embedded":
+            yield self._schedule.noise()
+        if len(self._prescan):
+            yield self._schedule.calibration(self._prescan)
+        for number in range(self.config.dynamics.repetitions):
+            yield self._schedule.repetition(number, self._patterns(number))
+
+    def _patterns(self, repetition: int) -> list[Pattern]:
+        phases = self.config.dynamics.phases
+        return [
+            sampling_pattern(self.config.sampling, self._bands, repetition * phases + phase)[0]
+            for phase in range(phases)
+        ]
+
+    def _measure(self, headers: Headers, rng: np.random.Generator) -> Readouts:
+        """Samples of readouts of one part of the scan."""
+        n_samples = int(headers["number_of_samples"][0])
+        if flagged(headers["flags"], AcquisitionFlag.NOISE_MEASUREMENT)[0]:
+            return Readouts(headers, self.noise.draw(rng, len(headers), n_samples, noise_scan=True))
+        samples = self._clean(headers)
+        samples += self.noise.draw(rng, len(headers), n_samples)
+        return Readouts(headers, samples)
+
+    def _clean(self, headers: Headers) -> npt.NDArray[np.complex64]:
+        """Samples ``(n, coil, sample)`` without noise, as a receiver sees them: reversed, with transients."""
+        readout, idx = self._readout, headers["idx"]
+        samples = np.full((len(headers), self.coils.n_coils, readout.n_samples), _TRANSIENT, np.complex64)
+        inner = slice(readout.discard[0], readout.n_samples - readout.discard[1])
+        counters = np.stack(
+            [idx[name] for name in ("contrast", "phase", "repetition", "set", "slice")], axis=1
+        )
+        for values in np.unique(counters, axis=0):
+            rows = np.flatnonzero((counters == values).all(axis=1))
+            kspace = self._signal.kspace(self._frame(*(int(value) for value in values)))
+            k1 = idx["kspace_encode_step_1"][rows] + self._bands[0].first
+            k2 = idx["kspace_encode_step_2"][rows] + self._bands[1].first
+            samples[rows, :, inner] = kspace[:, k2, k1, readout.first :].swapaxes(0, 1)
+        backwards = flagged(headers["flags"], AcquisitionFlag.REVERSE)
+        samples[backwards] = samples[backwards, :, ::-1]
+        return samples
+
+    def _frame(self, contrast: int, phase: int, repetition: int, set_: int, slice_: int) -> Frame:
+        dynamics = self.config.dynamics
+        beat = 0.0
+        if self._phantom.beats and dynamics.beat == "phase":
+            beat = phase / dynamics.phases
+        elif self._phantom.beats and dynamics.beat == "time":
+            beat_ms = 60_000.0 / self.config.timing.heart_rate_bpm
+            beat = (self._starts[repetition] * self.config.timing.tr_ms / beat_ms) % 1.0
+        decay = dynamics.te_ms[contrast] - dynamics.te_ms[0]
+        return Frame(slice_, set_, ObjectState(beat, decay))
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Number of readouts before each repetition."""
+        starts, counter = [], 0
+        for part in self._parts():
+            if not flagged(part["flags"], AcquisitionFlag.NOISE_MEASUREMENT)[0]:
+                starts.append(counter)
+            counter += len(part)
+        return starts[1:] if len(self._prescan) else starts
+
+    def _noise_readouts(self) -> Readouts:
+        return self._measure(self._schedule.noise(), np.random.default_rng([self.config.noise.seed, 2]))
+
+    def _stack_affine(self) -> npt.NDArray[np.float64]:
+        """Affine of all slices as one volume, or of the first slab."""
+        if self.grid.is_3d or self.grid.n_slices == 1:
+            return self.grid.affine(0)
+        affine = self.grid.affine(0)
+        affine[:3, 2] = self.grid.positions[1] - self.grid.positions[0]
+        return affine
+
+
+def _stamp(headers: Headers, counter: int, start_ticks: float, tr_ms: float) -> None:
+    """Count readouts from `counter` on and tell their time."""
+    number = counter + np.arange(len(headers))
+    headers["scan_counter"] = number
+    headers["acquisition_time_stamp"] = (start_ticks + number * (tr_ms / TICK_MS)).astype(np.uint32)
+
+
+def _end_tick(waveform: Waveform) -> int:
+    """Time stamp after the last sample of a waveform."""
+    length_ms = int(waveform.header["number_of_samples"]) * float(waveform.header["sample_time_us"]) / 1e3
+    return int(np.ceil(int(waveform.header["time_stamp"]) + length_ms / TICK_MS))
