@@ -14,7 +14,7 @@ import torch
 from scanside.errors import ShapeError
 from scanside.recon.fourier import spatial_dims, to_image
 
-__all__ = ["calibration_images", "inati", "walsh"]
+__all__ = ["calibration_images", "inati", "virtual_coil", "walsh", "zero_phase_in"]
 
 _COVARIANCE_BYTES = 64 * 2**20
 
@@ -66,13 +66,13 @@ def inati(images: torch.Tensor, kernel: int = 5, iterations: int = 5) -> torch.T
         ShapeError: not coil images, or an even kernel.
     """
     images, dims = _prepared(images, kernel)
-    virtual = _virtual_coil(images)
+    virtual = virtual_coil(images)
     combined = _combine(images, virtual)
     maps = images
     for _ in range(iterations):
         maps = _unit(_neighbourhood_sum(images * combined.conj().unsqueeze(-4), kernel, dims))
         combined = _combine(images, maps)
-    return _fix_phase(maps, virtual)
+    return zero_phase_in(virtual, maps)
 
 
 def walsh(images: torch.Tensor, kernel: int = 7, iterations: int = 3) -> torch.Tensor:
@@ -109,7 +109,34 @@ def walsh(images: torch.Tensor, kernel: int = 7, iterations: int = 3) -> torch.T
         for _ in range(iterations):
             vector = _unit((covariance * vector.unsqueeze(-5)).sum(-4))
         maps.narrow(axis, start, stop - start).copy_(vector)
-    return _fix_phase(maps, _virtual_coil(images))
+    return zero_phase_in(virtual_coil(images), maps)
+
+
+def virtual_coil(data: torch.Tensor) -> torch.Tensor:
+    """The combination of coils that receives most signal: the first principal component.
+
+    Args:
+        data: images or k-space, ``(*other, coil, z, y, x)``.
+
+    Returns:
+        Its weights ``(*other, coil, 1, 1, 1)`` of length one, the phase of the strongest coil being zero.
+    """
+    by_coil = data.flatten(-3)
+    vector: torch.Tensor = torch.linalg.eigh(by_coil @ by_coil.mH).eigenvectors[..., -1]
+    # Eigenvectors come with any phase; one is chosen so that results repeat.
+    strongest = vector.abs().argmax(-1, keepdim=True)
+    vector = vector * torch.sgn(vector.gather(-1, strongest)).conj()
+    return vector[..., None, None, None]
+
+
+def zero_phase_in(virtual: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    """Turn the phase of maps so that a virtual coil sees every voxel with zero phase.
+
+    Args:
+        virtual: ``(*other, coil, 1, 1, 1)`` from `virtual_coil`.
+        maps: ``(*other, coil, z, y, x)``.
+    """
+    return maps * torch.sgn(_combine(virtual, maps)).unsqueeze(-4)
 
 
 def _prepared(images: torch.Tensor, kernel: int) -> tuple[torch.Tensor, tuple[int, ...]]:
@@ -138,21 +165,6 @@ def _unit(vectors: torch.Tensor) -> torch.Tensor:
     # This is several times faster than torch.linalg.vector_norm along a strided complex axis.
     power = (vectors * vectors.conj()).real.sum(-4, keepdim=True)
     return vectors * power.clamp_min(torch.finfo(power.dtype).tiny).rsqrt()
-
-
-def _virtual_coil(images: torch.Tensor) -> torch.Tensor:
-    """The combination of coils that sees most signal, ``(*other, coil, 1, 1, 1)``: principal component."""
-    by_coil = images.flatten(-3)
-    vector: torch.Tensor = torch.linalg.eigh(by_coil @ by_coil.mH).eigenvectors[..., -1]
-    # Eigenvectors come with any phase; the strongest coil's is made zero, so that results repeat.
-    strongest = vector.abs().argmax(-1, keepdim=True)
-    vector = vector * torch.sgn(vector.gather(-1, strongest)).conj()
-    return vector[..., None, None, None]
-
-
-def _fix_phase(maps: torch.Tensor, virtual: torch.Tensor) -> torch.Tensor:
-    """Turn maps so that the virtual coil sees every voxel with zero phase."""
-    return maps * torch.sgn(_combine(virtual, maps)).unsqueeze(-4)
 
 
 def _neighbourhood_sum(data: torch.Tensor, kernel: int, dims: tuple[int, ...]) -> torch.Tensor:

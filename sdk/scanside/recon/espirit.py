@@ -1,0 +1,112 @@
+"""ESPIRiT: coil sensitivity maps from the null space of the calibration data.
+
+Uecker et al., *ESPIRiT — an eigenvalue approach to autocalibrating parallel MRI: where SENSE meets GRAPPA*,
+MRM 71:990-1001 (2014).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from scanside.errors import CalibrationError, ShapeError
+from scanside.recon.coil_maps import virtual_coil, zero_phase_in
+
+__all__ = ["espirit"]
+
+
+def espirit(
+    acs: torch.Tensor,
+    shape: tuple[int, int, int],
+    kernel: int = 6,
+    calibration: int = 24,
+    threshold: float = 0.0316,
+    crop: float = 0.8,
+) -> torch.Tensor:
+    """Coil maps from a fully sampled block of k-space.
+
+    All patches of the block lie in a space of few dimensions. In the image domain this says that the coil
+    sensitivities of a voxel are an eigenvector, with eigenvalue 1, of a small matrix made from that space.
+    The defaults are those of BART's ``ecalib``, whose ``-t`` is the square of ``threshold``.
+
+    Args:
+        acs: ``(*other, coil, k2, k1, k0)`` complex64 without gaps, of which the middle is used; 3-D where there
+            is more than one k2 line.
+        shape: ``(z, y, x)`` of the maps.
+        kernel: edge of a patch in samples.
+        calibration: longest edge of the block that is used, in samples.
+        threshold: singular values below this part of the largest belong to the null space.
+        crop: maps are set to 0 where the eigenvalue lies below this, which is where there is no object.
+
+    Returns:
+        Maps ``(*other, coil, z, y, x)`` with ``Σ_coil |map|² = 1`` inside the object. Their phase is such that the
+        principal component of the coils in the block, as one virtual coil, has zero phase, as BART has it.
+
+    Raises:
+        CalibrationError: the block is smaller than the kernel, or gives fewer patches than coils.
+        ShapeError: not a k-space block, or a shape that does not fit.
+    """
+    if acs.ndim < 4 or (acs.shape[-3] == 1) != (shape[0] == 1):
+        raise ShapeError(
+            f"ESPIRiT needs a calibration block (*other, coil, k2, k1, k0) and the shape (z, y, x) of the maps, "
+            f"both 2-D or both 3-D; got {tuple(acs.shape)} and {shape}"
+        )
+    for axis in (-3, -2, -1):
+        n = min(acs.shape[axis], calibration)
+        acs = acs.narrow(axis, acs.shape[axis] // 2 - n // 2, n)
+    sizes = (1 if shape[0] == 1 else kernel, kernel, kernel)
+    patches = math.prod(max(n - k + 1, 0) for n, k in zip(acs.shape[-3:], sizes, strict=True))
+    if patches < acs.shape[-4]:
+        raise CalibrationError(
+            f"ESPIRiT calibration block of {tuple(acs.shape[-3:])} samples (k2, k1, k0) gives {patches} patches of "
+            f"{sizes} for {acs.shape[-4]} coils: acquire more calibration lines or use a smaller kernel"
+        )
+    leading = acs.shape[:-4]
+    maps = [_maps(block, shape, sizes, threshold, crop) for block in acs.reshape(-1, *acs.shape[-4:])]
+    return torch.stack(maps).reshape(*leading, acs.shape[-4], *shape)
+
+
+def _maps(
+    acs: torch.Tensor, shape: tuple[int, int, int], sizes: tuple[int, int, int], threshold: float, crop: float
+) -> torch.Tensor:
+    """Maps ``(coil, z, y, x)`` from one block ``(coil, k2, k1, k0)``."""
+    operator = _autocorrelation(_row_space(acs, sizes, threshold)) / math.prod(sizes)
+    to_z, to_y, to_x = (_fourier_sum(n, k, acs) for n, k in zip(shape, sizes, strict=True))
+    maps = acs.new_empty(len(acs), *shape)
+    for z in range(
+        shape[0]
+    ):  # slice by slice, because the matrices take n_coils times the memory of the maps
+        in_slice = (operator * to_z[z][:, None, None]).sum(-3)
+        matrices = (to_y @ in_slice @ to_x.mT).permute(2, 3, 0, 1)
+        values, vectors = torch.linalg.eigh(matrices)
+        inside = values[..., -1:] >= crop
+        maps[:, z] = (vectors[..., -1] * inside).permute(2, 0, 1)
+    return zero_phase_in(virtual_coil(acs), maps)
+
+
+def _row_space(acs: torch.Tensor, sizes: tuple[int, int, int], threshold: float) -> torch.Tensor:
+    """Orthonormal patches ``(n, coil, k2, k1, k0)`` that span all patches of the block, but for noise."""
+    patches = acs.unfold(1, sizes[0], 1).unfold(2, sizes[1], 1).unfold(3, sizes[2], 1)
+    rows = patches.permute(1, 2, 3, 0, 4, 5, 6).reshape(-1, len(acs) * math.prod(sizes))
+    values, vectors = torch.linalg.eigh(rows.mT @ rows.conj())
+    kept: torch.Tensor = vectors[:, values > threshold**2 * values[-1]]
+    return kept.mT.reshape(-1, len(acs), *sizes)
+
+
+def _autocorrelation(patches: torch.Tensor) -> torch.Tensor:
+    """``r[a, b, lag] = Σ_n Σ_d patch_n[a, d + lag] conj(patch_n[b, d])``, negative lags at the end as in an FFT."""
+    dims = (-3, -2, -1)
+    size = [2 * k - 1 for k in patches.shape[-3:]]
+    spectra: torch.Tensor = torch.fft.fftn(patches, size, dims).permute(
+        2, 3, 4, 1, 0
+    )  # (*frequency, coil, n)
+    correlation: torch.Tensor = torch.fft.ifftn((spectra @ spectra.mH).permute(3, 4, 0, 1, 2), dim=dims)
+    return correlation
+
+
+def _fourier_sum(n: int, k: int, like: torch.Tensor) -> torch.Tensor:
+    """``exp(2πi lag (x - n//2) / n)``, ``(n, 2 k - 1)``: from lags to the voxels of an axis."""
+    lag = torch.cat([torch.arange(k), torch.arange(1 - k, 0)]).to(torch.float64)
+    x = torch.arange(n, dtype=torch.float64)[:, None] - n // 2
+    return torch.exp(2j * torch.pi / n * x * lag).to(like.dtype).to(like.device)
