@@ -23,14 +23,14 @@ SOURCES = (REPO / "sdk" / "scanside", REPO / "plugin" / "scanside_gadgetron")
 
 LAYERS = (
     {"errors", "_version"},
-    {"mrd", "recon", "trace"},
-    {"items", "scan", "noise_store", "simulate"},
+    {"metrics", "mrd", "recon", "trace"},
+    {"inspection", "items", "scan", "noise_store", "simulate"},
     {"context"},
     {"stage"},
     {"stages"},
     {"registry", "pipeline", "pipelines", "execution"},
     {"replay", "report", "testing"},
-    {"scanside_gadgetron"},
+    {"demo", "doctor", "scanside_gadgetron"},
     {"cli"},
 )
 """The parts of the SDK and the plugin from the ground up: each imports from its own layer and those below."""

@@ -16,11 +16,11 @@ A pipeline is a YAML file or is built in Python::
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -34,7 +34,12 @@ from scanside.trace import Trace
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Pipeline", "PipelineConfig", "PipelineRun", "pipeline_names", "pipeline_path"]
+__all__ = ["Observe", "Pipeline", "PipelineConfig", "PipelineRun", "pipeline_names", "pipeline_path"]
+
+
+Observe: TypeAlias = Callable[[str, Item], None]
+"""Looks at what the stages of a run give: a stage's label and an item. It must change nothing and keep copies
+only, as later stages may work in place. Its time is booked on no stage, and what it raises ends the run."""
 
 
 class PipelineConfig(BaseModel):
@@ -204,10 +209,16 @@ class Pipeline:
             except Exception as error:
                 raise StageError(label, error) from error
 
-    def open(self, scan: Scan, trace: Trace | None = None) -> PipelineRun:
-        """Open every stage for a scan and give what runs it; use as a context manager."""
+    def open(self, scan: Scan, trace: Trace | None = None, observe: Observe | None = None) -> PipelineRun:
+        """Open every stage for a scan and give what runs it; use as a context manager.
+
+        Args:
+            scan: the scan.
+            trace: where the times of the stages are noted.
+            observe: called with a stage's label and each item that it gives, before the next stage takes it.
+        """
         scan.pipeline = self.name
-        return PipelineRun(self, scan, trace or Trace())
+        return PipelineRun(self, scan, trace or Trace(), observe)
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:
@@ -274,11 +285,13 @@ class PipelineRun:
         StageError: from any of its methods, when a stage raised or gave something that is no item.
     """
 
-    def __init__(self, pipeline: Pipeline, scan: Scan, trace: Trace) -> None:
+    def __init__(self, pipeline: Pipeline, scan: Scan, trace: Trace, observe: Observe | None = None) -> None:
         self.pipeline = pipeline
         self.scan = scan
         self.trace = trace
+        self._observe = observe
         self._scan_counter: int | None = None
+        trace.begin(pipeline.labels)
         self._steps = [
             (label, stage, stage.takes(), stage.gives())
             for label, stage in zip(pipeline.labels, pipeline.stages, strict=True)
@@ -321,6 +334,9 @@ class PipelineRun:
                 yield from self._flow(i + 1, result)
 
     def _flow(self, i: int, item: Item) -> Iterator[Item]:
+        """Send an item through the stages from the i-th on."""
+        if self._observe is not None and i > 0:
+            self._observe(self.pipeline.labels[i - 1], item)
         for label, stage, takes, gives in self._steps[i:]:
             i += 1
             if isinstance(item, takes):
