@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 
 from scanside.errors import ShapeError
+from scanside.recon.filters import apply_window, hann
 from scanside.recon.fourier import spatial_dims, to_image
 
 __all__ = ["calibration_images", "inati", "virtual_coil", "walsh", "zero_phase_in"]
@@ -22,29 +23,26 @@ _COVARIANCE_BYTES = 64 * 2**20
 def calibration_images(kspace: torch.Tensor, region: tuple[slice, slice]) -> torch.Tensor:
     """Low-resolution coil images from the calibration lines alone, on the full grid.
 
-    The lines are weighted with a Hann window over the region and over k0, which keeps ringing out of maps.
+    A Hann window over the region and over k0 keeps ringing out of the maps.
 
     Args:
-        kspace: ``(*other, coil, k2, k1, k0)`` complex64.
+        kspace: ``(*other, coil, k2, k1, k0)`` complex64, the centre of k-space in the middle.
         region: slices along k2 and k1, for instance from `scanside.recon.grappa.calibration_region`.
 
     Returns:
         Images ``(*other, coil, z, y, x)`` of the same size.
 
     Raises:
-        ShapeError: not a k-space tensor.
+        ShapeError: not a k-space tensor, or a region that misses the centre of k-space.
     """
     dims = spatial_dims(kspace)
-    centre = torch.zeros_like(kspace)
-    lines = kspace[..., region[0], region[1], :]
-    weight = torch.ones((), device=kspace.device, dtype=kspace.real.dtype)
-    for dim in dims:
-        # The window is zero one step outside the region: no acquired line is thrown away.
-        n = lines.shape[dim]
-        window = torch.hann_window(n + 2, periodic=False, device=kspace.device, dtype=weight.dtype)[1:-1]
-        weight = weight * window.reshape(-1, *[1] * (-1 - dim))
-    centre[..., region[0], region[1], :] = lines * weight
-    return to_image(centre, dims)
+    windowed = kspace
+    for dim, lines in zip((-3, -2, -1), (*region, slice(None)), strict=True):
+        if dim in dims:
+            n = kspace.shape[dim]
+            first, stop, _ = lines.indices(n)
+            windowed = apply_window(windowed, hann(n, first, stop - 1), dim)
+    return to_image(windowed, dims)
 
 
 def inati(images: torch.Tensor, kernel: int = 5, iterations: int = 5) -> torch.Tensor:

@@ -21,7 +21,10 @@ import torch
 
 from scanside.errors import CalibrationError, ShapeError
 
-__all__ = ["GrappaWeights", "apply", "calibrate", "calibration_region"]
+__all__ = ["GrappaWeights", "apply", "calibrate", "calibration_block", "calibration_region"]
+
+DEFAULT_KERNEL = (5, 4, 4)
+"""Samples read along k0, k1 and k2; as in Gadgetron's chains."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,40 @@ def calibration_region(sampled: torch.Tensor) -> tuple[slice, slice]:
     return region
 
 
+def calibration_block(
+    kspace: torch.Tensor,
+    sampled: torch.Tensor,
+    acceleration: tuple[int, int],
+    kernel: tuple[int, int, int] = DEFAULT_KERNEL,
+) -> torch.Tensor:
+    """Cut the integrated calibration lines out of k-space, for `calibrate`.
+
+    Args:
+        kspace: ``(*other, coil, k2, k1, k0)`` complex64.
+        sampled: ``(k2, k1)`` bool, which lines were acquired.
+        acceleration: ``(R1, R2)`` along k1 and k2.
+        kernel: number of samples that the kernel reads along k0, k1 and k2.
+
+    Returns:
+        A view ``(*other, coil, acs k2, acs k1, k0)``.
+
+    Raises:
+        CalibrationError: there are not enough lines side by side; says which lines were acquired.
+    """
+    along_k2, along_k1 = calibration_region(sampled)
+    block = kspace[..., along_k2, along_k1, :]
+    try:
+        _check_amount(block, acceleration, _flat_if_2d(kernel, kspace, acceleration))
+    except CalibrationError as error:
+        k1, k2 = (_describe(sampled.any(axis).nonzero().flatten().tolist()) for axis in (0, 1))
+        raise CalibrationError(f"{error}. Acquired were the k1 lines {k1} and the k2 lines {k2}") from None
+    return block
+
+
 def calibrate(
     acs: torch.Tensor,
     acceleration: tuple[int, int],
-    kernel: tuple[int, int, int] = (5, 4, 4),
+    kernel: tuple[int, int, int] = DEFAULT_KERNEL,
     regularisation: float = 5e-4,
 ) -> GrappaWeights:
     """Learn GRAPPA weights from fully sampled calibration lines.
@@ -91,8 +124,7 @@ def calibrate(
         raise ShapeError(
             f"GRAPPA calibration needs k-space (*other, coil, k2, k1, k0), got {tuple(acs.shape)}"
         )
-    if acs.shape[-3] == 1 and acceleration[1] == 1:
-        kernel = (kernel[0], kernel[1], 1)
+    kernel = _flat_if_2d(kernel, acs, acceleration)
     if min(*kernel, *acceleration) < 1 or kernel[0] % 2 == 0:
         raise ShapeError(
             f"GRAPPA kernel {kernel} (k0, k1, k2) at acceleration {acceleration} (R1, R2): "
@@ -190,6 +222,12 @@ def apply(weights: GrappaWeights, kspace: torch.Tensor, sampled: torch.Tensor) -
     return result
 
 
+def _flat_if_2d(
+    kernel: tuple[int, int, int], kspace: torch.Tensor, acceleration: tuple[int, int]
+) -> tuple[int, int, int]:
+    return (*kernel[:2], 1) if kspace.shape[-3] <= 1 and acceleration[1] == 1 else kernel
+
+
 def _steps_before(n: int) -> int:
     """How many of a kernel's ``n`` lattice lines come before the one on which it sits."""
     return (n - 1) // 2
@@ -273,7 +311,7 @@ def _find_lattice(sampled: torch.Tensor, acceleration: tuple[int, int]) -> tuple
     for row in mask[first2::r2, first1::r1]:
         lines = row.nonzero().flatten()
         if len(lines) and int(lines[-1] - lines[0]) + 1 != len(lines):
-            found = (mask.any(0).nonzero().flatten()).tolist()
+            found = _describe(mask.any(0).nonzero().flatten().tolist())
             raise ShapeError(
                 f"GRAPPA at acceleration {r1} x {r2} needs a regular lattice of lines; "
                 f"found k1 lines {found}: use CG-SENSE for irregular sampling"
@@ -301,3 +339,21 @@ def _longest_run(row: torch.Tensor) -> tuple[int, int]:
         if length > best:
             best, start = length, i + 1 - length
     return start, best
+
+
+def _describe(lines: list[int]) -> str:
+    """Line numbers in few words: ``0..254 in steps of 2, 120..136``."""
+    parts, start = [], 0
+    while start < len(lines):
+        stop = start + 1
+        step = lines[stop] - lines[start] if stop < len(lines) else 1
+        while stop < len(lines) and lines[stop] - lines[stop - 1] == step:
+            stop += 1
+        if stop - start > 2:
+            steps = f" in steps of {step}" if step > 1 else ""
+            parts.append(f"{lines[start]}..{lines[stop - 1]}{steps}")
+        else:
+            stop = start + 1
+            parts.append(str(lines[start]))
+        start = stop
+    return ", ".join(parts) or "(none)"

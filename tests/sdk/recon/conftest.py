@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 import struct
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,3 +66,56 @@ def gadgetron_image(shared_data: Path) -> npt.NDArray[np.float64]:
     with h5py.File(shared_data / "scanner-ismrmrd" / "skyra_grappa_r3.gadgetron-4.7.2.h5") as file:
         image: npt.NDArray[np.float64] = file["img/image_1/data"][0, 0, 0].astype(np.float64)
     return image
+
+
+class Bart:
+    """BART's command line on arrays.
+
+    BART's axes are x, y, z, coil in Fortran order, which in memory is our ``(coil, z, y, x)``.
+    """
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program = program
+        self._folder = folder
+
+    def __call__(self, *words: str | npt.NDArray[np.complex64]) -> npt.NDArray[np.complex64]:
+        """Run one tool with words and input arrays ``(coil, z, y, x)``; returns its one output likewise."""
+        arguments = []
+        for i, word in enumerate(words):
+            if isinstance(word, str):
+                arguments.append(word)
+            else:
+                arguments.append(f"in{i}")
+                write_cfl(self._folder / f"in{i}", word)
+        subprocess.run(
+            [self._program, *arguments, "out"], cwd=self._folder, check=True, capture_output=True, timeout=60
+        )
+        return read_cfl(self._folder / "out")
+
+
+def read_cfl(path: Path) -> npt.NDArray[np.complex64]:
+    """A BART array ``x, y, z, coil`` as ``(coil, z, y, x)``."""
+    shape = [int(n) for n in path.with_suffix(".hdr").read_text().splitlines()[1].split()]
+    shape += [1] * (4 - len(shape))
+    return np.fromfile(path.with_suffix(".cfl"), np.complex64).reshape(shape[::-1])[(0,) * (len(shape) - 4)]
+
+
+def write_cfl(path: Path, array: npt.NDArray[np.complex64]) -> None:
+    """``(coil, z, y, x)`` as a BART array."""
+    path.with_suffix(".hdr").write_text(f"# Dimensions\n{' '.join(str(n) for n in array.shape[::-1])}\n")
+    array.astype(np.complex64).tofile(path.with_suffix(".cfl"))
+
+
+@pytest.fixture
+def run_bart(bart: str, tmp_path: Path) -> Bart:
+    """BART on arrays ``(coil, z, y, x)``."""
+    return Bart(bart, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def brain(shared_data: Path) -> npt.NDArray[np.complex64]:
+    """Fully sampled 8-coil k-space ``(coil, k2, k1, k0)`` of a slice, largest coil image magnitude about 1."""
+    stored = read_cfl(shared_data / "brain-8ch" / "full")  # (coil, k1, k0, 1): the file has the slice first
+    kspace = np.ascontiguousarray(stored.squeeze(-1)[:, None])
+    image = np.fft.ifft2(kspace, norm="ortho")
+    return kspace / np.abs(image).max()
