@@ -6,7 +6,8 @@ for one item at a time, and only the time inside a stage's own code is booked on
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
+from collections.abc import Iterable
 from time import perf_counter_ns
 
 __all__ = ["StageTimes", "Trace"]
@@ -51,9 +52,14 @@ class Trace:
     """
 
     def __init__(self) -> None:
-        self.stages: dict[str, StageTimes] = defaultdict(StageTimes)
+        self.stages: dict[str, StageTimes] = {}
         self.image_latency = StageTimes()
         self._arrived_ns = 0
+
+    def begin(self, stages: Iterable[str]) -> None:
+        """Name the stages, so that they are listed in their order."""
+        for name in stages:
+            self.stages[name] = StageTimes()
 
     def add(self, stage: str, duration_ns: int) -> None:
         """Book a duration on a stage, as a new item."""

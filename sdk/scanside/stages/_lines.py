@@ -1,13 +1,14 @@
-"""Readouts in the order of increasing k0, without samples that the producer asks to discard."""
+"""What the samples of a readout mean: their order, those to discard, and the grid that they lie on."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from scanside.mrd.flags import AcquisitionFlag, flagged
+from scanside.mrd.header import Encoding
 from scanside.mrd.readouts import Readouts
 
-__all__ = ["straighten"]
+__all__ = ["readout_grid", "straighten"]
 
 
 def straighten(readouts: Readouts) -> Readouts:
@@ -35,3 +36,26 @@ def straighten(readouts: Readouts) -> Readouts:
     straight.headers["discard_pre"] = 0
     straight.headers["discard_post"] = 0
     return straight
+
+
+def readout_grid(encoding: Encoding, readouts: Readouts, grid: str = "auto") -> tuple[int, float]:
+    """Length of the k0 axis that readouts belong to.
+
+    A header always tells the matrix with oversampling, even behind a step that has removed it. So the samples
+    decide: if they fit the matrix without oversampling, echo in the middle, then it has been removed.
+
+    Args:
+        encoding: the readouts' encoding space.
+        readouts: a block of straightened readouts.
+        grid: ``encoded`` or ``removed`` overrule the samples.
+
+    Returns:
+        number of samples, and the field of view in mm that they span.
+    """
+    n_encoded, extent_mm = encoding.encoded.matrix[0], encoding.encoded.field_of_view_mm[0]
+    n_removed = round(n_encoded / encoding.oversampling)
+    n_samples, center = readouts.samples.shape[2], int(readouts.headers["center_sample"][0])
+    fits = center <= n_removed // 2 and n_samples - center <= n_removed - n_removed // 2
+    if grid == "removed" or (grid == "auto" and fits):
+        return n_removed, extent_mm * n_removed / n_encoded
+    return n_encoded, extent_mm

@@ -20,7 +20,7 @@ from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged, names
 from scanside.mrd.header import Encoding
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
-from scanside.stages._lines import straighten
+from scanside.stages._lines import readout_grid, straighten
 
 __all__ = ["Accumulate"]
 
@@ -281,7 +281,7 @@ class _Grid:
         self._together = config.together
         self._k1 = _phase_axis(scan, encoding, "kspace_encode_step_1", 1, first)
         self._k2 = _phase_axis(scan, encoding, "kspace_encode_step_2", 2, first)
-        self._n0, self._extent_x = _readout_grid(encoding, config.readout_grid, straighten(first))
+        self._n0, self._extent_x = readout_grid(encoding, straighten(first), config.readout_grid)
         others = tuple(encoding.limit(name).n for name in self._together)
         n_coils = first.samples.shape[1]
         self._tensor = torch.zeros(
@@ -477,14 +477,3 @@ def _phase_axis(scan: Scan, encoding: Encoding, counter: str, axis: int, first: 
             )
             center = told
     return _Axis(counter, limit.minimum, limit.maximum, length // 2 - center, length)
-
-
-def _readout_grid(encoding: Encoding, grid: str, first: Readouts) -> tuple[int, float]:
-    """Number of samples along k0 and the field of view that they span in mm."""
-    n_encoded, extent = encoding.encoded.matrix[0], encoding.encoded.field_of_view_mm[0]
-    n_removed = round(n_encoded / encoding.oversampling)
-    n_samples, center = first.samples.shape[2], int(first.headers["center_sample"][0])
-    fits = center <= n_removed // 2 and n_samples - center <= n_removed - n_removed // 2
-    if grid == "removed" or (grid == "auto" and fits):
-        return n_removed, extent * n_removed / n_encoded
-    return n_encoded, extent

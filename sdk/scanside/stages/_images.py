@@ -1,0 +1,80 @@
+"""From reconstructed voxels to `Image` items with the right header."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from scanside.items import Image, KSpace
+from scanside.mrd.dtypes import IMAGE_HEADER, IMAGE_TYPES, Headers
+
+__all__ = ["images_of"]
+
+# Fields that an image takes over from the readout in the middle of its k-space.
+_FROM_READOUT = (
+    "measurement_uid",
+    "position",
+    "read_dir",
+    "phase_dir",
+    "slice_dir",
+    "patient_table_position",
+    "acquisition_time_stamp",
+    "physiology_time_stamp",
+    "user_int",
+    "user_float",
+)
+_COUNTERS = ("average", "slice", "contrast", "phase", "repetition", "set")
+
+
+def images_of(kspace: KSpace, voxels: torch.Tensor) -> Iterator[Image]:
+    """One image for every entry of the leading axes, with position, directions, time and counters.
+
+    Time stamps, position and directions are those of the sampled line nearest to the centre of k-space, as
+    contrast and position are what they were when the centre was acquired.
+
+    Args:
+        kspace: where the voxels come from.
+        voxels: ``(*other, z, y, x)``, complex or real.
+    """
+    n_other = len(kspace.other)
+    for index in np.ndindex(*voxels.shape[:n_other]):
+        data = voxels[index][None]
+        yield Image(
+            data=data,
+            header=_header(kspace, kspace.headers[index], data),
+            meta=kspace.meta.copy(),
+            incomplete=kspace.incomplete,
+            encoding=kspace.encoding,
+        )
+
+
+def _header(kspace: KSpace, lines: Headers, data: torch.Tensor) -> np.void:
+    header = np.zeros(1, IMAGE_HEADER)[0]
+    readout = _central_readout(kspace, lines)
+    for name in _FROM_READOUT:
+        header[name] = readout[name]
+    for name in _COUNTERS:
+        header[name] = kspace.counters.get(name, readout["idx"][name])
+    header["version"] = 1
+    header["matrix_size"] = data.shape[:0:-1]
+    header["field_of_view"] = kspace.extent_mm
+    header["channels"] = data.shape[0]
+    header["image_type"] = IMAGE_TYPES["complex" if data.is_complex() else "magnitude"]
+    header["image_series_index"] = 1
+    return header
+
+
+def _central_readout(kspace: KSpace, lines: Headers) -> np.void:
+    """Header of the sampled line nearest to the centre of k-space; zeros where none was sampled."""
+    sampled = np.argwhere(lines["version"] > 0)
+    if not len(sampled):
+        return np.zeros(1, lines.dtype)[0]
+    n2, n1 = lines.shape
+    center = (n2 // 2, n1 // 2)
+    if kspace.ranges is not None:
+        center = (kspace.ranges[2].center, kspace.ranges[1].center)
+    distance = ((sampled - center) ** 2).sum(axis=1)
+    k2, k1 = sampled[distance.argmin()]
+    return lines[k2, k1]

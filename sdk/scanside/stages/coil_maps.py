@@ -1,0 +1,99 @@
+"""Coil sensitivity maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+
+from scanside.items import KSpace
+from scanside.recon import coil_maps
+from scanside.recon.espirit import espirit
+from scanside.scan import Scan
+from scanside.stage import Stage, StageConfig
+from scanside.stages._calibration import CalibrationCache, calibration_block, calibration_region_of
+
+__all__ = ["CoilMaps"]
+
+
+class CoilMaps(Stage[KSpace, KSpace]):
+    """Estimates coil sensitivities from the calibration lines, or from the fully sampled middle of k-space.
+
+    ESPIRiT: Uecker et al., Magn Reson Med 2014;71:990. Inati: Inati, Hansen, Kellman, ISMRM 2014, 4407.
+    Walsh: Walsh, Gmitro, Marcellin, Magn Reson Med 2000;43:682.
+    """
+
+    class Config(StageConfig):
+        """Settings.
+
+        Attributes:
+            method: ``inati`` and ``walsh`` fit any combination; ``espirit`` is the choice for SENSE.
+            kernel: edge of the neighbourhood in voxels (inati, walsh) or of the patch in samples (espirit);
+                None takes the method's own: 5, 7 and 6.
+            iterations: of inati and walsh.
+            calibration: largest edge of the block that espirit uses, in samples.
+            threshold: espirit drops singular values below this part of the largest.
+            crop: espirit sets maps to 0 where its eigenvalue lies below this.
+        """
+
+        method: Literal["inati", "walsh", "espirit"] = "inati"
+        kernel: int | None = None
+        iterations: int = 5
+        calibration: int = 24
+        threshold: float = 0.0316
+        crop: float = 0.8
+
+    config: Config
+
+    def open(self, scan: Scan) -> None:
+        """A new scan: no maps are known."""
+        self._cache: CalibrationCache[torch.Tensor] = CalibrationCache()
+
+    def process(self, item: KSpace) -> Iterator[KSpace]:
+        """Give the item its maps; one that has maps keeps them."""
+        if item.coil_maps is not None:
+            yield item
+            return
+        yield item.replace(coil_maps=self._cache.get(item, lambda: self._maps(item)))
+
+    def close(self) -> None:
+        """Forget the maps."""
+        self._cache = CalibrationCache()
+
+    def _maps(self, item: KSpace) -> torch.Tensor:
+        config = self.config
+        n2, n1, n0 = item.data.shape[-3:]
+        if config.method == "espirit":
+            return espirit(
+                calibration_block(item, "ESPIRiT"),
+                (n2, n1, n0),
+                kernel=config.kernel or 6,
+                calibration=config.calibration,
+                threshold=config.threshold,
+                crop=config.crop,
+            )
+        source, region = calibration_region_of(item)
+        images = coil_maps.calibration_images(*_on_grid(source, region, item))
+        if config.method == "inati":
+            return coil_maps.inati(images, kernel=config.kernel or 5, iterations=config.iterations)
+        return coil_maps.walsh(images, kernel=config.kernel or 7, iterations=config.iterations)
+
+
+def _on_grid(
+    source: KSpace, region: tuple[slice, slice], item: KSpace
+) -> tuple[torch.Tensor, tuple[slice, slice]]:
+    """Calibration k-space on the image's grid, its centre where the image's is, and the region there."""
+    if source is item:
+        return item.data, region
+    n2, n1 = item.data.shape[-3:-1]
+    assert source.ranges is not None
+    shift1 = n1 // 2 - source.ranges[1].center
+    shift2 = n2 // 2 - source.ranges[2].center
+    moved = (
+        slice(region[0].start + shift2, region[0].stop + shift2),
+        slice(region[1].start + shift1, region[1].stop + shift1),
+    )
+    grid = source.data.new_zeros((*source.data.shape[:-3], n2, n1, source.data.shape[-1]))
+    grid[..., moved[0], moved[1], :] = source.data[..., region[0], region[1], :]
+    return grid, moved

@@ -1,0 +1,133 @@
+"""Image finishing: recon space, kind of image, scaling, meta attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+
+from scanside._version import __version__
+from scanside.errors import NonFiniteError
+from scanside.items import Image
+from scanside.mrd.dtypes import IMAGE_TYPES
+from scanside.recon.resize import resample_fov
+from scanside.scan import Scan
+from scanside.stage import Stage, StageConfig
+
+__all__ = ["Finish"]
+
+_UINT16_MAX = 65535
+
+
+class Finish(Stage[Image, Image]):
+    """Brings images into the header's recon space and into the form in which they are sent.
+
+    The matrix and field of view become those of the recon space, the voxel at the header's position stays
+    where it was. Meta attributes say which pipeline of which version made the image, what the operator was
+    warned of, and whether data were missing.
+    """
+
+    class Config(StageConfig):
+        """Settings.
+
+        Attributes:
+            kind: what is sent: ``magnitude``, ``phase`` (radians), ``real``, ``imag`` or ``complex``.
+            scaling: ``none`` keeps the values (float32, or complex64): they stay comparable between images and
+                scans. ``factor`` multiplies by `factor` and rounds to uint16; values beyond 65535 are set to
+                it, and the operator is told how many. ``fill`` gives every image its own factor so that its
+                largest value is 65535, uint16 without clipping; the meta attribute RescaleSlope leads back.
+            factor: for ``factor``.
+            series: image series index of the images.
+        """
+
+        kind: Literal["magnitude", "phase", "real", "imag", "complex"] = "magnitude"
+        scaling: Literal["none", "factor", "fill"] = "none"
+        factor: float = 1.0
+        series: int = 1
+
+    config: Config
+
+    def open(self, scan: Scan) -> None:
+        """A new scan: images are numbered from 1."""
+        self._scan = scan
+        self._n_images = 0
+
+    def process(self, item: Image) -> Iterator[Image]:
+        """Finish one image."""
+        image = self._in_recon_space(item)
+        data = self._of_kind(image.data)
+        if not bool(torch.isfinite(data).all()):
+            raise NonFiniteError(
+                f"image {self._n_images + 1} (slice {int(item.header['slice'])}, repetition "
+                f"{int(item.header['repetition'])}) holds NaN or infinite values: a stage before this one made "
+                "them from finite data; look at its calibration"
+            )
+        data, slope = self._scaled(data)
+        self._n_images += 1
+        header = image.header.copy()
+        header["image_type"] = IMAGE_TYPES[self.config.kind]
+        header["image_series_index"] = self.config.series
+        header["image_index"] = self._n_images
+        finished = image.replace(data=data, header=header, meta=image.meta.copy())
+        self._describe(finished, slope)
+        yield finished
+
+    def _in_recon_space(self, image: Image) -> Image:
+        if image.encoding is None:
+            return image
+        recon = image.encoding.recon
+        fov = image.header["field_of_view"].tolist()
+        data = resample_fov(image.data, fov, recon.field_of_view_mm, recon.matrix, (-1, -2, -3))
+        header = image.header.copy()
+        header["matrix_size"] = recon.matrix
+        header["field_of_view"] = recon.field_of_view_mm
+        return image.replace(data=data, header=header)
+
+    def _of_kind(self, data: torch.Tensor) -> torch.Tensor:
+        kind = self.config.kind
+        if kind == "magnitude":
+            return data.abs()
+        if kind == "complex":
+            return data.to(torch.complex64)
+        if kind == "phase":
+            return data.angle()
+        return data.real if kind == "real" else data.imag
+
+    def _scaled(self, data: torch.Tensor) -> tuple[torch.Tensor, float]:
+        """The data in the form in which they are sent, and what one unit of them stands for."""
+        if self.config.scaling == "none" or data.is_complex():
+            return data, 1.0
+        factor = self.config.factor
+        if self.config.scaling == "fill":
+            largest = float(data.max())
+            factor = _UINT16_MAX / largest if largest > 0 else 1.0
+        scaled = (data * factor).round()
+        outside = int(((scaled > _UINT16_MAX) | (scaled < 0)).sum())
+        if outside and self.config.scaling == "factor":
+            self._scan.warn(
+                f"{outside} voxels of an image lie outside 0 to 65535 after scaling by {factor:g} and are cut off: "
+                "use a smaller finish.factor, or scaling 'fill'"
+            )
+        return scaled.clamp(0, _UINT16_MAX).to(torch.uint16), 1.0 / factor
+
+    def _describe(self, image: Image, slope: float) -> None:
+        meta = image.meta
+        meta["DataRole"] = ["Image", "Quantitative"] if self.config.scaling == "none" else ["Image"]
+        meta["ImageProcessingHistory"] = ["Scanside", self._scan.pipeline]
+        meta["ImageComment"] = ["Research use only"]
+        meta["ImageRowDir"] = [f"{value:.8f}" for value in image.header["read_dir"]]
+        meta["ImageColumnDir"] = [f"{value:.8f}" for value in image.header["phase_dir"]]
+        meta["Keep_image_geometry"] = ["1"]
+        meta["ScansideVersion"] = [__version__]
+        meta["ScansidePipeline"] = [self._scan.pipeline]
+        if self.config.scaling != "none":
+            meta["RescaleSlope"] = [repr(slope)]
+            meta["RescaleIntercept"] = ["0"]
+        if self._scan.warnings:
+            meta["ScansideWarning"] = list(self._scan.warnings)
+        if image.incomplete is not None:
+            meta["ScansideIncomplete"] = [image.incomplete]
+            meta["ImageComment"] = ["Research use only", "INCOMPLETE DATA"]
+        if self._scan.header.measurement_id:
+            meta["measurementID"] = [self._scan.header.measurement_id]

@@ -1,0 +1,85 @@
+"""GRAPPA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from scanside.errors import ShapeError
+from scanside.items import KSpace
+from scanside.recon import grappa
+from scanside.scan import Scan
+from scanside.stage import Stage, StageConfig
+from scanside.stages._calibration import CalibrationCache, calibration_block
+
+__all__ = ["Grappa"]
+
+
+class Grappa(Stage[KSpace, KSpace]):
+    """Fills the lines that regular undersampling left out, with weights learned from the calibration lines.
+
+    Acquired lines stay as they are. The weights are learned anew for every k-space that brings calibration
+    lines of its own, and once for all that share separate ones. Data without acceleration pass unchanged.
+
+    Griswold et al.: Generalized autocalibrating partially parallel acquisitions (GRAPPA), Magn Reson Med
+    2002;47:1202.
+    """
+
+    class Config(StageConfig):
+        """Settings.
+
+        Attributes:
+            kernel_k0: samples of the kernel along the readout, odd.
+            kernel_k1: acquired lines that the kernel reads along k1.
+            kernel_k2: acquired partitions that the kernel reads along k2, in 3-D.
+            regularization: Tikhonov weight relative to the mean eigenvalue of the normal matrix.
+            acceleration: (R1, R2) where the header's is wrong.
+        """
+
+        kernel_k0: int = 5
+        kernel_k1: int = 4
+        kernel_k2: int = 4
+        regularization: float = 5e-4
+        acceleration: tuple[int, int] | None = None
+
+    config: Config
+
+    def open(self, scan: Scan) -> None:
+        """A new scan: no weights are known."""
+        self._cache: CalibrationCache[grappa.GrappaWeights] = CalibrationCache()
+
+    def process(self, item: KSpace) -> Iterator[KSpace]:
+        """Fill the missing lines."""
+        acceleration = self.config.acceleration or item.encoding.acceleration
+        if acceleration == (1, 1):
+            yield item
+            return
+        weights = self._cache.get(item, lambda: self._calibrate(item, acceleration))
+        yield item.replace(data=self._fill(item, weights))
+
+    def close(self) -> None:
+        """Forget the weights."""
+        self._cache = CalibrationCache()
+
+    def _calibrate(self, item: KSpace, acceleration: tuple[int, int]) -> grappa.GrappaWeights:
+        kernel = (self.config.kernel_k0, self.config.kernel_k1, self.config.kernel_k2)
+        block = calibration_block(item, "GRAPPA")
+        return grappa.calibrate(block, acceleration, kernel, self.config.regularization)
+
+    def _fill(self, item: KSpace, weights: grappa.GrappaWeights) -> torch.Tensor:
+        masks = item.mask.reshape(-1, *item.mask.shape[-2:])
+        if bool((masks == masks[0]).all()):
+            return grappa.apply(weights, item.data, masks[0])
+        # Frames that were sampled differently (for example interleaved in time) are filled one by one.
+        data = item.data.reshape(len(masks), *item.data.shape[-4:])
+        values = weights.values.reshape(-1, *weights.values.shape[-2:])
+        if len(values) not in (1, len(masks)):
+            raise ShapeError(
+                f"GRAPPA weights of {len(values)} frames do not fit {len(masks)} frames with different "
+                "sampling: give every frame its calibration lines, or all the same"
+            )
+        per_frame = [replace(weights, values=v) for v in values.expand(len(masks), -1, -1)]
+        filled = [grappa.apply(w, d, m) for w, d, m in zip(per_frame, data, masks, strict=True)]
+        return torch.stack(filled).reshape(item.data.shape)

@@ -1,0 +1,147 @@
+"""Noise prewhitening."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from scanside.context import Context
+from scanside.errors import CalibrationError
+from scanside.items import Readouts
+from scanside.mrd.flags import AcquisitionFlag, flagged
+from scanside.noise_store import NoiseRecord
+from scanside.recon.noise import NoiseStatistics, whiten, whitening_matrix
+from scanside.scan import Scan, ScanEnd
+from scanside.stage import Stage, StageConfig
+
+__all__ = ["PrewhitenNoise"]
+
+
+class PrewhitenNoise(Stage[Readouts, Readouts]):
+    """Makes the noise of all channels uncorrelated and of variance 1 in real and imaginary part.
+
+    The covariance comes from the noise readouts of the scan. Without any before the first image line, it comes
+    from the noise scan that the header names as a dependency, if that scan went through this worker or lies in
+    the noise store. Without that either, the data pass unchanged and the operator is warned with the
+    measurement ID that is missing.
+
+    Noise readouts have another dwell time than the image's: the covariance is scaled by the ratio of the dwell
+    times and by the relative receiver noise bandwidth of the header (1 where it is absent).
+
+    Kellman, McVeigh: Image reconstruction in SNR units, Magn Reson Med 2005;54:1439.
+    """
+
+    class Config(StageConfig):
+        """Settings.
+
+        Attributes:
+            missing: what to do without noise data: ``warn`` and pass on, or end with an ``error``.
+        """
+
+        missing: Literal["warn", "error"] = "warn"
+
+    config: Config
+
+    def prepare(self, context: Context) -> None:
+        """Find the store of noise covariances."""
+        self._store = context.noise_store
+
+    def open(self, scan: Scan) -> None:
+        """A new scan: no noise is known yet."""
+        self._scan = scan
+        self._statistics = NoiseStatistics()
+        self._noise_dwell_us = 0.0
+        self._record: NoiseRecord | None = None
+        self._looked_up = False
+        self._matrices: dict[float, npt.NDArray[np.complex128]] = {}
+
+    def process(self, item: Readouts) -> Iterator[Readouts]:
+        """Take noise readouts in, whiten all others."""
+        noise = flagged(item.headers["flags"], AcquisitionFlag.NOISE_MEASUREMENT)
+        if noise.any():
+            readouts = item.select(noise)
+            self._statistics.add(readouts.samples)
+            self._noise_dwell_us = float(readouts.headers["sample_time_us"][0])
+            self._record, self._looked_up = None, False
+            self._matrices.clear()
+            if noise.all():
+                return
+            item = item.select(~noise)
+        matrix = self._matrix(item)
+        yield item if matrix is None else item.with_samples(whiten(item.samples, matrix))
+
+    def finish(self, end: ScanEnd) -> Iterator[Readouts]:
+        """Keep the covariance of a scan that held noise only: later scans may depend on it."""
+        self._own_record()
+        return iter(())
+
+    def close(self) -> None:
+        """Forget the scan's noise; what the store holds stays."""
+        self._statistics = NoiseStatistics()
+        self._matrices = {}
+
+    def _own_record(self) -> NoiseRecord | None:
+        """The covariance of the scan's own noise readouts, also put into the store."""
+        if not self._statistics.n_samples:
+            return None
+        header = self._scan.header
+        record = NoiseRecord(
+            self._statistics.covariance(), self._noise_dwell_us, self._statistics.n_samples, header.coil_names
+        )
+        if header.measurement_id:
+            self._store.put(header.measurement_id, record)
+        return record
+
+    def _find_record(self) -> NoiseRecord | None:
+        own = self._own_record()
+        if own is not None:
+            return own
+        wanted = self._scan.header.depends_on("noise")
+        for measurement_id in wanted:
+            if (record := self._store.get(measurement_id)) is not None:
+                return record
+        told = (
+            f"the header depends on noise measurement {' or '.join(wanted)}, which this worker has not seen: "
+            "send that scan first, or keep the noise store between runs"
+            if wanted
+            else "the scan has no noise readouts and names no noise measurement"
+        )
+        if self.config.missing == "error":
+            raise CalibrationError(f"no noise data: {told}")
+        self._scan.warn(f"data are not prewhitened: {told}")
+        return None
+
+    def _matrix(self, item: Readouts) -> npt.NDArray[np.complex128] | None:
+        if not self._looked_up:
+            self._record, self._looked_up = self._find_record(), True
+        record = self._record
+        if record is None:
+            return None
+        if record.covariance.shape[0] != item.samples.shape[1]:
+            raise CalibrationError(
+                f"the noise data have {record.covariance.shape[0]} channels, the readout with scan counter "
+                f"{int(item.headers['scan_counter'][0])} has {item.samples.shape[1]}: "
+                "take the noise scan with the same coils"
+            )
+        dwell_us = float(item.headers["sample_time_us"][0])
+        if dwell_us not in self._matrices:
+            self._matrices[dwell_us] = self._scaled_matrix(record, dwell_us)
+        return self._matrices[dwell_us]
+
+    def _scaled_matrix(self, record: NoiseRecord, dwell_us: float) -> npt.NDArray[np.complex128]:
+        noise_dwell_us = record.dwell_time_us
+        if dwell_us <= 0 or noise_dwell_us <= 0:
+            self._scan.warn(
+                f"dwell times are missing (noise {noise_dwell_us} µs, image {dwell_us} µs): "
+                "the whitened noise has equal but unknown variance in all channels"
+            )
+            dwell_us = noise_dwell_us = 1.0
+        return whitening_matrix(
+            record.covariance,
+            noise_dwell_us=noise_dwell_us,
+            dwell_us=dwell_us,
+            receiver_bandwidth_ratio=self._scan.header.receiver_noise_bandwidth or 1.0,
+        )

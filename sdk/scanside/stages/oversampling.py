@@ -1,0 +1,59 @@
+"""Removal of readout oversampling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from scanside.items import Readouts
+from scanside.mrd.flags import AcquisitionFlag, flagged
+from scanside.recon.resize import remove_oversampling
+from scanside.scan import Scan
+from scanside.stage import Stage, StageConfig
+from scanside.stages._lines import readout_grid, straighten
+
+__all__ = ["RemoveOversampling"]
+
+
+class RemoveOversampling(Stage[Readouts, Readouts]):
+    """Crops the readout to the field of view of the images.
+
+    The factor is the ratio of encoded to reconstructed field of view. Readouts that were cropped before they
+    came here pass unchanged, as do noise readouts. An asymmetric echo stays one: only acquired samples leave.
+    """
+
+    Config = StageConfig
+
+    def open(self, scan: Scan) -> None:
+        """A new scan."""
+        self._scan = scan
+
+    def process(self, item: Readouts) -> Iterator[Readouts]:
+        """Crop one block, or its parts where encoding spaces or noise readouts are mixed."""
+        headers = item.headers
+        noise = flagged(headers["flags"], AcquisitionFlag.NOISE_MEASUREMENT)
+        kind = headers["encoding_space_ref"].astype(np.int64) + (noise.astype(np.int64) << 32)
+        ends = np.flatnonzero(np.append(kind[1:] != kind[:-1], True)) + 1
+        start = 0
+        for end in ends.tolist():
+            part = item.select(slice(start, end))
+            yield part if noise[start] else self._cropped(part)
+            start = end
+
+    def _cropped(self, item: Readouts) -> Readouts:
+        encoding = self._scan.encoding(int(item.headers["encoding_space_ref"][0]))
+        item = straighten(item)
+        n, extent_mm = readout_grid(encoding, item)
+        factor = extent_mm / encoding.recon.field_of_view_mm[0]
+        if round(n / factor) >= n:
+            return item
+        n_samples, center = item.samples.shape[2], int(item.headers["center_sample"][0])
+        samples = remove_oversampling(item.samples, factor, grid=n, center_sample=center)
+        middle = samples.shape[2] // 2
+        first = max(0, middle - math.floor(center / factor))
+        last = min(samples.shape[2], middle + math.ceil((n_samples - center) / factor))
+        cropped = item.with_samples(samples[:, :, first:last])
+        cropped.headers["center_sample"] = middle - first
+        return cropped
