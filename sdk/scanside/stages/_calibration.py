@@ -61,16 +61,15 @@ class CalibrationCache(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[tuple[str, int], ...], tuple[KSpace, T]] = {}
+        self._kept: dict[tuple[int, ...], tuple[KSpace, T]] = {}
 
     def get(self, item: KSpace, compute: Callable[[], T]) -> T:
         """The result for an item: the kept one if its calibration lines are the same object, else a new one."""
         reference = item.reference
         if reference is None:
             return compute()
-        key = tuple(sorted((k, v) for k, v in item.counters.items() if k in ("slice", "contrast", "set"))) + (
-            ("encoding", item.encoding.index),
-        )
+        serves = (item.counters.get(name, 0) for name in ("slice", "contrast", "set"))
+        key = (item.encoding.index, *serves)
         kept = self._kept.get(key)
         if kept is not None and kept[0] is reference:
             return kept[1]

@@ -51,7 +51,7 @@ def images_of(kspace: KSpace, voxels: torch.Tensor) -> Iterator[Image]:
 
 
 def _header(kspace: KSpace, lines: Headers, data: torch.Tensor) -> np.void:
-    header = np.zeros(1, IMAGE_HEADER)[0]
+    header: np.void = np.zeros(1, IMAGE_HEADER)[0]
     readout = _central_readout(kspace, lines)
     for name in _FROM_READOUT:
         header[name] = readout[name]
@@ -69,12 +69,14 @@ def _header(kspace: KSpace, lines: Headers, data: torch.Tensor) -> np.void:
 def _central_readout(kspace: KSpace, lines: Headers) -> np.void:
     """Header of the sampled line nearest to the centre of k-space; zeros where none was sampled."""
     sampled = np.argwhere(lines["version"] > 0)
+    readout: np.void = np.zeros(1, lines.dtype)[0]
     if not len(sampled):
-        return np.zeros(1, lines.dtype)[0]
+        return readout
     n2, n1 = lines.shape
     center = (n2 // 2, n1 // 2)
     if kspace.ranges is not None:
         center = (kspace.ranges[2].center, kspace.ranges[1].center)
     distance = ((sampled - center) ** 2).sum(axis=1)
     k2, k1 = sampled[distance.argmin()]
-    return lines[k2, k1]
+    readout = lines[k2, k1]
+    return readout
