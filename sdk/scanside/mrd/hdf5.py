@@ -126,8 +126,11 @@ class Hdf5Reader:
             stop: the readout before which to end, by default the end of the table.
 
         Raises:
+            ValueError: ``max_readouts`` is not positive.
             FileFormatError: the group has no readouts, or a readout's samples do not fit its header.
         """
+        if max_readouts < 1:
+            raise ValueError(f"a block holds at least 1 readout, got max_readouts={max_readouts}")
         stop = self.n_readouts if stop is None else stop
         # Short blocks are cut from longer ones: a read costs the same for one readout as for dozens.
         for run in self._runs(start, stop, max_readouts * -(-_READ_AT_ONCE // max_readouts)):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -58,6 +57,7 @@ def test_affine(matrix: tuple[int, int, int], left_handed: bool) -> None:
 
 
 def test_nibabel_agrees() -> None:
+    nibabel = pytest.importorskip("nibabel")
     geometry = oblique(left_handed=True)
     image = nibabel.Nifti1Image(np.zeros(geometry.matrix, np.float32), geometry.affine_ras)
     np.testing.assert_allclose(image.header.get_zooms(), geometry.voxel_size_mm, rtol=1e-6)
