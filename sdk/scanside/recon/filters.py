@@ -34,7 +34,7 @@ def gaussian(n: int, first: int, last: int, *, sigma: float = 1.0) -> Tensor:
         sigma: strength, at least 0 (which leaves the data as they are).
 
     Returns:
-        ``(n,)`` float32 on the CPU.
+        ``(n,)`` float64 on the CPU.
 
     Raises:
         ConfigError: if sigma is negative or not finite.
@@ -56,7 +56,7 @@ def hann(n: int, first: int, last: int) -> Tensor:
         last: index of the last sample.
 
     Returns:
-        ``(n,)`` float32 on the CPU.
+        ``(n,)`` float64 on the CPU.
 
     Raises:
         ShapeError: if the range does not lie on the axis or misses its centre.
@@ -74,7 +74,7 @@ def tukey(n: int, first: int, last: int, *, taper: float = 0.5) -> Tensor:
         taper: part of the half width that slopes; 0 is a box, 1 the Hann window.
 
     Returns:
-        ``(n,)`` float32 on the CPU.
+        ``(n,)`` float64 on the CPU.
 
     Raises:
         ConfigError: if the taper is not between 0 and 1.
@@ -149,4 +149,4 @@ def _distance(n: int, first: int, last: int) -> tuple[Tensor, int]:
 def _cut(window: Tensor, first: int, last: int) -> Tensor:
     window[:first] = 0
     window[last + 1 :] = 0
-    return window.float()
+    return window

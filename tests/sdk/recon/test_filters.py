@@ -20,7 +20,7 @@ def test_tukey_and_hann_are_scipys_with_zeros_outside(n: int, reach: int, taper:
     expected = np.zeros(n)
     # SciPy's window has its zeros at both ends.
     expected[center - reach : center + reach + 1] = scipy.signal.windows.tukey(2 * reach + 3, taper)[1:-1]
-    np.testing.assert_allclose(window, expected, atol=1e-7)
+    np.testing.assert_allclose(window, expected, atol=1e-14)
     if taper == 1:
         torch.testing.assert_close(hann(n, center - reach, center + reach), window)
 
@@ -31,7 +31,7 @@ def test_gaussian_is_scipys(n: int, reach: int, sigma: float) -> None:
     window = gaussian(n, center - reach, center + reach, sigma=sigma)
     std = reach / sigma if sigma else 1e9
     expected = scipy.signal.windows.gaussian(2 * reach + 1, std)
-    np.testing.assert_allclose(window[center - reach : center + reach + 1], expected, atol=1e-7)
+    np.testing.assert_allclose(window[center - reach : center + reach + 1], expected, atol=1e-14)
     assert window.count_nonzero() == 2 * reach + 1
 
 
@@ -43,7 +43,7 @@ RANGES = [(16, 0, 15), (15, 0, 14), (144, 18, 123), (32, 10, 31), (1, 0, 0)]
 def test_windows_are_even_and_one_at_the_centre(make, n: int, first: int, last: int) -> None:
     window = make(n, first, last)
     center = n // 2
-    assert window.dtype == torch.float32
+    assert window.dtype == torch.float64
     assert window[center] == 1
     assert (window[first : last + 1] > 0).all()
     assert not window[:first].any()
