@@ -38,6 +38,6 @@ def test_cuda_agrees_with_cpu(name: str) -> None:
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_nothing_falls_back_to_the_cpu(name: str) -> None:
-    """Tensors of the meta device, which has no data, refuse to be mixed with those of another."""
+    """Tensors of the meta device refuse elementwise operations with those of another."""
     data = torch.zeros(3, 2, 18, 16, dtype=torch.complex64, device="meta")
     assert BLOCKS[name](data).device == data.device
