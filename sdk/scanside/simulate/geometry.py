@@ -25,7 +25,7 @@ _PLANES = {
 
 def grid_coordinates(n: int, fov_mm: float) -> npt.NDArray[np.float64]:
     """Coordinates ``(n,)`` in mm of a grid whose centre, index ``n // 2``, is zero."""
-    return (np.arange(n) - n // 2) * (fov_mm / n)
+    return np.asarray((np.arange(n) - n // 2) * (fov_mm / n), dtype=np.float64)
 
 
 @dataclass(frozen=True)

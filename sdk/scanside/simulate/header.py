@@ -96,7 +96,8 @@ def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depe
     root = ElementTree.Element("ismrmrdHeader", xmlns=NAMESPACE)
     _fill(root, kept)
     ElementTree.indent(root, " ")
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n"
+    text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
 
 
 def _encoding(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> Tree:

@@ -84,7 +84,7 @@ def _cine_realtime() -> ScanConfig:
         coils=CoilConfig(n_coils=12),
         noise=NoiseConfig(std=0.02),
         sampling=SamplingConfig(acceleration=(4, 1), vary=True),
-        geometry=SHORT_AXIS.model_copy(update={"matrix": (128, 96, 1)}),
+        geometry=SHORT_AXIS.model_copy(update={"matrix": (128, 128, 1)}),
         dynamics=DynamicsConfig(repetitions=60, beat="time"),
         timing=TimingConfig(tr_ms=2.6, dwell_us=2.0, heart_rate_bpm=70.0),
         waveforms=WaveformConfig(ecg=True),
@@ -116,10 +116,10 @@ def _phantom_full() -> ScanConfig:
 
 
 SHORT_AXIS = GeometryConfig(
-    matrix=(192, 160, 1),
-    fov_mm=(380.0, 316.667, 8.0),
-    # Read direction from the septum to the free wall, slice direction along the long axis of the heart.
-    rotation_deg=(180.0 - 36.0, 0.0, 50.0),
+    matrix=(192, 192, 1),
+    fov_mm=(360.0, 360.0, 8.0),
+    # Read direction from the septum to the free wall, phase direction down, slice direction from apex to base.
+    rotation_deg=(-54.0, 0.0, 50.0),
     offset_mm=(38.0, -38.0, 0.0),
 )
 """Short axis of the cardiac phantom through the middle of its left ventricle."""

@@ -150,11 +150,11 @@ def sampling_pattern(
     calibration = _calibration_region(config, bands)
     nothing = np.zeros_like(regular)
     if config.acs_mode == "separate":
-        return _pattern(bands, regular, nothing), _pattern(bands, nothing, calibration)
+        return _pattern(regular, nothing), _pattern(nothing, calibration)
     if config.pattern != "equispaced":
         # A random pattern has no lines in its fully sampled centre that it would not have without it.
         regular = regular | calibration
-    return _pattern(bands, regular, calibration), _pattern(bands, nothing, nothing)
+    return _pattern(regular, calibration), _pattern(nothing, nothing)
 
 
 def _equispaced(config: SamplingConfig, bands: tuple[Band, Band], shift: int) -> npt.NDArray[np.bool_]:
@@ -203,8 +203,6 @@ def _calibration_region(config: SamplingConfig, bands: tuple[Band, Band]) -> npt
     return mask
 
 
-def _pattern(
-    bands: tuple[Band, Band], imaging: npt.NDArray[np.bool_], calibration: npt.NDArray[np.bool_]
-) -> Pattern:
+def _pattern(imaging: npt.NDArray[np.bool_], calibration: npt.NDArray[np.bool_]) -> Pattern:
     k2, k1 = np.nonzero((imaging | calibration).T)
     return Pattern(k1.astype(np.int64), k2.astype(np.int64), imaging[k1, k2], calibration[k1, k2])

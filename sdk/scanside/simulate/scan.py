@@ -14,7 +14,7 @@ from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.readouts import Readouts, Waveform
 from scanside.simulate.coils import CoilArray
 from scanside.simulate.config import ScanConfig
-from scanside.simulate.geometry import ScanGrid, grid_affine
+from scanside.simulate.geometry import ScanGrid
 from scanside.simulate.header import noise_header, scan_header
 from scanside.simulate.noise import NoiseModel
 from scanside.simulate.phantoms import ObjectState, make_phantom

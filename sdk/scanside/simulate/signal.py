@@ -39,9 +39,9 @@ class Frame:
         state: state of the object.
     """
 
-    slice: int = 0
-    set: int = 0
-    state: ObjectState = ObjectState()
+    slice: int
+    set: int
+    state: ObjectState
 
 
 class Signal:
@@ -132,7 +132,7 @@ class Signal:
         return volume
 
     def _phase(self, points: npt.NDArray[np.float32], set_: int) -> npt.NDArray[np.float32]:
-        """Smooth phase of the object in rad ``(...)``: that of the transmit field and, per set, of a flow encoding."""
+        """Smooth phase of the object in rad ``(...)``: of the transmit field and, per set, of a flow encoding."""
         x, y, z = points / np.float32(100.0)
         transmit = 0.8 * x - 0.5 * y + 0.3 * z + 0.7 * x * y - 0.4 * (x**2 - z**2)
         flow = 0.6 * set_ * np.cos(1.3 * x + 0.4 * z) * np.cos(1.1 * y)
@@ -178,12 +178,11 @@ class Signal:
             return np.ones((1, 1), np.complex64)
         fov = self._grid.encoded_fov_mm[axis]
         scale = np.sqrt(n) / (n * self._config.supersampling[axis])
-        return (scale * np.exp(-2j * np.pi * np.outer(grid_coordinates(n, n / fov), at_mm))).astype(
-            np.complex64
-        )
+        angle = -2 * np.pi * np.outer(grid_coordinates(n, n / fov), at_mm)
+        return np.asarray(scale * np.exp(1j * angle), dtype=np.complex64)
 
     def _to_image(self, axis: int) -> npt.NDArray[np.complex64]:
-        """Matrix ``(voxel, k)`` from the encoded k-space of one axis, within the protocol's resolution, to the image."""
+        """Matrix ``(voxel, k)`` from one axis of the encoded k-space to the image, at the protocol's resolution."""
         n = self._grid.encoded_matrix[axis]
         at_mm = self._image_axes()[axis]
         if axis == 2 and n == 1:
@@ -194,7 +193,7 @@ class Signal:
             low, high = self._bands[axis - 1].resolved
             matrix[:, :low] = 0
             matrix[:, high:] = 0
-        return matrix.astype(np.complex64)
+        return np.asarray(matrix, dtype=np.complex64)
 
 
 class _Cache:

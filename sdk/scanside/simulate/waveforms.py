@@ -45,12 +45,12 @@ def ecg(config: ScanConfig) -> Iterator[Waveform]:
             away = (phase - center + 0.5) % 1.0 - 0.5
             signal += height * np.exp(-0.5 * (away / width) ** 2)
         peak = phase < settings.sample_time_ms / beat_ms
-        header = np.zeros((), WAVEFORM_HEADER)
+        header = np.zeros(1, WAVEFORM_HEADER)[0]
         header["version"] = 1
         header["scan_counter"] = piece
         header["time_stamp"] = int((timing.start_s * 1e3 + at_ms[0]) / TICK_MS)
         header["number_of_samples"], header["channels"] = n_samples, 2
         header["sample_time_us"] = settings.sample_time_ms * 1e3
         header["waveform_id"] = ECG_ID
-        yield Waveform(header[()], np.stack([np.rint(signal), peak]).astype(np.uint32))
+        yield Waveform(header, np.stack([np.rint(signal), peak]).astype(np.uint32))
         piece += 1

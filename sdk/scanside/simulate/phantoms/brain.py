@@ -40,10 +40,10 @@ _TISSUES: dict[str, tuple[dict[Weighting, float], float]] = {
     "bone": ({"t1": 0.05, "t2": 0.04, "pd": 0.06}, 2.0),
     "marrow": ({"t1": 0.5, "t2": 0.3, "pd": 0.4}, 20.0),
     "csf": ({"t1": 0.12, "t2": 1.0, "pd": 0.8}, 400.0),
-    "grey": ({"t1": 0.48, "t2": 0.56, "pd": 0.86}, 60.0),
+    "grey": ({"t1": 0.48, "t2": 0.61, "pd": 0.86}, 60.0),
     "deep_grey": ({"t1": 0.54, "t2": 0.48, "pd": 0.82}, 50.0),
     "pallidum": ({"t1": 0.6, "t2": 0.3, "pd": 0.74}, 30.0),
-    "white": ({"t1": 0.72, "t2": 0.38, "pd": 0.7}, 55.0),
+    "white": ({"t1": 0.72, "t2": 0.36, "pd": 0.7}, 55.0),
     "vessel": ({"t1": 0.9, "t2": 0.08, "pd": 0.95}, 80.0),
     "lesion": ({"t1": 0.34, "t2": 0.86, "pd": 0.95}, 90.0),
     "lens": ({"t1": 0.35, "t2": 0.2, "pd": 0.4}, 20.0),
@@ -67,17 +67,17 @@ class Brain:
             name: Tissue(values[weighting], t2star) for name, (values, t2star) in _TISSUES.items()
         }
         rng = np.random.default_rng([seed, 7])
-        self._folds = Waves(rng, wavelength_mm=25.0, n_waves=14)
+        self._folds = Waves(rng, wavelength_mm=21.0, n_waves=14)
         self._bend = [Waves(rng, wavelength_mm=42.0, n_waves=5) for _ in range(3)]
         self._undulation = Waves(rng, wavelength_mm=55.0, n_waves=5)
-        self._texture = Waves(rng, wavelength_mm=7.0, n_waves=6)
+        self._texture = Waves(rng, wavelength_mm=11.0, n_waves=14)
         self._shade = Waves(rng, wavelength_mm=60.0, n_waves=5)
 
     def evaluate(self, points: Points, state: ObjectState) -> tuple[Scalar, Scalar]:
         """Intensity and share of tissue at points ``(3, ...)`` in mm, LPS."""
         shape = points.shape[1:]
         flat = np.asarray(points, np.float32).reshape(3, -1)
-        near = np.all((flat.T > self.bounds_mm[0]) & (flat.T < self.bounds_mm[1]), axis=1)
+        near = np.all((self.bounds_mm[0] < flat.T) & (self.bounds_mm[1] > flat.T), axis=1)
         intensity = np.zeros(flat.shape[1], np.float32)
         share = np.zeros_like(intensity)
         inside = flat[:, near]
@@ -92,17 +92,14 @@ class Brain:
         hull = _brain_hull(points) + 0.8 * self._undulation(points)
         self._paint_outside(points, skin, hull, canvas)
         within = np.flatnonzero(hull > -4)
-        brain = Canvas(len(within), ObjectState(decay_ms=canvas._decay_ms))
-        brain.intensity[:] = canvas.intensity[within]
-        brain.share[:] = canvas.share[within]
+        brain = canvas.part(within)
         self._paint_brain(points[:, within], hull[within], brain)
-        canvas.intensity[within] = brain.intensity
-        canvas.share[within] = brain.share
+        canvas.put(within, brain)
         self._paint_markers(points, canvas)
 
     def _paint_outside(self, points: Points, skin: Scalar, hull: Scalar, canvas: Canvas) -> None:
         """Everything between the air and the brain: skin, fat, muscle, skull, face."""
-        x, y, z = points
+        _, y, z = points
         tissue = self._tissue
         canvas.paint(tissue["skin"], soft(skin))
         canvas.paint(tissue["fat"], soft(skin - 1.6))
@@ -119,7 +116,7 @@ class Brain:
         self._paint_face(points, skin, canvas)
 
     def _paint_face(self, points: Points, skin: Scalar, canvas: Canvas) -> None:
-        x, y, z = points
+        x, _, z = points
         tissue = self._tissue
         mirrored = _mirrored(points)
         for side, shift in ((1.0, 0.0), (-1.0, 2.0)):
@@ -154,14 +151,15 @@ class Brain:
         tissue = self._tissue
         canvas.paint(tissue["csf"], soft(hull + 3))
         brainstem = tube(
-            points, [(0, 12, -8), (0, 8, -28), (0, 16, -48), (0, 24, -70), (0, 27, -128)], [13, 17, 12, 7, 6]
+            points, [(0, 14, -6), (0, 8, -28), (0, 16, -48), (0, 24, -70), (0, 27, -128)], [9, 16, 12, 7, 6]
         )
         canvas.paint(tissue["csf"], soft(brainstem + 3))
         cerebellum = _cerebellum(points)
-        cerebrum = np.minimum(hull, _above_tentorium(points) - 1.0)
-        cerebrum = np.minimum(cerebrum, -(cerebellum + 1.6))
+        below = tube(points, [(0, 8, -24), (0, 16, -48), (0, 24, -70), (0, 27, -128)], [15, 12, 7, 6])
+        # The tentorium and the cisterns part the cerebrum from what lies below it.
+        cerebrum = np.minimum(np.minimum(hull, -(cerebellum + 1.6)), -(below + 1.6))
 
-        self._paint_cortex(points, cerebrum, canvas)
+        self._paint_cortex(points, cerebrum, hull, canvas)
         self._paint_deep(points, cerebrum, canvas)
         self._paint_cerebellum(points, cerebellum, canvas)
         canvas.paint(tissue["white"], soft(brainstem))
@@ -170,10 +168,10 @@ class Brain:
         self._paint_lesions(points, canvas)
         # A trace of structure within tissues, and a slow change across the brain.
         depth = np.clip(hull / 3, 0, 1)
-        canvas.intensity *= 1 + depth * (0.025 * self._texture(points) + 0.03 * self._shade(points))
+        canvas.intensity *= 1 + depth * (0.012 * self._texture(points) + 0.03 * self._shade(points))
 
-    def _paint_cortex(self, points: Points, cerebrum: Scalar, canvas: Canvas) -> None:
-        sheet = self._sulci(points, cerebrum)
+    def _paint_cortex(self, points: Points, cerebrum: Scalar, hull: Scalar, canvas: Canvas) -> None:
+        sheet = self._sulci(points, hull)
         gap = 0.45 + 0.35 * np.clip(1 - cerebrum / 16, 0, 1)
         pial = np.minimum(cerebrum, sheet - gap)
         canvas.paint(self._tissue["grey"], soft(pial))
@@ -192,26 +190,26 @@ class Brain:
         value, gradient = self._folds.with_gradient(on_sphere)
         slope = np.sqrt(np.sum(gradient**2, axis=0)) * (66 / radius)
         away = np.abs(value) / np.maximum(slope, 0.06)
-        reach = 15 + 7 * self._undulation(points)
+        reach = 17 + 6 * self._undulation(points)
         sulci = np.hypot(away, np.maximum(depth - reach, 0))
         # The fissure between the hemispheres; the corpus callosum bridges it.
         plane = np.abs(x - 1.5 * np.sin(y / 23 + z / 40))
         bridge = ellipsoid(points, (0, 3, 3), (100, 43, 30))
         fissure = np.hypot(plane, np.maximum(bridge, 0))
         # The lateral fissure over the temporal lobe.
-        slant = np.abs(z + 8 + 0.42 * (y - 5)) * 0.92
+        slant = np.abs(z + 8 + 0.75 * (y - 5)) * 0.8
         lateral = np.hypot(slant, np.maximum(40 - np.abs(x), 0))
         lateral = np.hypot(lateral, np.maximum(np.abs(y + 8) - 36, 0))
-        return np.minimum(np.minimum(sulci, fissure - 0.5), lateral - 0.8)
+        return np.asarray(np.minimum(np.minimum(sulci, fissure - 0.5), lateral - 0.3), np.float32)
 
     def _paint_deep(self, points: Points, cerebrum: Scalar, canvas: Canvas) -> None:
         tissue = self._tissue
         mirrored = _mirrored(points)
-        x, y, z = mirrored
+        lateral = mirrored[0]
         inner = cerebrum > 12
         # Insula and claustrum: thin sheets of grey matter lateral to the putamen.
         claustrum = 0.7 - np.abs(ellipsoid(mirrored, (25, 2, 3), (11, 22, 19)))
-        canvas.paint(tissue["grey"], soft(claustrum) * (x > 30) * inner)
+        canvas.paint(tissue["grey"], soft(claustrum) * (lateral > 30) * inner)
         canvas.paint(
             tissue["deep_grey"],
             soft(ellipsoid(mirrored, (24, 1, 3), (6.5, 18, 14), _turned(12))) * inner,
@@ -223,8 +221,6 @@ class Brain:
             tissue["deep_grey"], soft(ellipsoid(mirrored, (11, 20, 8), (9, 15, 11), _turned(-28))) * inner
         )
         # Lateral ventricles, the left one wider.
-        left = ellipsoid(points, (0, 0, 0), (1e3, 1e3, 1e3))
-        del left
         for side, grow in ((1.0, 1.25), (-1.0, 1.0)):
             path = [
                 (side * 8.0, -30.0, 8.0),
@@ -259,7 +255,7 @@ class Brain:
         x, y, z = points
         # Folia: shells about the fourth ventricle, wavy, 4.5 mm apart.
         shell = np.sqrt((x / 1.7) ** 2 + (y - 18) ** 2 + 1.2 * (z + 36) ** 2)
-        fold = np.abs(np.mod(shell + 1.6 * self._texture(points / 3), 5.2) - 2.6)
+        fold = np.abs(np.mod(shell + 1.6 * self._texture(points / np.float32(3)), 5.2) - 2.6)
         core = ellipsoid(points, (0, 40, -38), (26, 17, 11))
         gap = np.where(core > -3, 5.0, fold - 0.45)
         canvas.paint(self._tissue["grey"], soft(np.minimum(cerebellum, gap)))
@@ -337,12 +333,6 @@ def _brain_hull(points: Points) -> Scalar:
 def _cerebellum(points: Points) -> Scalar:
     halves = ellipsoid(_mirrored(points), (22, 46, -40), (31, 30, 21))
     return smooth_union(halves, ellipsoid(points, (0, 40, -38), (22, 24, 24)), 4)
-
-
-def _above_tentorium(points: Points) -> Scalar:
-    x, y, z = points
-    roof = -17 + 0.16 * (70 - y) - 0.006 * x**2
-    return np.where(y > 5, (z - roof) * 0.95, 100).astype(np.float32)
 
 
 def _mirrored(points: Points) -> Points:

@@ -94,10 +94,9 @@ class Cardiac:
         body = _body(flat)
         self._paint_chest(flat, body, canvas)
         near = np.flatnonzero(ellipsoid(flat, HEART_CENTER_MM, (95, 95, 95)) > 0)
-        heart = Canvas(len(near), state)
-        heart.intensity[:], heart.share[:] = canvas.intensity[near], canvas.share[near]
+        heart = canvas.part(near)
         self._paint_heart(flat[:, near], contraction(state.beat), heart)
-        canvas.intensity[near], canvas.share[near] = heart.intensity, heart.share
+        canvas.put(near, heart)
         canvas.intensity *= 1 + 0.06 * self._shade(flat)
         return canvas.intensity.reshape(points.shape[1:]), canvas.share.reshape(points.shape[1:])
 
@@ -138,7 +137,7 @@ class Cardiac:
         x = points[0]
         mediastinum = np.minimum(
             smooth_union(
-                np.asarray(34 - np.abs(x + 2), np.float32),
+                np.asarray(30 - np.abs(x + 2), np.float32),
                 ellipsoid(points, HEART_CENTER_MM, (62, 62, 66)),
                 14,
             ),
@@ -149,7 +148,7 @@ class Cardiac:
         value, gradient = self._lung.with_gradient(points)
         other = np.sqrt(np.sum(gradient**2, axis=0))
         branch = 1.1 - np.hypot(value / 0.24, (other - 0.2) / 0.09)
-        canvas.paint(_TISSUES["vessel"], soft(np.minimum(branch * 2, lung - 3), 1.2) * 0.7)
+        canvas.paint(_TISSUES["vessel"], soft(np.minimum(branch * 2, lung - 3), 1.2) * 0.5)
 
     def _paint_abdomen(self, points: Points, cage: Scalar, canvas: Canvas) -> None:
         dome = np.minimum(_diaphragm(points), cage)

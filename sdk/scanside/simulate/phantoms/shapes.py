@@ -94,6 +94,16 @@ class Canvas:
         self.intensity += cover * (np.float32(tissue.signal(self._decay_ms)) - self.intensity)
         self.share += cover * (np.float32(0.0 if air else 1.0) - self.share)
 
+    def part(self, where: npt.NDArray[np.intp]) -> Canvas:
+        """A canvas of its own that holds some of the points; `put` brings it back."""
+        part = Canvas(0, ObjectState(decay_ms=self._decay_ms))
+        part.intensity, part.share = self.intensity[where], self.share[where]
+        return part
+
+    def put(self, where: npt.NDArray[np.intp], part: Canvas) -> None:
+        """Take over the points of a canvas that `part` made."""
+        self.intensity[where], self.share[where] = part.intensity, part.share
+
 
 def soft(distance: npt.NDArray[np.floating], width_mm: float = EDGE_MM) -> Scalar:
     """Cover from a distance: 0 outside, 1 inside, a smooth step of `width_mm` across the surface."""
