@@ -1,0 +1,31 @@
+"""What is in a raw file, and what looks wrong with it.
+
+::
+
+    found = inspect_file("scan.h5")
+    print(found.n_readouts, found.encodings[0].sampling.describe())
+    for finding in found.findings:
+        print(finding)
+"""
+
+from __future__ import annotations
+
+from scanside.inspection.checks import Finding
+from scanside.inspection.inspect import Inspection, inspect_file
+from scanside.inspection.orientation import describe_orientation, direction_letters
+from scanside.inspection.pattern import AxisBand, SamplingPattern
+from scanside.inspection.survey import CounterRange, EncodingSurvey, NoiseSurvey, Survey
+
+__all__ = [
+    "AxisBand",
+    "CounterRange",
+    "EncodingSurvey",
+    "Finding",
+    "Inspection",
+    "NoiseSurvey",
+    "SamplingPattern",
+    "Survey",
+    "describe_orientation",
+    "direction_letters",
+    "inspect_file",
+]

@@ -1,0 +1,280 @@
+"""What looks wrong with a scan: checks of its survey against its header."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
+
+import numpy as np
+
+from scanside.inspection.survey import EncodingSurvey, Survey
+from scanside.mrd.flags import AcquisitionFlag
+from scanside.mrd.header import Encoding, MrdHeader
+
+__all__ = ["Finding", "check"]
+
+Level = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to know about a scan.
+
+    Attributes:
+        level: ``error``: it cannot be reconstructed as it is; ``warning``: look at it before trusting an image;
+            ``note``: unusual, but right.
+        text: what was found, where, and what it means.
+    """
+
+    level: Level
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.level}: {self.text}"
+
+
+def check(header: MrdHeader, survey: Survey) -> list[Finding]:
+    """Everything that looks wrong, errors first."""
+    findings = [*_check_samples(survey), *_check_order(survey), *_check_header(header, survey)]
+    for space in survey.encodings:
+        findings += _check_encoding(header, space, many=len(survey.encodings) > 1)
+    levels: list[Level] = ["error", "warning", "note"]
+    return sorted(findings, key=lambda finding: levels.index(finding.level))
+
+
+def _check_samples(survey: Survey) -> Iterator[Finding]:
+    if survey.n_non_finite:
+        yield Finding(
+            "error",
+            f"{survey.n_non_finite} readouts hold NaN or infinite samples, the first has scan counter "
+            f"{survey.first_non_finite}: check the receiver or the converter",
+        )
+    if survey.n_all_zero:
+        yield Finding("warning", f"{survey.n_all_zero} readouts hold nothing but zeros")
+    for series in survey.images:
+        if series.n_non_finite:
+            yield Finding(
+                "error", f"{series.n_non_finite} images of series {series.series} hold NaN or infinity"
+            )
+
+
+def _check_order(survey: Survey) -> Iterator[Finding]:
+    counters = survey.headers["scan_counter"].astype(np.int64)
+    if len(counters) < 2:
+        return
+    if not counters.any():
+        yield Finding("warning", "no readout has a scan counter: lost readouts would go unnoticed")
+        return
+    steps = np.diff(counters)
+    gaps, repeats = np.flatnonzero(steps > 1), np.flatnonzero(steps == 0)
+    if len(gaps):
+        lost = int((steps[gaps] - 1).sum())
+        yield Finding(
+            "warning",
+            f"scan counters jump {len(gaps)} times, the first time from {counters[gaps[0]]} to "
+            f"{counters[gaps[0] + 1]}: {lost} readouts may be lost, or a converter left them out",
+        )
+    if len(repeats):
+        yield Finding(
+            "warning", f"{len(repeats)} scan counters come twice, the first is {counters[repeats[0]]}"
+        )
+    if (steps < 0).any():
+        i = int(np.flatnonzero(steps < 0)[0])
+        yield Finding(
+            "note", f"scan counters run backwards, the first time from {counters[i]} to {counters[i + 1]}"
+        )
+    stamps = survey.headers["acquisition_time_stamp"].astype(np.int64)
+    if not stamps.any():
+        yield Finding("note", "readouts have no time stamps: they cannot be replayed at the scanner's pace")
+    elif (np.diff(stamps) < 0).any():
+        yield Finding("note", "time stamps run backwards")
+
+
+def _check_header(header: MrdHeader, survey: Survey) -> Iterator[Finding]:
+    lacking = {
+        "measurementInformation/measurementID": header.measurement_id,
+        "acquisitionSystemInformation/receiverChannels": header.n_coils,
+        "acquisitionSystemInformation/systemFieldStrength_T": header.field_strength_t,
+        "acquisitionSystemInformation/relativeReceiverNoiseBandwidth": header.receiver_noise_bandwidth,
+        "sequenceParameters": header.sequence_ms or None,
+    }
+    absent = [name for name, value in lacking.items() if value is None]
+    if absent:
+        yield Finding("note", f"the header lacks optional elements: {', '.join(absent)}")
+    if not len(survey.headers):
+        if not survey.images and not survey.others:
+            yield Finding("error", "there are no readouts and no images")
+        return
+    channels = np.unique(survey.headers["active_channels"]).tolist()
+    if header.n_coils is not None and channels != [header.n_coils]:
+        found = " and ".join(map(str, channels))
+        yield Finding("warning", f"the header announces {header.n_coils} channels, readouts have {found}")
+    noise_ids = header.depends_on("Noise")
+    if survey.noise is None and noise_ids:
+        yield Finding(
+            "note", f"no noise readouts: the noise scan is another measurement, {', '.join(noise_ids)}"
+        )
+    elif survey.noise is None:
+        yield Finding("warning", "no noise readouts and no noise dependency: channels cannot be prewhitened")
+    elif survey.noise.covariance is None:
+        yield Finding("error", "noise readouts are not finite, or differ in the number of their channels")
+    elif survey.noise.n_samples < 10 * len(survey.noise.covariance):
+        yield Finding(
+            "warning",
+            f"{survey.noise.n_samples} noise samples are few for the covariance of {channels[0]} coils",
+        )
+
+
+def _check_encoding(header: MrdHeader, space: EncodingSurvey, *, many: bool) -> Iterator[Finding]:
+    prefix = f"encoding space {space.index}: " if many else ""
+    if space.encoding is None:
+        yield Finding(
+            "error",
+            f"readouts refer to encoding space {space.index}, the header has {len(header.encodings)} "
+            "(numbered from 0): header and data do not belong together",
+        )
+        return
+    encoding = space.encoding
+    findings = chain(
+        _check_shapes(space, encoding),
+        _check_limits(encoding),
+        _check_counters(space),
+        _check_lines(space, encoding),
+        _check_calibration(space, encoding),
+        _check_geometry(space),
+    )
+    for finding in findings:
+        yield Finding(finding.level, prefix + finding.text)
+
+
+def _check_shapes(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]:
+    shapes = list(space.shapes)
+    for name, what in (
+        ("n_coils", "channels"),
+        ("n_samples", "samples"),
+        ("center_sample", "the echo's sample"),
+    ):
+        values = sorted({getattr(shape, name) for shape in shapes})
+        if len(values) > 1:
+            level: Level = "error" if name == "n_coils" else "warning"
+            yield Finding(level, f"readouts change their {what}: {', '.join(map(str, values))} occur")
+    band = space.readout_band
+    if band is not None and (band.first < 0 or band.last >= band.n):
+        yield Finding(
+            "error",
+            f"readouts of {band.size} samples with the echo at sample {band.n // 2 - band.first} do not fit the "
+            f"encoded matrix of {encoding.encoded.matrix[0]} samples",
+        )
+    elif band is not None and encoding.oversampling > 1 and band.n < encoding.encoded.matrix[0]:
+        yield Finding("note", f"readouts have {band.n} samples: the oversampling was removed before")
+    if 0.0 in space.dwell_us:
+        yield Finding(
+            "warning", "readouts have no dwell time (sample_time_us = 0): noise cannot be scaled to them"
+        )
+
+
+def _check_limits(encoding: Encoding) -> Iterator[Finding]:
+    if not encoding.limits:
+        yield Finding("warning", "the header has no encoding limits: those of a full acquisition are assumed")
+    for counter, axis in (("kspace_encode_step_1", 1), ("kspace_encode_step_2", 2)):
+        limit, n = encoding.limits.get(counter), encoding.encoded.matrix[axis]
+        if limit is None:
+            continue
+        below, above = limit.center - limit.minimum, limit.maximum - limit.center
+        if not limit.minimum <= limit.center <= limit.maximum:
+            yield Finding(
+                "warning",
+                f"the centre {limit.center} of {counter} lies outside its limits {limit.minimum} to {limit.maximum}",
+            )
+        elif below > n // 2 or above > n - 1 - n // 2:
+            yield Finding(
+                "warning",
+                f"the limits of {counter} ({limit.minimum} to {limit.maximum}, centre {limit.center}) reach beyond "
+                f"the encoded matrix of {n}",
+            )
+
+
+def _check_counters(space: EncodingSurvey) -> Iterator[Finding]:
+    for counter in space.counters:
+        if counter.limit is None:
+            continue
+        if counter.is_outside:
+            yield Finding(
+                "error",
+                f"{counter.name} runs from {counter.minimum} to {counter.maximum}, outside the header's limits "
+                f"{counter.limit.minimum} to {counter.limit.maximum}",
+            )
+        elif not counter.name.startswith("kspace") and counter.n_values < counter.limit.n:
+            yield Finding(
+                "warning",
+                f"{counter.n_values} of the {counter.limit.n} values of {counter.name} that the header announces "
+                "occur: the scan may have ended early",
+            )
+    if space.n_off_grid:
+        yield Finding("error", f"{space.n_off_grid} readouts belong on lines outside the encoded matrix")
+    if space.n_repeated:
+        yield Finding(
+            "warning",
+            f"{space.n_repeated} readouts repeat counters that came before, all of them equal: they get averaged",
+        )
+
+
+def _check_lines(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]:
+    pattern = space.sampling
+    if pattern is None:
+        return
+    named = encoding.acceleration
+    found = pattern.spacing
+    regular = tuple(step for step in found if step)
+    if len(regular) == 2 and named != found and max(*named, *found) > 1:
+        yield Finding(
+            "warning",
+            f"the header says acceleration {named[0]} × {named[1]}, the lines are spaced by {found[0]} × {found[1]}",
+        )
+    if pattern.fewest < pattern.most:
+        yield Finding(
+            "note" if pattern.n_patterns > 1 and pattern.most - pattern.fewest <= 1 else "warning",
+            f"the number of lines differs between k-spaces: {pattern.fewest} to {pattern.most}",
+        )
+    last = (
+        AcquisitionFlag.LAST_IN_SLICE
+        | AcquisitionFlag.LAST_IN_REPETITION
+        | AcquisitionFlag.LAST_IN_MEASUREMENT
+    )
+    if not (space.headers["flags"] & np.uint64(int(last))).any():
+        yield Finding(
+            "warning",
+            "no readout is flagged as the last of its slice, repetition or measurement: images come only when the "
+            "stream ends",
+        )
+
+
+def _check_calibration(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]:
+    pattern = space.sampling
+    if pattern is None:
+        return
+    if pattern.acceleration > 1.2 and not pattern.calibration.any():
+        yield Finding(
+            "warning",
+            f"lines are left out (R = {pattern.acceleration:.2f}), and none is flagged as calibration: GRAPPA and "
+            "coil maps need calibration lines or a region that is fully sampled",
+        )
+    if pattern.calibration.any() and encoding.calibration_mode is None:
+        yield Finding("note", "lines are flagged as calibration, and the header has no calibrationMode")
+
+
+def _check_geometry(space: EncodingSurvey) -> Iterator[Finding]:
+    if space.bad_geometry is not None:
+        yield Finding("error", space.bad_geometry)
+    geometries = list(space.geometries.values())
+    if any(geometry.assumed for geometry in geometries):
+        yield Finding("warning", "all directions are zero: where the image lies in the patient is unknown")
+    if any(geometry.is_left_handed for geometry in geometries):
+        yield Finding(
+            "note", "read, phase and slice direction form a left-handed triple, as many scanners give them"
+        )
+    positions = {tuple(geometry.position.tolist()) for geometry in geometries}
+    if len(geometries) > 1 and len(positions) < len(geometries):
+        yield Finding("warning", f"{len(geometries)} slices share {len(positions)} positions")
