@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import torch
@@ -69,14 +70,12 @@ def _header(kspace: KSpace, lines: Headers, data: torch.Tensor) -> np.void:
 def _central_readout(kspace: KSpace, lines: Headers) -> np.void:
     """Header of the sampled line nearest to the centre of k-space; zeros where none was sampled."""
     sampled = np.argwhere(lines["version"] > 0)
-    readout: np.void = np.zeros(1, lines.dtype)[0]
     if not len(sampled):
-        return readout
+        return cast(np.void, np.zeros(1, lines.dtype)[0])
     n2, n1 = lines.shape
     center = (n2 // 2, n1 // 2)
     if kspace.ranges is not None:
         center = (kspace.ranges[2].center, kspace.ranges[1].center)
     distance = ((sampled - center) ** 2).sum(axis=1)
     k2, k1 = sampled[distance.argmin()]
-    readout = lines[k2, k1]
-    return readout
+    return cast(np.void, lines[k2, k1])

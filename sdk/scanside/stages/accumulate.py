@@ -35,6 +35,7 @@ _LAST = (
     AcquisitionFlag.LAST_IN_REPETITION,
     AcquisitionFlag.LAST_IN_MEASUREMENT,
 )
+_FIRST = (AcquisitionFlag.FIRST_IN_SLICE, AcquisitionFlag.FIRST_IN_REPETITION)
 _REMEMBERED = 4096  # finished k-spaces that are known as such, to catch late lines in an endless series
 
 # What a run of readouts is for.
@@ -50,7 +51,8 @@ class Accumulate(Stage[Readouts, KSpace]):
 
     A k-space is finished by a readout with the flag LAST_IN_SLICE, LAST_IN_REPETITION or LAST_IN_MEASUREMENT
     (of the last average and segment that the header announces), by a later repetition of the same slice, or
-    by the end of the scan.
+    by the end of the scan. A line that comes later for the same counters begins a new one if it is flagged
+    FIRST_IN_SLICE or FIRST_IN_REPETITION, and is an error otherwise.
 
     Calibration lines: where the header calls the calibration embedded, they are lines of the image as well;
     otherwise lines flagged as calibration only are kept apart, and serve all repetitions and phases of their
@@ -186,7 +188,7 @@ class Accumulate(Stage[Readouts, KSpace]):
     def _grid(self, key: _Key, encoding: Encoding, run: Readouts) -> _Grid:
         # Calibration lines of an embedded scan belong to the image: what they are for is not part of its key.
         key = (*key[:-1], _IMAGING)
-        if key in self._finished:
+        if key in self._finished and not flagged(run.headers["flags"][:1], *_FIRST).any():
             raise ScanError(
                 f"a line came for {_describe(key, self._key_names)} after its last line had come (scan "
                 f"counter {int(run.headers['scan_counter'][0])}): the LAST flags of this scan are not reliable; "
