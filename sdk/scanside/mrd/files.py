@@ -114,7 +114,7 @@ def open_recording(path: str | Path, group: str = "dataset") -> Recording:
         return StreamRecording(io.FileIO(sys.stdin.fileno(), closefd=False), "standard input")
     path = Path(path)
     file = path.open("rb", buffering=0)
-    # Looking at a named pipe would take its first bytes away.
+    # Opened a second time, a named pipe would wait for a second writer.
     if path.is_file() and h5py.is_hdf5(path):
         file.close()
         return Hdf5Recording(Hdf5Reader(path, group))

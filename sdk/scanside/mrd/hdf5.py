@@ -184,10 +184,10 @@ class Hdf5Reader:
     def items(self, max_readouts: int = 256) -> Iterator[Readouts | Waveform | ImageMessage]:
         """Everything a scanner would send, in the order in which it would: readouts merged with waveforms.
 
-        The file keeps readouts and waveforms in separate tables. Neither is reordered; a waveform comes after
-        the last readout whose clock is not past the waveform's. The clock is the time stamp, or the scan
-        counter where no waveform has a time stamp; without any clock the waveforms come last. A group
-        without readouts and waveforms yields its images, series by series.
+        The file keeps readouts and waveforms in separate tables. Neither is reordered; a waveform comes
+        right before the first readout whose clock is past the waveform's, as Gadgetron's client has it. The
+        clock is the time stamp, or the scan counter where no waveform has a time stamp; without any clock
+        the waveforms come last. A group without readouts and waveforms yields its images, series by series.
 
         Args:
             max_readouts: the longest block; a waveform in between ends a block too.

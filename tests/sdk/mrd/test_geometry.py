@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,11 @@ def test_same_place_looks_at_the_farthest_voxel() -> None:
     assert other.same_place(geometry, off * 1.01)
     assert not other.same_place(geometry, off * 0.99)
     assert not geometry.cropped((99, 100, 1)).same_place(geometry, 1e9)
+    # Larger voxels, and the first one stays where it is: the last is the farthest.
+    grown = Geometry(geometry.position, read, phase, geometry.slice_dir, (480, 420, 25), (100, 100, 1))
+    first = geometry.centre_of((0, 0, 0)) - grown.centre_of((0, 0, 0))
+    grown = replace(grown, position=grown.position + first)
+    assert not grown.same_place(geometry, 100)
 
 
 @pytest.mark.parametrize(

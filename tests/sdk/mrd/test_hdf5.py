@@ -332,11 +332,11 @@ def order(path: Path) -> list[object]:
 def test_waveforms_are_merged_by_time_stamp(tmp_path: Path) -> None:
     with Hdf5Writer(tmp_path / "scan.h5") as writer:
         readouts = block(6, 1, 4, first=10)
-        readouts.headers["acquisition_time_stamp"] = [100, 110, 110, 105, 120, 130]  # one steps back
+        readouts.headers["acquisition_time_stamp"] = [100, 110, 200, 120, 130, 300]  # steps back
         writer.write(readouts)
-        for time_stamp in (90, 100, 111, 109, 200):
+        for time_stamp in (90, 100, 150, 109, 400):
             writer.write(waveform(time_stamp, scan_counter=10))
-    expected = [("w", 90), 10, ("w", 100), 11, 12, 13, ("w", 111), ("w", 109), 14, 15, ("w", 200)]
+    expected = [("w", 90), 10, ("w", 100), 11, ("w", 150), ("w", 109), 12, 13, 14, 15, ("w", 400)]
     assert order(tmp_path / "scan.h5") == expected
 
 
