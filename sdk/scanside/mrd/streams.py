@@ -82,9 +82,12 @@ class SocketStream:
         sock: the socket; the stream owns it and closes it.
         timeout: seconds without a byte, in either direction, after which the peer counts as gone; None
             waits for ever.
+        send_timeout: the same for sending alone: a scanner may pause for long, but it always takes images.
     """
 
-    def __init__(self, sock: socket.socket, timeout: float | None = None) -> None:
+    def __init__(
+        self, sock: socket.socket, timeout: float | None = None, send_timeout: float | None = None
+    ) -> None:
         # Waiting is done with poll, so that each direction has its own limit: the time-out of a Python
         # socket belongs to both. The socket itself stays in blocking mode.
         sock.settimeout(None)
@@ -92,6 +95,7 @@ class SocketStream:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = sock
         self.timeout = timeout
+        self.send_timeout = timeout if send_timeout is None else send_timeout
         self._shut_down = False
 
     def receive_into(self, buffer: memoryview, deadline: float | None = None) -> int:
@@ -101,7 +105,7 @@ class SocketStream:
             try:
                 received = self.socket.recv_into(buffer, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                self._wait(select.POLLIN, started, deadline, "nothing came")
+                self._wait(select.POLLIN, started, self.timeout, deadline, "nothing came")
             except OSError as error:
                 raise PeerGone(f"the connection broke while receiving: {error}") from error
             else:
@@ -119,16 +123,18 @@ class SocketStream:
                     waiting[:_MAX_BUFFERS], [], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
                 )
             except BlockingIOError:
-                self._wait(select.POLLOUT, started, deadline, "the peer took no data")
+                self._wait(select.POLLOUT, started, self.send_timeout, deadline, "the peer took no data")
             except OSError as error:
                 raise PeerGone(f"the connection broke while sending: {error}") from error
             else:
                 waiting = _after(waiting, sent)
                 started = time.monotonic()
 
-    def _wait(self, event: int, started: float, deadline: float | None, what: str) -> None:
+    def _wait(
+        self, event: int, started: float, timeout: float | None, deadline: float | None, what: str
+    ) -> None:
         """Wait until the socket is ready for ``event`` (or broken, which the next call finds out)."""
-        limits = [] if self.timeout is None else [started + self.timeout]
+        limits = [] if timeout is None else [started + timeout]
         if deadline is not None:
             limits.append(deadline)
         left = min(limits) - time.monotonic() if limits else None
