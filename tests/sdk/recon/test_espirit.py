@@ -1,0 +1,95 @@
+"""ESPIRiT against BART's ``ecalib``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from scanside.errors import CalibrationError, ShapeError
+from scanside.recon.espirit import espirit
+from scanside.recon.fourier import to_image, to_kspace
+from scanside.recon.resize import crop_or_pad
+
+
+def overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return (a.conj() * b).sum(0)
+
+
+def simulated(shape: tuple[int, int, int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """K-space of a cylinder or a cube seen by 8 smooth coils, the maps and where the object is."""
+    few = torch.randn(
+        8, *(min(n, 3) for n in shape), dtype=torch.complex64, generator=torch.Generator().manual_seed(1)
+    )
+    few[(slice(None), *(n // 2 for n in few.shape[1:]))] *= 3
+    maps = to_image(crop_or_pad(few, shape, (-3, -2, -1)), (-3, -2, -1))
+    maps = maps / torch.linalg.vector_norm(maps, dim=0)
+    inside = torch.zeros(shape, dtype=torch.bool)
+    inside[tuple(slice(n // 4, n - n // 4) if n > 1 else slice(None) for n in shape)] = True
+    texture = 1 + torch.rand(shape, generator=torch.Generator().manual_seed(2))
+    return to_kspace(maps * inside * texture, (-3, -2, -1)), maps, inside
+
+
+@pytest.mark.parametrize(("kernel", "calibration"), [(6, 24), (5, 18)])
+def test_maps_agree_with_bart(
+    brain: npt.NDArray[np.complex64], run_bart: Any, kernel: int, calibration: int
+) -> None:
+    ours = espirit(torch.from_numpy(brain), (1, *brain.shape[-2:]), kernel, calibration)
+    theirs = torch.from_numpy(run_bart("ecalib", f"-k{kernel}", f"-r{calibration}", "-m1", brain))
+    assert theirs.shape == ours.shape
+    in_ours, in_theirs = ours.abs().sum(0) > 0, theirs.abs().sum(0) > 0
+    assert (in_ours != in_theirs).float().mean() < 5e-3  # both cropped in the same place
+    head = in_ours & in_theirs
+    assert 0.5 < head.float().mean() < 0.95
+    correlation = overlap(ours, theirs)[head]
+    assert correlation.abs().mean() > 0.999
+    assert (
+        torch.quantile(correlation.abs(), 0.02) > 0.99
+    )  # BART's 30 power iterations do not converge everywhere
+    # The same phase reference: one constant phase is all that is left between the two.
+    constant = torch.sgn(correlation.sum())
+    assert torch.angle(correlation / constant).abs().mean() < 0.02
+    # Maps of a neighbouring voxel, or those without the conjugate, would not pass.
+    assert overlap(ours.roll(8, -1), theirs)[head].abs().mean() < 0.99
+    assert overlap(ours.conj(), theirs)[head].abs().mean() < 0.9
+
+
+@pytest.mark.parametrize("shape", [(1, 48, 40), (20, 24, 28)])
+def test_known_maps_are_found(shape: tuple[int, int, int]) -> None:
+    kspace, maps, inside = simulated(shape)
+    found = espirit(kspace, shape, kernel=4, calibration=16)
+    assert overlap(found, maps)[inside].abs().mean() > 0.999
+    length = found.abs().square().sum(0)
+    torch.testing.assert_close(length[length > 0], torch.ones_like(length[length > 0]))
+
+
+def test_maps_of_another_size_than_the_block_and_of_several_frames() -> None:
+    kspace, maps, inside = simulated((1, 48, 40))
+    acs = kspace[:, :, 12:36, 8:32]
+    found = espirit(torch.stack([acs, 1e-6 * acs]), (1, 48, 40), kernel=4)
+    assert found.shape == (2, 8, 1, 48, 40)
+    assert overlap(found[0], maps)[inside].abs().mean() > 0.999
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-3)
+
+
+def test_no_object_no_maps() -> None:
+    kspace, _, inside = simulated((1, 48, 40))
+    found = espirit(kspace, (1, 48, 40), kernel=4, crop=0.99)
+    empty = ~inside[0]
+    empty[8:-8, 6:-6] = False  # the border of the object is not sharp at this resolution
+    assert found[:, 0, empty].abs().sum(0).gt(0).float().mean() < 0.2
+
+
+def test_what_does_not_fit_is_an_error() -> None:
+    acs = torch.ones(8, 1, 6, 7, dtype=torch.complex64)
+    with pytest.raises(CalibrationError, match="2 patches"):
+        espirit(acs, (1, 48, 40))
+    with pytest.raises(CalibrationError, match="0 patches"):
+        espirit(acs[:, :, :4], (1, 48, 40))
+    with pytest.raises(ShapeError, match="both 2-D or both 3-D"):
+        espirit(acs, (4, 48, 40))
+    with pytest.raises(ShapeError, match="calibration block"):
+        espirit(acs[0], (1, 48, 40))
