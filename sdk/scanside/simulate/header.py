@@ -91,7 +91,11 @@ def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depe
             ]
         }
     if config.waveforms.ecg:
-        sections["waveformInformation"] = {"waveformName": "ECG", "waveformType": "ecg"}
+        sections["waveformInformation"] = {
+            "waveformName": "ECG",
+            "waveformType": "ecg",
+            "userParameters": {"userParameterLong": {"name": "TriggerChannel", "value": 1}},
+        }
     kept = {key: value for key, value in sections.items() if key not in config.quirks.absent}
     root = ElementTree.Element("ismrmrdHeader", xmlns=NAMESPACE)
     _fill(root, kept)

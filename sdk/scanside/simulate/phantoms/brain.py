@@ -299,7 +299,7 @@ class Brain:
                 canvas.paint(dots, soft(capsule(points, (x, y, 26), (x - 1, y, 42), radius), 0.4))
 
     def _paint_markers(self, points: Points, canvas: Canvas) -> None:
-        """Oil capsules on the skin: one left and in front, two right, one on top behind."""
+        """Oil capsules on the skin: two on the left in front, one on top behind."""
         marker = self._tissue["marker"]
         canvas.paint(marker, soft(capsule(points, (66, -58, 20), (66, -58, 32), 3.5)))
         canvas.paint(marker, soft(capsule(points, (66, -58, -8), (66, -58, 4), 3.5)))

@@ -131,6 +131,7 @@ class Cardiac:
         canvas.paint(_TISSUES["muscle"], soft(4.5 - np.hypot(x, y - 79)))
         canvas.paint(_TISSUES["blood"], soft(tube(points, [(24, 40, -260), (26, 42, 260)], [11, 11])))
         canvas.paint(_TISSUES["muscle"], soft(tube(points, [(8, 30, -60), (4, 32, 260)], [6, 6])))
+        canvas.paint(_TISSUES["air"], 1 - soft(body, 1.0), air=True)
         canvas.paint(_TISSUES["marker"], soft(capsule(points, (74, -110, 0), (74, -110, 30), 5)))
 
     def _paint_lungs(self, points: Points, cage: Scalar, canvas: Canvas) -> None:

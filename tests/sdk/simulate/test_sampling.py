@@ -1,0 +1,85 @@
+"""Sampling patterns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scanside.errors import ConfigError
+from scanside.simulate.config import SamplingConfig
+from scanside.simulate.sampling import Pattern, phase_bands, sampling_pattern
+
+pytestmark = pytest.mark.torch_free
+
+
+def pattern_of(
+    config: SamplingConfig, frame: int = 0, matrix: tuple[int, int, int] = (128, 120, 1)
+) -> Pattern:
+    return sampling_pattern(config, phase_bands(config, matrix), frame)[0]
+
+
+@pytest.mark.parametrize("kind", ["random", "variable-density"])
+def test_random_patterns_follow_their_seed_and_their_count(kind: str) -> None:
+    config = SamplingConfig(pattern=kind, acceleration=(4, 1), acs=(10, 0), seed=5)
+    first, again = pattern_of(config), pattern_of(config)
+    other = pattern_of(config.model_copy(update={"seed": 6}))
+    assert len(first) == 30
+    assert np.array_equal(first.k1, again.k1)
+    assert not np.array_equal(first.k1, other.k1)
+    assert set(range(55, 65)) <= set(first.k1.tolist())
+    assert first.imaging.all()
+    assert first.calibration.sum() == 10
+
+
+def test_variable_density_prefers_the_centre() -> None:
+    dense = SamplingConfig(pattern="variable-density", acceleration=(4, 1), density_power=4.0)
+    flat = SamplingConfig(pattern="random", acceleration=(4, 1))
+    away = [
+        np.mean(
+            [
+                np.abs(pattern_of(config.model_copy(update={"seed": seed})).k1 - 60).mean()
+                for seed in range(30)
+            ]
+        )
+        for config in (dense, flat)
+    ]
+    assert away[0] < 20 < 27 < away[1]
+
+
+def test_three_dimensional_patterns_accelerate_both_axes() -> None:
+    config = SamplingConfig(acceleration=(2, 3), acs=(8, 6))
+    pattern = pattern_of(config, matrix=(64, 40, 30))
+    assert (pattern.imaging.sum(), pattern.calibration.sum()) == (20 * 10, 8 * 6)
+    regular = pattern.imaging
+    assert np.all(pattern.k1[regular] % 2 == 0)
+    assert np.all(pattern.k2[regular] % 3 == 0)
+    # Partitions are the outer loop.
+    assert np.all(np.diff(pattern.k2) >= 0)
+    drawn = pattern_of(SamplingConfig(pattern="random", acceleration=(2, 3), acs=(8, 6)), matrix=(64, 40, 30))
+    assert len(drawn) == 200
+
+
+def test_patterns_that_vary_cover_k_space_together() -> None:
+    config = SamplingConfig(acceleration=(4, 1), vary=True)
+    lines = [set(pattern_of(config, frame).k1.tolist()) for frame in range(4)]
+    assert set.union(*lines) == set(range(120))
+    assert sum(len(part) for part in lines) == 120
+    still = config.model_copy(update={"vary": False})
+    assert np.array_equal(pattern_of(still, 0).k1, pattern_of(still, 3).k1)
+
+
+def test_more_calibration_lines_than_the_acceleration_leaves_is_an_error() -> None:
+    config = SamplingConfig(pattern="random", acceleration=(10, 1), acs=(24, 0))
+    with pytest.raises(ConfigError, match="leaves 12 lines, but the calibration region has 24"):
+        pattern_of(config)
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="whole acceleration"):
+        SamplingConfig(acceleration=(2.5, 1))
+    with pytest.raises(ValueError, match="at least 1"):
+        SamplingConfig(pattern="random", acceleration=(0.5, 1))
+    with pytest.raises(ValueError, match="as many samples to discard"):
+        SamplingConfig(reverse="all", discard=(4, 2))
+    with pytest.raises(ValueError, match="Extra inputs"):
+        SamplingConfig(accelaration=(2, 1))
