@@ -112,6 +112,14 @@ def test_a_silent_peer_is_given_up_after_the_timeout(pair: tuple[socket.socket, 
     assert 0.3 <= time.monotonic() - started < 5
 
 
+def test_sending_has_a_time_limit_of_its_own(pair: tuple[socket.socket, socket.socket]) -> None:
+    stream = SocketStream(pair[0], timeout=60, send_timeout=0.1)
+    started = time.monotonic()
+    with pytest.raises(PeerSilent, match="took no data"):
+        send_for_ever(stream)
+    assert time.monotonic() - started < 5
+
+
 def test_a_deadline_holds_without_a_timeout_and_before_a_longer_one(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
