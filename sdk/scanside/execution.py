@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from time import monotonic
 
 from scanside.errors import StreamError
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 QUEUE_DEPTH = 2
 """Blocks that wait between reader and compute thread. A `MessageReader` must keep two more blocks valid."""
+
+_CUT_OFF_SECONDS = 5.0  # how long a thread may take to notice that its connection was cut off
 
 
 class _End:
@@ -67,13 +70,19 @@ def execute(
         try:
             early = _compute(run, reader.items(), writer.put)
             writer.finish()
-        except BaseException:
-            ended = reader.drain(drain_seconds) and writer.abandon(drain_seconds)
-            if not ended and cut_off is not None:
+        except BaseException as error:
+            # An interrupt from the keyboard must not have to wait for the rest of the scan.
+            deadline = monotonic() + (drain_seconds if isinstance(error, Exception) else 0.0)
+            # Both, whatever the first says: a writer that was not told would wait for results for ever.
+            ended = [reader.drain(deadline), writer.abandon(deadline)]
+            if not all(ended) and cut_off is not None:
                 logger.warning(
                     "the peer did not finish within %g s after a failure: it is cut off", drain_seconds
                 )
-                cut_off()
+                with suppress(OSError):  # the connection may be gone already
+                    cut_off()
+                reader.join(_CUT_OFF_SECONDS)
+                writer.join(_CUT_OFF_SECONDS)
             raise
     if early is not None:
         raise early
@@ -108,6 +117,7 @@ class _Reader:
 
     def __init__(self, source: Iterable[Item]) -> None:
         self._queue: queue.Queue[Item | _End] = queue.Queue(QUEUE_DEPTH)
+        self._abandoned = threading.Event()
         self._thread = threading.Thread(
             target=self._read, args=(source,), name="scanside-reader", daemon=True
         )
@@ -118,6 +128,8 @@ class _Reader:
         try:
             for item in source:
                 self._queue.put(item)
+                if self._abandoned.is_set():
+                    break
         except BaseException as caught:  # noqa: BLE001 — handed to the computing thread, which raises it
             error = caught
         self._queue.put(_End(error))
@@ -132,9 +144,8 @@ class _Reader:
                 return
             yield item
 
-    def drain(self, seconds: float) -> bool:
+    def drain(self, deadline: float) -> bool:
         """Read on and drop until the source ends; says whether it did in time."""
-        deadline = monotonic() + seconds
         while (left := deadline - monotonic()) > 0:
             try:
                 if isinstance(self._queue.get(timeout=left), _End):
@@ -142,13 +153,14 @@ class _Reader:
                     return True
             except queue.Empty:
                 break
-        # The thread may be blocked in a full queue once its source has been cut off: keep that moving.
-        threading.Thread(target=self._discard, name="scanside-discard", daemon=True).start()
+        # The source is left to itself. The thread may have one more item in its hands and then its end to
+        # tell: an empty queue has room for both, so it never blocks here.
+        self._abandoned.set()
+        _empty(self._queue)
         return False
 
-    def _discard(self) -> None:
-        while not isinstance(self._queue.get(), _End):
-            pass
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
 
 
 class _Writer:
@@ -183,18 +195,23 @@ class _Writer:
         self._thread.join()
         self._raise()
 
-    def abandon(self, seconds: float) -> bool:
+    def abandon(self, deadline: float) -> bool:
         """Write nothing more and drop what waits; says whether the last write ended in time."""
         self._failed.set()
-        deadline = monotonic() + seconds
-        while self._thread.is_alive() and (left := deadline - monotonic()) > 0:
-            try:
-                self._queue.put(_End(), timeout=left)
-                self._thread.join(left)
-            except queue.Full:
-                break
+        _empty(self._queue)
+        self._queue.put(_End())  # there is room: nobody else puts anything
+        self.join(max(0.0, deadline - monotonic()))
         return not self._thread.is_alive()
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
 
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+def _empty(waiting: queue.Queue[Item | _End]) -> None:
+    with suppress(queue.Empty):
+        while True:
+            waiting.get_nowait()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +18,8 @@ import numpy.typing as npt
 from scanside.errors import FileFormatError
 
 __all__ = ["NoiseRecord", "NoiseStore"]
+
+_LONGEST_NAME = 160  # characters of an ID in a file's name; most file systems allow 255 in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +60,19 @@ class NoiseStore:
         self._folder.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed: another worker never reads half a record.
         descriptor, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(
-                file,
-                covariance=record.covariance,
-                dwell_time_us=record.dwell_time_us,
-                n_samples=record.n_samples,
-                coil_names=np.array(record.coil_names, dtype=np.str_),
-            )
-        Path(name).replace(self._path(measurement_id))
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                np.savez(
+                    file,
+                    covariance=record.covariance,
+                    dwell_time_us=record.dwell_time_us,
+                    n_samples=record.n_samples,
+                    coil_names=np.array(record.coil_names, dtype=np.str_),
+                )
+            Path(name).replace(self._path(measurement_id))
+        except BaseException:
+            Path(name).unlink()
+            raise
 
     def get(self, measurement_id: str) -> NoiseRecord | None:
         """The record of a measurement, or None.
@@ -84,7 +93,7 @@ class NoiseStore:
                     int(stored["n_samples"]),
                     tuple(str(name) for name in stored["coil_names"]),
                 )
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise FileFormatError(f"the noise record {path} is damaged ({error}): delete it") from error
         self._remember(measurement_id, record)
         return record
@@ -97,5 +106,9 @@ class NoiseStore:
 
     def _path(self, measurement_id: str) -> Path:
         assert self._folder is not None
-        # Measurement IDs come from a scanner's header: they must not reach beyond the folder.
-        return self._folder / f"noise_{quote(measurement_id, safe='')}.npz"
+        # Measurement IDs come from a scanner's header: they must not reach beyond the folder, nor be longer than
+        # a file's name may be.
+        name = quote(measurement_id, safe="")
+        if len(name) > _LONGEST_NAME:
+            name = f"{name[:_LONGEST_NAME]}-{sha256(measurement_id.encode()).hexdigest()}"
+        return self._folder / f"noise_{name}.npz"

@@ -15,6 +15,7 @@ A pipeline is a YAML file or is built in Python::
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -23,18 +24,27 @@ from time import perf_counter_ns
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.json_schema import models_json_schema
 
 from scanside.context import Context
 from scanside.errors import PipelineError, ScansideError, ShapeError, StageConfigError, StageError
 from scanside.items import Image, Item, KSpace, Readouts, Waveform, item_types
-from scanside.registry import load_stage
+from scanside.registry import load_stage, stage_names
 from scanside.scan import Scan, ScanEnd
-from scanside.stage import Stage, describe_validation
+from scanside.stage import Stage, describe_settings, describe_validation
 from scanside.trace import Trace
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["Observe", "Pipeline", "PipelineConfig", "PipelineRun", "pipeline_names", "pipeline_path"]
+__all__ = [
+    "Observe",
+    "Pipeline",
+    "PipelineConfig",
+    "PipelineRun",
+    "pipeline_names",
+    "pipeline_path",
+    "pipeline_schema",
+]
 
 
 Observe: TypeAlias = Callable[[str, Item], None]
@@ -52,7 +62,7 @@ class PipelineConfig(BaseModel):
         stages: in order; each a name, or a mapping of one name to its settings.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=describe_settings)
 
     name: str
     description: str = ""
@@ -76,14 +86,22 @@ class PipelineConfig(BaseModel):
 
 
 def _entry(position: int, entry: object) -> tuple[str, dict[str, Any]]:
+    name: object = None
+    settings: object = None
     if isinstance(entry, str):
-        return entry, {}
-    if isinstance(entry, tuple) and len(entry) == 2:
-        return entry[0], dict(entry[1])
-    if isinstance(entry, Mapping) and len(entry) == 1:
+        name = entry
+    elif isinstance(entry, Mapping) and len(entry) == 1:
         name, settings = next(iter(entry.items()))
-        if isinstance(name, str) and (settings is None or isinstance(settings, Mapping)):
-            return name, dict(settings or {})
+    elif isinstance(entry, tuple) and len(entry) == 2:
+        name, settings = entry
+    if settings is None:
+        settings = {}
+    if (
+        isinstance(name, str)
+        and isinstance(settings, Mapping)
+        and all(isinstance(key, str) for key in settings)
+    ):
+        return name, dict(settings)
     raise ValueError(
         f"stage {position + 1} is {entry!r}; expected a name, or a name with its settings: '- grappa: {{…}}'"
     )
@@ -113,6 +131,31 @@ def pipeline_path(name_or_file: str | Path) -> Path:
         f"there is no pipeline '{name_or_file}': known are {', '.join(pipeline_names())}; "
         "a file of your own must end in .yaml"
     )
+
+
+def pipeline_schema() -> dict[str, Any]:
+    """JSON Schema of a pipeline file, with the settings of every registered stage; editors complete by it.
+
+    Raises:
+        PipelineError: a registered stage cannot be imported.
+    """
+    stages = {name: load_stage(name) for name in stage_names()}
+    configs = {name: stage.Config for name, stage in stages.items()}
+    settings, definitions = models_json_schema([(config, "validation") for config in set(configs.values())])
+    with_settings = [
+        {
+            "type": "object",
+            "description": inspect.getdoc(stage),
+            "properties": {name: {"anyOf": [settings[configs[name], "validation"], {"type": "null"}]}},
+            "required": [name],
+            "additionalProperties": False,
+        }
+        for name, stage in stages.items()
+    ]
+    schema = PipelineConfig.model_json_schema()
+    schema["properties"]["input"]["items"]["enum"] = list(item_types())
+    schema["properties"]["stages"]["items"] = {"anyOf": [{"enum": list(stages)}, *with_settings]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, **definitions}
 
 
 class Pipeline:
@@ -164,6 +207,8 @@ class Pipeline:
             document = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise PipelineError(f"pipeline {path} is not valid YAML: {error}") from error
+        except OSError as error:
+            raise PipelineError(f"pipeline {path} cannot be read: {error}") from error
         return cls.from_config(document, settings, where=str(path))
 
     @classmethod
@@ -179,7 +224,7 @@ class Pipeline:
             config = document
         elif isinstance(document, Mapping):
             try:
-                config = PipelineConfig(**document)
+                config = PipelineConfig.model_validate(dict(document))
             except ValidationError as error:
                 raise PipelineError(describe_validation(where, PipelineConfig, error)) from error
         else:
@@ -242,7 +287,11 @@ def _by_stage(labels: Sequence[str], settings: Mapping[str, Any]) -> dict[str, d
                 f"'{key}' names no setting of this pipeline: write stage.setting with one of its stages: "
                 f"{', '.join(labels)}"
             )
-        by_stage.setdefault(label, {})[setting] = yaml.safe_load(value) if isinstance(value, str) else value
+        try:
+            value = yaml.safe_load(value) if isinstance(value, str) else value
+        except yaml.YAMLError as error:
+            raise StageConfigError(f"the value {value!r} of '{key}' is not valid YAML: {error}") from error
+        by_stage.setdefault(label, {})[setting] = value
     return by_stage
 
 
@@ -298,27 +347,29 @@ class PipelineRun:
         ]
 
     def __enter__(self) -> PipelineRun:
-        opened: list[Stage[Any, Any]] = []
-        for label, stage, _, _ in self._steps:
-            opened.append(stage)
+        for n_opened, (label, stage, _, _) in enumerate(self._steps, 1):
             try:
                 stage.open(self.scan)
             except Exception as error:
-                for other in opened:
-                    other.close()
+                self._close(n_opened)
                 raise StageError(label, error) from error
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        failure: StageError | None = None
-        for label, stage, _, _ in self._steps:
-            try:
-                stage.close()
-            except Exception as error:  # every stage must be closed; the first failure is raised below
-                logger.exception("stage '%s' failed to close", label)
-                failure = failure or StageError(label, error)
+        failure = self._close(len(self._steps))
         if failure is not None and kind is None:
             raise failure
+
+    def _close(self, n: int) -> StageError | None:
+        """Close the first n stages, whatever happens; gives the first failure."""
+        failure: StageError | None = None
+        for label, stage, _, _ in self._steps[:n]:
+            try:
+                stage.close()
+            except Exception as error:  # the other stages must be closed all the same
+                logger.exception("stage '%s' failed to close", label)
+                failure = failure or StageError(label, error)
+        return failure
 
     def push(self, item: Item) -> Iterator[Item]:
         """Send one item through; what comes out is given as soon as it is ready."""

@@ -20,15 +20,11 @@ __all__ = ["GROUP", "load_stage", "stage_names"]
 GROUP = "scanside.stages"
 
 
-def _registered() -> dict[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
+def _registered() -> dict[str, dict[str, EntryPoint]]:
+    """Entry points by name and, as two distributions may use the same name, by what they point to."""
+    found: dict[str, dict[str, EntryPoint]] = {}
     for point in entry_points(group=GROUP):
-        other = found.setdefault(point.name, point)
-        if other.value != point.value:
-            raise PipelineError(
-                f"two distributions register a stage '{point.name}': {other.value} and {point.value}; "
-                "uninstall one or have it renamed"
-            )
+        found.setdefault(point.name, {})[point.value] = point
     return found
 
 
@@ -41,7 +37,7 @@ def load_stage(name: str) -> type[Stage[Any, Any]]:
     """Import the stage that is registered under a name.
 
     Raises:
-        PipelineError: no such stage, or its module cannot be imported, or it is no stage.
+        PipelineError: no such stage, or two of this name, or its module cannot be imported, or it is no stage.
     """
     registered = _registered()
     if name not in registered:
@@ -50,13 +46,19 @@ def load_stage(name: str) -> type[Stage[Any, Any]]:
             f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(sorted(registered)) or 'none'}"
         )
         raise PipelineError(f"there is no stage '{name}': {hint}")
-    point = registered[name]
+    if len(registered[name]) > 1:
+        raise PipelineError(
+            f"two distributions register a stage '{name}': {' and '.join(sorted(registered[name]))}; "
+            "uninstall one or have it renamed"
+        )
+    (point,) = registered[name].values()
     try:
         stage = point.load()
     except ScansideError:
         raise
-    except (ImportError, AttributeError) as error:
-        raise PipelineError(f"stage '{name}' ({point.value}) cannot be imported: {error}") from error
+    except Exception as error:  # a module of someone else may raise anything while it is imported
+        what = f"{type(error).__name__}: {error}"
+        raise PipelineError(f"stage '{name}' ({point.value}) cannot be imported: {what}") from error
     if not (isinstance(stage, type) and issubclass(stage, Stage)):
         raise PipelineError(f"stage '{name}' ({point.value}) is no subclass of scanside.Stage")
     return stage

@@ -20,6 +20,8 @@ file of the scan: transports bring its items and take them away.
 
 from __future__ import annotations
 
+import inspect
+import re
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -38,10 +40,25 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class StageConfig(BaseModel):
-    """Settings of a stage; unknown keys are errors."""
+def describe_settings(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Put what the docstrings' "Attributes" sections say of the settings into the JSON Schema."""
+    schema["description"] = (inspect.getdoc(model) or "").partition("\nAttributes:\n")[0].strip()
+    for base in model.__mro__:  # a setting may be inherited, with its description
+        section = inspect.cleandoc(base.__doc__ or "").partition("\nAttributes:\n")[2]
+        # An entry begins with its name, indented by four; its further lines are indented deeper.
+        for name, text in re.findall(r"^ {4}(\w+):((?:.|\n {5,})*)", section, flags=re.MULTILINE):
+            if name in schema.get("properties", {}):
+                schema["properties"][name].setdefault("description", " ".join(text.split()))
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class StageConfig(BaseModel):
+    """Settings of a stage; unknown keys are errors.
+
+    What the "Attributes" section of a subclass's docstring says of each setting becomes its description in the
+    JSON Schema (``Config.model_json_schema()``), unless its ``Field`` has one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=describe_settings)
 
 
 class Stage(ABC, Generic[In, Out]):
@@ -104,6 +121,8 @@ def describe_validation(name: str, model: type[BaseModel], error: ValidationErro
         if problem["type"] == "extra_forbidden":
             known = ", ".join(model.model_fields) or "none"
             lines.append(f"{name} has no setting '{where}'; it has: {known}")
+        elif problem["type"] == "missing":
+            lines.append(f"{name}.{where} is missing")
         else:
             lines.append(f"{name}.{where} = {problem['input']!r}: {problem['msg']}")
     return "; ".join(lines)

@@ -10,6 +10,7 @@ Standard: ISMRMRD XML header schema (Inati et al., Magn Reson Med 2017;77:411).
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -153,11 +154,11 @@ class MrdHeader:
         Raises:
             HeaderError: malformed XML, or no encoding with matrix sizes and fields of view.
         """
-        raw = xml.encode() if isinstance(xml, str) else bytes(xml)
+        raw = xml.encode(errors="replace") if isinstance(xml, str) else bytes(xml)
         raw = raw.rstrip(b"\0")
         try:
             root = ElementTree.fromstring(raw)
-        except ElementTree.ParseError as error:
+        except (ElementTree.ParseError, LookupError, ValueError) as error:  # also unknown encodings
             raise HeaderError(
                 f"the scan's header is not well-formed XML ({error}); it begins with {raw[:60]!r}: "
                 "check the converter that made the file or stream"
@@ -242,9 +243,13 @@ def _number(parent: Element, *path: str) -> float | None:
     if text is None:
         return None
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise HeaderError(f"<{'/'.join(path)}> of the scan's header is {text!r}, expected a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        name = "/".join(path) or _name(parent)
+        raise HeaderError(f"<{name}> of the scan's header is {text!r}, expected a finite number")
+    return value
 
 
 def _numbers(parent: Element, *path: str) -> tuple[float, ...]:
@@ -255,7 +260,7 @@ def _integer(parent: Element, *path: str) -> int | None:
     value = _number(parent, *path)
     if value is None:
         return None
-    if value != int(value):
+    if not value.is_integer():
         raise HeaderError(f"<{'/'.join(path)}> of the scan's header is {value}, expected a whole number")
     return int(value)
 
@@ -265,10 +270,11 @@ def _space(parent: Element, index: int, name: str) -> Space:
     for group in ("matrixSize", "fieldOfView_mm"):
         for axis in "xyz":
             value = _number(parent, name, group, axis)
-            if value is None or not 0 < value < float("inf"):
+            whole = group == "matrixSize"
+            if value is None or value <= 0 or (whole and not value.is_integer()):
                 raise HeaderError(
                     f"encoding {index} of the scan's header: <{name}/{group}/{axis}> is "
-                    f"{'missing' if value is None else value}, expected a positive number"
+                    f"{'missing' if value is None else value}, expected a positive {'whole ' * whole}number"
                 )
             values.append(value)
     nx, ny, nz, *fov = values
