@@ -26,10 +26,10 @@ LAYERS = (
     {"metrics", "mrd", "recon", "trace"},
     {"inspection", "items", "scan", "noise_store", "simulate"},
     {"context"},
-    {"stage"},
+    {"convert", "stage"},
     {"stages"},
-    {"registry", "pipeline", "pipelines", "execution"},
-    {"replay", "report", "testing"},
+    {"registry", "pipeline", "pipelines", "execution", "schema"},
+    {"replay", "report", "serving", "testing"},
     {"demo", "doctor", "scanside_gadgetron"},
     {"cli"},
 )

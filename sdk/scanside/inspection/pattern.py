@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -21,13 +22,11 @@ class AxisBand:
         first: lowest index.
         last: highest index.
         n: length of the grid.
-        step: distance of neighbouring lines: the band may end this much early without meaning anything.
     """
 
     first: int
     last: int
     n: int
-    step: int = 1
 
     @property
     def size(self) -> int:
@@ -38,11 +37,14 @@ class AxisBand:
     def kind(self) -> str:
         """``full``, ``reduced`` (centred, but shorter than the grid: lower resolution) or ``partial`` (short on
         one side of the centre: partial Fourier, or an asymmetric echo).
+
+        A sixteenth of the grid means nothing, as in `scanside.recon.partial_fourier.classify`.
         """
         below, above = self.n // 2 - self.first, self.last - self.n // 2
-        if abs(below - above) > max(self.step, 1):
+        allowed = math.ceil(self.n / 16)
+        if abs(below - above) > allowed:
             return "partial"
-        return "full" if self.size > self.n - max(self.step, 1) else "reduced"
+        return "full" if self.first <= allowed and self.last >= self.n - 1 - allowed else "reduced"
 
 
 def describe_band(band: AxisBand, what: str, reduced: str, partial: str) -> str:
@@ -57,7 +59,7 @@ def describe_band(band: AxisBand, what: str, reduced: str, partial: str) -> str:
     below, above = band.n // 2 - band.first, band.last - band.n // 2
     extent = f"{band.size} of {band.n} {what}"
     if band.kind == "full":
-        return f"{extent}: the whole matrix"
+        return f"{extent}: the whole matrix" if band.size == band.n else f"{extent}: nearly the whole matrix"
     reach = f"{below} below and {above} above the centre"
     if band.kind == "reduced":
         return f"{extent}, {reach}: {reduced} ({100 * band.size / band.n:.0f} %), not {partial}"

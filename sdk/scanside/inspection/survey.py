@@ -315,14 +315,12 @@ def _sampling(headers: Headers, encoding: Encoding | None) -> tuple[SamplingPatt
         return None, 0
     _, n1, n2 = encoding.encoded.matrix
     positions, bands, within = [], [], []
-    for counter, n, step in zip(
-        ("kspace_encode_step_1", "kspace_encode_step_2"), (n1, n2), encoding.acceleration, strict=True
-    ):
+    for counter, n in (("kspace_encode_step_1", n1), ("kspace_encode_step_2", n2)):
         limit = encoding.limit(counter)
         offset = n // 2 - limit.center
         positions.append(headers["idx"][counter].astype(np.intp) + offset)
         first, last = max(limit.minimum + offset, 0), min(limit.maximum + offset, n - 1)
-        bands.append(AxisBand(first, last, n, step))
+        bands.append(AxisBand(first, last, n))
         covered = np.zeros(n, bool)
         covered[first : last + 1] = True
         within.append(covered)
