@@ -28,7 +28,7 @@ LAYERS = (
     {"context"},
     {"convert", "stage"},
     {"stages"},
-    {"registry", "pipeline", "pipelines", "execution", "schema"},
+    {"registry", "pipeline", "pipelines", "execution"},
     {"replay", "report", "serving", "testing"},
     {"demo", "doctor", "scanside_gadgetron"},
     {"cli"},
