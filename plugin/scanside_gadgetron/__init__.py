@@ -1,0 +1,15 @@
+"""Scanside in a Gadgetron chain and as an MRD server.
+
+* `reconstruct` is the target of ``<execute type="python" name="scanside_gadgetron" target="reconstruct"/>``.
+* `serve` listens for ``<connect>`` and for MRD hosts.
+
+Importing this package loads no torch: a chain's other nodes do not wait for it, and an installation without it can
+still say what is missing.
+"""
+
+from __future__ import annotations
+
+from scanside_gadgetron.node import reconstruct
+from scanside_gadgetron.server import MrdServer, serve
+
+__all__ = ["MrdServer", "reconstruct", "serve"]

@@ -1,0 +1,460 @@
+"""The server's side of one scan: from a session's configuration to its last image, or to an error that is heard.
+
+Every transport with an MRD session runs through `run_session`: the node that Gadgetron executes, the listener that
+Gadgetron and MRD hosts connect to, and tests over a pair of sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, TypeAlias
+from xml.etree import ElementTree
+
+from scanside.context import Context
+from scanside.convert import FORMS, Form, Outlet, items_of
+from scanside.errors import ConfigError, MissingExtra, PipelineError, ScansideError, StreamError
+from scanside.execution import QUEUE_DEPTH, execute
+from scanside.items import Item, Readouts
+from scanside.mrd.messages import ConfigFile, ConfigText, ImageArray, ImageMessage, Text
+from scanside.mrd.reader import MessageReader
+from scanside.mrd.session import Opening, ServerSession
+from scanside.mrd.streams import ByteStream
+from scanside.mrd.writer import Peer
+from scanside.pipeline import Pipeline, pipeline_names, pipeline_path
+from scanside.scan import Scan
+from scanside.trace import Trace
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+__all__ = ["Outcome", "PipelinePool", "Request", "node_reader", "run_session", "serve_stream"]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PIPELINE = "grappa"
+
+_IDLE_PIPELINES = 8
+
+
+# What the peer asks for
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the opening of a session asks for.
+
+    Attributes:
+        pipeline: name or file; None for the server's own choice.
+        settings: changed settings, as ``"stage.setting": value``.
+        output: in what kind of message images are to go out; None for that in which images came in.
+        peer: ``gadgetron`` where the configuration is that of a node in a chain; it must be sent no text.
+    """
+
+    pipeline: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    output: Form | None = None
+    peer: Peer = "mrd"
+
+    @classmethod
+    def of(cls, opening: Opening) -> Request:
+        """Read a session's configuration::
+
+            <configuration>
+                <pipeline>grappa</pipeline>
+                <property name="grappa.kernel_k1" value="4"/>
+                <output>image_array</output>
+            </configuration>
+
+        All of its children may be absent, and so may the element. A configuration by name names a pipeline, with
+        or without the ending ``.xml`` or ``.yaml``; ``default`` is the server's own choice.
+
+        Raises:
+            ConfigError: the configuration is malformed, or holds something else.
+        """
+        if isinstance(opening.config, ConfigFile):
+            name = re.sub(r"\.(xml|ya?ml)$", "", opening.config.name.strip())
+            return cls(pipeline=None if name in ("", "default") else name)
+        if opening.config_element is not None:
+            return cls._of_element(opening.config_element)
+        _check_empty(opening.config.xml)
+        return cls(peer="gadgetron")
+
+    @classmethod
+    def _of_element(cls, element: Element) -> Request:
+        pipeline: str | None = None
+        output: str | None = None
+        settings: dict[str, str] = {}
+        for child in element:
+            name, text = _name(child), (child.text or "").strip()
+            if name == "pipeline":
+                pipeline = text or None
+            elif name == "output":
+                output = text
+            elif name == "property":
+                key, value = _property(child)
+                settings[key] = value
+            else:
+                raise ConfigError(_unknown_child(name))
+        if output not in (None, *FORMS):
+            raise ConfigError(f"<output> is {output!r}; possible are {', '.join(FORMS)}")
+        return cls(pipeline, settings, output, "gadgetron")
+
+
+def _name(element: Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _property(element: Element) -> tuple[str, str]:
+    """Name and value, in either of the two ways in which Gadgetron's files write them."""
+    parts = {_name(child): (child.text or "").strip() for child in element}
+    name, value = element.get("name", parts.get("name")), element.get("value", parts.get("value"))
+    if not name or value is None:
+        raise ConfigError(
+            'a <property> of the configuration needs name and value: <property name="stage.setting" value="…"/>'
+        )
+    return name, value
+
+
+def _unknown_child(name: str) -> str:
+    if name in ("version", "readers", "writers", "stream"):
+        return (
+            "the configuration is a whole Gadgetron chain: give a node only its own <configuration>, with "
+            "<pipeline>, <property> and <output>"
+        )
+    return f"<{name}> in the configuration is not known; possible are <pipeline>, <property> and <output>"
+
+
+def _check_empty(xml: bytes) -> None:
+    """A configuration without its element must be empty: what cannot be read must not pass for a default."""
+    rest = re.sub(rb"<\?xml[^>]*\?>", b"", xml).strip(b"\0 \t\r\n")
+    if not rest:
+        return
+    try:
+        found = f"a <{_name(ElementTree.fromstring(rest))}> document"
+    except ElementTree.ParseError as error:
+        found = f"not well-formed XML ({error})"
+    raise ConfigError(
+        f"the configuration is {found}, expected <configuration><pipeline>NAME</pipeline></configuration>; it "
+        f"begins with {rest[:60]!r}"
+    )
+
+
+def _parameters(texts: list[str]) -> dict[str, str]:
+    """What a host sent as text before the data: a JSON object by its names, any other text as it is."""
+    parameters: dict[str, str] = {}
+    for i, text in enumerate(texts):
+        try:
+            document = json.loads(text)
+        except ValueError:
+            document = None
+        if isinstance(document, dict):
+            parameters.update(_flat(document))
+        else:
+            parameters["text" if i == 0 else f"text{i + 1}"] = text
+    return parameters
+
+
+def _flat(value: object, name: str = "") -> dict[str, str]:
+    """``{"a": {"b": 1}}`` becomes ``{"a.b": "1"}``; lists count from 0."""
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list):
+        inner = {str(i): one for i, one in enumerate(value)}.items()
+    else:
+        return {name: value if isinstance(value, str) else json.dumps(value)}
+    flat: dict[str, str] = {}
+    for key, one in inner:
+        flat.update(_flat(one, f"{name}.{key}" if name else str(key)))
+    return flat
+
+
+# Prepared pipelines
+
+Load: TypeAlias = Callable[[str, Mapping[str, str]], Pipeline]
+"""Makes a pipeline from its name and changed settings."""
+
+
+class PipelinePool:
+    """Keeps pipelines prepared from session to session; each is lent to one session at a time.
+
+    Args:
+        context: device and noise store, shared by all.
+        default: pipeline of sessions that ask for none.
+        folder: where pipelines of one's own are: ``NAME.yaml`` is asked for as ``NAME``.
+        any_file: allow the path of any pipeline file. Only where whoever configures sessions may read every
+            file: a chain's configuration, not a host on the network.
+        load: how a pipeline is made; None reads pipeline files.
+    """
+
+    def __init__(
+        self,
+        context: Context | None = None,
+        *,
+        default: str | Path = DEFAULT_PIPELINE,
+        folder: Path | None = None,
+        any_file: bool = False,
+        load: Load | None = None,
+    ) -> None:
+        self.context = context or Context()
+        self._default = default
+        self._folder = folder
+        self._any_file = any_file
+        self._load = load
+        self._idle: OrderedDict[Pipeline, tuple[object, ...]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def lend(self, name: str | None = None, settings: Mapping[str, str] | None = None) -> Iterator[Pipeline]:
+        """A prepared pipeline, for as long as the ``with`` block runs.
+
+        Raises:
+            PipelineError: there is no such pipeline, or it cannot be loaded.
+            StageConfigError: a setting is unknown or wrong.
+            MissingExtra: a package that the pipeline needs is not installed.
+            StageError: a stage cannot be prepared.
+        """
+        settings = settings or {}
+        path = Path(name or "") if self._load else self._path(name)
+        key = (path, path.stat().st_mtime_ns if path.is_file() else 0, *sorted(settings.items()))
+        pipeline = self._take(key) or self._make(path, settings)
+        yield pipeline
+        # Not after an exception: nobody knows in what state its stages are then.
+        self._keep(pipeline, key)
+
+    def warm_up(self) -> None:
+        """Prepare the default pipeline, so that the first session need not wait. Raises as `lend`."""
+        with self.lend():
+            pass
+
+    def _path(self, name: str | None) -> Path:
+        if name is None:
+            return pipeline_path(self._default)
+        if name in pipeline_names():
+            return pipeline_path(name)
+        # A name must not lead out of the folder.
+        if (
+            self._folder is not None
+            and Path(name).name == name
+            and (own := self._folder / f"{name}.yaml").is_file()
+        ):
+            return own
+        if self._any_file:
+            return pipeline_path(name)
+        known = pipeline_names()
+        if self._folder is not None:
+            known += sorted(path.stem for path in self._folder.glob("*.yaml"))
+        raise PipelineError(f"there is no pipeline '{name}': known are {', '.join(known)}")
+
+    def _make(self, path: Path, settings: Mapping[str, str]) -> Pipeline:
+        if self._load is not None:
+            pipeline = self._load(str(path), settings)
+        else:
+            for module, package in (("yaml", "pyyaml"), ("torch", "torch")):
+                if find_spec(module) is None:
+                    raise MissingExtra(package, "torch", f"pipeline '{path.stem}'")
+            pipeline = Pipeline.load(path, settings)
+        pipeline.prepare(self.context)
+        return pipeline
+
+    def _take(self, key: tuple[object, ...]) -> Pipeline | None:
+        with self._lock:
+            for pipeline, own in self._idle.items():
+                if own == key:
+                    del self._idle[pipeline]
+                    return pipeline
+        return None
+
+    def _keep(self, pipeline: Pipeline, key: tuple[object, ...]) -> None:
+        with self._lock:
+            self._idle[pipeline] = key
+            while len(self._idle) > _IDLE_PIPELINES:
+                self._idle.popitem(last=False)
+
+
+# One session
+
+
+@dataclass
+class Outcome:
+    """What became of a session.
+
+    Attributes:
+        scan: None where the session ended before its header could be read.
+        error: what went wrong, or None.
+        reported: whether the error was handed to the peer.
+        n_readouts: readouts that came.
+        n_images: images that were sent.
+        seconds: from the opening to the end.
+        trace: times of the stages.
+    """
+
+    scan: Scan | None = None
+    error: Exception | None = None
+    reported: bool = False
+    n_readouts: int = 0
+    n_images: int = 0
+    seconds: float = 0.0
+    trace: Trace = field(default_factory=Trace)
+
+
+def node_reader(stream: ByteStream) -> MessageReader:
+    """A reader whose blocks stay valid while they wait for the computing thread."""
+    return MessageReader(stream, n_blocks=QUEUE_DEPTH + 2)
+
+
+def serve_stream(
+    stream: ByteStream,
+    pipelines: PipelinePool,
+    *,
+    drain_seconds: float = 60.0,
+    opened: Callable[[], None] | None = None,
+) -> Outcome:
+    """Wait for a session's opening on a new connection, then `run_session`.
+
+    A host that closes before it has sent a header only asked whether somebody is there.
+
+    Args:
+        stream: the connection; it is still to be closed.
+        pipelines: where the session's pipeline comes from.
+        drain_seconds: see `run_session`.
+        opened: called once configuration and header are there.
+    """
+    session = ServerSession(stream, reader=node_reader(stream))
+    try:
+        opening = session.open()
+    except ScansideError as error:
+        return _fail(session, Outcome(), error, drain_seconds)
+    if opening is None:
+        logger.info("a host asked whether somebody is there")
+        with suppress(StreamError):
+            session.finish()
+        return Outcome()
+    if opened is not None:
+        opened()
+    if isinstance(opening.config, ConfigText) and _is_node(opening):
+        # From here on, nothing is sent that would end a chain.
+        session = ServerSession.resume(
+            stream, opening.config.xml, opening.header_xml, reader=session.reader, peer="gadgetron"
+        )
+    return run_session(session, pipelines, drain_seconds=drain_seconds)
+
+
+def run_session(session: ServerSession, pipelines: PipelinePool, *, drain_seconds: float = 60.0) -> Outcome:
+    """Reconstruct the scan of a session that has been opened, and see to it that a failure reaches the peer.
+
+    It returns when the session has ended, in order or not, and never raises because of its peer or its data;
+    the connection is still to be closed.
+
+    Args:
+        session: opened or resumed; its reader must be a `node_reader`.
+        pipelines: where its pipeline comes from.
+        drain_seconds: after a failure, how long the peer may take to send the rest, and then to take the report.
+    """
+    outcome = Outcome()
+    started = perf_counter()
+    try:
+        _reconstruct(session, pipelines, outcome, drain_seconds)
+    except Exception as error:  # noqa: BLE001 — whatever it is, the operator must hear of it
+        return _fail(session, outcome, error, drain_seconds)
+    finally:
+        outcome.seconds = perf_counter() - started
+        logger.info(
+            "%d readouts came, %d images went, %.2f s",
+            outcome.n_readouts,
+            outcome.n_images,
+            outcome.seconds,
+        )
+    return outcome
+
+
+def _fail(session: ServerSession, outcome: Outcome, error: Exception, drain_seconds: float) -> Outcome:
+    unexpected = not isinstance(error, ScansideError)
+    logger.error("the session failed: %s", error, exc_info=error if unexpected else None)
+    outcome.error = error
+    outcome.reported = session.fail(_report(error), drain_seconds=drain_seconds)
+    return outcome
+
+
+def _is_node(opening: Opening) -> bool:
+    """Whether a configuration is that of a node in a chain: a ``<configuration>``, or nothing at all."""
+    try:
+        return Request.of(opening).peer == "gadgetron"
+    except ConfigError:
+        return opening.config_element is not None
+
+
+def _reconstruct(
+    session: ServerSession, pipelines: PipelinePool, outcome: Outcome, drain_seconds: float
+) -> None:
+    assert session.opening is not None
+    request = Request.of(session.opening)
+    scan = outcome.scan = Scan.from_xml(session.opening.header_xml)
+    with pipelines.lend(request.pipeline, request.settings) as pipeline:
+        scan.parameters.update(_parameters(session.texts_before_data()))
+        outlet = Outlet(request.output)
+
+        def write(item: Item) -> None:
+            for message in outlet.messages(item):
+                session.send(message)
+                outcome.n_images += _n_images(message)
+
+        def flush() -> None:
+            for message in outlet.finish():
+                session.send(message)
+                outcome.n_images += _n_images(message)
+
+        with pipeline.open(scan, outcome.trace) as run:
+            try:
+                execute(
+                    run,
+                    _items(session, scan, outlet, pipelines.context, outcome),
+                    write,
+                    threads=True,
+                    drain_seconds=drain_seconds,
+                    cut_off=session.shutdown,
+                )
+            except StreamError:
+                # The scan ended early. What the stages still gave says so itself.
+                with suppress(ScansideError):
+                    flush()
+                raise
+            flush()
+    if request.peer == "mrd" and scan.warnings:
+        session.send(*(Text(f"WARNING {warning}") for warning in scan.warnings))
+    session.finish()
+
+
+def _items(
+    session: ServerSession, scan: Scan, outlet: Outlet, context: Context, outcome: Outcome
+) -> Iterator[Item]:
+    for message in session:
+        outlet.came(message)
+        for item in items_of(message, scan, context):
+            if isinstance(item, Readouts):
+                outcome.n_readouts += len(item)
+            yield item
+
+
+def _n_images(message: object) -> int:
+    if isinstance(message, ImageArray):
+        return int(message.headers.size)
+    return int(isinstance(message, ImageMessage))
+
+
+def _report(error: Exception) -> str:
+    """What the operator reads."""
+    text = str(error) or "no message"
+    # Our own errors say what to do; of others the kind is worth knowing, and where to look.
+    if isinstance(error, ScansideError):
+        return f"Scanside: {text}"
+    return f"Scanside: {type(error).__name__}: {text}; the log of the node or server holds the traceback"
