@@ -25,15 +25,15 @@ def _brain_oblique() -> ScanConfig:
     """Five oblique brain slices, 12 coils, R = 3 with integrated calibration lines, and a noise measurement."""
     return ScanConfig(
         name="brain-oblique",
-        phantom=PhantomConfig(weighting="t2"),
+        phantom=PhantomConfig(weighting="t2", supersampling=(2, 2, 4)),
         coils=CoilConfig(n_coils=12),
         noise=NoiseConfig(std=0.012),
         sampling=SamplingConfig(acceleration=(3, 1), acs=(24, 0)),
         geometry=GeometryConfig(
             matrix=(256, 224, 1),
-            fov_mm=(240.0, 210.0, 4.0),
+            fov_mm=(240.0, 210.0, 3.0),
             n_slices=5,
-            slice_gap_mm=8.0,
+            slice_gap_mm=9.0,
             slice_order="interleaved",
             rotation_deg=(-14.0, 5.0, 4.0),
             offset_mm=(2.0, -1.0, 16.0),

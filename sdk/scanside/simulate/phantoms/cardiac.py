@@ -87,18 +87,27 @@ class Cardiac:
             first = -first
         self._axes = np.stack([first, np.cross(LONG_AXIS, first), LONG_AXIS], axis=1)
 
+        self._kept_chest: tuple[Points, float, Canvas] | None = None
+
     def evaluate(self, points: Points, state: ObjectState) -> tuple[Scalar, Scalar]:
         """Intensity and share of tissue at points ``(3, ...)`` in mm, LPS."""
         flat = np.asarray(points, np.float32).reshape(3, -1)
-        canvas = Canvas(flat.shape[1], state)
-        body = _body(flat)
-        self._paint_chest(flat, body, canvas)
+        canvas = self._chest(flat, state)
         near = np.flatnonzero(ellipsoid(flat, HEART_CENTER_MM, (95, 95, 95)) > 0)
         heart = canvas.part(near)
         self._paint_heart(flat[:, near], contraction(state.beat), heart)
         canvas.put(near, heart)
         canvas.intensity *= 1 + 0.06 * self._shade(flat)
         return canvas.intensity.reshape(points.shape[1:]), canvas.share.reshape(points.shape[1:])
+
+    def _chest(self, points: Points, state: ObjectState) -> Canvas:
+        """The chest without the heart. It does not beat, so that of the last points is kept for their next phase."""
+        kept = self._kept_chest
+        if kept is None or kept[1] != state.decay_ms or not np.array_equal(kept[0], points):
+            canvas = Canvas(points.shape[1], state)
+            self._paint_chest(points, _body(points), canvas)
+            self._kept_chest = kept = (points.copy(), state.decay_ms, canvas)
+        return kept[2].part(np.arange(points.shape[1]))
 
     def _paint_chest(self, points: Points, body: Scalar, canvas: Canvas) -> None:
         x, y, z = points
@@ -139,7 +148,7 @@ class Cardiac:
         mediastinum = np.minimum(
             smooth_union(
                 np.asarray(30 - np.abs(x + 2), np.float32),
-                ellipsoid(points, HEART_CENTER_MM, (62, 62, 66)),
+                ellipsoid(points, (24, -38, 10), (50, 44, 52)),
                 14,
             ),
             1e3,

@@ -1,11 +1,12 @@
 """Building blocks of phantoms: soft-edged shapes as signed distances, painted one over the other.
 
 Distances are in mm and positive inside. They need to be true to scale only near the surface, where the soft edge
-lies. Points are arrays ``(3, ...)`` of LPS coordinates in mm.
+lies, and stop at 20 mm outside. Points are arrays ``(3, ...)`` of LPS coordinates in mm.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +34,9 @@ Scalar = npt.NDArray[np.float32]
 
 EDGE_MM = 0.6
 """Width of the soft edge between two tissues."""
+
+_FAR_MM = np.float32(20.0)
+"""Points that lie further out than this are given this distance: nothing blends shapes that far apart."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +122,19 @@ def ellipsoid(
     axes: npt.NDArray[np.float64] | None = None,
 ) -> Scalar:
     """Distance to the surface of an ellipsoid; `axes` ``(3, 3)`` holds its directions as columns."""
-    local = points - _column(center, points)
-    if axes is not None:
-        local = np.tensordot(axes.T.astype(np.float32), local, axes=1)
-    scaled = local / _column(semiaxes, points)
-    radius = np.sqrt(np.sum(scaled**2, axis=0))
-    slope = np.sqrt(np.sum((scaled / _column(semiaxes, points)) ** 2, axis=0))
-    return np.asarray(radius * (1 - radius) / np.maximum(slope, 1e-6), dtype=np.float32)
+
+    def distance(near: Points) -> Scalar:
+        local = near - _column(center, near)
+        if axes is not None:
+            local = np.tensordot(axes.T.astype(np.float32), local, axes=1)
+        local /= _column(semiaxes, near)
+        radius = _length(local)
+        local /= _column(semiaxes, near)
+        return np.asarray(radius * (1 - radius) / np.maximum(_length(local), 1e-6), dtype=np.float32)
+
+    middle = np.asarray(center)
+    extent = np.asarray(semiaxes) if axes is None else np.abs(axes) @ np.asarray(semiaxes)
+    return _in_box(points, middle - extent, middle + extent, distance)
 
 
 def capsule(
@@ -135,13 +145,20 @@ def capsule(
     radius_end: float | None = None,
 ) -> Scalar:
     """Distance to a round rod between two points whose radius may change along it."""
+    last_radius = radius_start if radius_end is None else radius_end
     first, last = np.asarray(start, np.float32), np.asarray(end, np.float32)
     axis = last - first
-    local = points - _column(start, points)
-    along = np.clip(np.tensordot(axis, local, axes=1) / np.dot(axis, axis), 0, 1)
-    away = np.sqrt(np.sum((local - axis.reshape((3,) + (1,) * (points.ndim - 1)) * along) ** 2, axis=0))
-    radius = radius_start + along * ((radius_start if radius_end is None else radius_end) - radius_start)
-    return np.asarray(radius - away, dtype=np.float32)
+
+    def distance(near: Points) -> Scalar:
+        local = near - _column(start, near)
+        along = np.clip(np.tensordot(axis, local, axes=1) / np.dot(axis, axis), 0, 1)
+        for component, direction in zip(local, axis, strict=True):
+            component -= direction * along
+        radius = radius_start + along * (last_radius - radius_start)
+        return np.asarray(radius - _length(local), dtype=np.float32)
+
+    widest = max(radius_start, last_radius)
+    return _in_box(points, np.minimum(first, last) - widest, np.maximum(first, last) + widest, distance)
 
 
 def tube(points: Points, path: list[tuple[float, float, float]], radii: list[float]) -> Scalar:
@@ -192,6 +209,28 @@ class Waves:
             for axis in range(3):
                 gradient[axis] -= vector[axis] * sine
         return np.asarray(value * self._scale), np.asarray(gradient * self._scale)
+
+
+def _in_box(
+    points: Points,
+    low: npt.NDArray[np.floating],
+    high: npt.NDArray[np.floating],
+    distance: Callable[[Points], Scalar],
+) -> Scalar:
+    """Distance to a shape that lies in a box, worked out only where it is above `-_FAR_MM`: most shapes are small."""
+    near = np.ones(points.shape[1:], bool)
+    for component, first, last in zip(points, low - _FAR_MM, high + _FAR_MM, strict=True):
+        near &= (component > first) & (component < last)
+    where = np.flatnonzero(near)
+    if 2 * len(where) > near.size:
+        return np.maximum(distance(points), -_FAR_MM)
+    result = np.full(near.size, -_FAR_MM, np.float32)
+    result[where] = np.maximum(distance(points.reshape(3, -1).take(where, axis=1)), -_FAR_MM)
+    return result.reshape(near.shape)
+
+
+def _length(vectors: Points) -> Scalar:
+    return np.asarray(np.sqrt(np.einsum("i...,i...->...", vectors, vectors)), dtype=np.float32)
 
 
 def _column(values: tuple[float, float, float], points: Points) -> npt.NDArray[np.float32]:
