@@ -286,7 +286,8 @@ class _Grid:
         self._n0, self._extent_x = readout_grid(encoding, straighten(first), config.readout_grid)
         others = tuple(encoding.limit(name).n for name in self._together)
         n_coils = first.samples.shape[1]
-        self._tensor = torch.zeros(
+        # Not filled with zeros: most lines will be overwritten, and those that do not come are cleared at the end.
+        self._tensor = torch.empty(
             (*others, n_coils, self._k2.length, self._k1.length, self._n0),
             dtype=torch.complex64,
             pin_memory=pinned,
@@ -297,6 +298,7 @@ class _Grid:
         self._headers = np.zeros(lines, first.headers.dtype)
         self._first, self._last = self._n0, -1
         self.handed_out = False
+        self._completed = False
 
     def describe(self, key: _Key) -> str:
         return _describe(key, self._key_names)
@@ -311,11 +313,20 @@ class _Grid:
         places = np.ravel_multi_index(at, self.counts.shape)
         if self.counts[at].any() or (len(places) > 1 and len(np.unique(places)) < len(places)):
             for i in range(len(run)):
-                self._data[_place(at, i)][:, a:b] += run.samples[i]
+                self._add(tuple(index[i : i + 1] for index in at), a, b, run.samples[i : i + 1])
         else:
             self._assign(at, a, b, run.samples)
-        np.add.at(self.counts, at, 1)
+            self.counts[at] = 1
         self._headers[at] = run.headers
+
+    def _add(
+        self, at: tuple[npt.NDArray[np.intp], ...], a: int, b: int, sample: npt.NDArray[np.complex64]
+    ) -> None:
+        if self.counts[at].any():
+            self._data[_place(at, 0)][:, a:b] += sample[0]
+        else:
+            self._assign(at, a, b, sample)
+        self.counts[at] += 1
 
     def _assign(
         self, at: tuple[npt.NDArray[np.intp], ...], a: int, b: int, samples: npt.NDArray[np.complex64]
@@ -326,29 +337,15 @@ class _Grid:
         source = samples if samples.strides[2] == samples.itemsize else np.ascontiguousarray(samples)
         target = self._data[..., a:b].view(row)[..., 0]
         rows = np.moveaxis(source.view(row)[..., 0], 0, 1)
-        *other, k2, k1 = at
-        steps = np.diff(k1)
-        in_step = len(k1) == 1 or ((steps == steps[0]).all() and steps[0] > 0)
-        if in_step and all((index == index[0]).all() for index in (*other, k2)):
-            step = int(steps[0]) if len(steps) else 1
-            target[_place(at, 0)[:-1]][:, int(k1[0]) : int(k1[-1]) + 1 : step] = rows
-        else:
-            for i in range(len(k1)):
-                target[_place(at, i)] = rows[:, i]
+        for place, which in _places(at):
+            target[place] = rows[:, which]
+            if b - a < self._n0:
+                self._data[place][..., :a] = 0
+                self._data[place][..., b:] = 0
 
     def to_kspace(self, device: torch.device) -> KSpace:
         """The grid as an item: averaged, checked, on the device."""
-        n_lines = int((self.counts > 0).sum())
-        again = self.counts > 1
-        if again.any():
-            n = np.maximum(self.counts, 1).astype(np.float32)
-            self._data /= np.expand_dims(n, (-4, -1))
-            if self._encoding.limit("average").n == 1:
-                self._scan.warn(
-                    f"{int(again.sum())} of {n_lines} lines came more than once and were averaged, "
-                    "although the header announces one average"
-                )
-        self._check_finite()
+        self._complete()
         mask = torch.from_numpy(self.counts > 0)
         return KSpace(
             data=self._tensor.to(device, non_blocking=True),
@@ -360,8 +357,28 @@ class _Grid:
             field_of_view_mm=(self._extent_x, *self._encoding.encoded.field_of_view_mm[1:]),
         )
 
+    def _complete(self) -> None:
+        """Once all lines have come: average, clear what did not come, check."""
+        if self._completed:
+            return
+        self._completed = True
+        again = self.counts > 1
+        if again.any():
+            n = np.maximum(self.counts, 1).astype(np.float32)
+            self._data /= np.expand_dims(n, (-4, -1))
+            if self._encoding.limit("average").n == 1:
+                self._scan.warn(
+                    f"{int(again.sum())} of {int((self.counts > 0).sum())} lines came more than once and were "
+                    "averaged, although the header announces one average"
+                )
+        missing = torch.from_numpy(self.counts == 0)
+        if bool(missing.any()):
+            self._tensor.movedim(-4, -2)[missing] = 0
+        self._check_finite()
+
     def reference(self, device: torch.device, *, everything: bool) -> KSpace | None:
         """The smallest box that holds the calibration lines, or None where there are none."""
+        self._complete()
         lines = self.counts > 0
         if not everything:
             lines &= flagged(self._headers["flags"], _CALIBRATION, _CALIBRATION_TOO)
@@ -422,7 +439,7 @@ class _Grid:
 
     def _check_finite(self) -> None:
         # One sum tells whether anything is wrong, at the speed of memory; only then is the line looked for.
-        if np.isfinite(self._data.view(np.float32).sum(dtype=np.float64)):
+        if bool(torch.view_as_real(self._tensor).sum().isfinite()):
             return
         bad = ~np.isfinite(self._data).all(axis=(-4, -1))
         if bad.any():
@@ -432,6 +449,19 @@ class _Grid:
                 f"{int(header['idx']['kspace_encode_step_1'])}) holds NaN or infinite samples, as do "
                 f"{int(bad.sum()) - 1} further lines of its image: check the receiver or the converter"
             )
+
+
+def _places(at: tuple[npt.NDArray[np.intp], ...]) -> Iterator[tuple[tuple[Any, ...], slice | int]]:
+    """Indices of the lines of a run, and which of its readouts go there: all at once if they are in step."""
+    *other, k2, k1 = at
+    steps = np.diff(k1)
+    in_step = len(k1) == 1 or (steps[0] > 0 and (steps == steps[0]).all())
+    if in_step and all((index == index[0]).all() for index in (*other, k2)):
+        step = int(steps[0]) if len(steps) else 1
+        yield (*_place(at, 0)[:-1], slice(int(k1[0]), int(k1[-1]) + 1, step)), slice(None)
+        return
+    for i in range(len(k1)):
+        yield _place(at, i), i
 
 
 def _place(at: tuple[npt.NDArray[np.intp], ...], i: int) -> tuple[Any, ...]:
