@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from scanside.inspection.checks import Finding
-from scanside.inspection.inspect import Inspection, inspect_file
+from scanside.inspection.inspect import Inspection, inspect_file, statements
 from scanside.inspection.orientation import describe_orientation, direction_letters
 from scanside.inspection.pattern import AxisBand, SamplingPattern
 from scanside.inspection.survey import CounterRange, EncodingSurvey, NoiseSurvey, Survey
@@ -28,4 +28,5 @@ __all__ = [
     "describe_orientation",
     "direction_letters",
     "inspect_file",
+    "statements",
 ]

@@ -1,0 +1,34 @@
+"""``scanside doctor``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from scanside.cli.console import console, print_json, table
+
+__all__ = ["doctor"]
+
+_MARKS = {"ok": "[green]✓[/]", "missing": "[yellow]–[/]", "problem": "[bold red]✗[/]"}
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Check this installation: packages, devices, Gadgetron, ports. Exit status 1 if something is broken."""
+    from rich.markup import escape
+
+    from scanside.doctor import examine
+
+    checks = examine()
+    if as_json:
+        print_json({"checks": [check.to_dict() for check in checks]})
+    else:
+        rows = table("", "", "", "")
+        rows.show_header = False
+        for check in checks:
+            rows.add_row(
+                _MARKS[check.status], f"[bold]{check.name}[/]", escape(check.found), escape(check.advice)
+            )
+        console.print(rows)
+    if any(check.status == "problem" for check in checks):
+        raise typer.Exit(1)
