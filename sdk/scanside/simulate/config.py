@@ -109,7 +109,8 @@ class SamplingConfig(_Config):
     density_power: float = Field(default=3.0, ge=0)
     """``variable-density``: the weight is (1 - r)^power, r the distance from the centre, 1 in the corner."""
     acs: tuple[NonNegative, NonNegative] = (0, 0)
-    """Fully sampled calibration lines about the centre along (k1, k2); a zero for k2 takes all partitions."""
+    """Fully sampled calibration lines about the centre along (k1, k2). Both zero: none; one zero: all lines of that
+    axis."""
     acs_mode: Literal["integrated", "separate"] = "integrated"
     """Calibration lines within the scan (flagged as Siemens does), or as a scan of their own before it."""
     vary: bool = False
@@ -269,3 +270,16 @@ class ScanConfig(_Config):
     timing: TimingConfig = TimingConfig()
     waveforms: WaveformConfig = WaveformConfig()
     quirks: QuirkConfig = QuirkConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ScanConfig:
+        sampling = self.sampling
+        along_k2 = (
+            sampling.acceleration[1] > 1,
+            sampling.acs[1] > 0,
+            sampling.partial_fourier[1] < 1,
+            sampling.partition_oversampling > 0,
+        )
+        if self.geometry.matrix[2] == 1 and any(along_k2):
+            raise ValueError("a 2-D scan (matrix z = 1) has no second phase encoding to accelerate or to cut")
+        return self

@@ -194,9 +194,9 @@ def _band_mask(bands: tuple[Band, Band]) -> npt.NDArray[np.bool_]:
 
 def _calibration_region(config: SamplingConfig, bands: tuple[Band, Band]) -> npt.NDArray[np.bool_]:
     mask = np.zeros((bands[0].n, bands[1].n), bool)
-    if config.acs[0]:
+    if any(config.acs):
         spans = [
-            bands[0].around_center(config.acs[0]),
+            bands[0].around_center(config.acs[0] or 2 * bands[0].n),
             bands[1].around_center(config.acs[1] or 2 * bands[1].n),
         ]
         mask[spans[0][0] : spans[0][1], spans[1][0] : spans[1][1]] = True

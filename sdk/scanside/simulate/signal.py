@@ -4,6 +4,8 @@ The object is sampled on a grid finer than the image (`PhantomConfig.supersampli
 weighted with the coil maps, and transformed to the points of k-space that the scan encodes. Its k-space is thus not
 that of an image of the reconstructed resolution: edges ring, and small structures are lost, as in a scanner.
 
+What lies outside the encoded field of view gives no signal, as if it were saturated: nothing folds in.
+
 Transforms are separable and done as matrix products: they need no power of two, only the part of the grid that the
 object's box covers takes part, and the same few lines serve 2-D and 3-D.
 """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scanside.errors import ConfigError
-from scanside.simulate.config import SamplingConfig
+from scanside.simulate.config import SamplingConfig, ScanConfig
 from scanside.simulate.sampling import Pattern, phase_bands, sampling_pattern
 
 pytestmark = pytest.mark.torch_free
@@ -83,3 +83,15 @@ def test_settings_that_cannot_be_are_refused() -> None:
         SamplingConfig(reverse="all", discard=(4, 2))
     with pytest.raises(ValueError, match="Extra inputs"):
         SamplingConfig(accelaration=(2, 1))
+
+
+def test_a_zero_in_acs_takes_all_lines_of_that_axis() -> None:
+    for acs, count in (((8, 0), 8 * 30), ((0, 6), 40 * 6)):
+        config = SamplingConfig(acceleration=(2, 3), acs=acs)
+        assert pattern_of(config, matrix=(64, 40, 30)).calibration.sum() == count
+
+
+def test_two_dimensional_scans_refuse_settings_of_the_second_phase_encoding() -> None:
+    for settings in ({"acceleration": (2, 2)}, {"acs": (8, 8)}, {"partial_fourier": (1.0, 0.75)}):
+        with pytest.raises(ValueError, match="no second phase encoding"):
+            ScanConfig(sampling=SamplingConfig(**settings))  # type: ignore[arg-type]
