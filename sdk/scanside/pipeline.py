@@ -141,7 +141,14 @@ def pipeline_schema() -> dict[str, Any]:
     """
     stages = {name: load_stage(name) for name in stage_names()}
     configs = {name: stage.Config for name, stage in stages.items()}
-    settings, definitions = models_json_schema([(config, "validation") for config in set(configs.values())])
+    optional = [
+        name
+        for name, config in configs.items()
+        if not any(setting.is_required() for setting in config.model_fields.values())
+    ]
+    settings, definitions = models_json_schema(
+        [(config, "validation") for config in dict.fromkeys(configs.values())]
+    )
     with_settings = [
         {
             "type": "object",
@@ -154,7 +161,7 @@ def pipeline_schema() -> dict[str, Any]:
     ]
     schema = PipelineConfig.model_json_schema()
     schema["properties"]["input"]["items"]["enum"] = list(item_types())
-    schema["properties"]["stages"]["items"] = {"anyOf": [{"enum": list(stages)}, *with_settings]}
+    schema["properties"]["stages"]["items"] = {"anyOf": [{"enum": optional}, *with_settings]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, **definitions}
 
 

@@ -1,1 +1,60 @@
-"""Tests for other people's stages and transports: subclass them, or call them."""
+"""Tests for other people's stages and transports: subclass them, or call them.
+
+A stage of yours passes them like this, under pytest::
+
+    from scanside.testing import StageTests
+
+    class TestNegate(StageTests):
+        def stage(self):
+            return Negate(offset=1.0)
+
+What is in here is imported when it is first used, so that tests of transports need no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scanside.testing.adjoint import assert_adjoint
+    from scanside.testing.small import (
+        small_image,
+        small_kspace,
+        small_readouts,
+        small_scan,
+        small_waveform,
+    )
+    from scanside.testing.stages import StageTests
+    from scanside.testing.transports import TransportTests
+
+__all__ = [
+    "StageTests",
+    "TransportTests",
+    "assert_adjoint",
+    "small_image",
+    "small_kspace",
+    "small_readouts",
+    "small_scan",
+    "small_waveform",
+]
+
+_MODULES = {
+    "StageTests": "stages",
+    "TransportTests": "transports",
+    "assert_adjoint": "adjoint",
+    **dict.fromkeys(
+        ("small_image", "small_kspace", "small_readouts", "small_scan", "small_waveform"),
+        "small",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'scanside.testing' has no attribute {name!r}")
+    return getattr(import_module(f"scanside.testing.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

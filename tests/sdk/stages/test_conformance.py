@@ -1,0 +1,92 @@
+"""Every stage that comes with Scanside passes the tests that it asks of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from scanside.items import Item
+from scanside.registry import load_stage, stage_names
+from scanside.stage import Stage
+from scanside.stages.accumulate import Accumulate
+from scanside.stages.coil_maps import CoilMaps
+from scanside.stages.filter import KSpaceFilter
+from scanside.stages.finish import Finish
+from scanside.stages.fourier import Fourier
+from scanside.stages.grappa import Grappa
+from scanside.stages.noise import PrewhitenNoise
+from scanside.stages.oversampling import RemoveOversampling
+from scanside.stages.sense import Sense
+from scanside.testing import StageTests, small_kspace
+
+
+class TestAccumulate(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return Accumulate()
+
+
+class TestAccumulateMarked(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return Accumulate(incomplete="mark", trigger="measurement")
+
+
+class TestCoilMaps(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return CoilMaps()
+
+
+class TestCoilMapsEspirit(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return CoilMaps(method="espirit", kernel=4)
+
+
+class TestFilter(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return KSpaceFilter()
+
+
+class TestFinish(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return Finish(scaling="fill")
+
+
+class TestFourier(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return Fourier()
+
+
+class TestFourierMaps(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return Fourier(combine="maps")
+
+    def items(self) -> Sequence[Item]:
+        return [small_kspace(coil_maps=True)]
+
+
+class TestGrappa(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return Grappa(kernel_k1=2)
+
+
+class TestNoise(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return PrewhitenNoise()
+
+
+class TestOversampling(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return RemoveOversampling()
+
+
+class TestSense(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return Sense()
+
+    def items(self) -> Sequence[Item]:
+        return [small_kspace(repetition=i, coil_maps=True) for i in range(2)]
+
+
+def test_all_registered_stages_are_tested() -> None:
+    tested = {type(case().stage()) for name, case in globals().items() if name.startswith("Test")}
+    ours = {load_stage(name) for name in stage_names()}
+    assert {stage for stage in ours if stage.__module__.startswith("scanside.")} <= tested
