@@ -24,7 +24,7 @@ from scanside.context import Context
 from scanside.convert import FORMS, Form, Outlet, items_of
 from scanside.errors import ConfigError, MissingExtra, PipelineError, ScansideError, StreamError
 from scanside.execution import QUEUE_DEPTH, execute
-from scanside.items import Item, Readouts
+from scanside.items import Image, Item, Readouts
 from scanside.mrd.messages import ConfigFile, ConfigText, ImageArray, ImageMessage, Text
 from scanside.mrd.reader import MessageReader
 from scanside.mrd.session import Opening, ServerSession
@@ -403,7 +403,12 @@ def _reconstruct(
         scan.parameters.update(_parameters(session.texts_before_data()))
         outlet = Outlet(request.output)
 
+        # MRD hosts know images and little else: to them, what only passed by does not go back.
+        only_images = request.peer == "mrd" and Image in pipeline.output
+
         def write(item: Item) -> None:
+            if only_images and not isinstance(item, Image):
+                return
             for message in outlet.messages(item):
                 session.send(message)
                 outcome.n_images += _n_images(message)
