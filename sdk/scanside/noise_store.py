@@ -19,6 +19,9 @@ from scanside.errors import FileFormatError
 
 __all__ = ["NoiseRecord", "NoiseStore"]
 
+_DAMAGED = (OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, BadZipFile, zlib.error)
+"""What NumPy raises for a file that is no archive, is cut off, or holds something else."""
+
 _LONGEST_NAME = 160  # characters of an ID in a file's name; most file systems allow 255 in all
 
 
@@ -86,14 +89,15 @@ class NoiseStore:
         if self._folder is None or not (path := self._path(measurement_id)).exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # Opened here, because np.load leaves a damaged archive open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 record = NoiseRecord(
                     stored["covariance"],
                     float(stored["dwell_time_us"]),
                     int(stored["n_samples"]),
                     tuple(str(name) for name in stored["coil_names"]),
                 )
-        except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        except _DAMAGED as error:
             raise FileFormatError(f"the noise record {path} is damaged ({error}): delete it") from error
         self._remember(measurement_id, record)
         return record
