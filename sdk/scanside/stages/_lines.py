@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
+from scanside.mrd.dtypes import Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding
 from scanside.mrd.readouts import Readouts
 
-__all__ = ["readout_grid", "straighten"]
+__all__ = ["different_layout", "readout_grid", "straighten"]
+
+
+def different_layout(headers: Headers) -> npt.NDArray[np.bool_]:
+    """Where the meaning of samples changes in a block.
+
+    Args:
+        headers: ``(n,)`` of a block.
+
+    Returns:
+        ``(n − 1,)``, true where a readout has another echo position or other discards than the one before.
+    """
+    changes = np.zeros(max(len(headers) - 1, 0), np.bool_)
+    for name in ("center_sample", "discard_pre", "discard_post"):
+        changes |= headers[name][1:] != headers[name][:-1]
+    return changes
 
 
 def straighten(readouts: Readouts) -> Readouts:
     """Turn reversed readouts round and cut off samples marked for discarding.
 
     The header's ``center_sample`` of a reversed readout counts in the order of increasing k0, that is after
-    turning. A block that needs neither is returned as it is, without a copy.
+    turning, and the discards in the order of time. A block that needs neither is returned as it is, without a copy.
 
     Args:
-        readouts: a block; within it, ``discard_pre`` and ``discard_post`` are taken from the first readout.
+        readouts: a block of equal layout (`different_layout`).
 
     Returns:
         A block without REVERSE flags and discards.
@@ -32,7 +49,7 @@ def straighten(readouts: Readouts) -> Readouts:
     samples[reversed_] = samples[reversed_, :, ::-1]
     straight = readouts.with_samples(samples)
     straight.headers["flags"] &= ~np.uint64(AcquisitionFlag.REVERSE)
-    straight.headers["center_sample"] -= np.uint16(pre)
+    straight.headers["center_sample"] -= np.where(reversed_, post, pre).astype(np.uint16)
     straight.headers["discard_pre"] = 0
     straight.headers["discard_post"] = 0
     return straight

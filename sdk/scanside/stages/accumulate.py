@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ import torch
 from scanside.context import Context
 from scanside.errors import CounterError, NonFiniteError, ScanError, ShapeError
 from scanside.items import AxisRange, KSpace, Readouts
-from scanside.mrd.dtypes import Headers
+from scanside.mrd.dtypes import ACQUISITION_HEADER, Headers
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged, names
 from scanside.mrd.header import Encoding
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
-from scanside.stages._lines import readout_grid, straighten
+from scanside.stages._lines import different_layout, readout_grid, straighten
+from scanside.stages._losses import ScanCounters, missing_lines
 
 __all__ = ["Accumulate"]
 
@@ -36,6 +38,9 @@ _LAST = (
     AcquisitionFlag.LAST_IN_MEASUREMENT,
 )
 _FIRST = (AcquisitionFlag.FIRST_IN_SLICE, AcquisitionFlag.FIRST_IN_REPETITION)
+_HEADER_BYTES = np.dtype((np.void, ACQUISITION_HEADER.itemsize))
+_LISTED = 12  # so many lost lines are told by their counters
+_TOLD = 8  # so many damaged k-spaces are told one by one
 _REMEMBERED = 4096  # finished k-spaces that are known as such, to catch late lines in an endless series
 
 # What a run of readouts is for.
@@ -56,7 +61,11 @@ class Accumulate(Stage[Readouts, KSpace]):
 
     Calibration lines: where the header calls the calibration embedded, they are lines of the image as well;
     otherwise lines flagged as calibration only are kept apart, and serve all repetitions and phases of their
-    slice. `KSpace.reference` is the smallest box that holds the calibration lines.
+    slice; where several sets or contrasts share one calibration, that of the most similar counters is taken.
+    `KSpace.reference` is the smallest box that holds the calibration lines.
+
+    Lines that were lost on the way (`scanside.stages._losses` says how that is found out) are told to the
+    operator by their counters, and their k-space goes on with `KSpace.incomplete` set, so that its images say so.
     """
 
     class Config(StageConfig):
@@ -100,15 +109,23 @@ class Accumulate(Stage[Readouts, KSpace]):
         self._calibrating: dict[_Key, _Grid] = {}
         self._finished: OrderedDict[_Key, None] = OrderedDict()
         self._dropped: Counter[str] = Counter()
+        self._counters = ScanCounters()
+        self._n_flagged = 0
+        self._n_damaged = 0
 
     def process(self, item: Readouts) -> Iterator[KSpace]:
         """Place a block's lines; give each k-space that they finish."""
         headers = item.headers
+        if not len(headers):
+            return
+        self._counters.follow(headers["scan_counter"])
         kinds = self._kinds(headers)
         keys = self._keys(headers, kinds)
         last = flagged(headers["flags"], *_LAST)
-        # A run ends where the key changes, and after a line that may be the last of its k-space.
-        ends = np.flatnonzero(np.append((keys[1:] != keys[:-1]).any(axis=1) | last[:-1], True)) + 1
+        # A run ends where the key or the place of the samples changes, and after a line that may be the last of
+        # its k-space.
+        changes = (keys[1:] != keys[:-1]).any(axis=1) | different_layout(headers) | last[:-1]
+        ends = np.flatnonzero(np.append(changes, True)) + 1
         start = 0
         for end in ends.tolist():
             run = item.select(slice(start, end))
@@ -128,8 +145,9 @@ class Accumulate(Stage[Readouts, KSpace]):
                 also = flagged(run.headers["flags"], _CALIBRATION_TOO)
                 if also.any():
                     self._calibration_grid(key, encoding, run).place(run.select(also))
-            if last[end - 1] and self._is_last(run.headers[-1], encoding):
-                yield self._finish(key)
+            if last[end - 1] and self._is_last(run.headers[-1], encoding, grid):
+                self._n_flagged += 1
+                yield self._finish(key, last_came=True)
 
     def finish(self, end: ScanEnd) -> Iterator[KSpace]:
         """Give what no flag has finished: complete if the scan is, else by the policy for incomplete data."""
@@ -142,7 +160,8 @@ class Accumulate(Stage[Readouts, KSpace]):
                 yield self._finish(key)
                 continue
             n_lines = int((grid.counts > 0).sum())
-            why = f"{end.reason or 'the scan ended early'}; {n_lines} lines of {grid.describe(key)} had come"
+            which = _describe(key, self._key_names)
+            why = f"{end.reason or 'the scan ended early'}; {n_lines} lines of {which} had come"
             if self.config.incomplete == "withhold":
                 self._scan.warn(f"an incomplete image is withheld: {why}")
                 del self._open[key]
@@ -176,14 +195,17 @@ class Accumulate(Stage[Readouts, KSpace]):
             if other[at] < key[at] and all(other[i] == key[i] for i in (0, *slice_at)):
                 yield self._finish(other)
 
-    def _is_last(self, header: np.void, encoding: Encoding) -> bool:
+    def _is_last(self, header: np.void, encoding: Encoding, grid: _Grid) -> bool:
+        """Whether a readout with a LAST flag is the last of its k-space."""
         if self.config.trigger != "slice":
             return False
         idx = header["idx"]
-        awaited = ["segment", *self.config.together]
-        if self.config.averages == "mean":
-            awaited.append("average")
-        return all(int(idx[name]) >= encoding.limit(name).maximum for name in awaited)
+        awaited = ("segment", "average") if self.config.averages == "mean" else ("segment",)
+        if any(int(idx[name]) < encoding.limit(name).maximum for name in awaited):
+            return False
+        # Frames that are kept together may end in any order, such as interleaved slices do.
+        grid.ended.add(tuple(int(idx[name]) for name in self.config.together))
+        return len(grid.ended) >= grid.n_frames
 
     def _grid(self, key: _Key, encoding: Encoding, run: Readouts) -> _Grid:
         # Calibration lines of an embedded scan belong to the image: what they are for is not part of its key.
@@ -199,11 +221,20 @@ class Accumulate(Stage[Readouts, KSpace]):
         return self._open[key]
 
     def _calibration_grid(self, key: _Key, encoding: Encoding, run: Readouts) -> _Grid:
-        slice_ = _slice_key(key, self._key_names)
-        grid = self._calibrating.get(slice_)
+        serves = _calibration_key(key, self._key_names)
+        grid = self._calibrating.get(serves)
         if grid is None or grid.handed_out:
-            grid = self._calibrating[slice_] = self._new_grid(encoding, run)
+            grid = self._calibrating[serves] = self._new_grid(encoding, run)
         return grid
+
+    def _calibration_for(self, key: _Key) -> _Grid | None:
+        """Calibration lines that serve a k-space: those of the same slice with the most similar counters."""
+        wanted = _calibration_key(key, self._key_names)
+        same_slice = [other for other in self._calibrating if other[:2] == wanted[:2]]
+        best = max(
+            same_slice, key=lambda other: [a == b for a, b in zip(wanted, other, strict=True)], default=None
+        )
+        return None if best is None else self._calibrating[best]
 
     def _new_grid(self, encoding: Encoding, run: Readouts) -> _Grid:
         if encoding.trajectory not in ("cartesian", "epi"):
@@ -211,11 +242,9 @@ class Accumulate(Stage[Readouts, KSpace]):
                 f"encoding space {encoding.index} has a {encoding.trajectory} trajectory; this stage grids "
                 "Cartesian lines only"
             )
-        return _Grid(
-            self._scan, encoding, self.config, self._key_names, run, pinned=self._device.type == "cuda"
-        )
+        return _Grid(self._scan, encoding, self.config, run, pinned=self._device.type == "cuda")
 
-    def _finish(self, key: _Key, incomplete: str | None = None) -> KSpace:
+    def _finish(self, key: _Key, *, last_came: bool = False, incomplete: str | None = None) -> KSpace:
         key = (*key[:-1], _IMAGING)
         grid = self._open.pop(key)
         self._finished[key] = None
@@ -223,14 +252,29 @@ class Accumulate(Stage[Readouts, KSpace]):
             self._finished.popitem(last=False)
         kspace = grid.to_kspace(self._device)
         kspace.counters = dict(zip(self._key_names, key[1:-1], strict=True))
-        kspace.incomplete = incomplete
-        calibrating = self._calibrating.get(_slice_key(key, self._key_names))
+        kspace.incomplete = incomplete or self._losses(key, grid, last_came)
+        calibrating = self._calibration_for(key)
         if calibrating is not None:
             calibrating.handed_out = True
             kspace.reference = calibrating.reference(self._device, everything=True)
         else:
             kspace.reference = grid.reference(self._device, everything=False)
         return kspace
+
+    def _losses(self, key: _Key, grid: _Grid, last_came: bool) -> str | None:
+        """What is missing of a k-space, told to the operator too."""
+        # Some producers never flag a last line: then its absence says nothing.
+        unflagged = self._n_flagged > 0 and self.config.trigger == "slice" and not last_came
+        found = grid.losses(self._counters, last_came=last_came, expect_last=unflagged)
+        if not found:
+            return None
+        what = f"{_describe(key, self._key_names)}: {'; '.join(found)}"
+        self._n_damaged += 1
+        if self._n_damaged <= _TOLD:
+            self._scan.warn(f"lines were lost: {what}")
+        elif self._n_damaged == _TOLD + 1:
+            self._scan.warn("lines were lost in more images than are told here; each of them says so")
+        return f"lines were lost: {what}"
 
 
 _Key = tuple[int, ...]
@@ -244,9 +288,10 @@ def _combined(flag_names: tuple[str, ...]) -> int:
     return sum(int(known[name]) for name in set(flag_names))
 
 
-def _slice_key(key: _Key, key_names: tuple[str, ...]) -> _Key:
-    """What calibration lines are kept by: they serve every phase, repetition and average of their slice."""
-    return (key[0], *(key[1 + i] for i, name in enumerate(key_names) if name in ("slice", "contrast", "set")))
+def _calibration_key(key: _Key, key_names: tuple[str, ...]) -> _Key:
+    """What calibration lines are kept by: they serve every repetition and average."""
+    values = dict(zip(key_names, key[1:-1], strict=True))
+    return (key[0], *(values.get(name, 0) for name in ("slice", "contrast", "set", "phase")))
 
 
 def _describe(key: _Key, key_names: tuple[str, ...]) -> str:
@@ -272,14 +317,12 @@ class _Grid:
         scan: Scan,
         encoding: Encoding,
         config: Accumulate.Config,
-        key_names: tuple[str, ...],
         first: Readouts,
         *,
         pinned: bool,
     ) -> None:
         self._scan = scan
         self._encoding = encoding
-        self._key_names = key_names
         self._together = config.together
         self._k1 = _phase_axis(scan, encoding, "kspace_encode_step_1", 1, first)
         self._k2 = _phase_axis(scan, encoding, "kspace_encode_step_2", 2, first)
@@ -298,10 +341,14 @@ class _Grid:
         self._headers = np.zeros(lines, first.headers.dtype)
         self._first, self._last = self._n0, -1
         self.handed_out = False
+        self.ended: set[tuple[int, ...]] = set()
         self._completed = False
+        self._reference: KSpace | None = None
 
-    def describe(self, key: _Key) -> str:
-        return _describe(key, self._key_names)
+    @property
+    def n_frames(self) -> int:
+        """How many frames are kept together."""
+        return math.prod(self.counts.shape[:-2])
 
     def place(self, run: Readouts) -> None:
         """Put lines on the grid; those that came before for the same place are summed, to be averaged."""
@@ -310,38 +357,26 @@ class _Grid:
         a = self._sample_offset(run)
         b = a + run.samples.shape[2]
         self._first, self._last = min(self._first, a), max(self._last, b - 1)
-        places = np.ravel_multi_index(at, self.counts.shape)
-        if self.counts[at].any() or (len(places) > 1 and len(np.unique(places)) < len(places)):
-            for i in range(len(run)):
-                self._add(tuple(index[i : i + 1] for index in at), a, b, run.samples[i : i + 1])
-        else:
-            self._assign(at, a, b, run.samples)
-            self.counts[at] = 1
-        self._headers[at] = run.headers
+        for lines, which in _lines(at):
+            if self.counts[lines].any():
+                self._data[_all_coils(lines)][..., a:b] += run.samples[which].transpose(1, 0, 2)
+                self.counts[lines] += 1
+            else:
+                self._assign(lines, a, b, run.samples[which])
+                self.counts[lines] = 1
+            # Structures are copied field by field, opaque bytes at once.
+            self._headers.view(_HEADER_BYTES)[lines] = run.headers[which].view(_HEADER_BYTES)
 
-    def _add(
-        self, at: tuple[npt.NDArray[np.intp], ...], a: int, b: int, sample: npt.NDArray[np.complex64]
-    ) -> None:
-        if self.counts[at].any():
-            self._data[_place(at, 0)][:, a:b] += sample[0]
-        else:
-            self._assign(at, a, b, sample)
-        self.counts[at] += 1
-
-    def _assign(
-        self, at: tuple[npt.NDArray[np.intp], ...], a: int, b: int, samples: npt.NDArray[np.complex64]
-    ) -> None:
+    def _assign(self, lines: _Lines, a: int, b: int, samples: npt.NDArray[np.complex64]) -> None:
         # Whole rows are moved as opaque bytes: the samples lie unaligned in a receive buffer, where copying
         # complex numbers one by one takes several times as long.
         row = np.dtype((np.void, samples.shape[2] * samples.itemsize))
         source = samples if samples.strides[2] == samples.itemsize else np.ascontiguousarray(samples)
-        target = self._data[..., a:b].view(row)[..., 0]
-        rows = np.moveaxis(source.view(row)[..., 0], 0, 1)
-        for place, which in _places(at):
-            target[place] = rows[:, which]
-            if b - a < self._n0:
-                self._data[place][..., :a] = 0
-                self._data[place][..., b:] = 0
+        here = _all_coils(lines)
+        self._data[..., a:b].view(row)[..., 0][here] = source.view(row)[..., 0].T
+        if b - a < self._n0:
+            self._data[here][..., :a] = 0
+            self._data[here][..., b:] = 0
 
     def to_kspace(self, device: torch.device) -> KSpace:
         """The grid as an item: averaged, checked, on the device."""
@@ -362,6 +397,9 @@ class _Grid:
         if self._completed:
             return
         self._completed = True
+        missing = torch.from_numpy(self.counts == 0)
+        if bool(missing.any()):
+            self._tensor.movedim(-4, -2)[missing] = 0
         again = self.counts > 1
         if again.any():
             n = np.maximum(self.counts, 1).astype(np.float32)
@@ -371,32 +409,94 @@ class _Grid:
                     f"{int(again.sum())} of {int((self.counts > 0).sum())} lines came more than once and were "
                     "averaged, although the header announces one average"
                 )
-        missing = torch.from_numpy(self.counts == 0)
-        if bool(missing.any()):
-            self._tensor.movedim(-4, -2)[missing] = 0
         self._check_finite()
 
-    def reference(self, device: torch.device, *, everything: bool) -> KSpace | None:
-        """The smallest box that holds the calibration lines, or None where there are none."""
-        self._complete()
-        lines = self.counts > 0
-        if not everything:
-            lines &= flagged(self._headers["flags"], _CALIBRATION, _CALIBRATION_TOO)
-        if not lines.any():
+    def losses(self, counters: ScanCounters, *, last_came: bool, expect_last: bool) -> list[str]:
+        """What is missing, in words; empty where everything came or nobody can tell.
+
+        Args:
+            counters: the scan counters of the whole stream.
+            last_came: the readout flagged as last has come.
+            expect_last: it did not, although other k-spaces of this scan had one.
+        """
+        found, irregular = [], False
+        for frame in np.ndindex(*self.counts.shape[:-2]):
+            of_frame = "".join(
+                f"{name} {value + self._encoding.limit(name).minimum}, "
+                for name, value in zip(self._together, frame, strict=True)
+            )
+            sampled = self.counts[frame] > 0
+            if not sampled.any():
+                found.append(f"{of_frame}no line came")
+                continue
+            announced = self._announced(self._k1), self._announced(self._k2)
+            missing = missing_lines(sampled, self._encoding.acceleration, announced, last_came=last_came)
+            if missing is None:
+                irregular = True
+            elif missing.any():
+                found.append(f"{of_frame}{self._told(missing)} did not come")
+        came = self.counts[self.counts > 0]
+        if irregular or came.min() < came.max():
+            stamps = self._headers["scan_counter"][self.counts > 0]
+            gaps = counters.gaps(int(stamps.min()), int(stamps.max()), last_came=last_came)
+            found += [f"the scan counter jumps from {before} to {after}" for before, after in gaps[:4]]
+        if not found and expect_last and (irregular or self._announced(self._k1) is None):
+            found.append("the line that is flagged as the last did not come")
+        return found
+
+    def _announced(self, axis: _Axis) -> tuple[int, int] | None:
+        """Where on the grid the header's limits let the lines of an axis begin and end."""
+        if axis.counter not in self._encoding.limits:
             return None
-        k2, k1 = (_bounds(lines, axis) for axis in (-2, -1))
-        box = (..., slice(k2[0], k2[1] + 1), slice(k1[0], k1[1] + 1))
-        ranges = self._ranges(lines)
+        return max(axis.minimum + axis.offset, 0), min(axis.maximum + axis.offset, axis.length - 1)
+
+    def _told(self, missing: npt.NDArray[np.bool_]) -> str:
+        """Lines by their counters."""
+        k2, k1 = np.nonzero(missing)
+        values = [str(value) for value in (k1 - self._k1.offset)[:_LISTED]]
+        if self._k2.length > 1:
+            values = [f"{a}/{b}" for a, b in zip(values, (k2 - self._k2.offset)[:_LISTED], strict=True)]
+        more = f" and {len(k1) - _LISTED} more" if len(k1) > _LISTED else ""
+        steps = "kspace_encode_step_1" + ("/2" if self._k2.length > 1 else "")
+        return f"{steps} {', '.join(values)}{more}"
+
+    def reference(self, device: torch.device, *, everything: bool) -> KSpace | None:
+        """The smallest box that holds the calibration lines, or None where there are none; the same every time.
+
+        Args:
+            device: where it is wanted.
+            everything: all lines are calibration lines, not only those that are flagged.
+        """
+        if self._reference is None:
+            self._complete()
+            lines = self.counts > 0
+            calibrating = lines
+            if not everything:
+                calibrating = lines & flagged(self._headers["flags"], _CALIBRATION, _CALIBRATION_TOO)
+            if calibrating.any():
+                self._reference = self._box(lines, calibrating, device)
+        return self._reference
+
+    def _box(
+        self, lines: npt.NDArray[np.bool_], calibrating: npt.NDArray[np.bool_], device: torch.device
+    ) -> KSpace:
+        k2, k1 = (_bounds(calibrating, axis) for axis in (-2, -1))
+        frames = np.flatnonzero(calibrating.any(axis=(-2, -1)).ravel())
+        # Calibration lines of a single frame serve all that are kept together with it.
+        where = np.unravel_index(frames[0], calibrating.shape[:-2]) if len(frames) == 1 else None
+        keep = (...,) if where is None else tuple(slice(int(i), int(i) + 1) for i in where)
+        box = (slice(k2[0], k2[1] + 1), slice(k1[0], k1[1] + 1))
+        k0_range, k1_range, k2_range = self._ranges(calibrating)
         return KSpace(
-            data=self._tensor[(*box, slice(None))].to(device, non_blocking=True),
-            mask=torch.from_numpy(lines[box]).to(device, non_blocking=True),
-            headers=self._headers[box],
+            data=self._tensor[(*keep, slice(None), *box, slice(None))].to(device, non_blocking=True),
+            mask=torch.from_numpy(lines[(*keep, *box)]).to(device, non_blocking=True),
+            headers=self._headers[(*keep, *box)],
             encoding=self._encoding,
             other=tuple(self._together),
             ranges=(
-                ranges[0],
-                AxisRange(0, k1[1] - k1[0], ranges[1].center - k1[0]),
-                AxisRange(0, k2[1] - k2[0], ranges[2].center - k2[0]),
+                k0_range,
+                AxisRange(0, k1[1] - k1[0], k1_range.center - k1[0]),
+                AxisRange(0, k2[1] - k2[0], k2_range.center - k2[0]),
             ),
             field_of_view_mm=(self._extent_x, *self._encoding.encoded.field_of_view_mm[1:]),
         )
@@ -451,23 +551,26 @@ class _Grid:
             )
 
 
-def _places(at: tuple[npt.NDArray[np.intp], ...]) -> Iterator[tuple[tuple[Any, ...], slice | int]]:
-    """Indices of the lines of a run, and which of its readouts go there: all at once if they are in step."""
+_Lines = tuple[int | slice, ...]
+"""Index of one or several lines: (*other, k2, k1)."""
+
+
+def _lines(at: tuple[npt.NDArray[np.intp], ...]) -> Iterator[tuple[_Lines, slice]]:
+    """The lines of a run, and which of its readouts belong there: all at once where they are in step."""
     *other, k2, k1 = at
     steps = np.diff(k1)
     in_step = len(k1) == 1 or (steps[0] > 0 and (steps == steps[0]).all())
     if in_step and all((index == index[0]).all() for index in (*other, k2)):
         step = int(steps[0]) if len(steps) else 1
-        yield (*_place(at, 0)[:-1], slice(int(k1[0]), int(k1[-1]) + 1, step)), slice(None)
+        yield (*(int(i[0]) for i in (*other, k2)), slice(int(k1[0]), int(k1[-1]) + 1, step)), slice(None)
         return
     for i in range(len(k1)):
-        yield _place(at, i), i
+        yield (*(int(index[i]) for index in (*other, k2)), slice(int(k1[i]), int(k1[i]) + 1)), slice(i, i + 1)
 
 
-def _place(at: tuple[npt.NDArray[np.intp], ...], i: int) -> tuple[Any, ...]:
-    """Index of a readout's line, all its coils: (*other, :, k2, k1)."""
-    *other, k2, k1 = (int(index[i]) for index in at)
-    return (*other, slice(None), k2, k1)
+def _all_coils(lines: _Lines) -> tuple[int | slice, ...]:
+    """Index of the same lines in the data: (*other, :, k2, k1)."""
+    return (*lines[:-2], slice(None), *lines[-2:])
 
 
 def _bounds(lines: npt.NDArray[np.bool_], axis: int) -> tuple[int, int]:

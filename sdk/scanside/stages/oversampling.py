@@ -12,7 +12,7 @@ from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.recon.resize import remove_oversampling
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
-from scanside.stages._lines import readout_grid, straighten
+from scanside.stages._lines import different_layout, readout_grid, straighten
 
 __all__ = ["RemoveOversampling"]
 
@@ -33,9 +33,11 @@ class RemoveOversampling(Stage[Readouts, Readouts]):
     def process(self, item: Readouts) -> Iterator[Readouts]:
         """Crop one block, or its parts where encoding spaces or noise readouts are mixed."""
         headers = item.headers
+        if not len(headers):
+            return
         noise = flagged(headers["flags"], AcquisitionFlag.NOISE_MEASUREMENT)
         kind = headers["encoding_space_ref"].astype(np.int64) + (noise.astype(np.int64) << 32)
-        ends = np.flatnonzero(np.append(kind[1:] != kind[:-1], True)) + 1
+        ends = np.flatnonzero(np.append((kind[1:] != kind[:-1]) | different_layout(headers), True)) + 1
         start = 0
         for end in ends.tolist():
             part = item.select(slice(start, end))
