@@ -6,7 +6,7 @@ The standard numbers its flags from 1; flag ``n`` is bit ``n − 1`` of the head
 from __future__ import annotations
 
 from enum import IntFlag
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from typing import Any
 
@@ -80,8 +80,12 @@ NOT_IMAGING = (
 
 def flagged(flags: npt.NDArray[Any], *wanted: AcquisitionFlag) -> npt.NDArray[np.bool_]:
     """Which entries of a ``flags`` array hold any of the wanted flags; same shape as ``flags``."""
-    mask = np.uint64(int(reduce(or_, wanted)))
-    return np.asarray((flags & mask) != 0)
+    return np.asarray((flags & _mask(wanted)) != 0)
+
+
+@cache
+def _mask(wanted: tuple[AcquisitionFlag, ...]) -> np.uint64:
+    return np.uint64(int(reduce(or_, wanted)))
 
 
 def names(flags: int) -> list[str]:
