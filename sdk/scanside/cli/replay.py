@@ -2,11 +2,163 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
 import typer
+
+from scanside.cli.console import console, print_json, progress_bar, table
+from scanside.cli.options import settings_from
+
+if TYPE_CHECKING:
+    from scanside.replay import ReplayResult, Via
 
 __all__ = ["replay"]
 
+_WAYS = ("direct", "gadgetron", "mrd")
 
-def replay() -> None:
+
+def replay(
+    recording: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="An ISMRMRD HDF5 file or stream; - is standard input.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="ISMRMRD HDF5 file for the images.")],
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", "-p", help="A pipeline's name or a YAML file.")
+    ] = "grappa",
+    via: Annotated[
+        str, typer.Option(help="direct: in this process; gadgetron: in a node; mrd: by an MRD server.")
+    ] = "direct",
+    speed: Annotated[str, typer.Option(help="max, realtime, or a factor to the scanner's pace.")] = "max",
+    undersample: Annotated[
+        Path | None,
+        typer.Option(help="Keep only lines that a mask (.npy of 0 and 1) keeps.", metavar="MASK.npy"),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A changed setting, as grappa.kernel_k1=4; may be repeated."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    group: Annotated[str, typer.Option(help="Group of the HDF5 file.")] = "dataset",
+    noise_store: Annotated[
+        Path | None, typer.Option(help="Folder that keeps noise measurements from scan to scan.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
     """Reconstruct a recorded scan, as it would be at the scanner."""
-    raise typer.Exit(1)
+    from scanside.replay import replay as run
+
+    if via not in _WAYS:
+        raise typer.BadParameter(f"{via!r}; possible are {', '.join(_WAYS)}", param_hint="--via")
+    pace = _speed(speed)
+    observed = None
+    if report is not None:
+        # Before the work, so that a missing package is not found out after it.
+        from scanside.report import Observations
+
+        observed = Observations() if via == "direct" else None
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with progress_bar("reconstructing", hidden=as_json) as progress:
+        result = run(
+            recording,
+            pipeline,
+            output,
+            via=cast("Via", via),
+            speed=pace,
+            settings=settings_from(changes or []),
+            undersample=undersample,
+            group=group,
+            device=device,
+            noise_store=noise_store,
+            observe=observed,
+            on_progress=progress,
+        )
+    if report is not None:
+        from scanside.inspection import inspect_file
+        from scanside.report import replay_report
+
+        found = None if str(recording) == "-" else inspect_file(recording, group)
+        replay_report(
+            result.images,
+            report,
+            pipeline=Path(pipeline).stem,
+            via=via,
+            found=found,
+            observed=observed,
+            trace=result.trace,
+            seconds=result.seconds,
+            warnings=result.warnings,
+        )
+    summary = _summary(result, recording, pipeline, via, report)
+    if as_json:
+        print_json(summary)
+    else:
+        _print(result, summary)
+
+
+def _speed(text: str) -> Any:
+    if text in ("max", "realtime"):
+        return text
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < float("inf"):
+        raise typer.BadParameter(
+            f"{text!r}: expected max, realtime or a positive factor", param_hint="--speed"
+        )
+    return factor
+
+
+def _summary(
+    result: ReplayResult, recording: Path, pipeline: str, via: str, report: Path | None
+) -> dict[str, Any]:
+    return {
+        "recording": str(recording),
+        "pipeline": pipeline,
+        "via": via,
+        "output": str(result.output),
+        "report": None if report is None else str(report),
+        "n_readouts": result.n_readouts,
+        "seconds": result.seconds,
+        "images": [
+            {
+                "series": int(image.header["image_series_index"]),
+                "index": int(image.header["image_index"]),
+                "slice": int(image.header["slice"]),
+                "shape": list(image.data.shape),
+                "dtype": str(image.data.dtype).removeprefix("torch."),
+                "position_mm": image.header["position"].tolist(),
+                "incomplete": image.incomplete,
+            }
+            for image in result.images
+        ],
+        "warnings": list(result.warnings),
+        "stages": None if result.trace is None else result.trace.summary(),
+        "research_use_only": True,
+    }
+
+
+def _print(result: ReplayResult, summary: dict[str, Any]) -> None:
+    from collections import Counter
+
+    rows = table("", "")
+    rows.show_header = False
+    shapes = Counter(" × ".join(map(str, image["shape"])) for image in summary["images"])
+    kinds = ", ".join(f"{n} of {shape} (channel, z, y, x)" for shape, n in shapes.items()) or "none"
+    rows.add_row("[dim]images[/]", kinds)
+    rows.add_row("[dim]readouts[/]", f"{result.n_readouts} in {result.seconds:.2f} s, {summary['via']}")
+    rows.add_row("[dim]written to[/]", summary["output"])
+    if summary["report"] is not None:
+        rows.add_row("[dim]report[/]", summary["report"])
+    console.print(rows)
+    if result.trace is not None and summary["stages"]:
+        times = table("stage", "items", "total, ms", "median, ms", right=("items", "total, ms", "median, ms"))
+        for stage in summary["stages"]:
+            times.add_row(
+                stage["stage"], str(stage["items"]), f"{stage['total_ms']:.1f}", f"{stage['median_ms']:.2f}"
+            )
+        console.print()
+        console.print(times)
+    console.print("\nResearch use only.", style="dim")

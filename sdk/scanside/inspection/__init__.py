@@ -10,8 +10,10 @@
 
 from __future__ import annotations
 
+from scanside.inspection.as_json import as_dict
 from scanside.inspection.checks import Finding
-from scanside.inspection.inspect import Inspection, inspect_file, statements
+from scanside.inspection.describe import contents, counter_rows, encoding_facts, facts, statements
+from scanside.inspection.inspect import Inspection, inspect_file
 from scanside.inspection.orientation import describe_orientation, direction_letters
 from scanside.inspection.pattern import AxisBand, SamplingPattern
 from scanside.inspection.survey import CounterRange, EncodingSurvey, NoiseSurvey, Survey
@@ -25,8 +27,13 @@ __all__ = [
     "NoiseSurvey",
     "SamplingPattern",
     "Survey",
+    "as_dict",
+    "contents",
+    "counter_rows",
     "describe_orientation",
     "direction_letters",
+    "encoding_facts",
+    "facts",
     "inspect_file",
     "statements",
 ]

@@ -1,0 +1,294 @@
+"""Figures as PNG, drawn without any global state of Matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from scanside.inspection.pattern import SamplingPattern
+from scanside.inspection.survey import EncodingSurvey
+from scanside.report.views import View, Window, window_of
+
+__all__ = [
+    "coil_maps_figure",
+    "comparison_figure",
+    "image_figure",
+    "noise_figure",
+    "png_of",
+    "sampling_figure",
+    "save",
+]
+
+INK, FAINT, PAPER = "#1d2733", "#8a94a0", "#ffffff"
+BLUE, ORANGE, MIST = "#2f6f9f", "#e08a2c", "#e3e8ed"
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.0,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8.0,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+}
+_DPI = 160
+_WIDTH = 9.6
+"""Width of a figure that spans the page, in inches."""
+
+
+def png_of(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    buffer = io.BytesIO()
+    with rc_context(_STYLE):
+        figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure to a PNG file, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png_of(figure))
+
+
+def image_figure(views: Sequence[View], window: Window | None = None, columns: int = 4) -> Figure:
+    """Pictures side by side in one window, titles above, the patient's directions at the edges.
+
+    Args:
+        views: pictures of one kind.
+        window: grey values; None takes `window_of` all of them.
+        columns: most pictures in a row.
+    """
+    window = window or window_of(views)
+    columns = min(columns, max(len(views), 1))
+    rows = -(-len(views) // columns)
+    height = max((view.size_mm[0] / view.size_mm[1] for view in views), default=1.0)
+    panel = min(_WIDTH / columns, 4.6)
+    with rc_context(_STYLE):
+        figure = _new(panel * columns, rows * (panel * height + 0.28))
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for axis, view in zip(axes.flat, views, strict=False):
+            _show(axis, view, window)
+        for axis in axes.flat[len(views) :]:
+            axis.set_visible(False)
+    return figure
+
+
+def comparison_figure(
+    rows: Sequence[tuple[str, Sequence[View]]],
+    errors: Sequence[Sequence[View]],
+    *,
+    error_unit: str = "error, % of the truth's maximum",
+) -> Figure:
+    """Rows of pictures that show the same, and what is wrong with them in colour, with a scale.
+
+    Args:
+        rows: a label and the pictures, for every row; all in one window.
+        errors: for every row the error of each picture, in the same unit; all in one scale.
+        error_unit: what the scale counts.
+    """
+    views = [view for _, group in rows for view in group]
+    wrong = [view for group in errors for view in group]
+    window, high = window_of(views), _scale_end(wrong)
+    n_images, n_errors = len(rows[0][1]), len(errors[0])
+    columns = n_images + n_errors
+    height = max(view.size_mm[0] / view.size_mm[1] for view in views)
+    panel = (_WIDTH - 0.9) / columns
+    with rc_context(_STYLE):
+        figure = _new(_WIDTH, len(rows) * (panel * height + 0.05) + 0.35)
+        axes = figure.subplots(len(rows), columns, squeeze=False)
+        mappable: Any = None
+        for line, (label, group), mistakes in zip(axes, rows, errors, strict=True):
+            for axis, view in zip(line[:n_images], group, strict=True):
+                _show(axis, view, window)
+            for axis, view in zip(line[n_images:], mistakes, strict=True):
+                mappable = _show(axis, view, Window(0, high), colours="inferno")
+            line[0].set_ylabel(label)
+            line[0].yaxis.set_label_coords(-0.04, 0.5)
+        for line in axes[1:]:
+            for axis in line:
+                axis.set_title("")
+        bar = figure.colorbar(mappable, ax=axes[:, n_images:], shrink=min(1.0, 1.6 / len(rows)), pad=0.015)
+        bar.set_label(error_unit)
+        bar.outline.set_edgecolor(FAINT)
+    return figure
+
+
+def sampling_figure(encodings: Sequence[EncodingSurvey]) -> Figure:
+    """Which lines were sampled, one picture for each Cartesian encoding space."""
+    shown = [space for space in encodings if space.sampling is not None and space.encoding is not None]
+    with rc_context(_STYLE):
+        if not shown:
+            figure = _new(4.0, 1.0)
+            figure.text(0.5, 0.5, "no Cartesian sampling", ha="center", va="center", color=FAINT)
+            return figure
+        figure = _new(min(_WIDTH, 4.4 * len(shown) + 0.6), 4.2)
+        axes = figure.subplots(1, len(shown), squeeze=False)[0]
+        for axis, space in zip(axes, shown, strict=True):
+            assert space.sampling is not None
+            _draw_sampling(axis, space.sampling, space)
+            if len(shown) > 1:
+                axis.set_title(f"encoding space {space.index}")
+        entries = (("image", BLUE), ("image and calibration", ORANGE), ("calibration only", "#f3c98b"))
+        handles = [Patch(facecolor=colour, label=label) for label, colour in entries]
+        handles.append(Patch(facecolor=MIST, label="left out"))
+        handles.append(Patch(facecolor=PAPER, edgecolor=FAINT, label="beyond the header's limits"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def coil_maps_figure(maps: npt.NDArray[np.complex64], view: View | None = None, at_most: int = 16) -> Figure:
+    """Magnitude and phase of coil sensitivity maps.
+
+    Args:
+        maps: ``(coil, y, x)``.
+        view: a picture of the same slice, for proportions and directions.
+        at_most: how many coils to show.
+    """
+    n = min(len(maps), at_most)
+    columns = min(8, n)
+    blocks = -(-n // columns)
+    pixel_mm = view.pixel_mm if view is not None else (1.0, 1.0)
+    height = maps.shape[1] * pixel_mm[0] / (maps.shape[2] * pixel_mm[1])
+    high = float(np.percentile(np.abs(maps), 99.8)) or 1.0
+    panel = (_WIDTH - 0.8) / 8
+    with rc_context(_STYLE):
+        figure = _new(panel * columns + 0.8, blocks * (2 * panel * height + 0.3) + 0.1)
+        axes = figure.subplots(2 * blocks, columns, squeeze=False)
+        magnitude: Any = None
+        phase: Any = None
+        for i in range(columns * blocks):
+            upper, lower = axes[2 * (i // columns)][i % columns], axes[2 * (i // columns) + 1][i % columns]
+            if i >= n:
+                upper.set_visible(False)
+                lower.set_visible(False)
+                continue
+            size = np.abs(maps[i]).astype(np.float64)
+            magnitude = _show(
+                upper, View(size, f"coil {i}", pixel_mm=pixel_mm), Window(0, high), colours="viridis"
+            )
+            # Where a map is zero its phase means nothing.
+            angle = np.ma.masked_where(size < 0.02 * high, np.angle(maps[i]))
+            phase = _show(
+                lower, View(angle, "", pixel_mm=pixel_mm), Window(-np.pi, np.pi), colours="twilight"
+            )
+        for line, label in zip(axes, ("magnitude", "phase") * blocks, strict=True):
+            line[0].set_ylabel(label)
+        _side_bar(figure, magnitude, axes[0::2], None)
+        bar = _side_bar(figure, phase, axes[1::2], (-np.pi, 0, np.pi))
+        bar.set_ticklabels(["−π", "0", "π"])
+    return figure
+
+
+def noise_figure(covariance: npt.NDArray[np.complex128]) -> Figure:
+    """Noise correlation between the coils, and each coil's noise level.
+
+    Args:
+        covariance: ``(coil, coil)``.
+    """
+    std = np.sqrt(np.diag(covariance).real)
+    safe = np.where(std > 0, std, 1)
+    correlation = np.abs(covariance) / np.outer(safe, safe)
+    n = len(std)
+    with rc_context(_STYLE):
+        figure = _new(8.2, 3.3)
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
+        mappable = left.imshow(correlation, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+        left.set(xlabel="coil", ylabel="coil", title="Correlation (magnitude)")
+        bar = figure.colorbar(mappable, ax=left, shrink=0.86, pad=0.02)
+        bar.outline.set_edgecolor(FAINT)
+        right.bar(np.arange(n), std / np.median(std) if np.median(std) > 0 else std, color=BLUE, width=0.75)
+        right.axhline(1, color=FAINT, linewidth=0.8)
+        right.set(xlabel="coil", title="Noise level, relative to the median coil", xlim=(-0.6, n - 0.4))
+        for side in ("top", "right"):
+            right.spines[side].set_visible(False)
+        for axis in (left.xaxis, left.yaxis, right.xaxis):
+            axis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    return figure
+
+
+def _new(width: float, height: float) -> Figure:
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _show(axis: Axes, view: View, window: Window, colours: str = "gray") -> Any:
+    """One picture with its title and letters; no ticks."""
+    shown = axis.imshow(
+        view.pixels,
+        cmap=colours if view.kind != "phase" else "twilight",
+        vmin=window.low,
+        vmax=window.high,
+        aspect=view.pixel_mm[0] / view.pixel_mm[1],
+    )
+    axis.set_facecolor("black")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    axis.set_title(view.title, pad=3)
+    edges = view.edges
+    places = (
+        (edges.left, 0.015, 0.5, "left", "center"),
+        (edges.right, 0.985, 0.5, "right", "center"),
+        (edges.top, 0.5, 0.985, "center", "top"),
+        (edges.bottom, 0.5, 0.015, "center", "bottom"),
+    )
+    for letters, x, y, across, up in places:
+        axis.text(x, y, letters, transform=axis.transAxes, ha=across, va=up, color="#ffd166", fontsize=7.5)
+    return shown
+
+
+def _draw_sampling(axis: Axes, pattern: SamplingPattern, space: EncodingSurvey) -> None:
+    classes = np.zeros(pattern.imaging.shape, np.uint8)
+    classes[pattern.within] = 1
+    classes[pattern.calibration] = 2
+    classes[pattern.imaging] = 3
+    classes[pattern.imaging & pattern.calibration] = 4
+    colours = ListedColormap([PAPER, MIST, "#f3c98b", BLUE, ORANGE])
+    n2, n1 = len(classes), len(classes[0])
+    if n2 > 1:
+        axis.imshow(classes, cmap=colours, vmin=0, vmax=4, interpolation="nearest", aspect="auto")
+        axis.set(xlabel="k1, phase encoding", ylabel="k2, partition encoding")
+        axis.plot(n1 // 2, n2 // 2, "+", color=INK, markersize=9, markeredgewidth=1.2)
+        return
+    band = space.readout_band
+    assert band is not None
+    # A line of k-space is a row; along the readout only what was sampled is coloured.
+    picture = np.zeros((n1, band.n), np.uint8)
+    first, last = max(band.first, 0), min(band.last, band.n - 1)
+    picture[:, first : last + 1] = classes[0][:, None]
+    axis.imshow(picture, cmap=colours, vmin=0, vmax=4, interpolation="nearest", aspect="auto", origin="lower")
+    axis.plot(band.n // 2, n1 // 2, "+", color=INK, markersize=9, markeredgewidth=1.2)
+    axis.set(xlabel="k0, readout", ylabel="k1, phase encoding")
+
+
+def _scale_end(views: Sequence[View]) -> float:
+    values = np.concatenate([view.pixels.ravel() for view in views])
+    end = float(np.percentile(values, 99.8))
+    return end if end > 0 else 1.0
+
+
+def _side_bar(figure: Figure, mappable: Any, axes: Any, ticks: tuple[float, ...] | None) -> Any:
+    bar = figure.colorbar(mappable, ax=axes, shrink=0.9, pad=0.01, aspect=14, ticks=ticks)
+    bar.outline.set_edgecolor(FAINT)
+    return bar
