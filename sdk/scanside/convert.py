@@ -265,8 +265,8 @@ def _cut_lines(
     """Headers of the lines that the data hold; Gadgetron cuts calibration data, but not their headers."""
     if headers.shape == shape:
         return headers.copy()
-    lines = _lines_on_grid(shape, encoding, ranges)
-    cut = headers[(..., *lines)] if headers.ndim == 5 and headers.shape[:3] == shape[:3] else headers
+    grid = (*shape[:3], encoding.encoded.matrix[2], encoding.encoded.matrix[1])
+    cut = headers[(..., *_lines_on_grid(shape, encoding, ranges))] if headers.shape == grid else headers
     if cut.shape != shape:
         raise ShapeError(
             f"recon data hold headers (loc, s, n, k2, k1) of shape {headers.shape} for lines of shape {shape}"
