@@ -242,6 +242,11 @@ class Accumulate(Stage[Readouts, KSpace]):
                 f"encoding space {encoding.index} has a {encoding.trajectory} trajectory; this stage grids "
                 "Cartesian lines only"
             )
+        if encoding.trajectory == "epi":
+            self._scan.warn(
+                "EPI lines are placed as they are: ghosts and ramp sampling are not corrected, put a stage that does "
+                "so before 'accumulate'"
+            )
         return _Grid(self._scan, encoding, self.config, run, pinned=self._device.type == "cuda")
 
     def _finish(self, key: _Key, *, last_came: bool = False, incomplete: str | None = None) -> KSpace:
@@ -473,9 +478,18 @@ class _Grid:
             calibrating = lines
             if not everything:
                 calibrating = lines & flagged(self._headers["flags"], _CALIBRATION, _CALIBRATION_TOO)
+            else:
+                self._tell_lost_calibration()
             if calibrating.any():
                 self._reference = self._box(lines, calibrating, device)
         return self._reference
+
+    def _tell_lost_calibration(self) -> None:
+        for frame in np.ndindex(*self.counts.shape[:-2]):
+            sampled = self.counts[frame] > 0
+            missing = missing_lines(sampled, (1, 1)) if sampled.any() else None
+            if missing is not None and missing.any():
+                self._scan.warn(f"calibration lines were lost: {self._told(missing)} did not come")
 
     def _box(
         self, lines: npt.NDArray[np.bool_], calibrating: npt.NDArray[np.bool_], device: torch.device

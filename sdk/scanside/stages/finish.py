@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
+from pydantic import Field, model_validator
 
 from scanside._version import __version__
 from scanside.errors import NonFiniteError
@@ -34,17 +35,27 @@ class Finish(Stage[Image, Image]):
         Attributes:
             kind: what is sent: ``magnitude``, ``phase`` (radians), ``real``, ``imag`` or ``complex``.
             scaling: ``none`` keeps the values (float32, or complex64): they stay comparable between images and
-                scans. ``factor`` multiplies by `factor` and rounds to uint16; values beyond 65535 are set to
-                it, and the operator is told how many. ``fill`` gives every image its own factor so that its
-                largest value is 65535, uint16 without clipping; the meta attribute RescaleSlope leads back.
+                scans. ``factor`` multiplies by `factor` and rounds to uint16; values outside 0 to 65535 are cut
+                off, and the operator is told how many. ``fill`` gives every image its own factor so that its
+                largest value is 65535, and, where there are negative values, an offset so that its smallest is 0:
+                uint16 without clipping. The meta attributes RescaleSlope and RescaleIntercept lead back. Complex
+                images cannot be scaled.
             factor: for ``factor``.
             series: image series index of the images.
         """
 
         kind: Literal["magnitude", "phase", "real", "imag", "complex"] = "magnitude"
         scaling: Literal["none", "factor", "fill"] = "none"
-        factor: float = 1.0
-        series: int = 1
+        factor: float = Field(1.0, gt=0)
+        series: int = Field(1, ge=0, le=65535)
+
+        @model_validator(mode="after")
+        def _can_be_scaled(self) -> Finish.Config:
+            if self.kind == "complex" and self.scaling != "none":
+                raise ValueError(
+                    f"complex images cannot be scaled to uint16: set scaling 'none', not '{self.scaling}'"
+                )
+            return self
 
     config: Config
 
@@ -63,14 +74,14 @@ class Finish(Stage[Image, Image]):
                 f"{int(item.header['repetition'])}) holds NaN or infinite values: a stage before this one made "
                 "them from finite data; look at its calibration"
             )
-        data, slope = self._scaled(data)
+        data, slope, intercept = self._scaled(data)
         self._n_images += 1
         header = image.header.copy()
         header["image_type"] = IMAGE_TYPES[self.config.kind]
         header["image_series_index"] = self.config.series
         header["image_index"] = self._n_images
         finished = image.replace(data=data, header=header, meta=image.meta.copy())
-        self._describe(finished, slope)
+        self._describe(finished, slope, intercept)
         yield finished
 
     def _in_recon_space(self, image: Image) -> Image:
@@ -94,24 +105,27 @@ class Finish(Stage[Image, Image]):
             return data.angle()
         return data.real if kind == "real" else data.imag
 
-    def _scaled(self, data: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """The data in the form in which they are sent, and what one unit of them stands for."""
-        if self.config.scaling == "none" or data.is_complex():
-            return data, 1.0
-        factor = self.config.factor
+    def _scaled(self, data: torch.Tensor) -> tuple[torch.Tensor, float, float]:
+        """The data in the form in which they are sent, and slope and intercept that lead back."""
+        if self.config.scaling == "none":
+            return data, 1.0, 0.0
         if self.config.scaling == "fill":
-            largest = float(data.max())
-            factor = _UINT16_MAX / largest if largest > 0 else 1.0
+            lowest, highest = min(float(data.min()), 0.0), float(data.max())
+            span = highest - lowest if highest > lowest else 1.0
+            # Divided first: a factor of its own would overflow for the tiny values of some raw data.
+            scaled = ((data - lowest) / span * _UINT16_MAX).round()
+            return scaled.clamp(0, _UINT16_MAX).to(torch.uint16), span / _UINT16_MAX, lowest
+        factor = self.config.factor
         scaled = (data * factor).round()
         outside = int(((scaled > _UINT16_MAX) | (scaled < 0)).sum())
-        if outside and self.config.scaling == "factor":
+        if outside:
             self._scan.warn(
                 f"{outside} voxels of an image lie outside 0 to 65535 after scaling by {factor:g} and are cut off: "
                 "use a smaller finish.factor, or scaling 'fill'"
             )
-        return scaled.clamp(0, _UINT16_MAX).to(torch.uint16), 1.0 / factor
+        return scaled.clamp(0, _UINT16_MAX).to(torch.uint16), 1.0 / factor, 0.0
 
-    def _describe(self, image: Image, slope: float) -> None:
+    def _describe(self, image: Image, slope: float, intercept: float) -> None:
         meta = image.meta
         meta["DataRole"] = ["Image", "Quantitative"] if self.config.scaling == "none" else ["Image"]
         meta["ImageProcessingHistory"] = ["Scanside", self._scan.pipeline]
@@ -123,7 +137,7 @@ class Finish(Stage[Image, Image]):
         meta["ScansidePipeline"] = [self._scan.pipeline]
         if self.config.scaling != "none":
             meta["RescaleSlope"] = [repr(slope)]
-            meta["RescaleIntercept"] = ["0"]
+            meta["RescaleIntercept"] = [repr(intercept)]
         if self._scan.warnings:
             meta["ScansideWarning"] = list(self._scan.warnings)
         if image.incomplete is not None:

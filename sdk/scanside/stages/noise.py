@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -23,10 +24,11 @@ __all__ = ["PrewhitenNoise"]
 class PrewhitenNoise(Stage[Readouts, Readouts]):
     """Makes the noise of all channels uncorrelated and of variance 1 in real and imaginary part.
 
-    The covariance comes from the noise readouts of the scan. Without any before the first image line, it comes
-    from the noise scan that the header names as a dependency, if that scan went through this worker or lies in
-    the noise store. Without that either, the data pass unchanged and the operator is warned with the
-    measurement ID that is missing.
+    The covariance comes from the noise readouts that come before the scan's first other readout. Without any, it
+    comes from the noise scan that the header names as a dependency, if that scan went through this worker or lies
+    in the noise store. Without that either, the data pass unchanged and the operator is warned with the
+    measurement ID that is missing. Noise readouts that come later are taken out and not used, so that all lines of
+    an image are whitened alike.
 
     Noise readouts have another dwell time than the image's: the covariance is scaled by the ratio of the dwell
     times and by the relative receiver noise bandwidth of the header (1 where it is absent).
@@ -62,16 +64,13 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
         """Take noise readouts in, whiten all others."""
         noise = flagged(item.headers["flags"], AcquisitionFlag.NOISE_MEASUREMENT)
         if noise.any():
-            readouts = item.select(noise)
-            self._statistics.add(readouts.samples)
-            self._noise_dwell_us = float(readouts.headers["sample_time_us"][0])
-            self._record, self._looked_up = None, False
-            self._matrices.clear()
-            if noise.all():
-                return
+            self._take_in(item, noise)
             item = item.select(~noise)
-        matrix = self._matrix(item)
-        yield item if matrix is None else item.with_samples(whiten(item.samples, matrix))
+        dwell_us = item.headers["sample_time_us"]
+        ends = np.flatnonzero(dwell_us[1:] != dwell_us[:-1]) + 1
+        for start, end in zip([0, *ends], [*ends, len(item)], strict=True):
+            if end > start:
+                yield self._whitened(item if end - start == len(item) else item.select(slice(start, end)))
 
     def finish(self, end: ScanEnd) -> Iterator[Readouts]:
         """Keep the covariance of a scan that held noise only: later scans may depend on it."""
@@ -83,6 +82,20 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
         self._statistics = NoiseStatistics()
         self._matrices = {}
 
+    def _take_in(self, item: Readouts, noise: npt.NDArray[np.bool_]) -> None:
+        """Add the noise readouts of a block to the statistics, as far as they come before anything else."""
+        n_before = 0 if self._looked_up else int(np.append(noise, False).argmin())
+        if n_before:
+            readouts = item.select(slice(0, n_before))
+            self._statistics.add(readouts.samples)
+            self._noise_dwell_us = float(readouts.headers["sample_time_us"][0])
+        if n_before < int(noise.sum()):
+            self._scan.warn("noise readouts came after the first line and are not used")
+
+    def _whitened(self, item: Readouts) -> Readouts:
+        matrix = self._matrix(item)
+        return item if matrix is None else item.with_samples(whiten(item.samples, matrix))
+
     def _own_record(self) -> NoiseRecord | None:
         """The covariance of the scan's own noise readouts, also put into the store."""
         if not self._statistics.n_samples:
@@ -92,7 +105,12 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
             self._statistics.covariance(), self._noise_dwell_us, self._statistics.n_samples, header.coil_names
         )
         if header.measurement_id:
-            self._store.put(header.measurement_id, record)
+            try:
+                self._store.put(header.measurement_id, record)
+            except OSError as error:  # this scan can be whitened all the same
+                self._scan.warn(
+                    f"the noise covariance of {header.measurement_id} could not be kept for later scans ({error})"
+                )
         return record
 
     def _find_record(self) -> NoiseRecord | None:
@@ -102,7 +120,7 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
         wanted = self._scan.header.depends_on("noise")
         for measurement_id in wanted:
             if (record := self._store.get(measurement_id)) is not None:
-                return record
+                return self._in_channel_order(record, measurement_id)
         told = (
             f"the header depends on noise measurement {' or '.join(wanted)}, which this worker has not seen: "
             "send that scan first, or keep the noise store between runs"
@@ -113,6 +131,21 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
             raise CalibrationError(f"no noise data: {told}")
         self._scan.warn(f"data are not prewhitened: {told}")
         return None
+
+    def _in_channel_order(self, record: NoiseRecord, measurement_id: str) -> NoiseRecord:
+        """The record with its channels in the order of this scan, told by the coils' names."""
+        theirs, ours = record.coil_names, self._scan.header.coil_names
+        n = len(record.covariance)
+        if theirs == ours or len(set(theirs)) != n or len(set(ours)) != len(ours) or not ours:
+            return record
+        if not set(ours) <= set(theirs):
+            absent = ", ".join(name for name in ours if name not in theirs)
+            raise CalibrationError(
+                f"noise measurement {measurement_id} has no channel {absent}: take the noise scan with the same coils"
+            )
+        order = [theirs.index(name) for name in ours]
+        covariance = record.covariance[np.ix_(order, order)]
+        return replace(record, covariance=covariance, coil_names=ours)
 
     def _matrix(self, item: Readouts) -> npt.NDArray[np.complex128] | None:
         if not self._looked_up:
