@@ -30,7 +30,7 @@ LAYERS = (
     {"stages"},
     {"registry", "pipeline", "pipelines", "execution"},
     {"replay", "report", "serving", "testing"},
-    {"demo", "doctor", "scanside_gadgetron"},
+    {"bench", "demo", "doctor", "scanside_gadgetron"},
     {"cli"},
 )
 """The parts of the SDK and the plugin from the ground up: each imports from its own layer and those below."""

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from scanside._version import __version__
-from scanside.cli import demo, doctor, inspect, pipelines, replay, serve, simulate, stages
+from scanside.cli import bench, demo, doctor, inspect, pipelines, replay, serve, simulate, stages
 from scanside.cli.console import report_error, show_log
 from scanside.errors import ScansideError
 
@@ -72,6 +72,7 @@ for _command in (
     serve.serve,
     stages.stages,
     pipelines.pipelines,
+    bench.bench,
     doctor.doctor,
 ):
     app.command()(_command)
