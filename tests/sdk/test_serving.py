@@ -1,0 +1,428 @@
+"""What a session may ask for, pipelines that are reused, and how a session ends."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scanside import serving
+from scanside.context import Context
+from scanside.errors import ConfigError, MissingExtra, PipelineError, ScanError, StageError
+from scanside.items import Image, Readouts
+from scanside.mrd.messages import (
+    Close,
+    ConfigFile,
+    ConfigText,
+    ErrorText,
+    HeaderXml,
+    ImageArray,
+    ImageMessage,
+    Text,
+)
+from scanside.mrd.reader import decode
+from scanside.mrd.session import Opening, ServerSession
+from scanside.mrd.streams import MemoryStream, SocketStream
+from scanside.mrd.writer import encode
+from scanside.pipeline import Pipeline, pipeline_names
+from scanside.scan import Scan
+from scanside.serving import PipelinePool, Request, run_session, serve_stream
+from scanside.stage import Stage
+from scanside.testing.small import small_image, small_readouts, small_scan, small_waveform
+
+HEADER = small_scan().header.xml
+
+
+def opening_of(config: ConfigFile | ConfigText) -> Opening:
+    stream = MemoryStream(encode(config, HeaderXml(HEADER)))
+    opening = ServerSession(stream).open()
+    assert opening is not None
+    return opening
+
+
+def request_of(xml: str) -> Request:
+    return Request.of(opening_of(ConfigText(xml.encode())))
+
+
+@pytest.mark.torch_free
+class TestRequest:
+    def test_everything(self) -> None:
+        request = request_of(
+            """<?xml version="1.0"?>
+            <configuration>
+                <pipeline> grappa </pipeline>
+                <property name="grappa.kernel_k1" value="4" />
+                <property><name>finish.kind</name><value>complex</value></property>
+                <output>image_array</output>
+            </configuration>"""
+        )
+        settings = {"grappa.kernel_k1": "4", "finish.kind": "complex"}
+        assert request == Request("grappa", settings, "image_array", "gadgetron")
+
+    @pytest.mark.parametrize(
+        "xml", ['<?xml version="1.0"?>\n', "", "\0", "<configuration />", "<configuration>\n</configuration>"]
+    )
+    def test_nothing(self, xml: str) -> None:
+        assert request_of(xml) == Request(peer="gadgetron")
+
+    @pytest.mark.parametrize("name", ["grappa", "grappa.xml", "grappa.yaml", " grappa.yml "])
+    def test_by_name(self, name: str) -> None:
+        assert Request.of(opening_of(ConfigFile(name))) == Request("grappa", peer="mrd")
+
+    @pytest.mark.parametrize("name", ["", "default", "default.xml"])
+    def test_default_by_name(self, name: str) -> None:
+        # gadgetron_ismrmrd_client asks for default.xml unless told otherwise.
+        assert Request.of(opening_of(ConfigFile(name))).pipeline is None
+
+    @pytest.mark.parametrize(
+        ("xml", "says"),
+        [
+            ("<configuration><pipelin>grappa</pipelin></configuration>", "<pipelin>.*<pipeline>"),
+            ("<configuration><output>images</output></configuration>", "'images'.*image_array"),
+            ("<configuration><property name='a'/></configuration>", "name and value"),
+            ("<configuration><property value='a'/></configuration>", "name and value"),
+            ("<configuration><version>2</version><stream/></configuration>", "whole Gadgetron chain"),
+            ("<gadgetronStreamConfiguration/>", "<gadgetronStreamConfiguration>"),
+            ("<configuration><pipeline>", "not well-formed"),
+            ('{"pipeline": "grappa"}', "not well-formed"),
+        ],
+    )
+    def test_what_cannot_be_read_is_no_default(self, xml: str, says: str) -> None:
+        with pytest.raises(ConfigError, match=says):
+            request_of(xml)
+
+
+class Counting(Stage[Readouts, Readouts]):
+    """Counts how often it is prepared."""
+
+    prepared = 0
+
+    def prepare(self, context: Context) -> None:
+        self.prepared += 1
+
+    def process(self, item: Readouts) -> Iterator[Readouts]:
+        yield item
+
+
+@pytest.mark.torch_free
+class TestPool:
+    def test_prepared_once_and_used_again(self) -> None:
+        pool = PipelinePool(load=lambda name, settings: Pipeline([Counting()], name=name))
+        with pool.lend("a") as first:
+            pass
+        with pool.lend("a") as again, pool.lend("a") as beside, pool.lend("b") as other:
+            assert again is first
+            assert len({id(one) for one in (first, beside, other)}) == 3
+        with pool.lend("a", {"counting.x": "1"}) as changed:
+            assert changed not in (first, beside, other)
+        assert [stage.prepared for stage in first.stages] == [1]
+
+    def test_not_used_again_after_a_failure(self) -> None:
+        pool = PipelinePool(load=lambda name, settings: Pipeline([Counting()]))
+        with pytest.raises(ScanError), pool.lend() as first:
+            raise ScanError("broken")
+        with pool.lend() as second:
+            assert second is not first
+
+    def test_forgets_what_is_long_unused(self) -> None:
+        pool = PipelinePool(load=lambda name, settings: Pipeline([Counting()]))
+        with pool.lend("0") as first:
+            pass
+        for i in range(1, 9):
+            with pool.lend(str(i)):
+                pass
+        with pool.lend("0") as again:
+            assert again is not first
+
+    @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "secret", "sub/own", "own.yaml", ".."])
+    def test_names_do_not_leave_the_folder(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "pipelines" / "sub").mkdir(parents=True)
+        for path in (tmp_path / "secret.yaml", tmp_path / "pipelines" / "sub" / "own.yaml"):
+            path.write_text("name: a\nstages: [accumulate]\n")
+        (tmp_path / "pipelines" / "own.yaml").write_text("name: a\nstages: [accumulate]\n")
+        pool = PipelinePool(folder=tmp_path / "pipelines")
+        with pytest.raises(PipelineError, match=r"known are .*grappa.*own"), pool.lend(name):
+            pass
+
+    def test_unknown_name(self) -> None:
+        with pytest.raises(PipelineError, match=r"'grapa'.*known are .*grappa"), PipelinePool().lend("grapa"):
+            pass
+
+    def test_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(serving, "find_spec", lambda name: None if name == "torch" else object())
+        with (
+            pytest.raises(MissingExtra, match=r"pip install 'scanside\[torch\]'"),
+            PipelinePool().lend("grappa"),
+        ):
+            pass
+
+
+def test_own_pipelines_and_their_changes(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("name: first\nstages: [accumulate]\n")
+    pool = PipelinePool(Context("cpu"), folder=tmp_path)
+    with pool.lend("own") as pipeline:
+        assert pipeline.name == "first"
+    own.write_text("name: second version\nstages: [accumulate]\n")
+    with pool.lend("own") as pipeline:
+        assert pipeline.name == "second version"
+    with PipelinePool(Context("cpu"), any_file=True).lend(str(own)) as pipeline:
+        assert pipeline.name == "second version"
+
+
+def test_shipped_pipelines_can_be_lent() -> None:
+    pool = PipelinePool(Context("cpu"))
+    for name in pipeline_names():
+        with pool.lend(name) as pipeline:
+            assert pipeline.name == name
+
+
+class Session:
+    """A server's session over a pair of sockets, with one pipeline."""
+
+    def __init__(self, make: Callable[[], Pipeline]) -> None:
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self._make = make
+        self.pool = PipelinePool(Context("cpu"), load=self._load)
+
+    def _load(self, name: str, settings: Mapping[str, str]) -> Pipeline:
+        self.asked.append((name, dict(settings)))
+        return self._make()
+
+    def talk(self, sent: bytes) -> tuple[list[object], serving.Outcome]:
+        """Send bytes, end writing, and decode everything that comes."""
+        ours, theirs = socket.socketpair()
+        stream = SocketStream(theirs, send_timeout=20)
+        outcomes: list[serving.Outcome] = []
+        thread = threading.Thread(
+            target=lambda: outcomes.append(serve_stream(stream, self.pool, drain_seconds=20)), daemon=True
+        )
+        thread.start()
+        with ours:
+            sender = threading.Thread(target=self._send, args=(ours, sent), daemon=True)
+            sender.start()
+            answer = bytearray()
+            while piece := ours.recv(1 << 16):
+                answer += piece
+            sender.join(20)
+            thread.join(20)
+        stream.close()
+        return list(decode(answer)), outcomes[0]
+
+    @staticmethod
+    def _send(sock: socket.socket, sent: bytes) -> None:
+        sock.sendall(sent)
+        sock.shutdown(socket.SHUT_WR)
+
+
+class Finished(Stage[Readouts, Image]):
+    """One known image at the end."""
+
+    def open(self, scan: Scan) -> None:
+        self.scan = scan
+        scan.warn("the patient moved")
+
+    def process(self, item: Readouts) -> Iterator[Image]:
+        return iter(())
+
+    def finish(self, end: object) -> Iterator[Image]:
+        image = small_image()
+        for name, value in self.scan.parameters.items():
+            image.meta[name] = value
+        yield image
+
+
+def conversation(config: ConfigFile | ConfigText, *texts: str) -> bytes:
+    return encode(
+        config,
+        HeaderXml(HEADER),
+        *(Text(text) for text in texts),
+        *small_readouts(),
+        small_waveform(),
+        Close(),
+    )
+
+
+def test_mrd_host_gets_images_and_warnings() -> None:
+    session = Session(lambda: Pipeline([Finished()]))
+    came, outcome = session.talk(conversation(ConfigFile("test")))
+    assert [type(one) for one in came] == [ImageMessage, Text, Close]
+    assert came[1] == Text("WARNING the patient moved")
+    assert session.asked == [("test", {})]
+    assert outcome.error is None
+    assert (outcome.n_readouts, outcome.n_images) == (24, 1)
+
+
+def test_chain_gets_what_passes_by_and_never_a_text() -> None:
+    session = Session(lambda: Pipeline([Finished()]))
+    config = ConfigText(b'<configuration><property name="finished.x" value="1"/></configuration>')
+    came, _ = session.talk(conversation(config))
+    assert sorted(type(one).__name__ for one in came) == ["Close", "ImageMessage", "Waveform"]
+    assert session.asked == [(".", {"finished.x": "1"})]
+
+
+def test_output_in_the_form_asked_for() -> None:
+    session = Session(lambda: Pipeline([Finished()]))
+    config = ConfigText(b"<configuration><output>image_array</output></configuration>")
+    came, outcome = session.talk(conversation(config))
+    assert [type(one) for one in came if not isinstance(one, Close)][-1] is ImageArray
+    assert outcome.n_images == 1
+
+
+def test_parameters_of_the_host() -> None:
+    session = Session(lambda: Pipeline([Finished()]))
+    texts = ('{"parameters": {"denoise": true, "strength": 0.5}, "list": ["a", 2]}', "plain words")
+    came, _ = session.talk(conversation(ConfigFile("test"), *texts))
+    image = came[0]
+    assert isinstance(image, ImageMessage)
+    meta = serving.items_of(image, small_scan())
+    (item,) = meta
+    assert isinstance(item, Image)
+    assert dict(item.meta) == {
+        "parameters.denoise": ["true"],
+        "parameters.strength": ["0.5"],
+        "list.0": ["a"],
+        "list.1": ["2"],
+        "text2": ["plain words"],
+    }
+
+
+@pytest.mark.torch_free
+@pytest.mark.parametrize("sent", [b"", encode(ConfigFile("test")), encode(Close())])
+def test_asking_whether_somebody_is_there_is_no_error(sent: bytes) -> None:
+    session = Session(lambda: Pipeline([Counting()]))
+    came, outcome = session.talk(sent)
+    assert [one for one in came if not isinstance(one, Close)] == []
+    assert outcome.error is None
+    assert session.asked == []
+
+
+@pytest.mark.torch_free
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        (encode(HeaderXml(HEADER)), "a configuration was expected"),
+        (encode(ConfigFile("test"), HeaderXml(b"<ismrmrdHeader>")), "not well-formed"),
+        (encode(ConfigFile("test"), HeaderXml(b"<ismrmrdHeader/>")), "no <encoding>"),
+        (
+            encode(ConfigText(b"<configuration><a/></configuration>"), HeaderXml(HEADER)),
+            "<a> in the configuration",
+        ),
+        (encode(ConfigText(b"{}"), HeaderXml(HEADER)), "not well-formed"),
+        (conversation(ConfigFile("test"))[:-2], "CLOSE was expected"),
+        (conversation(ConfigFile("test"))[:-30], "stopped inside"),
+        (conversation(ConfigFile("test"))[:-2] + b"\x63\x00" + b"x" * 9, "unknown id 99"),
+        (encode(ConfigFile("test"), HeaderXml(HEADER), ErrorText("host is ill"), Close()), "host is ill"),
+    ],
+)
+def test_failures_reach_the_host(sent: bytes, says: str) -> None:
+    session = Session(lambda: Pipeline([Counting()]))
+    came, outcome = session.talk(sent)
+    *before, error, close = came
+    assert isinstance(close, Close)
+    assert isinstance(error, ErrorText)
+    assert says in error.text
+    assert error.text.startswith("Scanside")
+    assert not any(isinstance(one, ErrorText | Close) for one in before)
+    assert outcome.error is not None
+    assert outcome.reported
+
+
+class Broken(Counting):
+    """Fails before any scan."""
+
+    def prepare(self, context: Context) -> None:
+        raise MemoryError("no memory for the engine")
+
+
+class Surprised(Counting):
+    """Fails in a way that nobody planned."""
+
+    def process(self, item: Readouts) -> Iterator[Readouts]:
+        raise ZeroDivisionError("division by zero")
+
+
+class Nonsense(Counting):
+    """Gives what is no item."""
+
+    def process(self, item: Readouts) -> Iterator[Readouts]:
+        yield np.zeros(3)  # type: ignore[misc]
+
+
+@pytest.mark.torch_free
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        (Broken, "MemoryError: no memory"),
+        (Surprised, "ZeroDivisionError: division by zero"),
+        (Nonsense, "gave ndarray"),
+    ],
+)
+def test_failing_stages_reach_the_host(stage: type[Counting], says: str) -> None:
+    came, outcome = Session(lambda: Pipeline([stage()], labels=["bad"])).talk(
+        conversation(ConfigFile("test"))
+    )
+    assert [type(one) for one in came] == [ErrorText, Close]
+    assert isinstance(came[0], ErrorText)
+    assert "stage 'bad'" in came[0].text
+    assert says in came[0].text
+    assert isinstance(outcome.error, StageError)
+
+
+class Int16(Finished):
+    """Gives images that Gadgetron does not take."""
+
+    def finish(self, end: object) -> Iterator[Image]:
+        import torch
+
+        yield small_image().replace(data=torch.ones((1, 1, 2, 2), dtype=torch.int16))
+
+
+def test_gadgetron_is_not_sent_int16() -> None:
+    came, _ = Session(lambda: Pipeline([Int16()])).talk(conversation(ConfigText(b"<configuration/>")))
+    error = came[-2]
+    assert isinstance(error, ErrorText)
+    assert "int16" in error.text
+    came, outcome = Session(lambda: Pipeline([Int16()])).talk(conversation(ConfigFile("test")))
+    assert outcome.error is None, "other hosts take it"
+
+
+def test_host_that_vanishes_ends_the_session() -> None:
+    ours, theirs = socket.socketpair()
+    stream = SocketStream(theirs, send_timeout=20)
+    session = Session(lambda: Pipeline([Finished()]))
+    ours.sendall(conversation(ConfigFile("test"))[:-5])
+    ours.close()
+    outcome = serve_stream(stream, session.pool, drain_seconds=5)
+    stream.close()
+    assert outcome.error is not None
+    assert not outcome.reported
+
+
+class Flood(Counting):
+    """Gives far more than a connection holds."""
+
+    def process(self, item: Readouts) -> Iterator[Readouts]:
+        for _ in range(4000):
+            yield item
+
+
+@pytest.mark.torch_free
+def test_host_that_stops_reading_ends_the_session() -> None:
+    ours, theirs = socket.socketpair()
+    stream = SocketStream(theirs, send_timeout=0.3)
+    pool = PipelinePool(load=lambda name, settings: Pipeline([Flood()]))
+    session = ServerSession.resume(stream, b"<configuration/>", HEADER, reader=serving.node_reader(stream))
+    sender = threading.Thread(target=ours.sendall, args=(encode(*small_readouts(), Close()),), daemon=True)
+    sender.start()
+    outcome = run_session(session, pool, drain_seconds=0.3)
+    sender.join(5)
+    stream.close()
+    ours.close()
+    assert outcome.error is not None
+    assert "took no data" in str(outcome.error)
+    assert not outcome.reported
