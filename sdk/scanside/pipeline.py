@@ -410,7 +410,9 @@ class PipelineRun:
         try:
             results = call()
             if not isinstance(results, Iterable):
-                raise ScansideError(f"it gave {results!r}, expected an iterable of items: yield them")
+                raise ScansideError(
+                    f"it gave {type(results).__name__}, expected an iterable of items: yield them"
+                )
             for result in results:
                 spent += perf_counter_ns() - begun
                 _check_result(result, gives)
