@@ -66,6 +66,7 @@ class MrdServer:
         self._send_seconds = send_seconds
         self._drain_seconds = drain_seconds
         self._listeners = _listen(host, port)
+        self._addresses: list[Address] = [listener.getsockname()[:2] for listener in self._listeners]
         self._places = threading.Semaphore(max_sessions)
         self._wake, self._woken = socket.socketpair()
         self._stopping = threading.Event()
@@ -76,12 +77,12 @@ class MrdServer:
     @property
     def addresses(self) -> list[Address]:
         """Where it listens; more than one for a name with several addresses, all with the same port."""
-        return [listener.getsockname()[:2] for listener in self._listeners]
+        return list(self._addresses)
 
     @property
     def port(self) -> int:
         """The port."""
-        return self.addresses[0][1]
+        return self._addresses[0][1]
 
     def start(self) -> None:
         """Begin to take sessions."""
