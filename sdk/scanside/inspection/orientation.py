@@ -15,7 +15,7 @@ _LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
 _PLANES = ("sagittal", "coronal", "axial")
 _AXES = ("left-right", "front-back", "head-foot")
 
-_WORTH_A_LETTER = math.sin(math.radians(5))
+_WORTH_A_LETTER = math.sin(math.radians(10))
 """A direction that leans less than this towards an axis does not get that axis' letter."""
 
 

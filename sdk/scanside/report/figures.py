@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from scanside.inspection.pattern import SamplingPattern
 from scanside.inspection.survey import EncodingSurvey
+from scanside.metrics import object_mask
 from scanside.report.views import View, Window, window_of
 
 __all__ = [
@@ -68,21 +69,20 @@ def save(figure: Figure, path: Path) -> None:
     path.write_bytes(png_of(figure))
 
 
-def image_figure(views: Sequence[View], window: Window | None = None, columns: int = 4) -> Figure:
+def image_figure(views: Sequence[View], window: Window | None = None) -> Figure:
     """Pictures side by side in one window, titles above, the patient's directions at the edges.
 
     Args:
         views: pictures of one kind.
         window: grey values; None takes `window_of` all of them.
-        columns: most pictures in a row.
     """
     window = window or window_of(views)
-    columns = min(columns, max(len(views), 1))
+    columns = _columns(len(views))
     rows = -(-len(views) // columns)
     height = max((view.size_mm[0] / view.size_mm[1] for view in views), default=1.0)
     panel = min(_WIDTH / columns, 4.6)
     with rc_context(_STYLE):
-        figure = _new(panel * columns, rows * (panel * height + 0.28))
+        figure = _new(panel * columns, rows * (panel * height + 0.22))
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis, view in zip(axes.flat, views, strict=False):
             _show(axis, view, window)
@@ -101,12 +101,16 @@ def comparison_figure(
 
     Args:
         rows: a label and the pictures, for every row; all in one window.
-        errors: for every row the error of each picture, in the same unit; all in one scale.
+        errors: for every row the error of each picture, in the same unit; all in one scale, which leaves the
+            last of them half of its range.
         error_unit: what the scale counts.
     """
     views = [view for _, group in rows for view in group]
     wrong = [view for group in errors for view in group]
-    window, high = window_of(views), _scale_end(wrong)
+    window = window_of(views)
+    # Where one picture is far worse than the other, its errors leave the scale, or the other's would not show.
+    high = max(2 * _scale_end([group[-1] for group in errors]), 0.4 * _scale_end(wrong))
+    beyond = any(float(view.pixels.max()) > high for view in wrong)
     n_images, n_errors = len(rows[0][1]), len(errors[0])
     columns = n_images + n_errors
     height = max(view.size_mm[0] / view.size_mm[1] for view in views)
@@ -125,7 +129,9 @@ def comparison_figure(
         for line in axes[1:]:
             for axis in line:
                 axis.set_title("")
-        bar = figure.colorbar(mappable, ax=axes[:, n_images:], shrink=min(1.0, 1.6 / len(rows)), pad=0.015)
+        bar = figure.colorbar(
+            mappable, ax=axes[:, n_images:], shrink=0.7, pad=0.015, extend="max" if beyond else "neither"
+        )
         bar.set_label(error_unit)
         bar.outline.set_edgecolor(FAINT)
     return figure
@@ -168,33 +174,44 @@ def coil_maps_figure(maps: npt.NDArray[np.complex64], view: View | None = None, 
     pixel_mm = view.pixel_mm if view is not None else (1.0, 1.0)
     height = maps.shape[1] * pixel_mm[0] / (maps.shape[2] * pixel_mm[1])
     high = float(np.percentile(np.abs(maps), 99.8)) or 1.0
+    background = _background(maps, view)
     panel = (_WIDTH - 0.8) / 8
     with rc_context(_STYLE):
         figure = _new(panel * columns + 0.8, blocks * (2 * panel * height + 0.3) + 0.1)
         axes = figure.subplots(2 * blocks, columns, squeeze=False)
-        magnitude: Any = None
-        phase: Any = None
-        for i in range(columns * blocks):
-            upper, lower = axes[2 * (i // columns)][i % columns], axes[2 * (i // columns) + 1][i % columns]
-            if i >= n:
-                upper.set_visible(False)
-                lower.set_visible(False)
-                continue
-            size = np.abs(maps[i]).astype(np.float64)
-            magnitude = _show(
-                upper, View(size, f"coil {i}", pixel_mm=pixel_mm), Window(0, high), colours="viridis"
-            )
-            # Where a map is zero its phase means nothing.
-            angle = np.ma.masked_where(size < 0.02 * high, np.angle(maps[i]))
-            phase = _show(
-                lower, View(angle, "", pixel_mm=pixel_mm), Window(-np.pi, np.pi), colours="twilight"
-            )
-        for line, label in zip(axes, ("magnitude", "phase") * blocks, strict=True):
-            line[0].set_ylabel(label)
-        _side_bar(figure, magnitude, axes[0::2], None)
-        bar = _side_bar(figure, phase, axes[1::2], (-np.pi, 0, np.pi))
-        bar.set_ticklabels(["−π", "0", "π"])
+        for block in range(blocks):
+            upper, lower = axes[2 * block], axes[2 * block + 1]
+            upper[0].set_ylabel("magnitude")
+            lower[0].set_ylabel("phase")
+            magnitude: Any = None
+            phase: Any = None
+            for over, under, i in zip(
+                upper, lower, range(block * columns, (block + 1) * columns), strict=True
+            ):
+                if i >= n:
+                    over.set_visible(False)
+                    under.set_visible(False)
+                    continue
+                size = np.ma.masked_where(background, np.abs(maps[i]).astype(np.float64))
+                angle = np.ma.masked_where(background, np.angle(maps[i]))
+                magnitude = _show(
+                    over, View(size, f"coil {i}", pixel_mm=pixel_mm), Window(0, high), colours="viridis"
+                )
+                phase = _show(
+                    under, View(angle, "", pixel_mm=pixel_mm), Window(-np.pi, np.pi), colours="twilight"
+                )
+            _side_bar(figure, magnitude, upper, None)
+            _side_bar(figure, phase, lower, (-np.pi, 0, np.pi)).set_ticklabels(["−π", "0", "π"])
     return figure
+
+
+def _background(maps: npt.NDArray[np.complex64], view: View | None) -> npt.NDArray[np.bool_]:
+    """Where maps mean nothing: outside the object, or where there are no maps."""
+    size = np.abs(maps).max(axis=0)
+    empty: npt.NDArray[np.bool_] = size < 0.02 * size.max()
+    if view is not None and view.pixels.shape == empty.shape:
+        empty |= ~object_mask(view.pixels)
+    return empty
 
 
 def noise_figure(covariance: npt.NDArray[np.complex128]) -> Figure:
@@ -229,6 +246,11 @@ def _new(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
+
+
+def _columns(n: int) -> int:
+    """How many pictures stand in a row: as many as fit, with few places left empty in the last row."""
+    return max(n, 1) if n <= 3 else min((4, 3), key=lambda columns: -n % columns)
 
 
 def _show(axis: Axes, view: View, window: Window, colours: str = "gray") -> Any:

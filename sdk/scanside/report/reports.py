@@ -73,7 +73,7 @@ def replay_report(
         seconds: how long the reconstruction took.
         warnings: what the operator was told.
     """
-    highlights = {"images": str(len(images))}
+    highlights = {"image" if len(images) == 1 else "images": str(len(images))}
     if seconds is not None:
         highlights["reconstruction"] = f"{seconds:.2f} s"
     if trace is not None and trace.image_latency.n:
@@ -146,20 +146,25 @@ def noise_section(found: Inspection) -> Section:
     noise = found.survey.noise
     if noise is None or noise.covariance is None:
         return Section("Noise")
+    readouts = f"{noise.n_readouts} noise readout{'s' * (noise.n_readouts > 1)}"
     text = (
-        f"From {noise.n_readouts} noise readouts, {noise.n_samples} samples a coil, dwell time "
-        f"{noise.dwell_us:g} µs, as received."
+        f"From {readouts}, {noise.n_samples} samples a coil, dwell time {noise.dwell_us:g} µs, as received."
     )
     return Section("Noise", [Picture(noise_figure(noise.covariance), text, "Noise correlation of the coils")])
 
 
 def series_views(images: Iterable[Image]) -> dict[tuple[int, str], list[View]]:
-    """Pictures of images by series and kind."""
+    """Pictures of images by series and kind, in the order of their counters, the slice's last."""
     found: dict[tuple[int, str], list[View]] = defaultdict(list)
-    for image in images:
+    for image in sorted(images, key=_place):
         for view in image_views(image):
             found[int(image.header["image_series_index"]), view.kind].append(view)
     return dict(found)
+
+
+def _place(image: Image) -> tuple[int, ...]:
+    counters = ("repetition", "average", "set", "contrast", "phase", "slice")
+    return tuple(int(image.header[counter]) for counter in counters)
 
 
 def image_sections(images: Sequence[Image]) -> list[Section]:
@@ -186,7 +191,7 @@ def coil_sections(observed: Observations | None, images: Sequence[Image]) -> lis
     view = next((view for image in images for view in image_views(image, 1)[:1]), None)
     caption = f"From stage '{observed.maps_from}', slice {slice_}"
     caption += f", z = {middle}" if maps.shape[1] > 1 else ""
-    caption += f"; {min(16, len(maps))} of {len(maps)} coils. Phase is shown where the magnitude exceeds 2 %."
+    caption += f"; {min(16, len(maps))} of {len(maps)} coils, inside the object."
     figure = coil_maps_figure(maps[:, middle], view)
     return [
         Section("Coil sensitivity maps", [Picture(figure, caption, "Magnitude and phase of the coil maps")])
