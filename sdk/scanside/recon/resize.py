@@ -155,8 +155,10 @@ def remove_oversampling(
         return samples
 
     if full == n_samples:
-        # torch takes neither unaligned nor read-only memory.
-        readouts = torch.from_numpy(np.require(samples, requirements=["C", "A", "W"]))
+        # torch takes neither unaligned nor read-only memory, nor strides of a part of a sample, which the view of
+        # a single readout in a receive buffer has although NumPy calls it contiguous and aligned.
+        usable = samples.flags.carray and not any(stride % samples.itemsize for stride in samples.strides)
+        readouts = torch.from_numpy(samples if usable else samples.copy())
     else:
         padded = np.zeros((*samples.shape[:2], full), np.complex64)
         padded[..., start : start + n_samples] = samples

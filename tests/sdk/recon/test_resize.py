@@ -221,3 +221,15 @@ def test_impossible_requests_are_refused() -> None:
         remove_oversampling(samples, 2, grid=12)
     with pytest.raises(ShapeError, match="coil"):
         remove_oversampling(samples[0], 2)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_oversampling_of_views_into_a_receive_buffer(n: int) -> None:
+    # The stride from readout to readout is no multiple of a sample, wherever the first one happens to lie.
+    record = np.dtype([("head", "V342"), ("samples", np.complex64, (2, 16))])
+    for offset in range(8):
+        memory = np.zeros(record.itemsize * n + 8, np.uint8)
+        records = np.ndarray((n,), record, memory.data, offset)
+        records["samples"] = np.random.default_rng(0).standard_normal((n, 2, 16))
+        view = records["samples"]
+        np.testing.assert_array_equal(remove_oversampling(view, 2.0), remove_oversampling(view.copy(), 2.0))
