@@ -1,4 +1,4 @@
-"""A demonstration from end to end: simulate an accelerated scan, reconstruct it in a Gadgetron node, compare with truth.
+"""A demonstration from end to end: simulate an accelerated scan, reconstruct it in a Gadgetron node, compare.
 
 The truth that images are compared with is the simulated object as the receive array sees it: times the root sum of
 squares of the true coil maps after prewhitening. Without parallel imaging, noise and limits of the calibration, a
@@ -24,7 +24,11 @@ from scanside.replay import ReplayResult, replay
 from scanside.simulate import Truth, preset, simulate
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from scanside.inspection import EncodingSurvey
     from scanside.items import Image
+    from scanside.report import Observations
     from scanside.report.views import View
 
 __all__ = ["DemoResult", "SliceResult", "run_demo"]
@@ -193,11 +197,10 @@ def _true_slice(geometry: Geometry, truth: Truth) -> tuple[int, float]:
     return nearest, distances[nearest]
 
 
-def _write_report(result: DemoResult, observed: Callable[..., None], recording: Path) -> None:
-    from scanside.report import Observations, figures, reports
+def _write_report(result: DemoResult, observed: Observations, recording: Path) -> None:
+    from scanside.report import figures, reports
     from scanside.report.page import Page, Picture, Rows, Section, Text
 
-    assert isinstance(observed, Observations)
     found = inspect_file(recording)
     comparison = _comparison(result)
     psnr = np.mean([one.psnr_db for one in result.slices], axis=0)
@@ -231,8 +234,8 @@ def _write_report(result: DemoResult, observed: Callable[..., None], recording: 
     times = reports.latency_section(result.direct.trace)
     times.parts.append(
         Text(
-            f"Measured in one process. In the Gadgetron node the whole scan took {result.node.seconds:.2f} s, start of "
-            f"the node and loading of torch included, and gave {same}."
+            f"Measured in one process. In the Gadgetron node the scan took {result.node.seconds:.2f} s, loading "
+            f"of torch included, and gave {same}."
         )
     )
     page = Page(
@@ -263,27 +266,20 @@ def _write_report(result: DemoResult, observed: Callable[..., None], recording: 
     )
     page.write(result.report)
     pictures = {"comparison": comparison}
-    for name, section in (
-        ("images", images),
-        ("coil_maps", coils),
-        ("sampling", [sampling]),
-        ("noise", [noise]),
-    ):
-        pictures |= {name: part.figure for one in section for part in one.parts if isinstance(part, Picture)}
+    shown = {"images": images[0], "sampling": sampling, "coil_maps": coils[0], "noise": noise}
+    for name, section in shown.items():
+        pictures[name] = next(part.figure for part in section.parts if isinstance(part, Picture))
     for name, figure in pictures.items():
         figures.save(figure, result.folder / f"{name}.png")
 
 
-def _acquired(encodings: Sequence[object]) -> str:
-    from scanside.inspection import EncodingSurvey
-
-    first = encodings[0]
-    assert isinstance(first, EncodingSurvey)
-    assert first.sampling is not None
-    return f"{first.sampling.n_lines} of {int(first.sampling.within.sum())}"
+def _acquired(encodings: Sequence[EncodingSurvey]) -> str:
+    pattern = encodings[0].sampling
+    assert pattern is not None
+    return f"{pattern.n_lines} of {int(pattern.within.sum())}"
 
 
-def _comparison(result: DemoResult) -> object:
+def _comparison(result: DemoResult) -> Figure:
     from scanside.report.figures import comparison_figure
 
     rows, errors = [], []

@@ -23,16 +23,8 @@ def demo(
 
     with err.status("…") as status:
         result = run_demo(output, device=device, on_step=lambda step: status.update(f"{step} …"))
-    rows = table(
-        "slice",
-        "PSNR zero-filled",
-        f"PSNR {PIPELINE}",
-        "SSIM zero-filled",
-        f"SSIM {PIPELINE}",
-        title="Compared with truth",
-    )
-    for column in rows.columns[1:]:
-        column.justify = "right"
+    columns = ("slice", "PSNR zero-filled", f"PSNR {PIPELINE}", "SSIM zero-filled", f"SSIM {PIPELINE}")
+    rows = table(*columns, title="Compared with truth", right=columns[1:])
     for one in result.slices:
         psnr = (f"{value:.1f} dB" for value in one.psnr_db)
         rows.add_row(str(one.slice), *psnr, *(f"{value:.3f}" for value in one.ssim))
