@@ -134,10 +134,11 @@ def replay(
         raise ValueError(
             f"via {via!r} the pipeline runs in another process: give its name or file, and no observer"
         )
+    kept = _kept(recording, group, undersample)
     result = ReplayResult(output=None if output is None else Path(output))
     with ExitStack() as stack:
         source = stack.enter_context(open_recording(recording, group))
-        sending = _Sending(source, _kept(recording, group, undersample), speed, block, result, on_progress)
+        sending = _Sending(source, kept, speed, block, result, on_progress)
         take = _Taking(result, stack, source.header_xml)
         folder = None if noise_store is None else Path(noise_store)
         if via == "direct":
@@ -551,8 +552,11 @@ def _process(
     )
     try:
         yield process
-    finally:
-        _end(process, patience_seconds=10.0 if close_stdin else 0.0)
+    except BaseException:
+        # A node that has reported its failure ends by itself; one that hangs is not waited for.
+        _end(process, patience_seconds=1.0)
+        raise
+    _end(process, patience_seconds=10.0 if close_stdin else 0.0)
 
 
 def _end(process: subprocess.Popen[bytes], patience_seconds: float) -> None:
