@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from scanside.errors import NonFiniteError, ShapeError
 
-__all__ = ["fitted", "nrmse", "object_mask", "psnr", "ssim", "ssim_map"]
+__all__ = ["fill_holes", "fitted", "nrmse", "object_mask", "psnr", "ssim", "ssim_map"]
 
 Real = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -151,9 +151,13 @@ def object_mask(combined: npt.ArrayLike) -> Mask:
         opened = ~_grown(~opened, outside=True)
     for _ in range(2):
         opened = _grown(opened, outside=False)
-    # What the background reaches from outside is no hole.
-    reached = np.zeros_like(opened)
-    while not np.array_equal(grown := _grown(reached, outside=True) & ~opened, reached):
+    return fill_holes(opened)
+
+
+def fill_holes(mask: Mask) -> Mask:
+    """The mask ``(y, x)`` and everything that cannot be reached from outside over 4-neighbours."""
+    reached = np.zeros_like(mask)
+    while not np.array_equal(grown := _grown(reached, outside=True) & ~mask, reached):
         reached = grown
     filled: Mask = ~reached
     return filled

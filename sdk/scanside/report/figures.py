@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from scanside.inspection.pattern import SamplingPattern
 from scanside.inspection.survey import EncodingSurvey
-from scanside.metrics import object_mask
+from scanside.metrics import fill_holes
 from scanside.report.views import View, Window, window_of
 
 __all__ = [
@@ -210,7 +210,7 @@ def _background(maps: npt.NDArray[np.complex64], view: View | None) -> npt.NDArr
     size = np.abs(maps).max(axis=0)
     empty: npt.NDArray[np.bool_] = size < 0.02 * size.max()
     if view is not None and view.pixels.shape == empty.shape:
-        empty |= ~object_mask(view.pixels)
+        empty |= ~fill_holes(np.abs(view.pixels) > 0.05 * np.abs(view.pixels).max())
     return empty
 
 

@@ -57,6 +57,17 @@ class View:
     pixel_mm: tuple[float, float] = (1.0, 1.0)
     edges: Edges = Edges()
 
+    def upright(self) -> View:
+        """The same picture as radiologists look at it: head or front at the top, the patient's right or front to
+        the left. Pictures of acquired slices stay as their pixels are; this is for planes across them.
+        """
+        pixels, edges = self.pixels, self.edges
+        if edges.top[:1] in ("F", "P"):
+            pixels, edges = pixels[::-1], Edges(edges.left, edges.right, edges.bottom, edges.top)
+        if edges.left[:1] in ("L", "P"):
+            pixels, edges = pixels[:, ::-1], Edges(edges.right, edges.left, edges.top, edges.bottom)
+        return View(pixels, self.title, self.kind, self.pixel_mm, edges)
+
     @property
     def size_mm(self) -> tuple[float, float]:
         """Height and width."""
@@ -93,9 +104,7 @@ def window_of(views: Iterable[View]) -> Window:
     magnitudes = np.abs(values)
     largest = float(magnitudes.max())
     high = float(np.percentile(magnitudes, 99.8))
-    if high < 0.1 * largest and high < 2 * float(np.percentile(magnitudes, 99)):
-        pass  # isolated bright pixels: the percentile is the better white
-    elif largest <= 1.3 * high or high == 0:
+    if largest <= 1.3 * high or high == 0:
         high = largest
     beyond = float((magnitudes > high).mean())
     return Window(0.0 if values.min() >= 0 else -high, high, beyond)
@@ -116,7 +125,11 @@ def image_views(image: Image, at_most: int = 12) -> list[View]:
         return [plane_view(pixels, geometry, 2, 0, name, kind)]
     planes = [(axis, pixels.shape[2 - axis] // 2) for axis in (2, 1, 0)]
     planes += [(2, z) for z in select(n_z, at_most)]
-    return [plane_view(pixels, geometry, axis, i, f"{name}, {_AXES[axis]} = {i}", kind) for axis, i in planes]
+    views = []
+    for axis, i in planes:
+        view = plane_view(pixels, geometry, axis, i, f"{name}, {_AXES[axis]} = {i}", kind)
+        views.append(view if axis == 2 else view.upright())
+    return views
 
 
 def plane_view(
