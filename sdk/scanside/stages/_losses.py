@@ -18,7 +18,7 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ScanCounters", "missing_lines"]
+__all__ = ["ScanCounters", "lattice_gaps", "missing_lines"]
 
 Lines = npt.NDArray[np.bool_]
 Span = tuple[int, int]
@@ -51,7 +51,8 @@ def missing_lines(
     # Views of the same lines: along k1 in every partition, and along k2 in every row.
     for lines, gaps, r in ((sampled, missing, acceleration[0]), (sampled.T, missing.T, acceleration[1])):
         for i in np.flatnonzero(lines.any(axis=1)) if lines.shape[1] > 1 else ():
-            n_expected += _add_gaps(lines[i], gaps[i], r)
+            n_expected += _add_lattice_gaps(lines[i], gaps[i], r)
+            _add_block_gaps(lines[i], gaps[i], r)
     if int(missing.sum()) * _REGULAR > n_expected:
         return None
     for lines, gaps, r, span in (
@@ -63,27 +64,44 @@ def missing_lines(
     return missing
 
 
-def _add_gaps(line: Lines, gaps: Lines, r: int) -> int:
-    """Mark what is missing within one row; gives how many lines its lattice has."""
+def lattice_gaps(sampled: Lines, acceleration: tuple[int, int]) -> Lines:
+    """The lines that are missing between others of their lattice, ``(k2, k1)``; calibration lines do not count."""
+    gaps = np.zeros_like(sampled)
+    for lines, missing, r in ((sampled, gaps, acceleration[0]), (sampled.T, gaps.T, acceleration[1])):
+        for i in np.flatnonzero(lines.any(axis=1)) if lines.shape[1] > 1 else ():
+            _add_lattice_gaps(lines[i], missing[i], r)
+    return gaps
+
+
+def _phase(at: npt.NDArray[np.intp], r: int) -> int:
+    """Where a lattice of every r-th line begins, told by the most lines."""
+    return int(np.bincount(at % r, minlength=r).argmax())
+
+
+def _add_lattice_gaps(line: Lines, gaps: Lines, r: int) -> int:
+    """Mark what is missing of the lattice within one row; gives how many lines the lattice has."""
     at = np.flatnonzero(line)
-    phase = int(np.bincount(at % r, minlength=r).argmax())
-    lattice = at[at % r == phase]
+    lattice = at[at % r == _phase(at, r)]
     expected = np.arange(lattice[0], lattice[-1] + 1, r)
     gaps[expected] |= ~line[expected]
-    between = at[at % r != phase]
+    return len(expected)
+
+
+def _add_block_gaps(line: Lines, gaps: Lines, r: int) -> None:
+    """Mark what is missing of a calibration block: the lines off the lattice are one if they have few gaps."""
+    at = np.flatnonzero(line)
+    between = at[at % r != _phase(at, r)]
     if len(between):
-        # Lines off the lattice are a calibration block, if they are one: it has no gaps.
         block = np.arange(between[0], between[-1] + 1)
         absent = block[~line[block]]
         if len(absent) * _REGULAR <= len(block):
             gaps[absent] = True
-    return len(expected)
 
 
 def _add_ends(lines: Lines, gaps: Lines, r: int, span: Span, last_came: bool) -> None:
     """Mark what is missing between the ends of the sampled band and those that the header announces."""
     at = np.flatnonzero(lines.any(axis=0))
-    on_lattice = at[at % r == np.bincount(at % r, minlength=r).argmax()]
+    on_lattice = at[at % r == _phase(at, r)]
     first, last = int(on_lattice[0]), int(on_lattice[-1])
     most = math.ceil(lines.shape[1] / _PLANNED)
     for end, absent in (

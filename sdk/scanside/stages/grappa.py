@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from scanside.errors import ShapeError
@@ -13,6 +14,7 @@ from scanside.recon import grappa
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._calibration import CalibrationCache, calibration_block
+from scanside.stages._losses import lattice_gaps
 
 __all__ = ["Grappa"]
 
@@ -21,7 +23,8 @@ class Grappa(Stage[KSpace, KSpace]):
     """Fills the lines that regular undersampling left out, with weights learned from the calibration lines.
 
     Acquired lines stay as they are. The weights are learned anew for every k-space that brings calibration
-    lines of its own, and once for all that share separate ones. Data without acceleration pass unchanged.
+    lines of its own, and once for all that share separate ones. Data without acceleration pass unchanged. Where
+    `accumulate` has found that lines were lost, these count as zeros: their image has artefacts, and says why.
 
     Griswold et al.: Generalized autocalibrating partially parallel acquisitions (GRAPPA), Magn Reson Med
     2002;47:1202.
@@ -70,6 +73,8 @@ class Grappa(Stage[KSpace, KSpace]):
 
     def _fill(self, item: KSpace, weights: grappa.GrappaWeights) -> torch.Tensor:
         masks = item.mask.reshape(-1, *item.mask.shape[-2:])
+        if item.incomplete is not None:
+            masks = _without_gaps(masks, weights.acceleration)
         if bool((masks == masks[0]).all()):
             return grappa.apply(weights, item.data, masks[0])
         # Frames that were sampled differently (for example interleaved in time) are filled one by one.
@@ -83,3 +88,9 @@ class Grappa(Stage[KSpace, KSpace]):
         per_frame = [replace(weights, values=v) for v in values.expand(len(masks), -1, -1)]
         filled = [grappa.apply(w, d, m) for w, d, m in zip(per_frame, data, masks, strict=True)]
         return torch.stack(filled).reshape(item.data.shape)
+
+
+def _without_gaps(masks: torch.Tensor, acceleration: tuple[int, int]) -> torch.Tensor:
+    """The masks ``(frame, k2, k1)`` with the lines that were lost counted as sampled."""
+    gaps = [lattice_gaps(mask, acceleration) if mask.any() else ~mask for mask in masks.cpu().numpy()]
+    return masks | torch.from_numpy(np.stack(gaps)).to(masks.device)
