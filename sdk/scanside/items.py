@@ -37,7 +37,7 @@ class AxisRange:
     center: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class KSpace:
     """The k-space of one or several images that are reconstructed together.
 
@@ -89,7 +89,7 @@ class KSpace:
         return replace(self, **changes)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Image:
     """One image.
 

@@ -30,3 +30,11 @@ def test_sizes() -> None:
     # Without an extent of its own it spans what was encoded, oversampling included.
     assert kspace.replace(field_of_view_mm=None).extent_mm == (480.0, 240.0, 5.0)
     assert kspace.replace(data=torch.zeros(3, 2, 7, 1, 5, 6)).n_coils == 7
+
+
+def test_items_are_themselves() -> None:
+    """Comparing tensors has no yes or no: two items are equal if they are the same one."""
+    kspace, image = small_kspace(), small_image()
+    assert kspace == kspace
+    assert kspace != kspace.replace()
+    assert len({image, image, image.replace()}) == 2

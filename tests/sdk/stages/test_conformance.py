@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scanside.items import Item
+import torch
+
+from scanside.items import AxisRange, Item, KSpace
 from scanside.registry import load_stage, stage_names
 from scanside.stage import Stage
 from scanside.stages.accumulate import Accumulate
@@ -16,6 +18,7 @@ from scanside.stages.fourier import Fourier
 from scanside.stages.grappa import Grappa
 from scanside.stages.noise import PrewhitenNoise
 from scanside.stages.oversampling import RemoveOversampling
+from scanside.stages.partial_fourier import PartialFourier
 from scanside.stages.sense import Sense
 from scanside.testing import StageTests, small_kspace
 
@@ -76,6 +79,28 @@ class TestNoise(StageTests):
 class TestOversampling(StageTests):
     def stage(self) -> Stage[Any, Any]:
         return RemoveOversampling()
+
+
+class TestPartialFourier(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return PartialFourier()
+
+    def items(self) -> Sequence[Item]:
+        """One that needs completing: all lines from the sixth on."""
+        whole = small_kspace()
+        mask = torch.arange(24)[None] >= 6
+        data = torch.randn(
+            whole.data.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
+        )
+        assert whole.ranges is not None
+        ranges = (whole.ranges[0], AxisRange(6, 23, 12), whole.ranges[2])
+        return [whole.replace(data=data * mask[..., None], mask=mask, ranges=ranges)]
+
+    def test_the_items_are_completed(self) -> None:
+        (kspace,) = self.items()
+        assert isinstance(kspace, KSpace)
+        (completed,) = self.stage().process(kspace)
+        assert float(completed.data[:, :, :6].abs().max()) > 0
 
 
 class TestSense(StageTests):
