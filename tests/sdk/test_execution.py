@@ -349,6 +349,15 @@ def test_an_endless_source_is_cut_off() -> None:
     assert running() == []
 
 
+def test_an_endless_source_is_left_when_nobody_can_cut_it_off() -> None:
+    def source() -> Iterator[Item]:
+        while True:
+            yield small_image()
+
+    with pytest.raises(StageError, match="third image"):
+        run([Fails()], source(), lambda item: None, threads=True, drain_seconds=0.1)
+
+
 @pytest.mark.parametrize("n", [3, 20], ids=["queue empty", "queue full"])
 def test_a_stuck_writer_is_cut_off(n: int) -> None:
     """A stage has failed, and the peer does not read what is being sent to it."""
