@@ -14,7 +14,7 @@ from typing import Any
 
 from scanside.mrd.session import ServerSession
 from scanside.mrd.streams import SocketStream
-from scanside.serving import Outcome, PipelinePool, node_reader, run_session
+from scanside.serving import DRAIN_SECONDS, Outcome, PipelinePool, node_reader, run_session
 from scanside_gadgetron.settings import Settings
 
 __all__ = ["reconstruct", "run_node"]
@@ -48,7 +48,7 @@ def reconstruct(connection: Any) -> None:
     run_node(connection, pipelines)
 
 
-def run_node(connection: Any, pipelines: PipelinePool, *, drain_seconds: float = 60.0) -> Outcome:
+def run_node(connection: Any, pipelines: PipelinePool, *, drain_seconds: float = DRAIN_SECONDS) -> Outcome:
     """As `reconstruct`, with pipelines of the caller's choice."""
     stream = SocketStream(_take_socket(connection), send_timeout=SEND_SECONDS)
     try:

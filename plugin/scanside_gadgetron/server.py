@@ -16,7 +16,7 @@ from types import TracebackType
 
 from scanside.errors import ConfigError
 from scanside.mrd.streams import SocketStream
-from scanside.serving import DEFAULT_PIPELINE, PipelinePool, serve_stream
+from scanside.serving import DEFAULT_PIPELINE, DRAIN_SECONDS, PipelinePool, serve_stream
 from scanside_gadgetron.settings import Settings
 
 __all__ = ["Address", "MrdServer", "serve"]
@@ -59,7 +59,7 @@ class MrdServer:
         max_sessions: int = 2,
         opening_seconds: float = 60.0,
         send_seconds: float = 120.0,
-        drain_seconds: float = 60.0,
+        drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         self._pipelines = pipelines
         self._opening_seconds = opening_seconds

@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -25,7 +25,7 @@ from scanside.convert import FORMS, Form, Outlet, items_of
 from scanside.errors import ConfigError, MissingExtra, PipelineError, ScansideError, StreamError
 from scanside.execution import QUEUE_DEPTH, execute
 from scanside.items import Image, Item, Readouts
-from scanside.mrd.messages import ConfigFile, ConfigText, ImageArray, ImageMessage, Text
+from scanside.mrd.messages import ConfigFile, ConfigText, Data, ImageArray, ImageMessage, Text
 from scanside.mrd.reader import MessageReader
 from scanside.mrd.session import Opening, ServerSession
 from scanside.mrd.streams import ByteStream
@@ -42,6 +42,10 @@ __all__ = ["Outcome", "PipelinePool", "Request", "node_reader", "run_session", "
 logger = logging.getLogger(__name__)
 
 DEFAULT_PIPELINE = "grappa"
+
+DRAIN_SECONDS = 3600.0
+"""How long a peer may go on sending after a failure. A scan cannot be stopped from here, and what is reported before
+its end can be lost."""
 
 _IDLE_PIPELINES = 8
 
@@ -316,7 +320,7 @@ def serve_stream(
     stream: ByteStream,
     pipelines: PipelinePool,
     *,
-    drain_seconds: float = 60.0,
+    drain_seconds: float = DRAIN_SECONDS,
     opened: Callable[[], None] | None = None,
 ) -> Outcome:
     """Wait for a session's opening on a new connection, then `run_session`.
@@ -349,7 +353,9 @@ def serve_stream(
     return run_session(session, pipelines, drain_seconds=drain_seconds)
 
 
-def run_session(session: ServerSession, pipelines: PipelinePool, *, drain_seconds: float = 60.0) -> Outcome:
+def run_session(
+    session: ServerSession, pipelines: PipelinePool, *, drain_seconds: float = DRAIN_SECONDS
+) -> Outcome:
     """Reconstruct the scan of a session that has been opened, and see to it that a failure reaches the peer.
 
     It returns when the session has ended, in order or not, and never raises because of its peer or its data;
@@ -401,7 +407,22 @@ def _reconstruct(
     scan = outcome.scan = Scan.from_xml(session.opening.header_xml)
     with pipelines.lend(request.pipeline, request.settings) as pipeline:
         scan.parameters.update(_parameters(session.texts_before_data()))
+        if request.output == "recon_data" and Image in pipeline.output:
+            raise ConfigError(
+                f"<output> is recon_data, but pipeline '{pipeline.name}' makes images: take a pipeline that "
+                "ends with k-space, or leave <output> out"
+            )
         outlet = Outlet(request.output)
+
+        def send(messages: Iterable[Data]) -> None:
+            for message in messages:
+                try:
+                    session.send(message)
+                except StreamError:
+                    # Whoever takes nothing any more is not waited for either.
+                    session.shutdown()
+                    raise
+                outcome.n_images += _n_images(message)
 
         # MRD hosts know images and little else: to them, what only passed by does not go back.
         only_images = request.peer == "mrd" and Image in pipeline.output
@@ -409,14 +430,7 @@ def _reconstruct(
         def write(item: Item) -> None:
             if only_images and not isinstance(item, Image):
                 return
-            for message in outlet.messages(item):
-                session.send(message)
-                outcome.n_images += _n_images(message)
-
-        def flush() -> None:
-            for message in outlet.finish():
-                session.send(message)
-                outcome.n_images += _n_images(message)
+            send(outlet.messages(item))
 
         with pipeline.open(scan, outcome.trace) as run:
             try:
@@ -431,9 +445,9 @@ def _reconstruct(
             except StreamError:
                 # The scan ended early. What the stages still gave says so itself.
                 with suppress(ScansideError):
-                    flush()
+                    send(outlet.finish())
                 raise
-            flush()
+            send(outlet.finish())
     if request.peer == "mrd" and scan.warnings:
         session.send(*(Text(f"WARNING {warning}") for warning in scan.warnings))
     session.finish()

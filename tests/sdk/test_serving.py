@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -273,6 +274,13 @@ def test_output_in_the_form_asked_for() -> None:
     assert outcome.n_images == 1
 
 
+def test_recon_data_cannot_be_had_from_images() -> None:
+    config = ConfigText(b"<configuration><output>recon_data</output></configuration>")
+    came, _ = Session(lambda: Pipeline([Finished()])).talk(conversation(config))
+    assert [type(one) for one in came] == [ErrorText, Close]
+    assert "makes images" in came[0].text  # type: ignore[attr-defined]
+
+
 def test_parameters_of_the_host() -> None:
     session = Session(lambda: Pipeline([Finished()]))
     texts = ('{"parameters": {"denoise": true, "strength": 0.5}, "list": ["a", 2]}', "plain words")
@@ -419,7 +427,9 @@ def test_host_that_stops_reading_ends_the_session() -> None:
     session = ServerSession.resume(stream, b"<configuration/>", HEADER, reader=serving.node_reader(stream))
     sender = threading.Thread(target=ours.sendall, args=(encode(*small_readouts(), Close()),), daemon=True)
     sender.start()
-    outcome = run_session(session, pool, drain_seconds=0.3)
+    began = time.monotonic()
+    outcome = run_session(session, pool)
+    assert time.monotonic() - began < 10, "although a scan that goes on may be waited for much longer"
     sender.join(5)
     stream.close()
     ours.close()
