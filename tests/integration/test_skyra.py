@@ -193,14 +193,14 @@ def test_reduced_resolution_is_not_completed(skyra: Skyra, reconstruct: Any) -> 
 
 def test_a_lost_line_is_told(skyra: Skyra, reconstruct: Any, nrmse: Any) -> None:
     """A line of the lattice, one of the calibration block, and the last one."""
-    for lost, told in ((30, "30"), (55, "55"), (105, "105")):
+    for lost in (30, 70, 105):
         blocks = [
             block.select(block.headers["idx"]["kspace_encode_step_1"] != lost) for block in skyra.items()
         ]
         result = reconstruct("grappa", skyra.header_xml, blocks)
         (image,) = result.images
         assert image.incomplete is not None
-        assert f"kspace_encode_step_1 {told} did not come" in image.incomplete
-        assert f"kspace_encode_step_1 {told} did not come" in " ".join(result.scan.warnings)
+        assert f"kspace_encode_step_1 {lost} did not come" in image.incomplete
+        assert f"kspace_encode_step_1 {lost} did not come" in " ".join(result.scan.warnings)
         assert image.meta["ScansideIncomplete"] == [image.incomplete]
-        assert nrmse(result.voxels(), skyra.image) < 0.1, "the other lines still make an image"
+        assert nrmse(result.voxels(), skyra.image) <= IMAGE_BOUND, "the other lines still make an image"
