@@ -335,10 +335,13 @@ class _Grid:
         others = tuple(encoding.limit(name).n for name in self._together)
         n_coils = first.samples.shape[1]
         # Not filled with zeros: most lines will be overwritten, and those that do not come are cleared at the end.
-        self._tensor = torch.empty(
-            (*others, n_coils, self._k2.length, self._k1.length, self._n0),
-            dtype=torch.complex64,
-            pin_memory=pinned,
+        shape = (*others, n_coils, self._k2.length, self._k1.length, self._n0)
+        # From NumPy on the CPU: torch asks for aligned memory, and the C library does not find the exactly fitting
+        # block of the frame before again for such a request, so that an endless series would take twice the memory.
+        self._tensor = (
+            torch.empty(shape, dtype=torch.complex64, pin_memory=True)
+            if pinned
+            else torch.from_numpy(np.empty(shape, np.complex64))
         )
         self._data = self._tensor.numpy()
         lines = (*others, self._k2.length, self._k1.length)
