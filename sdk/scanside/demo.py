@@ -21,7 +21,7 @@ from scanside.inspection import inspect_file
 from scanside.mrd.geometry import Geometry
 from scanside.mrd.hdf5 import Hdf5Writer
 from scanside.replay import ReplayResult, replay
-from scanside.simulate import Truth, preset, simulate
+from scanside.simulate import ScanConfig, Truth, preset, simulate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +101,7 @@ class DemoResult:
 def run_demo(
     folder: Path,
     *,
-    scan_name: str = "brain-oblique",
+    config: ScanConfig | None = None,
     device: str = "auto",
     on_step: Callable[[str], None] = lambda step: None,  # noqa: ARG005
 ) -> DemoResult:
@@ -109,7 +109,7 @@ def run_demo(
 
     Args:
         folder: made if need be; files of an earlier demonstration are replaced.
-        scan_name: preset of a single-contrast 2-D scan.
+        config: a 2-D scan of one contrast with calibration lines; by default the preset ``brain-oblique``.
         device: see `scanside.Context`.
         on_step: called with what is about to happen.
 
@@ -121,7 +121,7 @@ def run_demo(
     folder.mkdir(parents=True, exist_ok=True)
     recording = folder / "scan.h5"
     on_step("simulating the scan")
-    scan = simulate(preset(scan_name))
+    scan = simulate(config or preset("brain-oblique"))
     with Hdf5Writer(recording, scan.header_xml) as writer:
         for item in scan.items():
             writer.write(item)

@@ -48,15 +48,15 @@ def _check_samples(survey: Survey) -> Iterator[Finding]:
     if survey.n_non_finite:
         yield Finding(
             "error",
-            f"{survey.n_non_finite} readouts hold NaN or infinite samples, the first has scan counter "
+            f"samples are NaN or infinite in {_n(survey.n_non_finite, 'readout')}, first in that with scan counter "
             f"{survey.first_non_finite}: check the receiver or the converter",
         )
     if survey.n_all_zero:
-        yield Finding("warning", f"{survey.n_all_zero} readouts hold nothing but zeros")
+        yield Finding("warning", f"nothing but zeros in {_n(survey.n_all_zero, 'readout')}")
     for series in survey.images:
         if series.n_non_finite:
             yield Finding(
-                "error", f"{series.n_non_finite} images of series {series.series} hold NaN or infinity"
+                "error", f"NaN or infinity in {_n(series.n_non_finite, 'image')} of series {series.series}"
             )
 
 
@@ -73,12 +73,12 @@ def _check_order(survey: Survey) -> Iterator[Finding]:
         lost = int((steps[gaps] - 1).sum())
         yield Finding(
             "warning",
-            f"scan counters jump {len(gaps)} times, the first time from {counters[gaps[0]]} to "
-            f"{counters[gaps[0] + 1]}: {lost} readouts may be lost, or a converter left them out",
+            f"scan counters jump ({_n(len(gaps), 'time')}, first from {counters[gaps[0]]} to "
+            f"{counters[gaps[0] + 1]}): {_n(lost, 'readout')} may be lost, or a converter left them out",
         )
     if len(repeats):
         yield Finding(
-            "warning", f"{len(repeats)} scan counters come twice, the first is {counters[repeats[0]]}"
+            "warning", f"scan counters come twice ({_n(len(repeats), 'time')}, first {counters[repeats[0]]})"
         )
     if (steps < 0).any():
         i = int(np.flatnonzero(steps < 0)[0])
@@ -213,11 +213,14 @@ def _check_counters(space: EncodingSurvey) -> Iterator[Finding]:
                 "occur: the scan may have ended early",
             )
     if space.n_off_grid:
-        yield Finding("error", f"{space.n_off_grid} readouts belong on lines outside the encoded matrix")
+        yield Finding(
+            "error",
+            f"{_n(space.n_off_grid, 'readout')} lie outside the encoded matrix",
+        )
     if space.n_repeated:
         yield Finding(
             "warning",
-            f"{space.n_repeated} readouts repeat counters that came before, all of them equal: they get averaged",
+            f"all counters were there before in {_n(space.n_repeated, 'readout')}: repeated lines get averaged",
         )
 
 
@@ -277,4 +280,8 @@ def _check_geometry(space: EncodingSurvey) -> Iterator[Finding]:
         )
     positions = {tuple(geometry.position.tolist()) for geometry in geometries}
     if len(geometries) > 1 and len(positions) < len(geometries):
-        yield Finding("warning", f"{len(geometries)} slices share {len(positions)} positions")
+        yield Finding("warning", f"{len(geometries)} slices share {_n(len(positions), 'position')}")
+
+
+def _n(n: int, noun: str) -> str:
+    return f"{n} {noun}" + "s" * (n != 1)

@@ -221,11 +221,12 @@ class Collector:
             self._take_noise(block.samples[noise])
 
     def _take_noise(self, samples: npt.NDArray[np.complex64]) -> None:
-        per_coil = samples.swapaxes(0, 1).reshape(samples.shape[1], -1).astype(np.complex128)
-        total = per_coil @ per_coil.conj().T
-        same_coils = self._noise_sum is None or self._noise_sum.shape == total.shape
-        self._noise_usable = same_coils and bool(np.isfinite(total).all())
+        n_coils = samples.shape[1]
+        same_coils = self._noise_sum is None or len(self._noise_sum) == n_coils
+        self._noise_usable = same_coils and bool(np.isfinite(samples).all())
         if self._noise_usable:
+            per_coil = samples.swapaxes(0, 1).reshape(n_coils, -1).astype(np.complex128)
+            total = per_coil @ per_coil.conj().T
             self._noise_sum = total if self._noise_sum is None else self._noise_sum + total
             self._noise_samples += per_coil.shape[1]
 

@@ -16,6 +16,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from scanside.inspection.pattern import SamplingPattern
@@ -51,6 +52,7 @@ _STYLE: dict[Any, Any] = {
     "savefig.facecolor": PAPER,
 }
 _DPI = 160
+_OUTLINE = [withStroke(linewidth=1.6, foreground="black")]
 _WIDTH = 9.6
 """Width of a figure that spans the page, in inches."""
 
@@ -276,7 +278,17 @@ def _show(axis: Axes, view: View, window: Window, colours: str = "gray") -> Any:
         (edges.bottom, 0.5, 0.015, "center", "bottom"),
     )
     for letters, x, y, across, up in places:
-        axis.text(x, y, letters, transform=axis.transAxes, ha=across, va=up, color="#ffd166", fontsize=7.5)
+        axis.text(
+            x,
+            y,
+            letters,
+            transform=axis.transAxes,
+            ha=across,
+            va=up,
+            color="#ffd166",
+            fontsize=7.5,
+            path_effects=_OUTLINE,
+        )
     return shown
 
 

@@ -1,0 +1,99 @@
+"""`scanside replay`: what it writes, prints and refuses. The replay itself has its own tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import Result
+
+from scanside.mrd.hdf5 import Hdf5Reader
+from scanside.replay import replay
+
+Scanside = Callable[..., Result]
+
+
+def pixels(path: Path) -> list[np.ndarray[Any, Any]]:
+    with Hdf5Reader(path) as reader:
+        return [image.data for series in reader.image_series() for image in reader.images(series)]
+
+
+def test_images_and_report(scanside: Scanside, small_scan: Path, tmp_path: Path) -> None:
+    output, report = tmp_path / "new" / "out.h5", tmp_path / "other" / "report.html"
+    text = scanside("replay", small_scan, "--output", output, "--report", report).stdout
+    expected = [image.data.numpy() for image in replay(small_scan, "grappa").images]
+    found = pixels(output)
+    assert len(found) == 2
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    html = report.read_text("utf-8")
+    for title in ("Images", "Sampling", "Coil sensitivity maps", "Noise", "Time per stage"):
+        assert f"<h2>{title}</h2>" in html
+    assert str(output) in text
+    assert "accumulate" in text
+
+
+def test_json(as_json: Callable[..., Any], small_scan: Path, tmp_path: Path) -> None:
+    found = as_json(
+        "replay", small_scan, "-o", tmp_path / "out.h5", "-p", "fft", "--set", "finish.kind=complex"
+    )
+    assert [image["slice"] for image in found["images"]] == [0, 1]
+    assert found["images"][0]["dtype"] == "complex64"
+    assert found["n_readouts"] == 60
+    assert [row["stage"] for row in found["stages"]][-1] == "finish"
+    assert found["warnings"] == []
+
+
+def test_json_stands_alone_although_there_are_warnings(scanside: Scanside, tmp_path: Path) -> None:
+    scan = tmp_path / "scan.h5"
+    quick = ("--set", "phantom.kind=shepp-logan", "--set", "geometry.matrix=[16, 16, 1]")
+    scanside("simulate", *quick, "--set", "noise.scan=none", "-o", scan)
+    result = scanside("replay", scan, "-p", "fft", "-o", tmp_path / "out.h5", "--json")
+    assert "not prewhitened" in json.loads(result.stdout)["warnings"][0]
+    assert result.stderr.startswith("warning: ")
+
+
+def test_undersampling(as_json: Callable[..., Any], scanside: Scanside, tmp_path: Path) -> None:
+    scan, mask = tmp_path / "scan.h5", tmp_path / "mask.npy"
+    scanside(
+        "simulate", "--set", "phantom.kind=shepp-logan", "--set", "geometry.matrix=[16, 16, 1]", "-o", scan
+    )
+    np.save(mask, np.arange(16) % 2)
+    found = as_json("replay", scan, "-p", "fft", "-o", tmp_path / "out.h5", "--undersample", mask)
+    assert found["n_readouts"] == 16 + 8
+
+
+@pytest.mark.parametrize("via", ["gadgetron", "mrd"])
+def test_other_ways(as_json: Callable[..., Any], small_scan: Path, tmp_path: Path, via: str) -> None:
+    found = as_json(
+        "replay", small_scan, "-o", tmp_path / "out.h5", "--via", via, "--report", tmp_path / "r.html"
+    )
+    assert found["via"] == via
+    assert found["stages"] is None
+    assert "their times are in its log" in (tmp_path / "r.html").read_text("utf-8")
+    for ours, theirs in zip(pixels(tmp_path / "out.h5"), replay(small_scan, "grappa").images, strict=True):
+        np.testing.assert_array_equal(ours, theirs.data.numpy())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("--via", "carrier-pigeon"), 2, "possible are direct, gadgetron, mrd"),
+        (("--speed", "fast"), 2, "positive factor"),
+        (("--speed", "-1"), 2, "positive factor"),
+        (("--pipeline", "grapa"), 1, "there is no pipeline 'grapa'"),
+        (("--set", "grappa.kernel=4"), 1, "has no setting 'kernel'"),
+        (("--device", "tpu"), 1, "use auto, cpu, cuda or cuda:N"),
+        (("--group", "other"), 1, "has no group 'other'"),
+    ],
+)
+def test_wrong_use(
+    scanside: Scanside, small_scan: Path, tmp_path: Path, arguments: tuple[str, ...], status: int, said: str
+) -> None:
+    result = scanside("replay", small_scan, "-o", tmp_path / "out.h5", *arguments, status=status)
+    assert said in " ".join(result.stderr.replace("│", " ").split())
+    assert not (tmp_path / "out.h5").exists()

@@ -1,0 +1,181 @@
+"""Every defect is found, and nothing else: the same scan without it has no such finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from scanside.inspection import inspect_file
+from scanside.mrd.flags import AcquisitionFlag
+from scanside.mrd.readouts import Readouts
+
+pytestmark = pytest.mark.torch_free
+
+LAST = int(
+    AcquisitionFlag.LAST_IN_SLICE | AcquisitionFlag.LAST_IN_REPETITION | AcquisitionFlag.LAST_IN_MEASUREMENT
+)
+
+
+def test_sound_scan_has_no_findings(make_scan: Callable[..., str]) -> None:
+    assert inspect_file(make_scan()).findings == []
+
+
+def counter_outside(blocks: list[Readouts]) -> None:
+    blocks[-1].headers["idx"]["kspace_encode_step_1"][-1] = 40
+
+
+def slice_outside(blocks: list[Readouts]) -> None:
+    blocks[-1].headers["idx"]["slice"][-1] = 7
+
+
+def nan(blocks: list[Readouts]) -> None:
+    blocks[-1].samples[3, 1, 5] = np.nan
+
+
+def noise_nan(blocks: list[Readouts]) -> None:
+    blocks[0].samples[0, 0, 0] = np.inf
+
+
+def silent(blocks: list[Readouts]) -> None:
+    blocks[-1].samples[3] = 0
+
+
+def lost(blocks: list[Readouts]) -> None:
+    last = blocks[-1]
+    blocks[-1] = last.select(np.arange(len(last)) != 4)
+
+
+def twice(blocks: list[Readouts]) -> None:
+    blocks[-1].headers["scan_counter"][5] -= 1
+
+
+def repeated(blocks: list[Readouts]) -> None:
+    blocks.append(blocks[-1].select(slice(-1, None)).copy())
+
+
+def other_length(blocks: list[Readouts]) -> None:
+    last = blocks[-1]
+    blocks[-1] = last.select(slice(0, -1))
+    odd = last.select(slice(-1, None)).with_samples(last.samples[-1:, :, 2:].copy())
+    blocks.append(odd)
+
+
+def other_coils(blocks: list[Readouts]) -> None:
+    last = blocks[-1]
+    blocks[-1] = last.select(slice(0, -1))
+    blocks.append(last.select(slice(-1, None)).with_samples(last.samples[-1:, :3].copy()))
+
+
+def no_directions(blocks: list[Readouts]) -> None:
+    for block in blocks:
+        for name in ("read_dir", "phase_dir", "slice_dir"):
+            block.headers[name] = 0
+
+
+def skewed(blocks: list[Readouts]) -> None:
+    for block in blocks:
+        block.headers["phase_dir"] = block.headers["read_dir"]
+
+
+def left_handed(blocks: list[Readouts]) -> None:
+    for block in blocks:
+        block.headers["slice_dir"] *= -1
+
+
+def same_place(blocks: list[Readouts]) -> None:
+    for block in blocks:
+        block.headers["position"] = 0
+
+
+def no_noise(blocks: list[Readouts]) -> None:
+    del blocks[0]
+
+
+def no_calibration(blocks: list[Readouts]) -> None:
+    flags = AcquisitionFlag.PARALLEL_CALIBRATION | AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING
+    for block in blocks:
+        block.headers["flags"] &= ~np.uint64(int(flags))
+
+
+def no_last(blocks: list[Readouts]) -> None:
+    for block in blocks:
+        block.headers["flags"] &= ~np.uint64(LAST)
+
+
+def other_space(blocks: list[Readouts]) -> None:
+    blocks[-1].headers["encoding_space_ref"] = 1
+
+
+def no_dwell(blocks: list[Readouts]) -> None:
+    blocks[-1].headers["sample_time_us"] = 0
+
+
+def ended_early(blocks: list[Readouts]) -> None:
+    for i, block in enumerate(blocks):
+        blocks[i] = block.select(block.headers["idx"]["slice"] == 0)
+
+
+@pytest.mark.parametrize(
+    ("edit", "level", "text"),
+    [
+        (
+            counter_outside,
+            "error",
+            "kspace_encode_step_1 runs from 0 to 40, outside the header's limits 0 to 31",
+        ),
+        (slice_outside, "error", "slice runs from 0 to 7, outside the header's limits 0 to 1"),
+        (nan, "error", "NaN or infinite in 1 readout,"),
+        (noise_nan, "error", "noise readouts are not finite"),
+        (silent, "warning", "nothing but zeros in 1 readout"),
+        (lost, "warning", "1 readout may be lost"),
+        (twice, "warning", "scan counters come twice (1 time"),
+        (repeated, "warning", "were there before in 1 readout"),
+        (other_length, "warning", "readouts change their samples: 62, 64 occur"),
+        (other_coils, "error", "readouts change their channels: 3, 4 occur"),
+        (other_coils, "warning", "the header announces 4 channels, readouts have 3 and 4"),
+        (no_directions, "warning", "all directions are zero"),
+        (skewed, "error", "perpendicular"),
+        (left_handed, "note", "left-handed"),
+        (same_place, "warning", "2 slices share 1 position"),
+        (no_noise, "warning", "no noise readouts and no noise dependency"),
+        (no_calibration, "warning", "none is flagged as calibration"),
+        (no_last, "warning", "no readout is flagged as the last"),
+        (other_space, "error", "readouts refer to encoding space 1, the header has 1"),
+        (no_dwell, "warning", "no dwell time"),
+        (ended_early, "warning", "1 of the 2 values of slice"),
+    ],
+)
+def test_defect(
+    make_scan: Callable[..., str], edit: Callable[[list[Readouts]], None], level: str, text: str
+) -> None:
+    found = inspect_file(make_scan(edit=edit))
+    assert [f for f in found.findings if f.level == level and text in f.text], [
+        str(f) for f in found.findings
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "level", "text"),
+    [
+        (b"<receiverChannels>4<", b"<receiverChannels>6<", "warning", "announces 6 channels"),
+        (b"</encodingLimits>", b"</encodingLimits><oops>", "error", "not well-formed"),
+        (b"kspace_encoding_step_1>2<", b"kspace_encoding_step_1>3<", "warning", "acceleration 3 × 1"),
+        (b"encodingLimits>", b"limits>", "warning", "no encoding limits"),
+        (b"<center>16</center>", b"<center>40</center>", "warning", "lies outside its limits"),
+        (b"<center>16</center>", b"<center>10</center>", "warning", "reach beyond the encoded matrix"),
+        (b"measurementID>", b"anotherID>", "note", "measurementID"),
+    ],
+)
+def test_defect_of_the_header(
+    make_scan: Callable[..., str], old: bytes, new: bytes, level: str, text: str
+) -> None:
+    def edit(xml: bytes) -> bytes:
+        assert old in xml
+        return xml.replace(old, new)
+
+    found = inspect_file(make_scan(header=edit))
+    assert [f for f in found.findings if f.level == level and text in f.text], [
+        str(f) for f in found.findings
+    ]
