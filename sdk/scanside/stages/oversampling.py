@@ -54,8 +54,14 @@ class RemoveOversampling(Stage[Readouts, Readouts]):
         n_samples, center = item.samples.shape[2], int(item.headers["center_sample"][0])
         samples = remove_oversampling(item.samples, factor, grid=n, center_sample=center)
         middle = samples.shape[2] // 2
-        first = max(0, middle - math.floor(center / factor))
-        last = min(samples.shape[2], middle + math.ceil((n_samples - center) / factor))
+        # A side that was acquired to its end stays so, although rounding may say otherwise.
+        first = 0 if center == n // 2 else max(0, middle - math.floor(center / factor))
+        is_full = n_samples - center == n - n // 2
+        last = (
+            samples.shape[2]
+            if is_full
+            else min(samples.shape[2], middle + math.ceil((n_samples - center) / factor))
+        )
         cropped = item.with_samples(samples[:, :, first:last])
         cropped.headers["center_sample"] = middle - first
         return cropped
