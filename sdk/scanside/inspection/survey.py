@@ -270,7 +270,6 @@ def _count_flags(headers: Headers) -> dict[str, int]:
 def _survey_encoding(headers: Headers, index: int, encoding: Encoding | None) -> EncodingSurvey:
     lines = headers[~flagged(headers["flags"], NOT_IMAGING)]
     sampling, n_off_grid = _sampling(lines, encoding)
-    repeated = np.unique(lines["idx"], return_counts=True)[1] - 1
     geometries, bad = _geometries(lines, encoding)
     return EncodingSurvey(
         encoding=encoding,
@@ -281,11 +280,20 @@ def _survey_encoding(headers: Headers, index: int, encoding: Encoding | None) ->
         sampling=sampling,
         readout_band=_readout_band(lines, encoding),
         n_off_grid=n_off_grid,
-        n_repeated=int(repeated.sum()),
+        n_repeated=_n_repeated(lines),
         dwell_us=tuple(np.unique(lines["sample_time_us"]).tolist()),
         geometries=geometries,
         bad_geometry=bad,
     )
+
+
+def _n_repeated(headers: Headers) -> int:
+    """Readouts whose counters all came before; separate calibration lines count by themselves."""
+    only_calibration = flagged(headers["flags"], _CALIBRATION_ONLY) & ~flagged(
+        headers["flags"], _CALIBRATION_TOO
+    )
+    parts = (headers["idx"][only_calibration], headers["idx"][~only_calibration])
+    return sum(len(part) - len(np.unique(part)) for part in parts)
 
 
 def _shapes(headers: Headers) -> dict[Shape, int]:

@@ -10,6 +10,7 @@ import pytest
 from scanside.inspection import inspect_file
 from scanside.mrd.flags import AcquisitionFlag
 from scanside.mrd.readouts import Readouts
+from scanside.simulate import ScanConfig
 
 pytestmark = pytest.mark.torch_free
 
@@ -179,3 +180,28 @@ def test_defect_of_the_header(
     assert [f for f in found.findings if f.level == level and text in f.text], [
         str(f) for f in found.findings
     ]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sampling": {"acceleration": (2, 1), "acs": (8, 0), "acs_mode": "separate"}},
+        {"sampling": {"reverse": "alternate", "discard": (2, 2)}},
+        {"sampling": {"partial_fourier": (0.75, 1), "partial_echo": 0.75, "phase_oversampling": 0.25}},
+        {"sampling": {"acceleration": (2, 1), "acs": (4, 0), "pattern": "variable-density"}},
+        {"sampling": {"acceleration": (2, 2), "acs": (8, 8)}, "geometry": {"matrix": (16, 16, 16)}},
+        {"dynamics": {"averages": 2, "segments": 2, "te_ms": (5, 10), "sets": 2, "repetitions": 2}},
+        {"quirks": {"navigator_every": 4, "phase_correction_lines": 3}},
+        {"geometry": {"matrix": (17, 15, 1), "n_slices": 3, "slice_order": "interleaved"}},
+    ],
+)
+def test_unusual_but_sound_scans_have_no_findings(
+    make_scan: Callable[..., str], settings: dict[str, dict[str, object]]
+) -> None:
+    base = {
+        "phantom": {"kind": "shepp-logan", "supersampling": (1, 1, 1)},
+        "coils": {"n_coils": 2},
+        "geometry": {"matrix": (16, 16, 1)},
+    }
+    found = inspect_file(make_scan(ScanConfig.model_validate(base | settings)))
+    assert [str(finding) for finding in found.findings] == []
