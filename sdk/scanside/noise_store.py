@@ -64,6 +64,7 @@ class NoiseStore:
         # Written aside and renamed: another worker never reads half a record.
         descriptor, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
         try:
+            os.fchmod(descriptor, 0o644)  # a store may be shared by the accounts of several workers
             with os.fdopen(descriptor, "wb") as file:
                 np.savez(
                     file,

@@ -393,6 +393,8 @@ class PipelineRun:
 
     def _flow(self, i: int, item: Item) -> Iterator[Item]:
         """Send an item through the stages from the i-th on."""
+        if isinstance(item, Readouts) and not len(item):
+            return  # a selection that picked nothing
         if self._observe is not None and i > 0:
             self._observe(self.pipeline.labels[i - 1], item)
         for label, stage, takes, gives in self._steps[i:]:

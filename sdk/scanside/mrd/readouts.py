@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from scanside.mrd.dtypes import ACQUISITION_HEADER, WAVEFORM_HEADER, Headers
 __all__ = ["Readouts", "Waveform"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Readouts:
     """A block of one or more acquisitions of equal shape.
 
@@ -26,9 +26,9 @@ class Readouts:
         trajectory: ``(n, sample, dimension)`` float32 in the unit of the producer, or None without one.
     """
 
-    headers: Headers
-    samples: npt.NDArray[np.complex64]
-    trajectory: npt.NDArray[np.float32] | None = None
+    headers: Headers = field(repr=False)
+    samples: npt.NDArray[np.complex64] = field(repr=False)
+    trajectory: npt.NDArray[np.float32] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.headers)
@@ -72,7 +72,7 @@ class Readouts:
         return headers
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Waveform:
     """A piece of a physiological or other waveform.
 
@@ -82,7 +82,7 @@ class Waveform:
     """
 
     header: np.void
-    data: npt.NDArray[np.uint32]
+    data: npt.NDArray[np.uint32] = field(repr=False)
 
     def __post_init__(self) -> None:
         if self.header.dtype != WAVEFORM_HEADER:
