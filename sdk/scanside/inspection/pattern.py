@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,9 +104,12 @@ class SamplingPattern:
     def spacing(self) -> tuple[int, int]:
         """Distance of neighbouring lines outside the calibration region, along (k1, k2); 0 where it varies."""
         outer: Lines = self.imaging & ~self.calibration
-        k1: Lines = np.any(outer, axis=0)
-        k2: Lines = np.any(outer, axis=1)
-        return _spacing(k1), _spacing(k2)
+        along = []
+        for axis in (0, 1):
+            lines: Lines = np.any(outer, axis=axis)
+            calibration: Lines = np.any(self.calibration, axis=axis)
+            along.append(_spacing(lines, calibration))
+        return along[0], along[1]
 
     @property
     def calibration_range(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
@@ -175,10 +177,11 @@ def _wrapped(line: str, width: int, centre: int) -> list[str]:
     return rows
 
 
-def _spacing(lines: Lines) -> int:
-    distances = np.diff(np.flatnonzero(lines)).tolist()
-    if not distances:
+def _spacing(lines: Lines, calibration: Lines) -> int:
+    """The one distance between lines that have no calibration line between them; 0 where there are several."""
+    places = np.flatnonzero(lines)
+    n_calibration = np.cumsum(calibration)
+    distances = np.diff(places)[np.diff(n_calibration[places]) == 0]
+    if not len(distances):
         return 1
-    distance, n = Counter(distances).most_common(1)[0]
-    # The gap over the calibration lines may be a distance of its own.
-    return int(distance) if n >= len(distances) - 1 else 0
+    return int(distances[0]) if (distances == distances[0]).all() and len(distances) > 1 else 0

@@ -41,11 +41,20 @@ def test_two_phase_encodings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "spacing"),
-    [("x..x..x..x..", 3), ("xxxxxxxxxxxx", 1), ("x.x.x...x.x.", 2), ("x..xx.x...x.", 0), ("x...........", 1)],
+    ("lines", "calibration", "spacing"),
+    [
+        ("x..x..x..x..", "............", 3),
+        ("xxxxxxxxxxxx", "............", 1),
+        ("x.x.x...x.x.", ".....xxx....", 2),
+        ("x.x.x...x.x.", "............", 0),
+        ("x..xx.x...x.", "............", 0),
+        ("x...........", "............", 1),
+        ("x.........x.", "............", 0),
+        ("xxxxxxxxxxxx", "xxxxxxxxxxxx", 1),
+    ],
 )
-def test_spacing(lines: str, spacing: int) -> None:
-    assert pattern([lines], ["." * 12]).spacing == (spacing, 1)
+def test_spacing(lines: str, calibration: str, spacing: int) -> None:
+    assert pattern([lines], [calibration]).spacing == (spacing, 1)
 
 
 @pytest.mark.parametrize("n", [16, 31, 64, 144, 255])
