@@ -188,7 +188,10 @@ def test_defect_of_the_header(
         {"sampling": {"acceleration": (2, 1), "acs": (8, 0), "acs_mode": "separate"}},
         {"sampling": {"reverse": "alternate", "discard": (2, 2)}},
         {"sampling": {"partial_fourier": (0.75, 1), "partial_echo": 0.75, "phase_oversampling": 0.25}},
-        {"sampling": {"acceleration": (2, 1), "acs": (4, 0), "pattern": "variable-density"}},
+        {
+            "sampling": {"acceleration": (2, 1), "acs": (8, 0), "pattern": "variable-density"},
+            "geometry": {"matrix": (16, 48, 1)},
+        },
         {"sampling": {"acceleration": (2, 2), "acs": (8, 8)}, "geometry": {"matrix": (16, 16, 16)}},
         {"dynamics": {"averages": 2, "segments": 2, "te_ms": (5, 10), "sets": 2, "repetitions": 2}},
         {"quirks": {"navigator_every": 4, "phase_correction_lines": 3}},
