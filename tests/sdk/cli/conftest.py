@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from scanside.cli import console
 from scanside.cli.app import app
 
 Scanside = Callable[..., Result]
@@ -26,7 +27,9 @@ geometry: {matrix: [32, 32, 1], n_slices: 2}
 @pytest.fixture
 def scanside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scanside]:
     """Runs a command; its exit status must be as expected, and a failure must not be a traceback."""
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "400")
+    for terminal in (console.console, console.err):
+        monkeypatch.setattr(terminal, "_width", 400)  # nothing is wrapped
     handlers = {name: logging.getLogger(name).handlers for name in ("scanside", "scanside_gadgetron")}
 
     def run(*arguments: object, status: int = 0) -> Result:
