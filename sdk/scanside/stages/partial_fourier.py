@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
+from pydantic import Field
 
 from scanside.items import AxisRange, KSpace
 from scanside.recon import partial_fourier
@@ -35,13 +36,13 @@ class PartialFourier(Stage[KSpace, KSpace]):
         """Settings.
 
         Attributes:
-            method: ``pocs`` serves any number of partial axes, ``homodyne`` the one of them that is completed
-                least, ``zero-fill`` leaves k-space as it is.
+            method: ``pocs`` serves any number of partial axes, ``homodyne`` the one of them of which most is
+                missing, ``zero-fill`` leaves k-space as it is.
             iterations: of POCS.
         """
 
         method: Literal["zero-fill", "homodyne", "pocs"] = "pocs"
-        iterations: int = 5
+        iterations: int = Field(5, ge=1)
 
     config: Config
 

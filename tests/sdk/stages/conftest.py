@@ -182,3 +182,30 @@ def run_stage() -> Callable[..., Ran]:
 @pytest.fixture
 def flag() -> type[AcquisitionFlag]:
     return AcquisitionFlag
+
+
+@pytest.fixture
+def accumulated() -> Callable[..., tuple[Any, list[Any], Scan]]:
+    """The k-spaces of a small simulated scan without noise, oversampling removed: scan, items, and the `Scan`."""
+    from scanside import Pipeline
+    from scanside.execution import execute
+    from scanside.simulate import CoilConfig, GeometryConfig, NoiseConfig, ScanConfig, simulate
+
+    def make(matrix: tuple[int, int, int] = (40, 36, 1), *, settings: Any = None, **parts: Any) -> Any:
+        fov = (240.0, 216.0, 6.0 if matrix[2] == 1 else 12.0 * matrix[2])
+        geometry = GeometryConfig(matrix=matrix, fov_mm=fov, offset_mm=(0.0, 0.0, 16.0))
+        defaults = {
+            "geometry": geometry,
+            "coils": CoilConfig(n_coils=6),
+            "noise": NoiseConfig(std=0.0, scan="none"),
+        }
+        simulated = simulate(ScanConfig(**{**defaults, **parts}))
+        document = {"name": "test", "stages": ["oversampling", {"accumulate": settings or {}}]}
+        pipeline, scan = Pipeline.from_config(document), Scan.from_xml(simulated.header_xml)
+        pipeline.prepare(Context(device="cpu"))
+        items: list[Any] = []
+        with pipeline.open(scan) as run:
+            execute(run, simulated.items(), items.append)
+        return simulated, items, scan
+
+    return make

@@ -1,0 +1,147 @@
+"""GRAPPA as a stage: which lines it fills, from which calibration lines, and how often it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from scanside import KSpace
+from scanside.errors import CalibrationError
+from scanside.recon import grappa as functions
+from scanside.simulate import CoilConfig, DynamicsConfig, PhantomConfig, SamplingConfig
+from scanside.stages.grappa import Grappa
+
+R2 = SamplingConfig(acceleration=(2, 1), acs=(16, 0))
+SEPARATE = SamplingConfig(acceleration=(2, 1), acs=(16, 0), acs_mode="separate")
+HEART = {"phantom": PhantomConfig(kind="cardiac")}
+
+
+def error(kspace: KSpace, full: KSpace) -> float:
+    return float((kspace.data - full.data).norm() / full.data.norm())
+
+
+@pytest.fixture
+def calibrations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Shapes of the blocks from which weights were learned."""
+    shapes: list[tuple[int, ...]] = []
+    learn: Callable[..., functions.GrappaWeights] = functions.calibrate
+
+    def counted(block: torch.Tensor, *rest: Any) -> functions.GrappaWeights:
+        shapes.append(tuple(block.shape))
+        return learn(block, *rest)
+
+    monkeypatch.setattr(functions, "calibrate", counted)
+    return shapes
+
+
+def test_fills_what_was_left_out(accumulated: Any, run_stage: Any) -> None:
+    scan, (item,), _ = accumulated(sampling=R2)
+    _, (full,), _ = accumulated()
+    filled = run_stage(Grappa(), scan.header_xml, [item]).one
+    assert error(filled, full) < 0.3 * error(item, full)
+    acquired = item.mask[0]
+    assert torch.equal(filled.data[..., acquired, :], item.data[..., acquired, :])
+    assert torch.equal(filled.mask, item.mask), "the mask tells what was acquired"
+
+
+def test_without_acceleration_nothing_happens(accumulated: Any, run_stage: Any) -> None:
+    scan, (item,), _ = accumulated()
+    assert run_stage(Grappa(), scan.header_xml, [item]).one is item
+
+
+def test_missing_calibration_lines(accumulated: Any, run_stage: Any) -> None:
+    scan, (item,), _ = accumulated(sampling=SamplingConfig(acceleration=(3, 1)))
+    with pytest.raises(CalibrationError, match=r"sampled rows of 36: 0, 3, 6, 9.*Acquire ACS lines"):
+        run_stage(Grappa(), scan.header_xml, [item])
+
+
+def test_too_few_calibration_lines(accumulated: Any, run_stage: Any) -> None:
+    scan, (item,), _ = accumulated(sampling=SamplingConfig(acceleration=(3, 1), acs=(6, 0)))
+    with pytest.raises(CalibrationError, match="too small"):
+        run_stage(Grappa(), scan.header_xml, [item])
+
+
+def test_separate_calibration_is_learned_once(
+    accumulated: Any, run_stage: Any, calibrations: list[tuple[int, ...]]
+) -> None:
+    dynamics = DynamicsConfig(phases=2, repetitions=2)
+    scan, items, _ = accumulated(sampling=SEPARATE, dynamics=dynamics, **HEART)
+    _, full, _ = accumulated(dynamics=dynamics, **HEART)
+    ran = run_stage(Grappa(), scan.header_xml, items)
+    assert len(ran.items) == 4
+    assert calibrations == [(6, 1, 16, 40)]
+    assert all(error(a, b) < 0.08 for a, b in zip(ran.items, full, strict=True))
+    assert all(error(a, b) > 0.5 for a, b in zip(items, full, strict=True))
+
+
+def test_embedded_calibration_is_learned_anew(
+    accumulated: Any, run_stage: Any, calibrations: list[tuple[int, ...]]
+) -> None:
+    scan, items, _ = accumulated(sampling=R2, dynamics=DynamicsConfig(phases=2), **HEART)
+    run_stage(Grappa(), scan.header_xml, items)
+    assert calibrations == [(6, 1, 16, 40)] * 2
+
+
+def test_next_scan_learns_anew(accumulated: Any, run_stage: Any, calibrations: list[tuple[int, ...]]) -> None:
+    scan, items, _ = accumulated(sampling=SEPARATE)
+    stage = Grappa()
+    for _ in range(2):
+        run_stage(stage, scan.header_xml, items)
+    assert len(calibrations) == 2
+
+
+@pytest.mark.parametrize("together", [["phase"], ["repetition", "phase"]])
+def test_frames_with_masks_of_their_own(accumulated: Any, run_stage: Any, together: list[str]) -> None:
+    """The lattice moves from frame to frame; together they give what they give one by one."""
+    dynamics = DynamicsConfig(phases=3, repetitions=2)
+    sampling = SEPARATE.model_copy(update={"vary": True})
+    scan, apart, _ = accumulated(sampling=sampling, dynamics=dynamics, **HEART)
+    _, joint, _ = accumulated(sampling=sampling, dynamics=dynamics, settings={"together": together}, **HEART)
+    assert not torch.equal(apart[0].mask, apart[1].mask)
+    one_by_one = [item.data for item in run_stage(Grappa(), scan.header_xml, apart).items]
+    filled = run_stage(Grappa(), scan.header_xml, joint).items
+    found = torch.cat([item.data.reshape(-1, *item.data.shape[-4:]) for item in filled])
+    torch.testing.assert_close(found, torch.stack(one_by_one), rtol=1e-3, atol=1e-4)
+
+
+def test_acceleration_of_the_setting(accumulated: Any, run_stage: Any) -> None:
+    scan, (item,), _ = accumulated(sampling=R2)
+    silent = scan.header_xml.replace(
+        b"<kspace_encoding_step_1>2</kspace_encoding_step_1>",
+        b"<kspace_encoding_step_1>1</kspace_encoding_step_1>",
+    )
+    assert silent != scan.header_xml
+    expected = run_stage(Grappa(), scan.header_xml, [item]).one
+    wrong = item.replace(encoding=replace(item.encoding, acceleration=(1, 1)))
+    found = run_stage(Grappa(acceleration=(2, 1)), silent, [wrong]).one
+    assert torch.equal(found.data, expected.data)
+
+
+def test_lost_line_of_the_lattice(accumulated: Any, run_stage: Any) -> None:
+    """Marked as incomplete it goes on, with its line left zero; unmarked, the gap is an error."""
+    scan, (item,), _ = accumulated(sampling=R2)
+    lost = 4
+    assert item.mask[0, lost]
+    data, mask = item.data.clone(), item.mask.clone()
+    data[..., lost, :], mask[..., lost] = 0, False
+    _, (full,), _ = accumulated()
+    marked = item.replace(data=data, mask=mask, incomplete="line 4 was lost")
+    filled = run_stage(Grappa(), scan.header_xml, [marked]).one
+    assert error(filled, full) < 0.1
+    assert filled.incomplete == "line 4 was lost"
+    assert not filled.data[..., lost, :].any()
+    assert filled.data[..., lost + 1, :].any()
+
+
+def test_three_dimensions(accumulated: Any, run_stage: Any) -> None:
+    """R = 2 x 2 with an array of three rings, whose sensitivities differ along z as well."""
+    coils = CoilConfig(n_coils=24)
+    sampling = SamplingConfig(acceleration=(2, 2), acs=(14, 12))
+    scan, (item,), _ = accumulated((24, 24, 20), sampling=sampling, coils=coils)
+    _, (full,), _ = accumulated((24, 24, 20), coils=coils)
+    filled = run_stage(Grappa(kernel_k2=2, kernel_k1=2), scan.header_xml, [item]).one
+    assert error(filled, full) < 0.5 * error(item, full)
