@@ -31,10 +31,6 @@ def serve(
     settings = Settings.from_environment()
     if device is not None:
         settings = replace(settings, device=device)
-    # A server's operator wants to see who came and what became of it.
-    for name in ("scanside", "scanside_gadgetron"):
-        logger = logging.getLogger(name)
-        logger.setLevel(min(logger.level, logging.INFO))
 
     def ready(addresses: list[tuple[str, int]]) -> None:
         where = ", ".join(f"{name}:{number}" for name, number in addresses)
