@@ -37,5 +37,9 @@ def serve(
         err.print(
             f"listening on [bold]{where}[/] with pipeline [bold]{pipeline}[/]; Ctrl-C ends", soft_wrap=True
         )
+        # From here on the operator wants to see who came and what became of it.
+        for name in ("scanside", "scanside_gadgetron"):
+            logger = logging.getLogger(name)
+            logger.setLevel(min(logger.level, logging.INFO))
 
     run(host, port, pipeline=pipeline, max_sessions=sessions, settings=settings, on_ready=ready)
