@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from scanside import Image, Readouts
+from scanside import Context, Image, Readouts
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.geometry import Geometry
 from scanside.simulate import (
@@ -361,3 +361,20 @@ def test_navigators_stay_out(reconstruct: Any) -> None:
         reconstruct(COMPLEX, scan.header_xml, items).voxels() for items in (scan.items(), louder())
     )
     np.testing.assert_array_equal(quiet, loud)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("pipeline", ["fft", "grappa", "grappa-filtered", "sense"])
+def test_same_images_on_cuda(pipeline: str, reconstruct: Any, nrmse: Any) -> None:
+    sampling = SamplingConfig(acceleration=(2, 1), acs=(20, 0), partial_fourier=(0.75, 1.0))
+    dynamics = DynamicsConfig(repetitions=2, sets=2)
+    scan = scan_of(coils=ARRAY, noise=NoiseConfig(), sampling=sampling, dynamics=dynamics)
+    on_cpu, on_cuda = (
+        reconstruct(pipeline, scan.header_xml, scan.items(), context=Context(device=device))
+        for device in ("cpu", "cuda")
+    )
+    assert len(on_cuda.images) == 4
+    for i, image in enumerate(on_cuda.images):
+        assert image.data.is_cuda
+        assert nrmse(on_cuda.voxels(i), on_cpu.voxels(i), fit=False) < 1e-4
+        assert image.header.tobytes() == on_cpu.images[i].header.tobytes()

@@ -3,8 +3,8 @@
 What was planned is not told by a stream, so it is concluded, from strong evidence only:
 
 * Regular sampling leaves no doubt: a line that is missing between others of its lattice, or in the calibration
-  block, was lost. Sampling counts as regular if at least seven eighths of the lattice are there; random and
-  variable-density patterns are far from that.
+  block, was lost. Sampling counts as regular if at least seven eighths of the lattice are there and the lines off
+  it are a block; random and variable-density patterns are far from that.
 * At the ends of the sampled band, the header's encoding limits say where it should end. Beyond a sixteenth of the
   axis, missing lines are taken for partial Fourier, unless the k-space's last line never came either.
 * Where sampling is irregular, or lines were to be averaged, only a jump of the scan counter tells.
@@ -47,13 +47,15 @@ def missing_lines(
     Returns:
         ``(k2, k1)``, or None where sampling is not regular, so that nobody can tell.
     """
-    missing, n_expected = np.zeros_like(sampled), 0
-    # Views of the same lines: along k1 in every partition, and along k2 in every row.
-    for lines, gaps, r in ((sampled, missing, acceleration[0]), (sampled.T, missing.T, acceleration[1])):
-        for i in np.flatnonzero(lines.any(axis=1)) if lines.shape[1] > 1 else ():
-            n_expected += _add_lattice_gaps(lines[i], gaps[i], r)
-            _add_block_gaps(lines[i], gaps[i], r)
-    if int(missing.sum()) * _REGULAR > n_expected:
+    missing, is_regular = np.zeros_like(sampled), False
+    # The same lines along k1 in every partition, and along k2 in every row. One of them may be regular where the
+    # other is not: with a lattice that is shifted from partition to partition.
+    for axis, r in enumerate(acceleration):
+        found = _gaps_along(sampled if axis == 0 else sampled.T, r)
+        if found is not None:
+            missing |= found if axis == 0 else found.T
+            is_regular = True
+    if not is_regular:
         return None
     for lines, gaps, r, span in (
         (sampled, missing, acceleration[0], announced[0]),
@@ -62,6 +64,19 @@ def missing_lines(
         if span is not None:
             _add_ends(lines, gaps, r, span, last_came)
     return missing
+
+
+def _gaps_along(lines: Lines, r: int) -> Lines | None:
+    """Gaps along the last axis, or None where sampling along it is not regular."""
+    if lines.shape[1] == 1:
+        return None
+    gaps, n_expected, n_irregular = np.zeros_like(lines), 0, 0
+    some = np.flatnonzero(lines.any(axis=1))
+    for i in some:
+        n_expected += _add_lattice_gaps(lines[i], gaps[i], r)
+        n_irregular += not _add_block_gaps(lines[i], gaps[i], r)
+    is_regular = int(gaps.sum()) * _REGULAR <= n_expected and n_irregular * _REGULAR <= len(some)
+    return gaps if is_regular else None
 
 
 def lattice_gaps(sampled: Lines, acceleration: tuple[int, int]) -> Lines:
@@ -87,15 +102,18 @@ def _add_lattice_gaps(line: Lines, gaps: Lines, r: int) -> int:
     return len(expected)
 
 
-def _add_block_gaps(line: Lines, gaps: Lines, r: int) -> None:
-    """Mark what is missing of a calibration block: the lines off the lattice are one if they have few gaps."""
+def _add_block_gaps(line: Lines, gaps: Lines, r: int) -> bool:
+    """Mark what is missing of a calibration block; gives whether the lines off the lattice are one."""
     at = np.flatnonzero(line)
     between = at[at % r != _phase(at, r)]
-    if len(between):
-        block = np.arange(between[0], between[-1] + 1)
-        absent = block[~line[block]]
-        if len(absent) * _REGULAR <= len(block):
-            gaps[absent] = True
+    if not len(between):
+        return True
+    block = np.arange(between[0], between[-1] + 1)
+    absent = block[~line[block]]
+    if len(absent) > max(len(block) // _REGULAR, 1):
+        return False
+    gaps[absent] = True
+    return True
 
 
 def _add_ends(lines: Lines, gaps: Lines, r: int, span: Span, last_came: bool) -> None:
@@ -108,7 +126,7 @@ def _add_ends(lines: Lines, gaps: Lines, r: int, span: Span, last_came: bool) ->
         (first, np.arange(first - r, span[0] - 1, -r)),
         (last, np.arange(last + r, span[1] + 1, r)),
     ):
-        if len(absent) * r <= most or not last_came:
+        if len(absent) * r <= max(most, r) or not last_came:
             gaps[:, absent] |= lines[:, end, None]
 
 

@@ -1,0 +1,115 @@
+"""Coil maps as a stage, against the sensitivities that the simulated coils have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from scanside import KSpace
+from scanside.errors import CalibrationError
+from scanside.recon import coil_maps as functions
+from scanside.simulate import DynamicsConfig, PhantomConfig, SamplingConfig
+from scanside.stages.coil_maps import CoilMaps
+
+METHODS = ["inati", "walsh", "espirit"]
+EMBEDDED = SamplingConfig(acceleration=(2, 1), acs=(24, 0))
+SEPARATE = SamplingConfig(acceleration=(2, 1), acs=(24, 0), acs_mode="separate")
+
+
+def mismatch(maps: torch.Tensor, truth: Any, slice_: int = 0) -> npt.NDArray[np.float64]:
+    """1 − |cosine| between maps and true sensitivities over the coils, in voxels within the object."""
+    sensitivities = truth.maps[slice_]
+    sensitivities = sensitivities / np.linalg.norm(sensitivities, axis=0)
+    overlap = np.abs((maps.numpy().conj() * sensitivities).sum(axis=0))
+    return 1 - overlap[truth.mask[slice_]].astype(np.float64)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "sampling", [SamplingConfig(), EMBEDDED, SEPARATE], ids=["full", "embedded", "separate"]
+)
+def test_maps_are_the_sensitivities(
+    accumulated: Any, run_stage: Any, method: str, sampling: SamplingConfig
+) -> None:
+    scan, (item,), _ = accumulated(sampling=sampling)
+    maps = run_stage(CoilMaps(method=method), scan.header_xml, [item]).one.coil_maps
+    assert maps.shape == (6, 1, 36, 40)
+    differs = mismatch(maps, scan.truth)
+    assert np.median(differs) < 0.003
+    assert np.quantile(differs, 0.9) < 0.03
+    # A map of the neighbouring voxels would not do: the bound bites.
+    assert np.median(mismatch(maps.roll(6, dims=-1), scan.truth)) > 0.01
+    length = maps.abs().square().sum(0).sqrt()
+    assert bool(((length - 1).abs() < 1e-4).logical_or(length == 0).all())
+
+
+def test_maps_that_are_there_stay(accumulated: Any, run_stage: Any) -> None:
+    scan, (item,), _ = accumulated()
+    known = item.replace(coil_maps=torch.ones(6, 1, 36, 40, dtype=torch.complex64))
+    assert run_stage(CoilMaps(), scan.header_xml, [known]).one is known
+
+
+@pytest.fixture
+def estimates(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for every estimate."""
+    done: list[int] = []
+    estimate: Callable[..., torch.Tensor] = functions.inati
+
+    def counted(*args: Any, **settings: Any) -> torch.Tensor:
+        done.append(len(done))
+        return estimate(*args, **settings)
+
+    monkeypatch.setattr(functions, "inati", counted)
+    return done
+
+
+@pytest.mark.parametrize(("sampling", "n"), [(SEPARATE, 1), (EMBEDDED, 4)], ids=["separate", "embedded"])
+def test_estimated_once_for_separate_lines(
+    accumulated: Any, run_stage: Any, estimates: list[int], sampling: SamplingConfig, n: int
+) -> None:
+    dynamics = DynamicsConfig(phases=2, repetitions=2)
+    scan, items, _ = accumulated(sampling=sampling, dynamics=dynamics, phantom=PhantomConfig(kind="cardiac"))
+    out = run_stage(CoilMaps(), scan.header_xml, items).items
+    assert len(out) == 4
+    assert len(estimates) == n
+
+
+def test_each_slice_has_its_own(accumulated: Any, run_stage: Any) -> None:
+    from scanside.simulate import GeometryConfig
+
+    geometry = GeometryConfig(matrix=(40, 36, 1), fov_mm=(240.0, 216.0, 6.0), n_slices=2, slice_gap_mm=60.0)
+    scan, items, _ = accumulated(sampling=SEPARATE, geometry=geometry)
+    together = run_stage(CoilMaps(), scan.header_xml, items).items
+    alone = [run_stage(CoilMaps(), scan.header_xml, [item]).one for item in items]
+    for item, same in zip(together, alone, strict=True):
+        assert torch.equal(item.coil_maps, same.coil_maps)
+    assert not torch.equal(together[0].coil_maps, together[1].coil_maps)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_three_dimensions(accumulated: Any, run_stage: Any, method: str) -> None:
+    sampling = SamplingConfig(acceleration=(2, 1), acs=(16, 10), acs_mode="separate")
+    scan, (item,), _ = accumulated((24, 20, 14), sampling=sampling)
+    maps = run_stage(CoilMaps(method=method, kernel=5), scan.header_xml, [item]).one.coil_maps
+    assert np.median(mismatch(maps, scan.truth)) < 0.02
+
+
+def test_no_calibration_lines(accumulated: Any, run_stage: Any) -> None:
+    scan, (item,), _ = accumulated(sampling=SamplingConfig(acceleration=(3, 1)))
+    with pytest.raises(CalibrationError, match="ESPIRiT needs calibration"):
+        run_stage(CoilMaps(method="espirit"), scan.header_xml, [item])
+
+
+def test_nothing_sampled_in_all_frames(accumulated: Any, run_stage: Any) -> None:
+    sampling = SamplingConfig(acceleration=(4, 1), vary=True)
+    scan, (item,), _ = accumulated(
+        sampling=sampling, dynamics=DynamicsConfig(phases=4), settings={"together": ["phase"]}
+    )
+    assert isinstance(item, KSpace)
+    with pytest.raises(CalibrationError, match="in all of the frames"):
+        run_stage(CoilMaps(), scan.header_xml, [item])
