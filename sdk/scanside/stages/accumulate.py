@@ -366,7 +366,11 @@ class _Grid:
         b = a + run.samples.shape[2]
         self._first, self._last = min(self._first, a), max(self._last, b - 1)
         for lines, which in _lines(at):
-            if self.counts[lines].any():
+            came = self.counts[lines] > 0
+            if came.any():
+                if not came.all():
+                    # Some of them come for the first time, and their memory has not been cleared.
+                    self._data[_all_coils(lines)][:, ~came] = 0
                 self._data[_all_coils(lines)][..., a:b] += run.samples[which].transpose(1, 0, 2)
                 self.counts[lines] += 1
             else:

@@ -277,6 +277,32 @@ def test_repeated_lines_are_averaged_and_told(make_header: Any, lines: Any, run_
     assert "1 of 12 lines came more than once" in ran.scan.warnings[0]
 
 
+def test_some_lines_come_again(
+    make_header: Any, lines: Any, run_stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block that repeats some lines and brings others, and lines that never come, on memory that holds anything."""
+    allocate = np.empty
+
+    def holding_anything(shape: Any, dtype: Any = float, **settings: Any) -> Any:
+        array = allocate(shape, dtype, **settings)
+        if array.dtype == np.complex64:
+            array.fill(np.nan)
+        return array
+
+    first, second, third = lines(range(2, 7)), lines(range(4, 9)), lines(range(8, 1, -1))
+    monkeypatch.setattr(np, "empty", holding_anything)
+    kspace = run_stage(Accumulate(), make_header(), [first, second, third]).one
+    expected = np.zeros((12, 2, 16), np.complex64)
+    n = np.zeros((12, 1, 1))
+    for block in (first, second, third):
+        rows_ = block.headers["idx"]["kspace_encode_step_1"]
+        expected[rows_] += block.samples
+        n[rows_] += 1
+    np.testing.assert_allclose(
+        kspace.data[:, 0].numpy(), (expected / np.maximum(n, 1)).swapaxes(0, 1), rtol=1e-5, atol=1e-6
+    )
+
+
 def test_counters_become_axes(make_header: Any, lines: Any, run_stage: Any) -> None:
     limits = {"phase": Limit(0, 1, 0), "set": Limit(1, 3, 0)}
     blocks = {(p, s): lines(range(12), phase=p, set=s, last=LAST) for s in (1, 3, 2) for p in (1, 0)}
