@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
+from pydantic import Field
 
 from scanside.items import KSpace
 from scanside.recon import coil_maps
@@ -31,18 +32,18 @@ class CoilMaps(Stage[KSpace, KSpace]):
             method: ``inati`` and ``walsh`` fit any combination; ``espirit`` is the choice for SENSE.
             kernel: edge of the neighbourhood in voxels (inati, walsh) or of the patch in samples (espirit);
                 None takes the method's own: 5, 7 and 6.
-            iterations: of inati and walsh.
+            iterations: of inati and walsh; None takes the method's own: 2 and 3.
             calibration: largest edge of the block that espirit uses, in samples.
             threshold: espirit drops singular values below this part of the largest.
             crop: espirit sets maps to 0 where its eigenvalue lies below this.
         """
 
         method: Literal["inati", "walsh", "espirit"] = "inati"
-        kernel: int | None = None
-        iterations: int = 5
-        calibration: int = 24
-        threshold: float = 0.0316
-        crop: float = 0.8
+        kernel: int | None = Field(None, ge=1)
+        iterations: int | None = Field(None, ge=1)
+        calibration: int = Field(24, ge=2)
+        threshold: float = Field(0.0316, ge=0, lt=1)
+        crop: float = Field(0.8, ge=0, le=1)
 
     config: Config
 
@@ -76,8 +77,8 @@ class CoilMaps(Stage[KSpace, KSpace]):
         source, region = calibration_region_of(item)
         images = coil_maps.calibration_images(*_on_grid(source, region, item))
         if config.method == "inati":
-            return coil_maps.inati(images, kernel=config.kernel or 5, iterations=config.iterations)
-        return coil_maps.walsh(images, kernel=config.kernel or 7, iterations=config.iterations)
+            return coil_maps.inati(images, kernel=config.kernel or 5, iterations=config.iterations or 2)
+        return coil_maps.walsh(images, kernel=config.kernel or 7, iterations=config.iterations or 3)
 
 
 def _on_grid(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
+from pydantic import Field
 
 from scanside.items import AxisRange, KSpace
 from scanside.recon.filters import apply_window, gaussian, hann, tukey
@@ -36,8 +37,8 @@ class KSpaceFilter(Stage[KSpace, KSpace]):
         k0: Window = "gaussian"
         k1: Window = "gaussian"
         k2: Window = "gaussian"
-        sigma: float = 1.0
-        taper: float = 0.5
+        sigma: float = Field(1.0, ge=0)
+        taper: float = Field(0.5, ge=0, le=1)
 
     config: Config
 

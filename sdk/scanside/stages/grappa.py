@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from pydantic import Field, field_validator
 
 from scanside.errors import ShapeError
 from scanside.items import KSpace
@@ -41,11 +42,18 @@ class Grappa(Stage[KSpace, KSpace]):
             acceleration: (R1, R2) where the header's is wrong.
         """
 
-        kernel_k0: int = 5
-        kernel_k1: int = 4
-        kernel_k2: int = 4
-        regularization: float = 5e-4
+        kernel_k0: int = Field(5, ge=1)
+        kernel_k1: int = Field(4, ge=1)
+        kernel_k2: int = Field(4, ge=1)
+        regularization: float = Field(5e-4, ge=0)
         acceleration: tuple[int, int] | None = None
+
+        @field_validator("kernel_k0")
+        @classmethod
+        def _odd(cls, value: int) -> int:
+            if value % 2 == 0:
+                raise ValueError("must be odd, so that the kernel has a middle")
+            return value
 
     config: Config
 

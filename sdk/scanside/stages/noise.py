@@ -41,9 +41,12 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
 
         Attributes:
             missing: what to do without noise data: ``warn`` and pass on, or end with an ``error``.
+            enabled: false where an earlier step, such as a gadget, has whitened the data: readouts pass
+                unchanged, noise readouts are taken out.
         """
 
         missing: Literal["warn", "error"] = "warn"
+        enabled: bool = True
 
     config: Config
 
@@ -64,8 +67,12 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
         """Take noise readouts in, whiten all others."""
         noise = flagged(item.headers["flags"], AcquisitionFlag.NOISE_MEASUREMENT)
         if noise.any():
-            self._take_in(item, noise)
+            if self.config.enabled:
+                self._take_in(item, noise)
             item = item.select(~noise)
+        if not self.config.enabled:
+            yield item
+            return
         dwell_us = item.headers["sample_time_us"]
         ends = np.flatnonzero(dwell_us[1:] != dwell_us[:-1]) + 1
         for start, end in zip([0, *ends], [*ends, len(item)], strict=True):

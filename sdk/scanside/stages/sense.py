@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pydantic import Field
+
 from scanside.errors import ConfigError
 from scanside.items import Image, KSpace
 from scanside.recon.sense import cg_sense
@@ -33,9 +35,9 @@ class Sense(Stage[KSpace, Image]):
             max_iterations: where it stops anyway.
         """
 
-        l2: float = 0.01
-        tolerance: float = 1e-4
-        max_iterations: int = 50
+        l2: float = Field(0.01, ge=0)
+        tolerance: float = Field(1e-4, gt=0, lt=1)
+        max_iterations: int = Field(50, ge=1)
 
     config: Config
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scanside import KSpace
-from scanside.errors import CalibrationError
+from scanside.errors import CalibrationError, StageConfigError
 from scanside.recon import grappa as functions
 from scanside.simulate import CoilConfig, DynamicsConfig, PhantomConfig, SamplingConfig
 from scanside.stages.grappa import Grappa
@@ -145,3 +145,8 @@ def test_three_dimensions(accumulated: Any, run_stage: Any) -> None:
     _, (full,), _ = accumulated((24, 24, 20), coils=coils)
     filled = run_stage(Grappa(kernel_k2=2, kernel_k1=2), scan.header_xml, [item]).one
     assert error(filled, full) < 0.5 * error(item, full)
+
+
+def test_even_kernel_along_the_readout_is_refused() -> None:
+    with pytest.raises(StageConfigError, match="must be odd"):
+        Grappa(kernel_k0=4)

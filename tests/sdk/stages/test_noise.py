@@ -201,3 +201,10 @@ def test_next_scan_knows_nothing(make_header: Any, lines: Any, run_stage: Any) -
     image = lines(range(4))
     ran = run_stage(stage, make_header(), [image], end=ScanEnd())
     np.testing.assert_array_equal(ran.one.samples, image.samples)
+
+
+def test_whitened_by_an_earlier_step(make_header: Any, lines: Any, run_stage: Any) -> None:
+    noise, image = correlated(lines(range(20), flags=NOISE)), correlated(lines(range(20)))
+    ran = run_stage(PrewhitenNoise(enabled=False), make_header(), [noise, image])
+    assert ran.scan.warnings == []
+    np.testing.assert_array_equal(np.concatenate([block.samples for block in ran.items]), image.samples)

@@ -1,0 +1,88 @@
+"""Where the counters of readouts put their lines on the grid of k-space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from scanside.errors import CounterError
+from scanside.items import Readouts
+from scanside.mrd.dtypes import Headers
+from scanside.mrd.header import Encoding
+from scanside.scan import Scan
+
+__all__ = ["Axis", "frame_axis", "phase_axis"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One axis of the grid.
+
+    Attributes:
+        counter: the encoding counter that runs along it.
+        minimum: the counter's least value by the header.
+        maximum: its largest value.
+        offset: grid index = counter + offset.
+        length: number of grid points.
+    """
+
+    counter: str
+    minimum: int
+    maximum: int
+    offset: int
+    length: int
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First and last grid index that the counter's limits allow."""
+        return max(self.minimum + self.offset, 0), min(self.maximum + self.offset, self.length - 1)
+
+    def indices(self, headers: Headers) -> npt.NDArray[np.intp]:
+        """Grid indices of readouts.
+
+        Raises:
+            CounterError: a counter lies outside its limits or off the grid.
+        """
+        values = headers["idx"][self.counter].astype(np.intp)
+        indices: npt.NDArray[np.intp] = values + self.offset
+        wrong = (values < self.minimum) | (values > self.maximum) | (indices < 0) | (indices >= self.length)
+        if wrong.any():
+            i = int(np.flatnonzero(wrong)[0])
+            raise CounterError(
+                f"the readout with scan counter {int(headers['scan_counter'][i])} has {self.counter} = {values[i]}, "
+                f"which goes to index {indices[i]} of {self.length}; the header's limits are {self.minimum} to "
+                f"{self.maximum} with the center at {self.length // 2 - self.offset}: header and data do not belong "
+                "together"
+            )
+        return indices
+
+
+def frame_axis(encoding: Encoding, counter: str) -> Axis:
+    """The axis of a counter whose values are kept together as frames."""
+    limit = encoding.limit(counter)
+    return Axis(counter, limit.minimum, limit.maximum, -limit.minimum, limit.n)
+
+
+def phase_axis(scan: Scan, encoding: Encoding, k: int, first: Readouts) -> Axis:
+    """The axis of phase (k = 1) or partition encoding (k = 2); the centre comes to the middle.
+
+    Args:
+        scan: is told where the centre had to be found outside the header's limits.
+        encoding: the readouts' encoding space.
+        k: 1 or 2.
+        first: readouts of the scan, whose user counters may know the centre.
+    """
+    counter = f"kspace_encode_step_{k}"
+    limit = encoding.limit(counter)
+    length, center = encoding.encoded.matrix[k], limit.center
+    if counter not in encoding.limits and (scan.header.vendor or "").upper() == "SIEMENS":
+        # Siemens converters also write the centre line and partition into user counters 5 and 6.
+        told = int(first.headers["idx"]["user"][0, 4 + k])
+        if told:
+            scan.warn(
+                f"the header has no limits of {counter}: its center {told} is taken from idx.user[{4 + k}]"
+            )
+            center = told
+    return Axis(counter, limit.minimum, limit.maximum, length // 2 - center, length)
