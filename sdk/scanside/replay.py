@@ -27,18 +27,19 @@ import numpy.typing as npt
 
 from scanside.context import Context
 from scanside.convert import Form, Outlet, items_of, message_of
-from scanside.errors import PeerGone, PeerReported, ScansideError, ShapeError, StreamError
+from scanside.errors import ConfigError, PeerGone, PeerReported, ScansideError, ShapeError, StreamError
 from scanside.execution import execute
 from scanside.items import Image, Item, Readouts
 from scanside.mrd.files import Recording, open_recording
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
-from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.mrd.hdf5 import Hdf5Writer, unfinished
 from scanside.mrd.messages import ConfigFile, ConfigText, Data, ImageArray, ImageMessage
 from scanside.mrd.session import ClientSession
 from scanside.mrd.streams import SocketStream
 from scanside.noise_store import NoiseStore
 from scanside.pipeline import Observe, Pipeline
 from scanside.scan import Scan
+from scanside.serving import without_images
 from scanside.simulate.playback import Speed, play
 from scanside.trace import Trace
 
@@ -134,9 +135,11 @@ def replay(
         raise ValueError(
             f"via {via!r} the pipeline runs in another process: give its name or file, and no observer"
         )
-    kept = _kept(recording, group, undersample)
     result = ReplayResult(output=None if output is None else Path(output))
+    _refuse_overwriting(recording, result.output)
+    kept = _kept(recording, group, undersample)
     with ExitStack() as stack:
+        stack.enter_context(_rest_is_told(result))
         source = stack.enter_context(open_recording(recording, group))
         sending = _Sending(source, kept, speed, block, result, on_progress)
         take = _Taking(result, stack, source.header_xml)
@@ -159,7 +162,34 @@ def replay(
                 opening = ConfigFile("default") if named else ConfigText(configuration(None, settings, form))
                 stream = stack.enter_context(_server(_absolute(pipeline), environment, log))
             _converse(stream, opening, sending, take, log)
+    if not result.images:
+        _tell_once(result.warnings, without_images(result.n_readouts))
     return result
+
+
+def _refuse_overwriting(recording: str | Path, output: Path | None) -> None:
+    if output is not None and str(recording) != "-" and output.exists() and output.samefile(recording):
+        raise ConfigError(f"the images would replace the recording {recording}: name another output")
+
+
+@contextmanager
+def _rest_is_told(result: ReplayResult) -> Iterator[None]:
+    """After a failure, say where the images are that came before it; a file without any is removed."""
+    try:
+        yield
+    except BaseException:
+        part = None if result.output is None else unfinished(result.output)
+        if part is not None and part.exists():
+            if result.images:
+                logger.warning("%d images that came before the failure are in %s", len(result.images), part)
+            else:
+                part.unlink()
+        raise
+
+
+def _tell_once(warnings: list[str], text: str) -> None:
+    if text not in warnings:
+        warnings.append(text)
 
 
 def configuration(

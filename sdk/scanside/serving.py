@@ -37,7 +37,15 @@ from scanside.trace import Trace
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = ["Outcome", "PipelinePool", "Request", "node_reader", "run_session", "serve_stream"]
+__all__ = [
+    "Outcome",
+    "PipelinePool",
+    "Request",
+    "node_reader",
+    "run_session",
+    "serve_stream",
+    "without_images",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -448,9 +456,19 @@ def _reconstruct(
                     send(outlet.finish())
                 raise
             send(outlet.finish())
+        if Image in pipeline.output and not outcome.n_images:
+            scan.warn(without_images(outcome.n_readouts))
     if request.peer == "mrd" and scan.warnings:
         session.send(*(Text(f"WARNING {warning}") for warning in scan.warnings))
     session.finish()
+
+
+def without_images(n_readouts: int) -> str:
+    """What to tell an operator who waits for images."""
+    return (
+        f"no image was made of {n_readouts} readouts: a noise scan makes none; for any other scan look at its flags "
+        "with 'scanside inspect'"
+    )
 
 
 def _items(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from scanside.errors import (
+    ConfigError,
     EndOfStream,
     FileFormatError,
     PeerGone,
@@ -17,6 +18,7 @@ from scanside.errors import (
     PipelineError,
     ScansideError,
     ShapeError,
+    StageError,
 )
 from scanside.items import Image, Readouts
 from scanside.mrd.flags import AcquisitionFlag
@@ -59,6 +61,13 @@ class Kept(Stage[Readouts, Image]):
     @property
     def headers(self) -> np.ndarray:
         return np.concatenate([block.headers for block in self.blocks])
+
+
+class Fails(Kept):
+    """Gives nothing and fails."""
+
+    def process(self, item: Readouts) -> Iterator[Image]:
+        raise RuntimeError("at once")
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +239,42 @@ def test_what_cannot_be_replayed(recording: Path, tmp_path: Path) -> None:
         replay(recording, group="other")
     with pytest.raises(PipelineError, match="'grapa'"):
         replay(recording, "grapa")
+
+
+def test_a_recording_is_never_overwritten(tmp_path: Path, recording: Path) -> None:
+    scan = tmp_path / "scan.h5"
+    scan.write_bytes(recording.read_bytes())
+    with pytest.raises(ConfigError, match="would replace the recording"):
+        replay(scan, "grappa", tmp_path / "." / "scan.h5", settings=SETTINGS)
+    assert scan.read_bytes() == recording.read_bytes()
+
+
+def test_scan_without_images_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "noise.h5"
+    with Hdf5Writer(path, HEADER) as writer:
+        for block in small_readouts():
+            block.headers["flags"] = int(AcquisitionFlag.NOISE_MEASUREMENT)
+            writer.write(block)
+    result = replay(path, "grappa", device="cpu")
+    assert not result.images
+    assert any("no image was made" in warning for warning in result.warnings)
+
+
+def test_file_of_a_failed_replay(recording: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What came before a failure is kept and named; nothing is left behind where nothing came."""
+
+    class First(Kept):
+        def process(self, item: Readouts) -> Iterator[Image]:
+            yield small_image()
+            raise RuntimeError("second")
+
+    with pytest.raises(StageError):
+        replay(recording, Pipeline([Fails()]), tmp_path / "none.h5", device="cpu")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StageError):
+        replay(recording, Pipeline([First()]), tmp_path / "some.h5", device="cpu", threads=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["some.h5.part"]
+    assert "1 images that came before the failure are in" in caplog.text
 
 
 def test_node_reports_what_is_wrong(recording: Path) -> None:

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import typer
 
-__all__ = ["nested", "settings_from"]
+__all__ = ["different_files", "nested", "settings_from"]
+
+
+def different_files(*paths: Path | None) -> None:
+    """Refuse to write two things, or over what is read, into one file.
+
+    Raises:
+        typer.BadParameter: two of the paths that are given name the same file.
+    """
+    given = [path for path in paths if path is not None and str(path) != "-"]
+    for i, path in enumerate(given):
+        if any(path.resolve() == other.resolve() for other in given[:i]):
+            raise typer.BadParameter(f"{path} is named twice: every file needs a name of its own")
 
 
 def settings_from(assignments: Iterable[str]) -> dict[str, str]:

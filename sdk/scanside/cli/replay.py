@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from scanside.cli.console import console, print_json, progress_bar, table
-from scanside.cli.options import settings_from
+from scanside.cli.options import different_files, settings_from
 
 if TYPE_CHECKING:
     from scanside.replay import ReplayResult, Via
@@ -52,6 +52,7 @@ def replay(
     if via not in _WAYS:
         raise typer.BadParameter(f"{via!r}; possible are {', '.join(_WAYS)}", param_hint="--via")
     pace = _speed(speed)
+    different_files(recording, output, report, undersample)
     observed = None
     if report is not None:
         # Before the work, so that a missing package is not found out after it.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scanside.cli.console import console, progress_bar, table
-from scanside.cli.options import nested, settings_from
+from scanside.cli.options import different_files, nested, settings_from
 
 if TYPE_CHECKING:
     from scanside.simulate import ScanConfig
@@ -52,6 +52,7 @@ def simulate(
         return
     if output is None:
         raise typer.BadParameter("say where the scan goes: --output FILE.h5")
+    different_files(output, truth, noise)
     _write(scan, output, truth, noise)
 
 

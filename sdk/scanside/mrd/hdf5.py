@@ -23,7 +23,7 @@ from scanside.mrd.heap import RecordTable, open_table
 from scanside.mrd.messages import ImageMessage
 from scanside.mrd.readouts import Readouts, Waveform
 
-__all__ = ["Hdf5Reader", "Hdf5Writer", "groups"]
+__all__ = ["Hdf5Reader", "Hdf5Writer", "groups", "unfinished"]
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """How an HDF5 file begins, at byte 0 or behind a user block of 512, 1024, 2048 … bytes."""
@@ -270,6 +270,11 @@ class Hdf5Reader:
         )
 
 
+def unfinished(path: Path) -> Path:
+    """Where a file is while it is being written, and stays after an error."""
+    return path.with_name(path.name + ".part")
+
+
 class Hdf5Writer:
     """Writes readouts, waveforms and images to an ISMRMRD HDF5 file; a context manager.
 
@@ -287,7 +292,7 @@ class Hdf5Writer:
 
     def __init__(self, path: str | Path, header_xml: bytes | None = None, group: str = "dataset") -> None:
         self._path = Path(path)
-        self._part = self._path.with_name(self._path.name + ".part")
+        self._part = unfinished(self._path)
         self._file = h5py.File(self._part, "w")
         self._group = self._file.create_group(group)
         self._waiting: list[Readouts] = []
