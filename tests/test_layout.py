@@ -32,6 +32,7 @@ LAYERS = (
     {"replay", "report", "serving", "testing"},
     {"bench", "demo", "doctor", "scanside_gadgetron"},
     {"cli"},
+    {"__main__"},
 )
 """The parts of the SDK and the plugin from the ground up: each imports from its own layer and those below."""
 

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from urllib.parse import quote
 from zipfile import BadZipFile
 
@@ -54,6 +55,7 @@ class NoiseStore:
         self._folder = folder
         self._capacity = capacity
         self._records: OrderedDict[str, NoiseRecord] = OrderedDict()
+        self._lock = Lock()  # a server's sessions share the store
 
     def put(self, measurement_id: str, record: NoiseRecord) -> None:
         """Keep a record; one with the same ID is replaced."""
@@ -84,9 +86,10 @@ class NoiseStore:
         Raises:
             FileFormatError: the record's file is damaged.
         """
-        if measurement_id in self._records:
-            self._records.move_to_end(measurement_id)
-            return self._records[measurement_id]
+        with self._lock:
+            if measurement_id in self._records:
+                self._records.move_to_end(measurement_id)
+                return self._records[measurement_id]
         if self._folder is None or not (path := self._path(measurement_id)).exists():
             return None
         try:
@@ -104,10 +107,11 @@ class NoiseStore:
         return record
 
     def _remember(self, measurement_id: str, record: NoiseRecord) -> None:
-        self._records[measurement_id] = record
-        self._records.move_to_end(measurement_id)
-        while len(self._records) > self._capacity:
-            self._records.popitem(last=False)
+        with self._lock:
+            self._records[measurement_id] = record
+            self._records.move_to_end(measurement_id)
+            while len(self._records) > self._capacity:
+                self._records.popitem(last=False)
 
     def _path(self, measurement_id: str) -> Path:
         assert self._folder is not None

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from scanside.errors import PipelineError, ScansideError
+from scanside.errors import MissingExtra, PipelineError, ScansideError
 from scanside.stage import Stage
 
 __all__ = ["GROUP", "load_stage", "stage_names"]
@@ -37,6 +37,7 @@ def load_stage(name: str) -> type[Stage[Any, Any]]:
     """Import the stage that is registered under a name.
 
     Raises:
+        MissingExtra: the stage needs torch, which is not installed.
         PipelineError: no such stage, or two of this name, or its module cannot be imported, or it is no stage.
     """
     registered = _registered()
@@ -56,6 +57,12 @@ def load_stage(name: str) -> type[Stage[Any, Any]]:
         stage = point.load()
     except ScansideError:
         raise
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            raise MissingExtra("torch", "torch", f"stage '{name}'") from error
+        raise PipelineError(
+            f"stage '{name}' ({point.value}) needs {error.name}, which is not installed"
+        ) from error
     except Exception as error:  # a module of someone else may raise anything while it is imported
         what = f"{type(error).__name__}: {error}"
         raise PipelineError(f"stage '{name}' ({point.value}) cannot be imported: {what}") from error

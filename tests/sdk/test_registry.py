@@ -111,3 +111,14 @@ def test_a_missing_extra_says_so_itself(
     register(("mine", "needs_extra_for_test:Stage"))
     with pytest.raises(MissingExtra, match="this stage needs"):
         load_stage("mine")
+
+
+def test_torch_is_missing(register: Register, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(("needs-torch", "needs_torch_here:Stage"))
+
+    def no_torch(self: EntryPoint) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(EntryPoint, "load", no_torch)
+    with pytest.raises(MissingExtra, match=r"stage 'needs-torch' needs .* pip install 'scanside\[torch\]'"):
+        load_stage("needs-torch")

@@ -91,7 +91,7 @@ def _scanside() -> float:
 
         begun = time.perf_counter()
         with pipeline.open(Scan.from_xml(opening.header_xml)) as run:
-            execute(run, _readouts(session), count)
+            execute(run, _readouts(session), count, threads=True)
         took = time.perf_counter() - begun
     assert n_images == _FRAMES, f"{n_images} of {_FRAMES} k-spaces were assembled"
     return took
