@@ -57,13 +57,9 @@ def load_stage(name: str) -> type[Stage[Any, Any]]:
         stage = point.load()
     except ScansideError:
         raise
-    except ModuleNotFoundError as error:
-        if error.name == "torch":
-            raise MissingExtra("torch", "torch", f"stage '{name}'") from error
-        raise PipelineError(
-            f"stage '{name}' ({point.value}) needs {error.name}, which is not installed"
-        ) from error
     except Exception as error:  # a module of someone else may raise anything while it is imported
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            raise MissingExtra("torch", "torch", f"stage '{name}'") from error
         what = f"{type(error).__name__}: {error}"
         raise PipelineError(f"stage '{name}' ({point.value}) cannot be imported: {what}") from error
     if not (isinstance(stage, type) and issubclass(stage, Stage)):
