@@ -15,7 +15,7 @@ from scanside.recon.partial_fourier import Band, classify, sampled_band
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 
-__all__ = ["PartialFourier"]
+__all__ = ["PartialFourier", "axis_name", "partial_bands"]
 
 
 class PartialFourier(Stage[KSpace, KSpace]):
@@ -52,7 +52,7 @@ class PartialFourier(Stage[KSpace, KSpace]):
 
     def process(self, item: KSpace) -> Iterator[KSpace]:
         """Complete one k-space."""
-        bands = {} if self.config.method == "zero-fill" else _partial_bands(item)
+        bands = {} if self.config.method == "zero-fill" else partial_bands(item)
         if bands and _has_gaps(item):
             self._scan.warn(
                 "partial Fourier is left zero-filled: the acquired band still has gaps from undersampling; put "
@@ -64,9 +64,9 @@ class PartialFourier(Stage[KSpace, KSpace]):
             return
         if self.config.method == "homodyne" and len(bands) > 1:
             dim = max(bands, key=lambda axis: _missing_share(bands[axis], item.data.shape[axis]))
-            others = ", ".join(_name(axis) for axis in bands if axis != dim)
+            others = ", ".join(axis_name(axis) for axis in bands if axis != dim)
             self._scan.warn(
-                f"homodyne detection completes {_name(dim)} only and {others} stays zero-filled: set "
+                f"homodyne detection completes {axis_name(dim)} only and {others} stays zero-filled: set "
                 "partial-fourier.method to 'pocs', which completes several axes"
             )
             bands = {dim: bands[dim]}
@@ -80,7 +80,7 @@ class PartialFourier(Stage[KSpace, KSpace]):
         else:
             image = partial_fourier.pocs(item.data, bands, dims, n_iterations=self.config.iterations)
         meta = item.meta.copy()
-        meta["ScansidePartialFourier"] = [self.config.method, *(_name(dim) for dim in bands)]
+        meta["ScansidePartialFourier"] = [self.config.method, *(axis_name(dim) for dim in bands)]
         ranges = None
         if item.ranges is not None:
             k0, k1, k2 = (_both_sides(item, axis, bands) for axis in range(3))
@@ -88,7 +88,7 @@ class PartialFourier(Stage[KSpace, KSpace]):
         return item.replace(data=to_kspace(image, dims), ranges=ranges, meta=meta)
 
 
-def _partial_bands(item: KSpace) -> dict[int, Band]:
+def partial_bands(item: KSpace) -> dict[int, Band]:
     """The sampled band of every axis that was sampled on one side only, by axis counted from the end."""
     bands = {-2: sampled_band(item.mask), -3: sampled_band(item.mask, -2)}
     if item.ranges is not None:
@@ -128,5 +128,6 @@ def _missing_share(band: Band, n: int) -> float:
     return 1 - (band[1] - band[0] + 1) / n
 
 
-def _name(dim: int) -> str:
+def axis_name(dim: int) -> str:
+    """Name of a k-space axis that is counted from the end: k0, k1 or k2."""
     return f"k{-1 - dim}"

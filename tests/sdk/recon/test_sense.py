@@ -17,25 +17,42 @@ from scanside.recon.sense import SenseOperator, cg_sense
 from scanside.testing.adjoint import assert_adjoint
 
 SHAPES = [(1, 14, 11), (6, 9, 8)]
+READOUTS = [None, slice(3, None), slice(2, 7)]
 
 
-def random_operator(shape: tuple[int, int, int]) -> SenseOperator:
+def random_operator(shape: tuple[int, int, int], readout: slice | None) -> SenseOperator:
     generator = torch.Generator().manual_seed(1)
     maps = torch.randn(3, *shape, dtype=torch.complex64, generator=generator)
-    return SenseOperator(maps, torch.rand(shape[:2], generator=generator) < 0.5)
+    return SenseOperator(maps, torch.rand(shape[:2], generator=generator) < 0.5, readout)
 
 
+@pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_adjoint_belongs_to_the_operator(shape: tuple[int, int, int]) -> None:
-    operator = random_operator(shape)
+def test_adjoint_belongs_to_the_operator(shape: tuple[int, int, int], readout: slice | None) -> None:
+    operator = random_operator(shape, readout)
     assert_adjoint(operator.forward, operator.adjoint, shape, (3, *shape))
 
 
+@pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_normal_is_adjoint_after_forward(shape: tuple[int, int, int]) -> None:
-    operator = random_operator(shape)
+def test_normal_is_adjoint_after_forward(shape: tuple[int, int, int], readout: slice | None) -> None:
+    operator = random_operator(shape, readout)
     image = torch.randn(2, *shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(operator.normal(image), operator.adjoint(operator.forward(image)))
+
+
+def test_samples_that_were_not_acquired_are_unknown() -> None:
+    """An object that fits what an asymmetric echo holds is found, whatever stands in the missing samples."""
+    generator = torch.Generator().manual_seed(4)
+    maps = torch.randn(6, 1, 12, 10, dtype=torch.complex128, generator=generator)
+    truth, rubbish = torch.randn(1, 12, 10, 2, dtype=torch.complex128, generator=generator).unbind(-1)
+    mask, readout = torch.arange(12)[None] % 2 == 0, slice(3, None)
+    kspace = SenseOperator(maps, mask).forward(truth)
+    kspace[..., :3] = rubbish[..., :3]
+    result = cg_sense(kspace, maps, mask, readout=readout, tolerance=1e-9, max_iterations=200)
+    torch.testing.assert_close(result.solution, truth, rtol=1e-5, atol=1e-5)
+    taken_for_measured = cg_sense(kspace, maps, mask, tolerance=1e-9, max_iterations=200).solution
+    assert float((taken_for_measured - truth).norm() / truth.norm()) > 0.1
 
 
 class Undersampled:
@@ -126,6 +143,8 @@ def test_what_does_not_fit_is_an_error() -> None:
     mask = torch.ones(1, 12, dtype=torch.bool)
     with pytest.raises(ShapeError, match="same grid"):
         SenseOperator(maps, mask[:, :11])
+    with pytest.raises(ShapeError, match="none was acquired"):
+        SenseOperator(maps, mask, slice(10, None))
     with pytest.raises(ShapeError, match="grid of the maps"):
         cg_sense(torch.zeros(3, 1, 12, 10, dtype=torch.complex64), maps, mask)
 

@@ -71,3 +71,55 @@ def test_frames(accumulated: Any, run_stage: Any) -> None:
     assert [int(image.header["phase"]) for image in at_once] == [0, 1]
     for a, b in zip(at_once, one_by_one, strict=True):
         assert error(a, b.data[0].numpy()) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("axes", "sampling"),
+    [
+        (["k0"], SamplingConfig(acceleration=(2, 1), partial_echo=0.7)),
+        (["k1"], SamplingConfig(acceleration=(2, 1), partial_fourier=(0.7, 1))),
+    ],
+)
+def test_one_sided_sampling(accumulated: Any, run_stage: Any, axes: list[str], sampling: Any) -> None:
+    """What an asymmetric echo or partial Fourier leaves out is no measured zero, and is completed."""
+    scan, (item,), _ = accumulated((64, 60, 1), sampling=sampling)
+    expected = np.abs(scan.truth.image() * np.linalg.norm(scan.truth.maps[0], axis=0))
+
+    def found(kspace: Any, **settings: Any) -> tuple[float, Any]:
+        ran = run_stage(Sense(**settings), scan.header_xml, [with_true_maps(scan, kspace)])
+        magnitude = np.abs(ran.one.data[0].numpy())
+        return float(np.linalg.norm(magnitude - expected) / np.linalg.norm(expected)), ran
+
+    completed, ran = found(item)
+    assert completed < 0.07
+    assert ran.one.meta["ScansidePartialFourier"] == ["pocs", *axes]
+    assert ran.scan.warnings == []
+    fitted_only, ran = found(item, partial_fourier="none")
+    assert fitted_only > 1.5 * completed
+    assert "ScansidePartialFourier" not in ran.one.meta
+    if axes == ["k0"]:
+        zeros_measured, _ = found(item.replace(ranges=None))
+        assert zeros_measured > 1.5 * completed
+
+
+def test_random_pattern_is_not_one_sided(accumulated: Any, run_stage: Any) -> None:
+    """That a random pattern spares one end is no partial Fourier."""
+    for seed in range(6):
+        sampling = SamplingConfig(pattern="variable-density", acceleration=(3, 1), acs=(8, 0), seed=seed)
+        scan, (item,), _ = accumulated(sampling=sampling)
+        ran = run_stage(Sense(), scan.header_xml, [with_true_maps(scan, item)])
+        assert "ScansidePartialFourier" not in ran.one.meta
+
+
+def test_weak_regularisation_by_default(accumulated: Any, run_stage: Any) -> None:
+    """At moderate noise and acceleration the default adds next to nothing to the error without any."""
+    sampling = SamplingConfig(acceleration=(3, 1), acs=(12, 0), acs_mode="separate")
+    scan, (item,), _ = accumulated((64, 60, 1), sampling=sampling)
+    kspace = with_true_maps(scan, item)
+
+    def found(**settings: Any) -> Any:
+        return run_stage(Sense(tolerance=1e-6, **settings), scan.header_xml, [kspace]).one
+
+    unbiased = found(l2=0.0, max_iterations=500).data[0].numpy()
+    assert error(found(), unbiased) < 0.04
+    assert error(found(l2=0.01), unbiased) > 0.06
