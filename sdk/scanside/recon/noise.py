@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from scanside.errors import CalibrationError, NonFiniteError, ShapeError
 
-__all__ = ["NoiseStatistics", "noise_covariance", "whiten", "whitening_matrix"]
+__all__ = ["NoiseStatistics", "dead_channels", "noise_covariance", "whiten", "whitening_matrix"]
 
 _log = logging.getLogger(__name__)
 
@@ -105,6 +105,23 @@ def noise_covariance(readouts: npt.ArrayLike) -> npt.NDArray[np.complex128]:
     return statistics.covariance()
 
 
+def dead_channels(covariance: npt.NDArray[np.complex128]) -> list[int]:
+    """The channels without noise: disconnected, or filled with zeros by a converter.
+
+    Args:
+        covariance: ``(coil, coil)``.
+
+    Returns:
+        Their indices: those whose noise amplitude is less than a thousandth of that of the median channel.
+    """
+    power = covariance.diagonal().real
+    # The median of the live channels: a scan in which most channels are dead must not pass for one in which
+    # all are weak.
+    typical = float(np.median(power[power > 0])) if (power > 0).any() else 0.0
+    found: list[int] = np.flatnonzero(power <= _DEAD * typical).tolist()
+    return found
+
+
 def whitening_matrix(
     covariance: npt.NDArray[np.complex128],
     *,
@@ -154,14 +171,11 @@ def whitening_matrix(
             )
 
     power = covariance.diagonal().real
-    # Of the live channels: a scan in which most channels are dead must not pass for one in which all are
-    # weak.
-    typical = float(np.median(power[power > 0])) if (power > 0).any() else 0.0
-    dead = np.nonzero(power <= _DEAD * typical)[0]
-    if dead.size:
+    dead = dead_channels(covariance)
+    if dead:
         raise CalibrationError(
-            f"coils {dead.tolist()} of {len(power)} have no noise (variance {power[dead].max():.3g}, "
-            f"typical {typical:.3g}): they are disconnected or empty; leave them out of the reconstruction"
+            f"coils {dead} of {len(power)} have no noise (largest variance of these {power[dead].max():.3g}, of all "
+            f"{power.max():.3g}): they are disconnected or empty; give covariance and data without them"
         )
 
     # Equal gains first, so that a weak channel is not taken for a singular direction.

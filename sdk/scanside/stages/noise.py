@@ -14,7 +14,7 @@ from scanside.errors import CalibrationError
 from scanside.items import Readouts
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.noise_store import NoiseRecord
-from scanside.recon.noise import NoiseStatistics, whiten, whitening_matrix
+from scanside.recon.noise import NoiseStatistics, dead_channels, whiten, whitening_matrix
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
 
@@ -33,6 +33,9 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
     Noise readouts have another dwell time than the image's: the covariance is scaled by the ratio of the dwell
     times and by the relative receiver noise bandwidth of the header (1 where it is absent).
 
+    A channel without noise is disconnected or empty, and whitening would blow up whatever it holds: it leaves the
+    data, and later stages see fewer channels.
+
     Kellman, McVeigh: Image reconstruction in SNR units, Magn Reson Med 2005;54:1439.
     """
 
@@ -41,11 +44,14 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
 
         Attributes:
             missing: what to do without noise data: ``warn`` and pass on, or end with an ``error``.
+            dead_channels: what to do with channels without noise, which are disconnected or empty: ``remove`` them
+                from the scan and tell the operator, or end with an ``error``.
             enabled: false where an earlier step, such as a gadget, has whitened the data: readouts pass
                 unchanged, noise readouts are taken out.
         """
 
         missing: Literal["warn", "error"] = "warn"
+        dead_channels: Literal["remove", "error"] = "remove"
         enabled: bool = True
 
     config: Config
@@ -60,6 +66,7 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
         self._statistics = NoiseStatistics()
         self._noise_dwell_us = 0.0
         self._record: NoiseRecord | None = None
+        self._live: list[int] = []
         self._looked_up = False
         self._matrices: dict[float, npt.NDArray[np.complex128]] = {}
 
@@ -101,7 +108,12 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
 
     def _whitened(self, item: Readouts) -> Readouts:
         matrix = self._matrix(item)
-        return item if matrix is None else item.with_samples(whiten(item.samples, matrix))
+        if matrix is None:
+            return item
+        samples = item.samples
+        if len(self._live) < samples.shape[1]:
+            samples = samples[:, self._live]
+        return item.with_samples(whiten(samples, matrix))
 
     def _own_record(self) -> NoiseRecord | None:
         """The covariance of the scan's own noise readouts, also put into the store."""
@@ -154,9 +166,26 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
         covariance = record.covariance[np.ix_(order, order)]
         return replace(record, covariance=covariance, coil_names=ours)
 
+    def _live_channels(self, record: NoiseRecord) -> list[int]:
+        """The channels that have noise; says what becomes of the others."""
+        n, dead = len(record.covariance), dead_channels(record.covariance)
+        if dead:
+            names = dict(enumerate(self._scan.header.coil_names))
+            told = ", ".join(
+                f"{channel} ({names[channel]})" if names.get(channel) else str(channel) for channel in dead
+            )
+            found = f"no noise in channels (counted from 0) {told} of {n}: disconnected or empty"
+            if self.config.dead_channels == "error":
+                raise CalibrationError(f"{found}; set noise.dead_channels to 'remove' to go on without them")
+            if len(dead) == n:
+                raise CalibrationError(f"{found}; check the noise readouts, none of them can be used")
+            self._scan.warn(f"{found}; they are left out of the reconstruction")
+        return [channel for channel in range(n) if channel not in dead]
+
     def _matrix(self, item: Readouts) -> npt.NDArray[np.complex128] | None:
         if not self._looked_up:
             self._record, self._looked_up = self._find_record(), True
+            self._live = [] if self._record is None else self._live_channels(self._record)
         record = self._record
         if record is None:
             return None
@@ -180,7 +209,7 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
             )
             dwell_us = noise_dwell_us = 1.0
         return whitening_matrix(
-            record.covariance,
+            record.covariance[np.ix_(self._live, self._live)],
             noise_dwell_us=noise_dwell_us,
             dwell_us=dwell_us,
             receiver_bandwidth_ratio=self._scan.header.receiver_noise_bandwidth or 1.0,

@@ -44,9 +44,9 @@ class Sense(Stage[KSpace, Image]):
             l2: Tikhonov weight, relative to the largest eigenvalue that the problem can have, 1: what coils and lines
                 determine with an eigenvalue λ comes out as λ / (λ + l2) of itself. So 0.002 takes off a fifth of a
                 percent where sampling is full and a tenth where λ = 0.02, as at high acceleration; and noise grows
-                no further than to 1 / (2 √l2) of its level, elevenfold. In simulated scans (R = 2 to 4 in 2-D and 2 × 2
-                in 3-D, noise of 0.5 to 2 % of the tissue's signal) the error was mostly within 3 %, at worst 19 %, of
-                that with the best value; noisier scans gain from up to 0.01.
+                no further than to 1 / (2 √l2) of its level, elevenfold. In simulated scans (R = 2 to 4 in 2-D and
+                2 × 2 in 3-D, noise of 0.5 to 2 % of the tissue's signal) the error was mostly within 3 %, at worst 19 %,
+                of that with the best value; noisier scans gain from up to 0.01.
             tolerance: residual relative to the right-hand side at which it stops.
             max_iterations: where it stops anyway.
             partial_fourier: ``pocs`` completes an asymmetric echo and partial phase encoding, ``none`` leaves the

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scanside.errors import CalibrationError, NonFiniteError, ShapeError
-from scanside.recon.noise import NoiseStatistics, noise_covariance, whiten, whitening_matrix
+from scanside.recon.noise import NoiseStatistics, dead_channels, noise_covariance, whiten, whitening_matrix
 
 
 def mixing(n_coils: int, rng: np.random.Generator) -> np.ndarray:
@@ -84,6 +84,8 @@ def test_dead_channels_are_named() -> None:
     noise[:, 5] *= 1e-4
     with pytest.raises(CalibrationError, match=r"coils \[2, 5\] of 6"):
         whitening_matrix(noise_covariance(noise))
+    assert dead_channels(noise_covariance(noise)) == [2, 5]
+    assert dead_channels(noise_covariance(noise[:, [0, 1, 3, 4]])) == []
     with pytest.raises(CalibrationError, match=r"coils \[0, 1\] of 2"):
         whitening_matrix(np.zeros((2, 2), complex))
 

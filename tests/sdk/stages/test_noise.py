@@ -170,6 +170,42 @@ def test_other_number_of_channels(make_header: Any, lines: Any, make_lines: Any,
         run_stage(PrewhitenNoise(), make_header(), [lines(range(60), flags=NOISE), image])
 
 
+COILS = "".join(
+    f"<coilLabel><coilNumber>{i}</coilNumber><coilName>Head:{i + 1}</coilName></coilLabel>"
+    for i in range(N_COILS)
+)
+
+
+def silent(block: Readouts, *channels: int) -> Readouts:
+    """The block with channels that hold nothing."""
+    block.samples[:, channels] = 0
+    return block
+
+
+def test_dead_channel_is_left_out(make_header: Any, lines: Any, run_stage: Any) -> None:
+    """The others are whitened as if the dead one had never been there, also where it holds rubbish in the image."""
+    noise = silent(correlated(lines(range(60), flags=NOISE)), 1)
+    image = correlated(lines(range(60)))
+    ran = run_stage(PrewhitenNoise(), make_header(system=COILS), [noise, image])
+    assert ran.one.samples.shape == (60, 2, 200)
+    assert (ran.one.headers["active_channels"] == 2).all()
+    assert (image.headers["active_channels"] != 2).all()
+    (told,) = ran.scan.warnings
+    assert "1 (Head:2) of 3" in told
+    live = [0, 2]
+    without = [Readouts(block.headers, block.samples[:, live]) for block in (noise, image)]
+    expected = run_stage(PrewhitenNoise(), make_header(), without).one
+    np.testing.assert_allclose(ran.one.samples, expected.samples, rtol=1e-5)
+
+
+def test_dead_channels_may_end_the_scan(make_header: Any, lines: Any, run_stage: Any) -> None:
+    noise, image = silent(correlated(lines(range(60), flags=NOISE)), 0, 2), lines(range(5))
+    with pytest.raises(CalibrationError, match=r"0, 2 of 3.*set noise\.dead_channels to 'remove'"):
+        run_stage(PrewhitenNoise(dead_channels="error"), make_header(), [noise, image])
+    with pytest.raises(CalibrationError, match=r"0, 1, 2 of 3.*none of them can be used"):
+        run_stage(PrewhitenNoise(), make_header(), [silent(noise, 1), image])
+
+
 def test_non_finite_noise(make_header: Any, lines: Any, run_stage: Any) -> None:
     noise = lines(range(6), flags=NOISE)
     noise.samples[2, 1, 0] = np.nan
