@@ -16,7 +16,7 @@ from torch import Tensor
 from scanside.errors import ShapeError
 from scanside.recon.fourier import to_image, to_kspace
 
-__all__ = ["crop_or_pad", "remove_oversampling", "resample_fov"]
+__all__ = ["crop_or_pad", "remove_oversampling", "resample_fov", "same_voxel"]
 
 #: Voxel sizes that differ by less than this fraction are the same: headers round them.
 _SAME_VOXEL = 1e-4
@@ -55,6 +55,11 @@ def crop_or_pad(data: Tensor, sizes: Sequence[int], dims: Sequence[int] = (-2, -
     padded = data.new_zeros(shape)
     padded[tuple(target)] = kept
     return padded
+
+
+def same_voxel(a: float, b: float) -> bool:
+    """Whether two voxel sizes are the same but for the rounding of a header: `resample_fov` then only crops."""
+    return abs(a / b - 1) <= _SAME_VOXEL
 
 
 def resample_fov(
@@ -100,7 +105,7 @@ def resample_fov(
     for dim, old_extent, extent, size in zip(dims, encoded_fov, recon_fov, recon_matrix, strict=True):
         n = image.shape[dim]
         step = (extent / size) / (old_extent / n)
-        if abs(step - 1) <= _SAME_VOXEL:
+        if same_voxel(step, 1):
             image = crop_or_pad(image, [size], [dim])
         else:
             kernel = _interpolation(n, size, step).to(image.device, image.dtype)

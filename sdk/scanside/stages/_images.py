@@ -8,8 +8,11 @@ from typing import cast
 import numpy as np
 import torch
 
+from scanside.errors import FormatError
 from scanside.items import Image, KSpace
 from scanside.mrd.dtypes import IMAGE_HEADER, IMAGE_TYPES, Headers
+from scanside.mrd.geometry import Geometry
+from scanside.scan import Scan
 
 __all__ = ["images_of"]
 
@@ -26,26 +29,35 @@ _FROM_READOUT = (
     "user_int",
     "user_float",
 )
+_WRONG = "position and orientation of images are wrong or unknown"
 _COUNTERS = ("average", "slice", "contrast", "phase", "repetition", "set")
 
 
-def images_of(kspace: KSpace, voxels: torch.Tensor) -> Iterator[Image]:
+def images_of(scan: Scan, kspace: KSpace, voxels: torch.Tensor) -> Iterator[Image]:
     """One image for every entry of the leading axes, with position, directions, time and counters.
 
     Time stamps, position and directions are those of the sampled line nearest to the centre of k-space, as
-    contrast and position are what they were when the centre was acquired.
+    contrast and position are what they were when the centre was acquired. Position and directions that cannot be
+    right are handed on as they came; the operator is told once, and each such image says so in its meta attributes.
 
     Args:
+        scan: is told of geometry that cannot be right.
         kspace: where the voxels come from.
         voxels: ``(*other, z, y, x)``, complex or real.
     """
     n_other = len(kspace.other)
     for index in np.ndindex(*voxels.shape[:n_other]):
         data = voxels[index][None]
+        header = _header(kspace, kspace.headers[index], data)
+        meta = kspace.meta.copy()
+        if (wrong := _wrong_geometry(header)) is not None:
+            meta["ScansideGeometry"] = [wrong]
+            if not any(_WRONG in told for told in scan.warnings):
+                scan.warn(f"{_WRONG}: {wrong}")
         yield Image(
             data=data,
-            header=_header(kspace, kspace.headers[index], data),
-            meta=kspace.meta.copy(),
+            header=header,
+            meta=meta,
             incomplete=kspace.incomplete,
             encoding=kspace.encoding,
         )
@@ -65,6 +77,20 @@ def _header(kspace: KSpace, lines: Headers, data: torch.Tensor) -> np.void:
     header["image_type"] = IMAGE_TYPES["complex" if data.is_complex() else "magnitude"]
     header["image_series_index"] = 1
     return header
+
+
+def _wrong_geometry(header: np.void) -> str | None:
+    """What is wrong with an image's position and directions, if anything is."""
+    try:
+        geometry = Geometry.from_image_header(header)
+    except FormatError as error:
+        return str(error)
+    if geometry.assumed:
+        return (
+            "the readouts tell no directions (all are zero), x, y and z are assumed to run to the patient's left, "
+            "back and head"
+        )
+    return None
 
 
 def _central_readout(kspace: KSpace, lines: Headers) -> np.void:

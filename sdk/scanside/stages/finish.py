@@ -127,7 +127,7 @@ class Finish(Stage[Image, Image]):
 
     def _describe(self, image: Image, slope: float, intercept: float) -> None:
         meta = image.meta
-        meta["DataRole"] = ["Image", "Quantitative"] if self.config.scaling == "none" else ["Image"]
+        meta["DataRole"] = ["Image"]
         meta["ImageProcessingHistory"] = ["Scanside", self._scan.pipeline]
         meta["ImageComment"] = ["Research use only"]
         meta["ImageRowDir"] = [f"{value:.8f}" for value in image.header["read_dir"]]

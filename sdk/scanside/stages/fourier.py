@@ -9,20 +9,26 @@ import torch
 
 from scanside.errors import ConfigError
 from scanside.items import Image, KSpace
+from scanside.mrd.header import Space
 from scanside.recon.combine import combine_with_maps, root_sum_of_squares
 from scanside.recon.fourier import to_image
-from scanside.recon.resize import crop_or_pad
+from scanside.recon.resize import crop_or_pad, resample_fov, same_voxel
+from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._images import images_of
 
 __all__ = ["Fourier"]
+
+Extent = tuple[float, float, float]
+"""Field of view along (x, y, z) in mm."""
 
 
 class Fourier(Stage[KSpace, Image]):
     """Transforms k-space into coil images and combines them into one image.
 
     The readout is cut to the field of view of the images between the transforms, so that oversampling that is
-    still there costs little. The image is in the scaling of an orthonormal transform.
+    still there costs little. Where the header's recon space has other voxels than the encoded one, coil images are
+    interpolated to it before a root sum of squares. The image is in the scaling of an orthonormal transform.
     """
 
     class Config(StageConfig):
@@ -37,6 +43,10 @@ class Fourier(Stage[KSpace, Image]):
 
     config: Config
 
+    def open(self, scan: Scan) -> None:
+        """A new scan."""
+        self._scan = scan
+
     def process(self, item: KSpace) -> Iterator[Image]:
         """Reconstruct the images of one k-space."""
         fov = item.extent_mm
@@ -48,13 +58,31 @@ class Fourier(Stage[KSpace, Image]):
             maps = None if maps is None else crop_or_pad(maps, (n_x,), (-1,))
             coils = crop_or_pad(coils, (n_x,), (-1,))
         coils = to_image(coils, (-3, -2))
-        yield from images_of(item.replace(field_of_view_mm=fov), self._combine(coils, maps))
-
-    def _combine(self, coils: torch.Tensor, maps: torch.Tensor | None) -> torch.Tensor:
         if self.config.combine == "rss":
-            return root_sum_of_squares(coils)
+            coils, fov = _in_recon_voxels(coils, fov, item.encoding.recon)
+            combined = root_sum_of_squares(coils)
+        else:
+            combined = self._matched(coils, maps)
+        yield from images_of(self._scan, item.replace(field_of_view_mm=fov), combined)
+
+    def _matched(self, coils: torch.Tensor, maps: torch.Tensor | None) -> torch.Tensor:
         if maps is None:
             raise ConfigError(
                 "fourier.combine is 'maps', but no stage before it made coil maps: add 'coil-maps'"
             )
         return combine_with_maps(coils, maps)
+
+
+def _in_recon_voxels(coils: torch.Tensor, fov: Extent, recon: Space) -> tuple[torch.Tensor, Extent]:
+    """Coil images, and their extent, with the voxels of the recon space: magnitudes must not be interpolated.
+
+    A magnitude has twice the bandwidth of what it was made from, so later it would lose detail and ring. Complex
+    combinations are interpolated as well once they are one image.
+    """
+    extent = list(fov)
+    for axis, dim in enumerate((-1, -2, -3)):
+        n, voxel = coils.shape[dim], recon.voxel_mm[axis]
+        if not same_voxel(extent[axis] / n, voxel):
+            extent[axis], matrix = recon.field_of_view_mm[axis], recon.matrix[axis]
+            coils = resample_fov(coils, [fov[axis]], [extent[axis]], [matrix], [dim])
+    return coils, (extent[0], extent[1], extent[2])

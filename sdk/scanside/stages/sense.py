@@ -45,8 +45,8 @@ class Sense(Stage[KSpace, Image]):
                 determine with an eigenvalue λ comes out as λ / (λ + l2) of itself. So 0.002 takes off a fifth of a
                 percent where sampling is full and a tenth where λ = 0.02, as at high acceleration; and noise grows
                 no further than to 1 / (2 √l2) of its level, elevenfold. In simulated scans (R = 2 to 4 in 2-D and
-                2 × 2 in 3-D, noise of 0.5 to 2 % of the tissue's signal) the error was mostly within 3 %, at worst 19 %,
-                of that with the best value; noisier scans gain from up to 0.01.
+                2 × 2 in 3-D, noise of 0.5 to 2 % of the tissue's signal) the error was mostly within 3 % of that
+                with the best value, at worst 19 % above it; noisier scans gain from up to 0.01.
             tolerance: residual relative to the right-hand side at which it stops.
             max_iterations: where it stops anyway.
             partial_fourier: ``pocs`` completes an asymmetric echo and partial phase encoding, ``none`` leaves the
@@ -91,7 +91,7 @@ class Sense(Stage[KSpace, Image]):
         if bands:
             solution = _completed(solution, item.coil_maps, bands)
             meta["ScansidePartialFourier"] = ["pocs", *(axis_name(dim) for dim in bands)]
-        yield from images_of(item.replace(meta=meta), solution)
+        yield from images_of(self._scan, item.replace(meta=meta), solution)
 
 
 def _one_sided(item: KSpace) -> dict[int, Band]:

@@ -130,6 +130,7 @@ def test_numbers_and_attributes(make_header: Any, run_stage: Any, complex_image:
     assert int(first.header["image_series_index"]) == 4
     assert first.meta["Mine"] == ["kept"]
     assert first.meta["measurementID"] == ["m_7"]
+    assert first.meta["DataRole"] == ["Image"]
     assert first.meta["ImageComment"] == ["Research use only"]
     assert "ScansideIncomplete" not in first.meta
     assert second.meta["ScansideIncomplete"] == ["half of it"]

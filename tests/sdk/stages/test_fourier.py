@@ -11,7 +11,9 @@ import torch
 from scanside.errors import ConfigError
 from scanside.mrd.flags import AcquisitionFlag as Flag
 from scanside.mrd.header import Limit
+from scanside.recon.resize import crop_or_pad
 from scanside.stages.accumulate import Accumulate
+from scanside.stages.finish import Finish
 from scanside.stages.fourier import Fourier
 
 AXES = (-3, -2, -1)
@@ -61,6 +63,26 @@ def test_oversampling_is_cut_between_the_transforms(
     expected = coil_images(kspace.data).mean(axis=0)[..., 8:24]
     np.testing.assert_allclose(image.data[0].numpy(), expected, rtol=1e-4, atol=1e-4)
     assert image.header["field_of_view"].tolist() == [16, 12, 1]
+
+
+@pytest.mark.parametrize("recon", [(30, 22, 1), (30, 11, 1), (9, 11, 1)])
+def test_other_voxels(make_header: Any, make_lines: Any, run_stage: Any, recon: tuple[int, int, int]) -> None:
+    """Coil images are interpolated, as by k-space that is filled with zeros or cut, and not their magnitude."""
+    encoded = (15, 11, 1)
+    xml = make_header(encoded)
+    x, y, _ = recon
+    other = xml.replace(
+        "<reconSpace><matrixSize><x>15</x><y>11</y>", f"<reconSpace><matrixSize><x>{x}</x><y>{y}</y>"
+    )
+    kspace = run_stage(Accumulate(), other, [make_lines(n_samples=15)(range(11))]).one
+    image = run_stage(Fourier(), other, [kspace]).one
+    padded = crop_or_pad(kspace.data, (y, x)) * np.sqrt(x * y / (15 * 11))
+    expected = np.linalg.norm(coil_images(padded), axis=0)
+    np.testing.assert_allclose(image.data[0].numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert image.header["field_of_view"].tolist() == [15, 11, 1]
+    finished = run_stage(Finish(), other, [image]).one
+    assert torch.equal(finished.data, image.data)
+    assert finished.header["matrix_size"].tolist() == list(recon)
 
 
 def test_header_is_that_of_the_central_line(make_header: Any, lines: Any, run_stage: Any) -> None:
