@@ -2,9 +2,11 @@
 
 What was planned is not told by a stream, so it is concluded, from strong evidence only:
 
-* Regular sampling leaves no doubt: a line that is missing between others of its lattice, or in the calibration
-  block, was lost. Sampling counts as regular if at least seven eighths of the lattice are there and the lines off
-  it are a block; random and variable-density patterns are far from that.
+* Where scan counters run on without a jump, nothing between the first and the last line of a k-space was lost.
+* Where they jump, or mean nothing, regular sampling tells: a line that is missing between others of its lattice, or
+  in the calibration block, was lost. Sampling is regular if it is a lattice and one block of lines between, but for
+  an eighth that may be missing; without counters only for a twenty-fourth, since random sampling with a dense centre
+  comes close to that by chance.
 * At the ends of the sampled band, the header's encoding limits say where it should end. Beyond a sixteenth of the
   axis, missing lines are taken for partial Fourier, unless the k-space's last line never came either.
 * Where sampling is irregular, or lines were to be averaged, only a jump of the scan counter tells.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +26,14 @@ __all__ = ["ScanCounters", "lattice_gaps", "missing_lines"]
 Lines = npt.NDArray[np.bool_]
 Span = tuple[int, int]
 
-_REGULAR = 8  # sampling is regular if at most one of so many lattice lines is missing
+_JUMPED = 1 / 8  # so much of a lattice may be missing where the scan counter jumps,
+_NO_COUNTERS = 1 / 24  # and so much where it means nothing
 _PLANNED = 16  # more than this part of an axis missing at its end was not planned to come
 _KEPT_GAPS = 1024
+_OUTSIDE = (
+    4  # so many lattice lines outside the calibration block make a lattice, and one of so many may be missing
+)
+_ROW = 3  # rows of fewer lines tell nothing
 
 
 def missing_lines(
@@ -34,6 +42,7 @@ def missing_lines(
     announced: tuple[Span | None, Span | None] = (None, None),
     *,
     last_came: bool = True,
+    may_lack: float = _JUMPED,
 ) -> Lines | None:
     """The lines of a k-space that were lost.
 
@@ -43,20 +52,27 @@ def missing_lines(
         announced: first and last index along (k1, k2) according to the header's limits, or None where it has
             none.
         last_came: a readout that is flagged as the last of this k-space has come.
+        may_lack: sampling is regular if at most this part of its lines is missing; see `ScanCounters.may_lack`.
 
     Returns:
         ``(k2, k1)``, or None where sampling is not regular, so that nobody can tell.
     """
-    missing, is_regular = np.zeros_like(sampled), False
-    # The same lines along k1 in every partition, and along k2 in every row. One of them may be regular where the
-    # other is not: with a lattice that is shifted from partition to partition.
-    for axis, r in enumerate(acceleration):
-        found = _gaps_along(sampled if axis == 0 else sampled.T, r)
-        if found is not None:
-            missing |= found if axis == 0 else found.T
-            is_regular = True
-    if not is_regular:
+    by_axis = [
+        _gaps_along(lines, r, may_lack) for lines, r in zip((sampled, sampled.T), acceleration, strict=True)
+    ]
+    # A lattice along one axis is enough: it may be shifted from row to row. But columns of a dense centre that are
+    # full say nothing of lines that were to be every second one.
+    if not any(
+        of_axis is not None and of_axis.in_nearly_all_rows and (r > 1 or max(acceleration) == 1)
+        for of_axis, r in zip(by_axis, acceleration, strict=True)
+    ):
         return None
+    along_k1, along_k2 = by_axis
+    missing = np.zeros_like(sampled)
+    if along_k1 is not None:
+        missing |= along_k1.gaps
+    if along_k2 is not None:
+        missing |= along_k2.gaps.T
     for lines, gaps, r, span in (
         (sampled, missing, acceleration[0], announced[0]),
         (sampled.T, missing.T, acceleration[1], announced[1]),
@@ -66,17 +82,50 @@ def missing_lines(
     return missing
 
 
-def _gaps_along(lines: Lines, r: int) -> Lines | None:
+class _AlongAxis(NamedTuple):
+    """What is missing of the lattices along one axis, and whether nearly all of them are whole."""
+
+    gaps: Lines
+    in_nearly_all_rows: bool
+
+
+def _gaps_along(lines: Lines, r: int, may_lack: float) -> _AlongAxis | None:
     """Gaps along the last axis, or None where sampling along it is not regular."""
     if lines.shape[1] == 1:
         return None
-    gaps, n_expected, n_irregular = np.zeros_like(lines), 0, 0
-    some = np.flatnonzero(lines.any(axis=1))
-    for i in some:
-        n_expected += _add_lattice_gaps(lines[i], gaps[i], r)
-        n_irregular += not _add_block_gaps(lines[i], gaps[i], r)
-    is_regular = int(gaps.sum()) * _REGULAR <= n_expected and n_irregular * _REGULAR <= len(some)
-    return gaps if is_regular else None
+    gaps, outside = np.zeros_like(lines), np.zeros_like(lines)
+    rows = np.flatnonzero(lines.any(axis=1))
+    n_planned = n_damaged = n_mute = 0
+    for i in rows:
+        if lines[i].sum() < _ROW:
+            n_mute += 1
+            continue
+        planned, outside[i] = _plan(lines[i], r)
+        gaps[i] = planned & ~lines[i]
+        n_planned += int(planned.sum())
+        n_damaged += bool(gaps[i].any())
+    # A dense centre alone makes no lattice.
+    n_outside, n_lost = int(outside.sum()), int((outside & gaps).sum())
+    has_lattice = r == 1 or n_outside >= _OUTSIDE * max(n_lost, 1)
+    if not has_lattice or gaps.sum() > may_lack * n_planned:
+        return None
+    # Of a volume that was sampled at random some rows are nearly full, by their density, but never nearly all.
+    return _AlongAxis(gaps, 2 * n_mute <= len(rows) and n_damaged <= max(len(rows) * _JUMPED, 1))
+
+
+def _plan(line: Lines, r: int) -> tuple[Lines, Lines]:
+    """Of one row the lines of a lattice and of a block between, and those of the lattice outside the block."""
+    planned, outside = np.zeros_like(line), np.zeros_like(line)
+    at = np.flatnonzero(line)
+    is_lattice = at % r == _phase(at, r)
+    lattice, between = at[is_lattice], at[~is_lattice]
+    planned[lattice[0] : lattice[-1] + 1 : r] = True
+    outside[:] = planned
+    if len(between):
+        first, last = int(between[0]), int(between[-1])
+        planned[first : last + 1] = True
+        outside[max(first - 1, 0) : last + 2] = False  # a line next to the block may be its end
+    return planned, outside
 
 
 def lattice_gaps(sampled: Lines, acceleration: tuple[int, int]) -> Lines:
@@ -84,36 +133,16 @@ def lattice_gaps(sampled: Lines, acceleration: tuple[int, int]) -> Lines:
     gaps = np.zeros_like(sampled)
     for lines, missing, r in ((sampled, gaps, acceleration[0]), (sampled.T, gaps.T, acceleration[1])):
         for i in np.flatnonzero(lines.any(axis=1)) if lines.shape[1] > 1 else ():
-            _add_lattice_gaps(lines[i], missing[i], r)
+            at = np.flatnonzero(lines[i])
+            lattice = at[at % r == _phase(at, r)]
+            planned = slice(lattice[0], lattice[-1] + 1, r)
+            missing[i, planned] |= ~lines[i, planned]
     return gaps
 
 
 def _phase(at: npt.NDArray[np.intp], r: int) -> int:
     """Where a lattice of every r-th line begins, told by the most lines."""
     return int(np.bincount(at % r, minlength=r).argmax())
-
-
-def _add_lattice_gaps(line: Lines, gaps: Lines, r: int) -> int:
-    """Mark what is missing of the lattice within one row; gives how many lines the lattice has."""
-    at = np.flatnonzero(line)
-    lattice = at[at % r == _phase(at, r)]
-    expected = np.arange(lattice[0], lattice[-1] + 1, r)
-    gaps[expected] |= ~line[expected]
-    return len(expected)
-
-
-def _add_block_gaps(line: Lines, gaps: Lines, r: int) -> bool:
-    """Mark what is missing of a calibration block; gives whether the lines off the lattice are one."""
-    at = np.flatnonzero(line)
-    between = at[at % r != _phase(at, r)]
-    if not len(between):
-        return True
-    block = np.arange(between[0], between[-1] + 1)
-    absent = block[~line[block]]
-    if len(absent) > max(len(block) // _REGULAR, 1):
-        return False
-    gaps[absent] = True
-    return True
 
 
 def _add_ends(lines: Lines, gaps: Lines, r: int, span: Span, last_came: bool) -> None:
@@ -167,10 +196,20 @@ class ScanCounters:
             last: counter of its last line that came.
             last_came: nothing is missing behind that.
         """
-        if not self._growing or self._n_gaps * _REGULAR > self._n:
+        if not self._mean_something:
             return []
         return [
             gap
             for gap in self._gaps
             if gap[1] >= first and (gap[0] < last or (gap[0] == last and not last_came))
         ]
+
+    def may_lack(self, gaps: list[Span]) -> float:
+        """Which part of a regular pattern may be missing of a k-space for which `gaps` were found."""
+        if gaps:
+            return _JUMPED
+        return 0.0 if self._mean_something else _NO_COUNTERS
+
+    @property
+    def _mean_something(self) -> bool:
+        return self._growing and self._n_gaps <= _JUMPED * self._n

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from scanside import KSpace, Readouts, ScanEnd
 from scanside.errors import CounterError, HeaderError, NonFiniteError, ScanError, ShapeError, StageConfigError
 from scanside.mrd.flags import AcquisitionFlag as Flag
 from scanside.mrd.header import Limit
+from scanside.simulate import SamplingConfig
+from scanside.simulate.sampling import phase_bands, sampling_pattern
 from scanside.stages.accumulate import Accumulate
 
 LAST = Flag.LAST_IN_SLICE
@@ -513,6 +515,13 @@ def test_next_scan_starts_empty(make_header: Any, lines: Any, run_stage: Any) ->
 # Lost lines
 
 
+def simulated_lines(n: int, **settings: Any) -> list[int]:
+    """Lines of the simulator's pattern on a grid of n."""
+    sampling = SamplingConfig(**settings)
+    pattern, _ = sampling_pattern(sampling, phase_bands(sampling, (16, n, 1)))
+    return pattern.k1.tolist()
+
+
 def without(block: Readouts, *counters: int) -> Readouts:
     return block.select(~np.isin(block.headers["idx"]["kspace_encode_step_1"], counters))
 
@@ -629,6 +638,65 @@ def test_random_sampling_is_no_loss(make_header: Any, lines: Any, run_stage: Any
             (16, 64, 1), limits={"kspace_encode_step_1": Limit(0, 63, 32)}, acceleration=(acceleration, 1)
         )
         assert run_stage(Accumulate(), xml, [lines(planned, last=LAST)]).one.incomplete is None
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "all counters 0"])
+@pytest.mark.parametrize("acs", [0, 12, 16])
+@pytest.mark.parametrize("factor", [2, 2.5, 3, 4, 5])
+@pytest.mark.parametrize("pattern", ["random", "variable-density"])
+def test_simulated_irregular_sampling_is_no_loss(
+    make_header: Any, make_lines: Any, run_stage: Any, pattern: str, factor: float, acs: int, counted: bool
+) -> None:
+    """Dense centres look like calibration blocks with gaps. Only a jump of the scan counter is a loss."""
+    for seed, n in product(range(8), (80, 128)):
+        planned = simulated_lines(n, pattern=pattern, acceleration=(factor, 1), acs=(acs, 0), seed=seed)
+        xml = make_header(
+            (16, n, 1),
+            limits={"kspace_encode_step_1": Limit(0, n - 1, n // 2)},
+            acceleration=(round(factor), 1),
+        )
+        lines = make_lines()
+        whole = lines(planned, last=LAST)
+        if not counted:
+            whole.headers["scan_counter"] = 0
+        assert run_stage(Accumulate(), xml, [whole]).one.incomplete is None, (seed, n)
+        if counted:
+            lost = whole.select(np.arange(len(planned)) != len(planned) // 3)
+            assert "lines were lost" in run_stage(Accumulate(), xml, [lost]).one.incomplete, (seed, n)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 5])
+@pytest.mark.parametrize("acs", [(0, 0), (12, 8)])
+def test_random_volumes_are_no_loss(
+    make_header: Any, lines: Any, run_stage: Any, factor: int, acs: tuple[int, int]
+) -> None:
+    sampling = SamplingConfig(pattern="variable-density", acceleration=(factor, 2), acs=acs, density_power=8)
+    pattern, _ = sampling_pattern(sampling, phase_bands(sampling, (16, 64, 16)))
+    limits = {"kspace_encode_step_1": Limit(0, 63, 32), "kspace_encode_step_2": Limit(0, 15, 8)}
+    xml = make_header((16, 64, 16), limits=limits, acceleration=(factor, 2))
+    block = lines(pattern.k1, k2=pattern.k2, last=LAST)
+    assert run_stage(Accumulate(), xml, [block]).one.incomplete is None
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "all counters 0"])
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_every_single_line_of_regular_sampling_is_missed(
+    make_header: Any, lines: Any, run_stage: Any, factor: int, counted: bool
+) -> None:
+    acs = 0 if factor == 1 else 16
+    planned = simulated_lines(64, acceleration=(factor, 1), acs=(acs, 0))
+    limits = {"kspace_encode_step_1": Limit(0, 63, 32)}
+    xml = make_header((16, 64, 1), limits=limits, acceleration=(factor, 1), calibration="embedded")
+    whole = lines(planned, last=LAST)
+    if not counted:
+        whole.headers["scan_counter"] = 0
+    assert run_stage(Accumulate(), xml, [whole]).one.incomplete is None
+    between = [k for k in planned if k % factor != planned[0] % factor]
+    for lost in planned:
+        if lost in between[:1] + between[-1:]:
+            continue  # nobody knows where the block was to begin
+        kspace = run_stage(Accumulate(), xml, [without(whole, lost)]).one
+        assert f"kspace_encode_step_1 {lost} did" in (kspace.incomplete or "")
 
 
 def test_elliptical_sampling_is_no_loss(make_header: Any, lines: Any, run_stage: Any) -> None:
