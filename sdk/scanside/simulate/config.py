@@ -187,7 +187,7 @@ class DynamicsConfig(_Config):
 
     averages: Count = 1
     """Repeats with the same counters but ``average``; only the noise differs."""
-    te_ms: tuple[Positive, ...] = Field(default=(10.0,), min_length=1)
+    te_ms: tuple[Positive, ...] = Field(default=(2.0,), min_length=1)
     """Echo times, one contrast each; tissue decays with its T2* from the first to the others."""
     phases: Count = 1
     """Cardiac phases of one beat."""
@@ -243,7 +243,8 @@ class QuirkConfig(_Config):
     limits: Literal["full", "step_1", "none"] = "full"
     """Encoding limits in the header: all counters, only ``kspace_encoding_step_1``, or none at all."""
     center_in_user: bool = True
-    """Siemens: the centre of k-space also stands in ``idx.user[5]`` (k1) and ``idx.user[6]`` (k2)."""
+    """Siemens: the centre of k-space also stands in ``idx.user[5]`` (k1) and ``idx.user[6]`` (k2). Where ``limits``
+    do not tell it, the header names SIEMENS as the vendor: nobody else's user counters can be understood."""
     user_parameters: bool = True
     """Siemens: ``EmbeddedRefLinesE1`` and ``EmbeddedRefLinesE2`` among the user parameters."""
     absent: tuple[OptionalSection, ...] = ()

@@ -70,7 +70,7 @@ def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depe
         "studyInformation": {"studyTime": "12:00:00"},
         "measurementInformation": measurement,
         "acquisitionSystemInformation": {
-            "systemVendor": "Scanside",
+            "systemVendor": _vendor(config),
             "systemModel": "simulator",
             "systemFieldStrength_T": 3.0,
             "relativeReceiverNoiseBandwidth": config.noise.relative_receiver_bandwidth,
@@ -102,6 +102,11 @@ def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depe
     ElementTree.indent(root, " ")
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return text + b"\n"
+
+
+def _vendor(config: ScanConfig) -> str:
+    """SIEMENS where a reader has to know that the centre of k-space stands in user counters."""
+    return "SIEMENS" if config.quirks.center_in_user and config.quirks.limits != "full" else "Scanside"
 
 
 def _encoding(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> Tree:

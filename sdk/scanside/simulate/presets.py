@@ -109,6 +109,7 @@ def _phantom_full() -> ScanConfig:
         geometry=GeometryConfig(matrix=(128, 128, 1)),
         quirks=QuirkConfig(
             limits="step_1",
+            center_in_user=False,
             zero_directions=True,
             absent=("measurementInformation", "sequenceParameters", "studyInformation", "userParameters"),
         ),

@@ -497,6 +497,21 @@ def test_quirks_take_away_what_a_reader_may_not_rely_on() -> None:
     assert not headers["idx"]["user"].any()
 
 
+@pytest.mark.parametrize(
+    ("limits", "center_in_user", "vendor"),
+    [
+        ("full", True, "Scanside"),
+        ("step_1", True, "SIEMENS"),
+        ("none", True, "SIEMENS"),
+        ("none", False, "Scanside"),
+    ],
+)
+def test_vendor_whose_user_counters_tell_the_centre(limits: Any, center_in_user: bool, vendor: str) -> None:
+    scan = simulate(small(quirks=QuirkConfig(limits=limits, center_in_user=center_in_user)))
+    system = ismrmrd.xsd.CreateFromDocument(scan.header_xml).acquisitionSystemInformation
+    assert system.systemVendor == vendor
+
+
 def test_contrasts_decay_and_sets_differ_in_phase_only() -> None:
     scan = simulate(small(dynamics=DynamicsConfig(te_ms=(5.0, 35.0), sets=2)))
     first, later = scan.truth.image(), scan.truth.image(contrast=1)
