@@ -22,7 +22,7 @@
     │   ├── CalibrationError (ValueError) missing or insufficient ACS or noise data
     │   ├── NonFiniteError (ArithmeticError)  NaN or infinity in samples or in a result
     │   └── IncompleteScan (EOFError)     the scan ended before its data were complete
-    ├── StageError (RuntimeError)         a stage raised; says which, at which readout, and carries the cause
+    ├── StageError (RuntimeError)         a stage raised; says which, at which readouts, and carries the cause
     └── MissingExtra (ImportError)        an optional package is not installed; says what to install
 
 The text of an error says what was found, where, what was expected and what to do.
@@ -137,16 +137,16 @@ class IncompleteScan(ScanError, EOFError):
 
 
 class StageError(ScansideError, RuntimeError):
-    """A stage raised: which one, at which readout, and why.
+    """A stage raised: which one, at which readouts, and why.
 
     Args:
         stage: name of the stage in its pipeline.
         cause: what it raised.
-        scan_counter: counter of the last readout that entered the stage, where there was one.
+        scan_counter: counter of the last readout of the block at which it happened, where there was one.
     """
 
     def __init__(self, stage: str, cause: BaseException, scan_counter: int | None = None) -> None:
-        where = "" if scan_counter is None else f" at scan counter {scan_counter}"
+        where = "" if scan_counter is None else f", in the block that ends with scan counter {scan_counter}"
         what = str(cause) or "no message"
         # Our own errors already say what to do; of any other the reader needs to know the type.
         kind = "" if isinstance(cause, ScansideError) else f"{type(cause).__name__}: "

@@ -388,7 +388,7 @@ class PipelineRun:
     def finish(self, end: ScanEnd) -> Iterator[Item]:
         """The scan has ended: give what the stages still hold back, first stage first."""
         for i, (label, stage, _, gives) in enumerate(self._steps):
-            for result in self._timed(label, gives, lambda stage=stage: stage.finish(end)):
+            for result in self._timed(label, gives, lambda stage=stage: stage.finish(end), ending=True):
                 yield from self._flow(i + 1, result)
 
     def _flow(self, i: int, item: Item) -> Iterator[Item]:
@@ -405,9 +405,14 @@ class PipelineRun:
                 return
         yield item
 
-    def _timed(self, label: str, gives: tuple[type, ...], call: Any) -> Iterator[Item]:
-        """What a stage gives, checked; only its own time is booked on it."""
-        spent = 0
+    def _timed(
+        self, label: str, gives: tuple[type, ...], call: Any, *, ending: bool = False
+    ) -> Iterator[Item]:
+        """What a stage gives, checked; only its own time is booked on it.
+
+        The end of a scan at which a stage gives nothing is no item: most stages do nothing then.
+        """
+        spent = n_given = 0
         begun = perf_counter_ns()
         try:
             results = call()
@@ -418,13 +423,14 @@ class PipelineRun:
             for result in results:
                 spent += perf_counter_ns() - begun
                 _check_result(result, gives)
+                n_given += 1
                 yield result
                 begun = perf_counter_ns()
             spent += perf_counter_ns() - begun
         except Exception as error:
             raise StageError(label, error, self._scan_counter) from error
         finally:
-            self.trace.add(label, spent)
+            self.trace.add(label, spent, item=n_given > 0 or not ending)
 
 
 def _check_result(result: object, gives: tuple[type, ...]) -> None:

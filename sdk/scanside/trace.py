@@ -21,7 +21,7 @@ class StageTimes:
 
     Attributes:
         n: how many items.
-        total_ms: sum over all items, in ms.
+        total_ms: sum over all items and what came between and after them, in ms.
     """
 
     def __init__(self) -> None:
@@ -29,10 +29,12 @@ class StageTimes:
         self.total_ms = 0.0
         self._latest_ms: deque[float] = deque(maxlen=_KEPT)
 
-    def add(self, duration_ms: float) -> None:
-        """Book one item."""
-        self.n += 1
+    def add(self, duration_ms: float, *, item: bool = True) -> None:
+        """Book the time of one item; or, if it is none, time that counts for the total only."""
         self.total_ms += duration_ms
+        if not item:
+            return
+        self.n += 1
         self._latest_ms.append(duration_ms)
 
     def quantile_ms(self, q: float) -> float:
@@ -61,9 +63,9 @@ class Trace:
         for name in stages:
             self.stages[name] = StageTimes()
 
-    def add(self, stage: str, duration_ns: int) -> None:
-        """Book a duration on a stage, as a new item."""
-        self.stages[stage].add(duration_ns / 1e6)
+    def add(self, stage: str, duration_ns: int, *, item: bool = True) -> None:
+        """Book a duration on a stage, as a new item or as a part of the total only."""
+        self.stages[stage].add(duration_ns / 1e6, item=item)
 
     def arrived(self) -> None:
         """An item came off the transport."""

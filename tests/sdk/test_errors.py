@@ -37,7 +37,7 @@ def test_drawn_tree_is_the_tree() -> None:
 
 def test_stage_error_says_where_and_what() -> None:
     ours = StageError("grappa", ScanError("acquire ACS lines"), 17)
-    assert str(ours) == "stage 'grappa' at scan counter 17: acquire ACS lines"
+    assert str(ours) == "stage 'grappa', in the block that ends with scan counter 17: acquire ACS lines"
     assert ours.scan_counter == 17
     assert str(StageError("mine", ZeroDivisionError())) == "stage 'mine': ZeroDivisionError: no message"
     assert str(StageError("mine", KeyError("x"))) == "stage 'mine': KeyError: 'x'"

@@ -472,7 +472,7 @@ def test_an_error_says_which_stage_and_which_readout() -> None:
     pipeline = Pipeline([Through(), Fragile(), Through()])
     with pytest.raises(StageError) as caught:
         run_whole(pipeline, small_readouts())
-    assert str(caught.value) == "stage 'fragile' at scan counter 17: no"
+    assert str(caught.value) == "stage 'fragile', in the block that ends with scan counter 17: no"
     assert (caught.value.stage, caught.value.scan_counter) == ("fragile", 17)
 
 

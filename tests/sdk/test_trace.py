@@ -10,7 +10,7 @@ import pytest
 
 from scanside.items import Image
 from scanside.pipeline import Pipeline
-from scanside.scan import ScanEnd
+from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage
 from scanside.testing import small_image, small_scan
 from scanside.trace import StageTimes, Trace
@@ -67,8 +67,36 @@ def test_a_stage_is_charged_for_its_own_time_only() -> None:
     assert (slow["stage"], slower["stage"]) == ("slow", "slower")
     assert slow["total_ms"] == pytest.approx(60, abs=25)
     assert slower["total_ms"] == pytest.approx(100, abs=25)
-    # One item was processed and the end of the scan; the second stage had two images and the end.
-    assert (slow["items"], slower["items"]) == (2, 3)
+    # One item was processed; the second stage had two images. The end of the scan gave nothing.
+    assert (slow["items"], slower["items"]) == (1, 2)
+    assert slower["median_ms"] == pytest.approx(50, abs=15)
+
+
+class AtTheEnd(Slower):
+    """Holds its images back, and takes 20 ms at the end in any case."""
+
+    def open(self, scan: Scan) -> None:
+        self._held: list[Image] = []
+
+    def process(self, item: Image) -> Iterator[Image]:
+        self._held.append(item)
+        return iter(())
+
+    def finish(self, end: ScanEnd) -> Iterator[Image]:
+        sleep(0.02)
+        yield from self._held
+
+
+@pytest.mark.parametrize(("n_images", "n_items"), [(0, 0), (1, 2), (2, 3)])
+def test_the_end_is_an_item_where_it_gives_something(n_images: int, n_items: int) -> None:
+    trace = Trace()
+    with Pipeline([AtTheEnd()], input=[Image]).open(small_scan(), trace) as run:
+        for _ in range(n_images):
+            assert list(run.push(small_image())) == []
+        assert len(list(run.finish(ScanEnd()))) == n_images
+    (row,) = trace.summary()
+    assert row["items"] == n_items
+    assert row["total_ms"] == pytest.approx(20, abs=15), "its time counts in any case"
 
 
 def test_stages_are_listed_in_order_even_if_idle() -> None:
