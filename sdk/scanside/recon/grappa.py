@@ -21,7 +21,7 @@ import torch
 
 from scanside.errors import CalibrationError, ShapeError
 
-__all__ = ["GrappaWeights", "apply", "calibrate", "calibration_block", "calibration_region"]
+__all__ = ["GrappaWeights", "apply", "calibrate", "calibration_block", "calibration_region", "describe_lines"]
 
 DEFAULT_KERNEL = (5, 4, 4)
 """Samples read along k0, k1 and k2; as in Gadgetron's chains."""
@@ -92,7 +92,7 @@ def calibration_block(
     try:
         _check_amount(block, acceleration, _flat_if_2d(kernel, kspace, acceleration))
     except CalibrationError as error:
-        k1, k2 = (_describe(sampled.any(axis).nonzero().flatten().tolist()) for axis in (0, 1))
+        k1, k2 = (describe_lines(sampled.any(axis).nonzero().flatten().tolist()) for axis in (0, 1))
         raise CalibrationError(f"{error}. Acquired were the k1 lines {k1} and the k2 lines {k2}") from None
     return block
 
@@ -311,10 +311,10 @@ def _find_lattice(sampled: torch.Tensor, acceleration: tuple[int, int]) -> tuple
     for row in mask[first2::r2, first1::r1]:
         lines = row.nonzero().flatten()
         if len(lines) and int(lines[-1] - lines[0]) + 1 != len(lines):
-            found = _describe(mask.any(0).nonzero().flatten().tolist())
+            found = describe_lines(mask.any(0).nonzero().flatten().tolist())
             raise ShapeError(
                 f"GRAPPA at acceleration {r1} x {r2} needs a regular lattice of lines; "
-                f"found k1 lines {found}: use CG-SENSE for irregular sampling"
+                f"found k1 lines {found}: irregular sampling is for CG-SENSE, pipeline 'sense'"
             )
     if count == 0:
         raise ShapeError("GRAPPA has no acquired line to start from: the sampling mask is empty")
@@ -341,7 +341,7 @@ def _longest_run(row: torch.Tensor) -> tuple[int, int]:
     return start, best
 
 
-def _describe(lines: list[int]) -> str:
+def describe_lines(lines: list[int]) -> str:
     """Line numbers in few words: ``0..254 in steps of 2, 120..136``."""
     parts, start = [], 0
     while start < len(lines):

@@ -10,48 +10,76 @@ import torch
 from scanside.errors import CalibrationError
 from scanside.items import KSpace
 from scanside.recon.grappa import calibration_region
+from scanside.stages._lattice import describe_sampled
 
-__all__ = ["CalibrationCache", "calibration_block", "calibration_region_of"]
+__all__ = ["CalibrationCache", "calibration_block", "calibration_found", "calibration_region_of"]
 
 T = TypeVar("T")
 
 
-def calibration_region_of(item: KSpace) -> tuple[KSpace, tuple[slice, slice]]:
+def calibration_region_of(
+    item: KSpace, purpose: str, *, at_center: bool = True
+) -> tuple[KSpace, tuple[slice, slice]]:
     """The k-space that holds the calibration lines, and where in it they form a block without gaps.
 
     Args:
-        item: its `reference` is used where there is one, else its own fully sampled middle.
+        item: its `reference` is used where there is one, else its own fully sampled part.
+        purpose: what needs them, for the text of an error.
+        at_center: the block must hold the centre of k-space.
 
     Returns:
         the k-space, and its ranges of (k2, k1).
 
     Raises:
-        CalibrationError: no line was sampled.
+        CalibrationError: there is no block of at least two adjacent lines.
     """
     source = item.reference or item
-    sampled = source.mask.reshape(-1, *source.mask.shape[-2:]).all(dim=0)
+    sampled = source.mask.reshape(-1, *source.mask.shape[-2:]).all(dim=0).cpu()
+    region = calibration_region(sampled)
     if not bool(sampled.any()):
-        raise CalibrationError("no calibration line was sampled in all of the frames that belong together")
-    return source, calibration_region(sampled.cpu())
+        problem = "no line was sampled in all of the frames that belong together"
+    elif region[1].stop - region[1].start < 2:
+        problem = "there are none: no two adjacent lines were sampled"
+    elif at_center and not all(
+        rows.start <= center < rows.stop for rows, center in zip(region, _center(source), strict=True)
+    ):
+        problem = (
+            f"the largest block of adjacent lines, k1 rows {region[1].start}..{region[1].stop - 1}, is not at the "
+            "centre of k-space"
+        )
+    else:
+        return source, region
+    raise CalibrationError(f"{purpose} needs calibration (ACS) lines, but {problem}{calibration_found(item)}")
 
 
-def calibration_block(item: KSpace, purpose: str) -> torch.Tensor:
-    """The calibration lines ``(*other, coil, k2, k1, k0)``, fully sampled.
+def calibration_block(item: KSpace, purpose: str, *, at_center: bool = True) -> torch.Tensor:
+    """The calibration lines ``(*other, coil, k2, k1, k0)``, fully sampled; arguments as `calibration_region_of`.
 
     Raises:
         CalibrationError: there is no block of at least two adjacent lines.
     """
-    source, region = calibration_region_of(item)
-    n_lines = region[1].stop - region[1].start
-    if n_lines < 2:
-        lines = item.mask.reshape(-1, item.mask.shape[-1]).any(dim=0).nonzero().flatten().tolist()
-        shown = ", ".join(map(str, lines[:12])) + (" …" if len(lines) > 12 else "")
-        raise CalibrationError(
-            f"{purpose} needs calibration (ACS) lines, but no two adjacent lines were sampled and none are "
-            f"flagged as calibration; sampled rows of {item.mask.shape[-1]}: {shown}. Acquire ACS lines, "
-            "or check that their flags survived the conversion"
-        )
+    source, region = calibration_region_of(item, purpose, at_center=at_center)
     return source.data[..., region[0], region[1], :]
+
+
+def calibration_found(item: KSpace) -> str:
+    """Which lines a k-space has for calibration and what to do, as the end of a sentence on what is wrong."""
+    source = item.reference or item
+    lines = describe_sampled(source.mask.reshape(-1, *source.mask.shape[-2:]).any(dim=0).cpu().numpy())
+    if item.reference is None:
+        found = f"; no separate ones came, and sampled are {lines}"
+    else:
+        found = f"; calibration lines are {lines}, counted from the first of them"
+    if item.incomplete is not None:
+        return f"{found}. This k-space is not complete ({item.incomplete}): acquire it again"
+    return f"{found}. Acquire (more) ACS lines, or check that their flags survived the conversion"
+
+
+def _center(source: KSpace) -> tuple[int, int]:
+    """Index of the centre of k-space along (k2, k1)."""
+    if source.ranges is not None:
+        return source.ranges[2].center, source.ranges[1].center
+    return source.mask.shape[-2] // 2, source.mask.shape[-1] // 2
 
 
 class CalibrationCache(Generic[T]):

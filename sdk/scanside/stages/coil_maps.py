@@ -74,7 +74,7 @@ class CoilMaps(Stage[KSpace, KSpace]):
                 threshold=config.threshold,
                 crop=config.crop,
             )
-        source, region = calibration_region_of(item)
+        source, region = calibration_region_of(item, "the estimation of coil maps")
         images = coil_maps.calibration_images(*_on_grid(source, region, item))
         if config.method == "inati":
             return coil_maps.inati(images, kernel=config.kernel or 5, iterations=config.iterations or 2)

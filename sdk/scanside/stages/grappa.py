@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field, field_validator
 
-from scanside.errors import ShapeError
+from scanside.errors import CalibrationError, ShapeError
 from scanside.items import KSpace
 from scanside.recon import grappa
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
-from scanside.stages._calibration import CalibrationCache, calibration_block
+from scanside.stages._calibration import CalibrationCache, calibration_block, calibration_found
+from scanside.stages._lattice import check_lattice, describe_sampled, lattice_of
 from scanside.stages._losses import lattice_gaps
 
 __all__ = ["Grappa"]
@@ -24,8 +26,11 @@ class Grappa(Stage[KSpace, KSpace]):
     """Fills the lines that regular undersampling left out, with weights learned from the calibration lines.
 
     Acquired lines stay as they are. The weights are learned anew for every k-space that brings calibration
-    lines of its own, and once for all that share separate ones. Data without acceleration pass unchanged. Where
-    `accumulate` has found that lines were lost, these count as zeros: their image has artefacts, and says why.
+    lines of its own, and once for all that share separate ones. Where `accumulate` has found that lines were lost,
+    these count as zeros: their image has artefacts, and says why.
+
+    Fully sampled data pass unchanged. Where the header announces no acceleration but lines form a lattice all the
+    same, its spacing is taken, and the operator told; irregular sampling is an error.
 
     Griswold et al.: Generalized autocalibrating partially parallel acquisitions (GRAPPA), Magn Reson Med
     2002;47:1202.
@@ -39,7 +44,7 @@ class Grappa(Stage[KSpace, KSpace]):
             kernel_k1: acquired lines that the kernel reads along k1.
             kernel_k2: acquired partitions that the kernel reads along k2, in 3-D.
             regularization: Tikhonov weight relative to the mean eigenvalue of the normal matrix.
-            acceleration: (R1, R2) where the header's is wrong.
+            acceleration: (R1, R2) where the header's is wrong or missing; (1, 1) leaves lines that are missing zero.
         """
 
         kernel_k0: int = Field(5, ge=1)
@@ -59,14 +64,19 @@ class Grappa(Stage[KSpace, KSpace]):
 
     def open(self, scan: Scan) -> None:
         """A new scan: no weights are known."""
+        self._scan = scan
         self._cache: CalibrationCache[grappa.GrappaWeights] = CalibrationCache()
 
     def process(self, item: KSpace) -> Iterator[KSpace]:
         """Fill the missing lines."""
-        acceleration = self.config.acceleration or item.encoding.acceleration
+        masks = item.mask.reshape(-1, *item.mask.shape[-2:]).cpu().numpy()
+        acceleration = self._acceleration(item, masks)
         if acceleration == (1, 1):
             yield item
             return
+        for sampled in masks:
+            if sampled.any():
+                check_lattice(sampled, acceleration, complete=item.incomplete is None)
         weights = self._cache.get(item, lambda: self._calibrate(item, acceleration))
         yield item.replace(data=self._fill(item, weights))
 
@@ -74,10 +84,38 @@ class Grappa(Stage[KSpace, KSpace]):
         """Forget the weights."""
         self._cache = CalibrationCache()
 
+    def _acceleration(self, item: KSpace, masks: npt.NDArray[np.bool_]) -> tuple[int, int]:
+        """That of the settings, of the header, or of the lines ``(frame, k2, k1)``, in this order."""
+        announced = self.config.acceleration or item.encoding.acceleration
+        sampled = next((mask for mask in masks if mask.any()), None)
+        if announced != (1, 1) or self.config.acceleration or sampled is None:
+            return announced
+        found = lattice_of(sampled, complete=item.incomplete is None)
+        if found is None:
+            raise ShapeError(
+                "the header announces no acceleration, but lines are missing, and not in regular steps; sampled are "
+                f"{describe_sampled(sampled)}: GRAPPA cannot fill them, use pipeline 'sense' for irregular sampling"
+            )
+        n_missing = int(lattice_gaps(sampled, (1, 1)).sum())
+        if found == (1, 1) and n_missing and item.incomplete is None:
+            self._scan.warn(
+                f"{n_missing} lines are missing, not in regular steps, and stay zero; pipeline 'sense' does without "
+                f"them: sampled are {describe_sampled(sampled)}"
+            )
+        if found != (1, 1):
+            self._scan.warn(
+                f"the header announces no acceleration, but the lines show R = {found[0]} x {found[1]} (k1 x k2), "
+                "which is taken; set grappa.acceleration if that is wrong"
+            )
+        return found
+
     def _calibrate(self, item: KSpace, acceleration: tuple[int, int]) -> grappa.GrappaWeights:
         kernel = (self.config.kernel_k0, self.config.kernel_k1, self.config.kernel_k2)
-        block = calibration_block(item, "GRAPPA")
-        return grappa.calibrate(block, acceleration, kernel, self.config.regularization)
+        block = calibration_block(item, "GRAPPA", at_center=False)
+        try:
+            return grappa.calibrate(block, acceleration, kernel, self.config.regularization)
+        except CalibrationError as error:
+            raise CalibrationError(f"{error}{calibration_found(item)}") from None
 
     def _fill(self, item: KSpace, weights: grappa.GrappaWeights) -> torch.Tensor:
         masks = item.mask.reshape(-1, *item.mask.shape[-2:])

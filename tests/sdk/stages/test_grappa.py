@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scanside import KSpace
-from scanside.errors import CalibrationError, StageConfigError
+from scanside.errors import CalibrationError, ShapeError, StageConfigError
 from scanside.recon import grappa as functions
 from scanside.simulate import CoilConfig, DynamicsConfig, PhantomConfig, SamplingConfig
 from scanside.stages.grappa import Grappa
@@ -55,14 +55,76 @@ def test_without_acceleration_nothing_happens(accumulated: Any, run_stage: Any) 
 
 def test_missing_calibration_lines(accumulated: Any, run_stage: Any) -> None:
     scan, (item,), _ = accumulated(sampling=SamplingConfig(acceleration=(3, 1)))
-    with pytest.raises(CalibrationError, match=r"sampled rows of 36: 0, 3, 6, 9.*Acquire ACS lines"):
+    told = r"there are none.*k1 rows 0..33 in steps of 3 of 36 \(centre 18\)\. Acquire \(more\) ACS lines"
+    with pytest.raises(CalibrationError, match=told):
         run_stage(Grappa(), scan.header_xml, [item])
+    damaged = item.replace(incomplete="the scan ended early")
+    with pytest.raises(CalibrationError, match=r"not complete \(the scan ended early\): acquire it again"):
+        run_stage(Grappa(), scan.header_xml, [damaged])
 
 
 def test_too_few_calibration_lines(accumulated: Any, run_stage: Any) -> None:
     scan, (item,), _ = accumulated(sampling=SamplingConfig(acceleration=(3, 1), acs=(6, 0)))
-    with pytest.raises(CalibrationError, match="too small"):
+    with pytest.raises(
+        CalibrationError, match=r"6 k1 x 1 k2 lines.* too small.*at least 13.*calibration lines are"
+    ):
         run_stage(Grappa(), scan.header_xml, [item])
+
+
+@pytest.mark.parametrize("pattern", ["random", "variable-density"])
+@pytest.mark.parametrize("incomplete", [None, "a line was lost"])
+def test_irregular_sampling_is_refused(
+    accumulated: Any, run_stage: Any, pattern: Any, incomplete: str | None
+) -> None:
+    sampling = SamplingConfig(pattern=pattern, acceleration=(3, 1), acs=(8, 0))
+    scan, (item,), _ = accumulated(sampling=sampling)
+    assert item.incomplete is None
+    with pytest.raises(ShapeError, match=r"regular lattice.*irregular sampling.*pipeline 'sense'"):
+        run_stage(Grappa(), scan.header_xml, [item.replace(incomplete=incomplete)])
+
+
+def silent(item: KSpace) -> KSpace:
+    """As if its header announced no acceleration."""
+    return item.replace(encoding=replace(item.encoding, acceleration=(1, 1)))
+
+
+@pytest.mark.parametrize("sampling", [R2, SEPARATE], ids=["embedded", "separate"])
+def test_acceleration_of_the_lines(accumulated: Any, run_stage: Any, sampling: SamplingConfig) -> None:
+    scan, (item,), _ = accumulated(sampling=sampling)
+    expected = run_stage(Grappa(), scan.header_xml, [item]).one
+    ran = run_stage(Grappa(), scan.header_xml, [silent(item)])
+    assert torch.equal(ran.one.data, expected.data)
+    (told,) = ran.scan.warnings
+    assert "announces no acceleration, but the lines show R = 2 x 1" in told
+    assert "set grappa.acceleration" in told
+    as_it_is = run_stage(Grappa(acceleration=(1, 1)), scan.header_xml, [silent(item)])
+    assert torch.equal(as_it_is.one.data, item.data)
+    assert as_it_is.scan.warnings == []
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        SamplingConfig(partial_fourier=(0.7, 1)),
+        SamplingConfig(phase_resolution=0.6),
+        SamplingConfig(partial_fourier=(0.7, 1), partial_fourier_side="late"),
+    ],
+    ids=["early", "reduced", "late"],
+)
+def test_full_bands_show_no_acceleration(accumulated: Any, run_stage: Any, sampling: SamplingConfig) -> None:
+    scan, (item,), _ = accumulated(sampling=sampling)
+    ran = run_stage(Grappa(), scan.header_xml, [item])
+    assert ran.one is item
+    assert ran.scan.warnings == []
+
+
+def test_irregular_lines_without_acceleration_in_the_header(accumulated: Any, run_stage: Any) -> None:
+    sampling = SamplingConfig(pattern="variable-density", acceleration=(2, 1), acs=(12, 0))
+    scan, (item,), _ = accumulated(sampling=sampling)
+    with pytest.raises(
+        ShapeError, match=r"announces no acceleration.*not in regular steps.*pipeline 'sense'"
+    ):
+        run_stage(Grappa(), scan.header_xml, [silent(item)])
 
 
 def test_separate_calibration_is_learned_once(

@@ -1,0 +1,96 @@
+"""Which lines are a lattice, and which are not."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from scanside.errors import ShapeError
+from scanside.simulate import SamplingConfig
+from scanside.simulate.sampling import phase_bands, sampling_pattern
+from scanside.stages._lattice import check_lattice, describe_sampled, lattice_of
+
+Lines = npt.NDArray[np.bool_]
+
+
+def mask(n1: int, n2: int = 1, **settings: Any) -> Lines:
+    """Lines of a simulated pattern."""
+    config = SamplingConfig(**settings)
+    pattern, _ = sampling_pattern(config, phase_bands(config, (16, n1, n2)))
+    sampled = np.zeros((n2, n1), bool)
+    sampled[pattern.k2, pattern.k1] = True
+    return sampled
+
+
+@pytest.mark.parametrize("acs_mode", ["integrated", "separate"])
+@pytest.mark.parametrize("acs", [0, 16, 24])
+@pytest.mark.parametrize("r", [2, 3, 4, 6])
+def test_spacing_is_found(r: int, acs: int, acs_mode: Any) -> None:
+    for n, partial in product((79, 80, 128), (1.0, 0.7)):
+        sampled = mask(
+            n, acceleration=(r, 1), acs=(acs, 0), acs_mode=acs_mode, partial_fourier=(partial, 1.0)
+        )
+        assert lattice_of(sampled) == (r, 1)
+        check_lattice(sampled, (r, 1))
+        if r != 4:
+            with pytest.raises(ShapeError, match=rf"look like acceleration {r} x 1.*\[{r}, 1\]"):
+                check_lattice(sampled, (4, 1))
+
+
+@pytest.mark.parametrize("acceleration", [(2, 2), (3, 1), (1, 2), (2, 3)])
+def test_spacing_along_two_axes(acceleration: tuple[int, int]) -> None:
+    sampled = mask(64, 40, acceleration=acceleration, acs=(16, 12))
+    assert lattice_of(sampled) == acceleration
+    check_lattice(sampled, acceleration)
+    k2, k1 = np.mgrid[:40, :64]
+    inside = np.hypot((k1 - 32) / 32, (k2 - 20) / 20) <= 1
+    assert lattice_of(sampled & inside) == acceleration, "an ellipse"
+    sampled[acceleration[1] * 3, 4:8] = False  # a line or two is lost
+    if (~sampled & mask(64, 40, acceleration=acceleration, acs=(16, 12))).any():
+        assert lattice_of(sampled) is None
+        assert lattice_of(sampled, complete=False) == acceleration
+
+
+def test_full_sampling_is_no_lattice() -> None:
+    full = np.zeros((1, 64), bool)
+    full[0, 10:60] = True
+    assert lattice_of(full) == (1, 1)
+    for lost in range(64):
+        damaged = full.copy()
+        damaged[0, lost] = False
+        assert lattice_of(damaged) == (1, 1)
+
+
+@pytest.mark.parametrize("pattern", ["random", "variable-density"])
+@pytest.mark.parametrize("factor", [2, 2.5, 3, 4, 5])
+@pytest.mark.parametrize("acs", [0, 12, 16])
+def test_irregular_sampling(pattern: Any, factor: float, acs: int) -> None:
+    for seed, n in product(range(30), (80, 128)):
+        sampled = mask(n, pattern=pattern, acceleration=(factor, 1), acs=(acs, 0), seed=seed)
+        at = np.flatnonzero(sampled)
+        n_missing = at[-1] - at[0] + 1 - len(at)
+        # Where chance has drawn (nearly) nothing but a dense centre, that is a narrow band with single gaps.
+        assert lattice_of(sampled) == ((1, 1) if 8 * n_missing <= n_missing + len(at) else None), (seed, n)
+        if not n_missing:
+            continue
+        with pytest.raises(ShapeError, match=r"irregular sampling, for which pipeline 'sense'"):
+            check_lattice(sampled, (round(factor), 1))
+
+
+def test_shifted_lattice_is_none() -> None:
+    """CAIPIRINHA: the weights of one lattice do not serve it."""
+    k2, k1 = np.mgrid[:12, :24]
+    assert lattice_of((k1 + k2) % 2 == 0) is None
+    with pytest.raises(ShapeError, match="60 lines are missing"):
+        check_lattice((k1 + k2) % 2 == 0, (2, 1))
+
+
+def test_description() -> None:
+    assert describe_sampled(mask(36, acceleration=(3, 1))) == "k1 rows 0..33 in steps of 3 of 36 (centre 18)"
+    assert describe_sampled(mask(8, 4)).endswith(
+        "k1 rows 0..7 of 8 (centre 4) and k2 rows 0..3 of 4 (centre 2)"
+    )
