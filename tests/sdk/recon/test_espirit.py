@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+import scanside.recon.espirit as module
 from scanside.errors import CalibrationError, ShapeError
 from scanside.recon.espirit import espirit
 from scanside.recon.fourier import to_image, to_kspace
@@ -73,6 +74,25 @@ def test_maps_of_another_size_than_the_block_and_of_several_frames() -> None:
     assert found.shape == (2, 8, 1, 48, 40)
     assert overlap(found[0], maps)[inside].abs().mean() > 0.999
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("floor", "largest_solved"), [(1e-5, 50), (0.5, 400)])
+def test_leading_eigenvectors_of_a_large_matrix(
+    monkeypatch: pytest.MonkeyPatch, floor: float, largest_solved: int
+) -> None:
+    """Those of a known spectrum are found: from a small problem where few are wanted, else from the whole matrix."""
+    generator = torch.Generator().manual_seed(5)
+    vectors = torch.linalg.qr(torch.randn(400, 400, dtype=torch.complex64, generator=generator)).Q
+    values = torch.full((400,), floor)
+    values[:20] = torch.logspace(0, -2, 20)
+    sizes, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: sizes.append(len(matrix)) or eigh(matrix))
+    monkeypatch.setattr(module, "_SMALL", 100)
+    found = module._leading_eigenvectors((vectors * values) @ vectors.mH, 1e-3)
+    wanted = vectors[:, values > 1e-3]
+    assert found.shape == wanted.shape
+    torch.testing.assert_close(found @ found.mH, wanted @ wanted.mH, rtol=0, atol=1e-4)
+    assert max(sizes) == largest_solved
 
 
 def test_no_object_no_maps() -> None:
