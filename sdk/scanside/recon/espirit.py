@@ -7,6 +7,7 @@ MRM 71:990-1001 (2014).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -48,7 +49,7 @@ def espirit(
         principal component of the coils in the block, as one virtual coil, has zero phase, as BART has it.
 
     Raises:
-        CalibrationError: the block is smaller than the kernel, or gives fewer patches than coils.
+        CalibrationError: the block is smaller than ``2 kernel - 1`` along an axis, or gives fewer patches than coils.
         ShapeError: not a k-space block, or a shape that does not fit.
     """
     if acs.ndim < 4 or (acs.shape[-3] == 1) != (shape[0] == 1):
@@ -60,15 +61,37 @@ def espirit(
         n = min(acs.shape[axis], calibration)
         acs = acs.narrow(axis, acs.shape[axis] // 2 - n // 2, n)
     sizes = (1 if shape[0] == 1 else kernel, kernel, kernel)
-    patches = math.prod(max(n - k + 1, 0) for n, k in zip(acs.shape[-3:], sizes, strict=True))
-    if patches < acs.shape[-4]:
-        raise CalibrationError(
-            f"ESPIRiT calibration block of {tuple(acs.shape[-3:])} samples (k2, k1, k0) gives {patches} patches of "
-            f"{sizes} for {acs.shape[-4]} coils: acquire more calibration lines or use a smaller kernel"
-        )
+    _check_amount(acs, sizes)
     leading = acs.shape[:-4]
     maps = [_maps(block, shape, sizes, threshold, crop) for block in acs.reshape(-1, *acs.shape[-4:])]
     return torch.stack(maps).reshape(*leading, acs.shape[-4], *shape)
+
+
+def _check_amount(acs: torch.Tensor, sizes: tuple[int, int, int]) -> None:
+    """Refuse blocks of which the space of patches cannot be told.
+
+    A block must move by a kernel's length along every axis. With less, the patches span hardly more than themselves:
+    eigenvalues rise to 1 outside the object too or fall inside it, and maps are holes and noise.
+    """
+    n_coils, *block = acs.shape[-4:]
+    needed = [2 * k - 1 for k in sizes]
+    if any(n < least for n, least in zip(block, needed, strict=True)):
+        raise CalibrationError(
+            f"the ESPIRiT calibration block of {_by_axis(block)} lines and samples (k2 x k1 x k0) is too small for a "
+            f"kernel of {_by_axis(sizes)}: at least {_by_axis(needed)} are needed; acquire more calibration (ACS) "
+            "lines, allow a larger coil-maps.calibration if that is what limits them, or set a smaller "
+            f"coil-maps.kernel ({(min(n for n, k in zip(block, sizes, strict=True) if k > 1) + 1) // 2} fits)"
+        )
+    patches = math.prod(n - k + 1 for n, k in zip(block, sizes, strict=True))
+    if patches < n_coils:
+        raise CalibrationError(
+            f"the ESPIRiT calibration block of {_by_axis(block)} lines and samples (k2 x k1 x k0) gives {patches} "
+            f"patches of {_by_axis(sizes)} for {n_coils} coils: acquire more calibration lines"
+        )
+
+
+def _by_axis(values: Sequence[int]) -> str:
+    return " x ".join(map(str, values))
 
 
 def _maps(

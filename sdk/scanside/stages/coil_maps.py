@@ -8,12 +8,18 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from scanside.errors import CalibrationError
 from scanside.items import KSpace
 from scanside.recon import coil_maps
 from scanside.recon.espirit import espirit
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
-from scanside.stages._calibration import CalibrationCache, calibration_block, calibration_region_of
+from scanside.stages._calibration import (
+    CalibrationCache,
+    calibration_block,
+    calibration_found,
+    calibration_region_of,
+)
 
 __all__ = ["CoilMaps"]
 
@@ -66,14 +72,18 @@ class CoilMaps(Stage[KSpace, KSpace]):
         config = self.config
         n2, n1, n0 = item.data.shape[-3:]
         if config.method == "espirit":
-            return espirit(
-                calibration_block(item, "ESPIRiT"),
-                (n2, n1, n0),
-                kernel=config.kernel or 6,
-                calibration=config.calibration,
-                threshold=config.threshold,
-                crop=config.crop,
-            )
+            block = calibration_block(item, "ESPIRiT")
+            try:
+                return espirit(
+                    block,
+                    (n2, n1, n0),
+                    kernel=config.kernel or 6,
+                    calibration=config.calibration,
+                    threshold=config.threshold,
+                    crop=config.crop,
+                )
+            except CalibrationError as error:
+                raise CalibrationError(f"{error}{calibration_found(item)}") from None
         source, region = calibration_region_of(item, "the estimation of coil maps")
         images = coil_maps.calibration_images(*_on_grid(source, region, item))
         if config.method == "inati":

@@ -103,12 +103,26 @@ def test_no_object_no_maps() -> None:
     assert found[:, 0, empty].abs().sum(0).gt(0).float().mean() < 0.2
 
 
+def test_the_smallest_block_is_enough() -> None:
+    """One line less and the maps of some coils are noise: that is why it is refused."""
+    kspace, maps, inside = simulated((1, 48, 40))
+    found = espirit(kspace[:, :, 24 - 3 : 24 + 4], (1, 48, 40), kernel=4)
+    assert overlap(found, maps)[inside].abs().mean() > 0.99
+    with pytest.raises(CalibrationError):
+        espirit(kspace[:, :, 24 - 3 : 24 + 3], (1, 48, 40), kernel=4)
+
+
 def test_what_does_not_fit_is_an_error() -> None:
-    acs = torch.ones(8, 1, 6, 7, dtype=torch.complex64)
-    with pytest.raises(CalibrationError, match="2 patches"):
-        espirit(acs, (1, 48, 40))
-    with pytest.raises(CalibrationError, match="0 patches"):
-        espirit(acs[:, :, :4], (1, 48, 40))
+    acs = torch.ones(40, 1, 12, 12, dtype=torch.complex64)
+    few = r"1 x 10 x 12 lines.*kernel of 1 x 6 x 6: at least 1 x 11 x 11 .*smaller coil-maps.kernel \(5 fits\)"
+    with pytest.raises(CalibrationError, match=few):
+        espirit(acs[:, :, 1:11], (1, 48, 40))
+    with pytest.raises(CalibrationError, match=r"at least 11 x 11 x 11 are needed.*\(4 fits\)"):
+        espirit(torch.ones(2, 8, 12, 12, dtype=torch.complex64), (16, 48, 40))
+    with pytest.raises(CalibrationError, match=r"1 x 8 x 8 lines.*larger coil-maps.calibration"):
+        espirit(acs, (1, 48, 40), calibration=8)
+    with pytest.raises(CalibrationError, match="36 patches of 1 x 6 x 6 for 40 coils"):
+        espirit(acs[..., :11, :11], (1, 48, 40))
     with pytest.raises(ShapeError, match="both 2-D or both 3-D"):
         espirit(acs, (4, 48, 40))
     with pytest.raises(ShapeError, match="calibration block"):

@@ -99,10 +99,39 @@ def test_three_dimensions(accumulated: Any, run_stage: Any, method: str) -> None
     assert np.median(mismatch(maps, scan.truth)) < 0.02
 
 
-def test_no_calibration_lines(accumulated: Any, run_stage: Any) -> None:
+@pytest.mark.parametrize(
+    ("method", "purpose"), [("espirit", "ESPIRiT"), ("inati", "the estimation of coil maps")]
+)
+def test_no_calibration_lines(accumulated: Any, run_stage: Any, method: str, purpose: str) -> None:
     scan, (item,), _ = accumulated(sampling=SamplingConfig(acceleration=(3, 1)))
-    with pytest.raises(CalibrationError, match="ESPIRiT needs calibration"):
+    told = (
+        rf"{purpose} needs calibration \(ACS\) lines, but there are none.*k1 rows 0..33 in steps of 3 of 36"
+    )
+    with pytest.raises(CalibrationError, match=told):
+        run_stage(CoilMaps(method=method), scan.header_xml, [item])
+
+
+@pytest.mark.parametrize("sampling", [6, 8, 10])
+def test_too_few_calibration_lines_for_espirit(accumulated: Any, run_stage: Any, sampling: int) -> None:
+    few = SamplingConfig(acceleration=(2, 1), acs=(sampling, 0), acs_mode="separate")
+    scan, (item,), _ = accumulated(sampling=few)
+    told = rf"1 x {sampling} x 24 .*at least 1 x 11 x 11.*k1 rows 0..{sampling - 1} of {sampling}"
+    with pytest.raises(CalibrationError, match=told):
         run_stage(CoilMaps(method="espirit"), scan.header_xml, [item])
+    maps = run_stage(
+        CoilMaps(method="espirit", kernel=(sampling + 1) // 2), scan.header_xml, [item]
+    ).one.coil_maps
+    assert np.median(mismatch(maps, scan.truth)) < 0.02
+
+
+def test_middle_that_never_came(accumulated: Any, run_stage: Any) -> None:
+    scan, (item,), _ = accumulated()
+    item.mask[..., 17:] = False
+    half = item.replace(incomplete="the scan ended early")
+    told = r"k1 rows 0..16, is not at the centre.*k1 rows 0..16 of 36.*not complete \(the scan ended early\)"
+    for method in METHODS:
+        with pytest.raises(CalibrationError, match=told):
+            run_stage(CoilMaps(method=method), scan.header_xml, [half])
 
 
 def test_nothing_sampled_in_all_frames(accumulated: Any, run_stage: Any) -> None:
