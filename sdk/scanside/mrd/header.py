@@ -152,7 +152,8 @@ class MrdHeader:
             xml: the document; a trailing NUL is allowed, the namespace may be any or none.
 
         Raises:
-            HeaderError: malformed XML, or no encoding with matrix sizes and fields of view.
+            HeaderError: malformed XML, or no encoding with matrix sizes and fields of view, or a value that
+                is none (a size or an acceleration below 1, limits that run backwards).
         """
         raw = xml.encode(errors="replace") if isinstance(xml, str) else bytes(xml)
         raw = raw.rstrip(b"\0")
@@ -299,8 +300,18 @@ def _limits(parent: Element) -> Iterator[tuple[str, Limit]]:
             yield counter, Limit(minimum, maximum, (minimum + maximum + 1) // 2 if center is None else center)
 
 
+def _acceleration(parent: Element, index: int, counter: str) -> int:
+    path = ("parallelImaging", "accelerationFactor", counter)
+    value = _integer(parent, *path)
+    if value is not None and value < 1:
+        raise HeaderError(
+            f"encoding {index} of the scan's header: <{'/'.join(path)}> is {value}, expected 1 (no acceleration) or "
+            "more: correct it, or leave the element out"
+        )
+    return 1 if value is None else value
+
+
 def _encoding(index: int, element: Element) -> Encoding:
-    parallel = ("parallelImaging", "accelerationFactor")
     return Encoding(
         index=index,
         encoded=_space(element, index, "encodedSpace"),
@@ -308,8 +319,8 @@ def _encoding(index: int, element: Element) -> Encoding:
         limits=dict(_limits(element)),
         trajectory=(_text(element, "trajectory") or "cartesian").lower(),
         acceleration=(
-            _integer(element, *parallel, "kspace_encoding_step_1") or 1,
-            _integer(element, *parallel, "kspace_encoding_step_2") or 1,
+            _acceleration(element, index, "kspace_encoding_step_1"),
+            _acceleration(element, index, "kspace_encoding_step_2"),
         ),
         calibration_mode=_text(element, "parallelImaging", "calibrationMode"),
         echo_train_length=_integer(element, "echoTrainLength"),

@@ -119,6 +119,15 @@ def test_limits() -> None:
     assert encoding.limit("average") == Limit(0, 0, 0)
 
 
+@pytest.mark.parametrize("value", [0, -2])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_acceleration_below_one_is_an_error(axis: int, value: int) -> None:
+    name = f"kspace_encoding_step_{axis}"
+    factor = f"<accelerationFactor><{name}>{value}</{name}></accelerationFactor>"
+    with pytest.raises(HeaderError, match=rf"accelerationFactor/{name}> is {value}, expected 1 .* or more"):
+        MrdHeader.parse(document(f"<parallelImaging>{factor}</parallelImaging>"))
+
+
 def test_parallel_imaging() -> None:
     rest = """<trajectory>EPI</trajectory><parallelImaging><accelerationFactor>
       <kspace_encoding_step_1>3</kspace_encoding_step_1></accelerationFactor>
