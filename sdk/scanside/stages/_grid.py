@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from scanside.errors import NonFiniteError, ShapeError
+from scanside.errors import NonFiniteError, ScanError, ShapeError
 from scanside.items import AxisRange, KSpace, Readouts
 from scanside.mrd.dtypes import ACQUISITION_HEADER
 from scanside.mrd.flags import AcquisitionFlag, flagged
@@ -23,6 +24,10 @@ __all__ = ["Grid"]
 
 _HEADER_BYTES = np.dtype((np.void, ACQUISITION_HEADER.itemsize))
 _CALIBRATING = (AcquisitionFlag.PARALLEL_CALIBRATION, AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING)
+_TOO_LARGE = (
+    "check the matrix and the encoding limits in the header; keep fewer counters together (accumulate.together), or "
+    "use a machine with more memory"
+)
 _LISTED = 12  # so many lost lines are told by their counters
 
 
@@ -38,9 +43,11 @@ class Grid:
         pinned: take memory from which a copy to a CUDA device can run beside.
 
     Attributes:
+        encoding: as given.
         counts: ``(*other, k2, k1)``, how often each line came.
         handed_out: separate calibration lines were given to an image: later ones begin anew.
         ended: frames whose last line came.
+        averages: values of the average counter that came.
     """
 
     def __init__(
@@ -54,7 +61,7 @@ class Grid:
         pinned: bool,
     ) -> None:
         self._scan = scan
-        self._encoding = encoding
+        self.encoding = encoding
         self._together = tuple(together)
         self._frames = [frame_axis(encoding, counter) for counter in together]
         self._k1 = phase_axis(scan, encoding, 1, first)
@@ -62,24 +69,52 @@ class Grid:
         self._n0, self._extent_x = readout_grid(encoding, straighten(first), grid)
         others = tuple(axis.length for axis in self._frames)
         n_coils = first.samples.shape[1]
+        lines = (*others, self._k2.length, self._k1.length)
+        self._check_memory(others, n_coils, first.headers.dtype.itemsize)
         # Not filled with zeros: most lines will be overwritten, and those that do not come are cleared at the end.
         shape = (*others, n_coils, self._k2.length, self._k1.length, self._n0)
         # From NumPy on the CPU: torch asks for aligned memory, and the C library does not find the exactly fitting
         # block of the frame before again for such a request, so that an endless series would take twice the memory.
-        self._tensor = (
-            torch.empty(shape, dtype=torch.complex64, pin_memory=True)
-            if pinned
-            else torch.from_numpy(np.empty(shape, np.complex64))
-        )
+        try:
+            self._tensor = (
+                torch.empty(shape, dtype=torch.complex64, pin_memory=True)
+                if pinned
+                else torch.from_numpy(np.empty(shape, np.complex64))
+            )
+            self.counts = np.zeros(lines, np.int32)
+            self._headers = np.zeros(lines, first.headers.dtype)
+        except (MemoryError, RuntimeError) as error:  # torch has no type of its own for memory on the host
+            raise ScanError(f"{self._size(shape)} could not be allocated ({error}): {_TOO_LARGE}") from error
         self._data = self._tensor.numpy()
-        lines = (*others, self._k2.length, self._k1.length)
-        self.counts = np.zeros(lines, np.int32)
-        self._headers = np.zeros(lines, first.headers.dtype)
         self._first, self._last = self._n0, -1
+        self._n_samples = 0  # of the first readout
+        self._other_lengths: list[str] = []
         self.handed_out = False
         self.ended: set[tuple[int, ...]] = set()
+        self.averages: set[int] = set()
         self._completed = False
         self._reference: KSpace | None = None
+
+    def _check_memory(self, others: tuple[int, ...], n_coils: int, header_bytes: int) -> None:
+        """Refuse what no memory can hold before it is asked for: a system that overcommits would kill the process."""
+        shape = (*others, n_coils, self._k2.length, self._k1.length, self._n0)
+        n_lines = math.prod(others) * self._k2.length * self._k1.length
+        needed = math.prod(shape) * np.dtype(np.complex64).itemsize + n_lines * header_bytes
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > there:
+            raise ScanError(
+                f"{self._size(shape)} needs {_gib(needed)} with its headers, but this machine has {_gib(there)}: "
+                f"{_TOO_LARGE}"
+            )
+
+    def _size(self, shape: Sequence[int]) -> str:
+        """A k-space of a shape, for the text of an error."""
+        n_bytes = math.prod(shape) * np.dtype(np.complex64).itemsize
+        names = (*self._together, "coil", "k2", "k1", "k0")
+        return (
+            f"one k-space of {' x '.join(map(str, shape))} ({', '.join(names)}), {_gib(n_bytes)}, for the encoded "
+            f"matrix {' x '.join(map(str, self.encoding.encoded.matrix))} of the header"
+        )
 
     @property
     def n_frames(self) -> int:
@@ -89,9 +124,15 @@ class Grid:
     def place(self, run: Readouts) -> None:
         """Put lines on the grid; those that came before for the same place are summed, to be averaged."""
         run = straighten(run)
+        if self.encoding.limit("average").n > 1:
+            self.averages.update(run.headers["idx"]["average"].tolist())
         at = tuple(axis.indices(run.headers) for axis in (*self._frames, self._k2, self._k1))
         a = self._sample_offset(run)
-        b = a + run.samples.shape[2]
+        n_samples = run.samples.shape[2]
+        b = a + n_samples
+        self._n_samples = self._n_samples or n_samples
+        if n_samples != self._n_samples and len(self._other_lengths) < _LISTED:
+            self._other_lengths.append(f"{int(run.headers['scan_counter'][0])} has {n_samples}")
         self._first, self._last = min(self._first, a), max(self._last, b - 1)
         for lines, which in _lines(at):
             came = self.counts[lines] > 0
@@ -122,14 +163,20 @@ class Grid:
         """The grid as an item: averaged, checked, on the device."""
         self._complete()
         mask = torch.from_numpy(self.counts > 0)
+        try:
+            data = self._tensor.to(device, non_blocking=True)
+        except torch.cuda.OutOfMemoryError as error:
+            raise ScanError(
+                f"{self._size(self._tensor.shape)}, has no room on {device} ({error}): {_TOO_LARGE}"
+            ) from error
         return KSpace(
-            data=self._tensor.to(device, non_blocking=True),
+            data=data,
             mask=mask.to(device, non_blocking=True),
             headers=self._headers,
-            encoding=self._encoding,
+            encoding=self.encoding,
             other=self._together,
             ranges=self._ranges(self.counts > 0),
-            field_of_view_mm=(self._extent_x, *self._encoding.encoded.field_of_view_mm[1:]),
+            field_of_view_mm=(self._extent_x, *self.encoding.encoded.field_of_view_mm[1:]),
         )
 
     def _complete(self) -> None:
@@ -144,12 +191,21 @@ class Grid:
         if again.any():
             n = np.maximum(self.counts, 1).astype(np.float32)
             self._data /= np.expand_dims(n, (-4, -1))
-            if self._encoding.limit("average").n == 1:
+            if self.encoding.limit("average").n == 1:
                 self._scan.warn(
                     f"{int(again.sum())} of {int((self.counts > 0).sum())} lines came more than once and were "
                     "averaged, although the header announces one average"
                 )
         self._check_finite()
+
+    def other_lengths(self) -> str | None:
+        """Which readouts have another number of samples than the first one, in words; None where all are equal."""
+        if not self._other_lengths:
+            return None
+        return (
+            f"readouts of changing shape: the first had {self._n_samples} samples, the one with scan counter "
+            f"{', that with '.join(self._other_lengths)}; where samples are missing they count as zeros"
+        )
 
     def losses(self, counters: ScanCounters, *, last_came: bool, expect_last: bool) -> list[str]:
         """What is missing, in words; empty where everything came or nobody can tell.
@@ -157,7 +213,7 @@ class Grid:
         Args:
             counters: the scan counters of the whole stream.
             last_came: the readout flagged as last has come.
-            expect_last: it did not, although other k-spaces of this scan had one.
+            expect_last: it did not, although this scan flags such lines.
         """
         found, irregular = [], False
         stamps = self._headers["scan_counter"][self.counts > 0]
@@ -173,7 +229,7 @@ class Grid:
                 continue
             missing = missing_lines(
                 sampled,
-                self._encoding.acceleration,
+                self.encoding.acceleration,
                 (self._announced(self._k1), self._announced(self._k2)),
                 last_came=last_came,
                 may_lack=counters.may_lack(jumps),
@@ -185,13 +241,15 @@ class Grid:
         came = self.counts[self.counts > 0]
         if irregular or came.min() < came.max():
             found += [f"the scan counter jumps from {before} to {after}" for before, after in jumps[:4]]
-        if not found and expect_last and (irregular or self._announced(self._k1) is None):
+        axes = (self._k1, self._k2)
+        open_end = any(axis.length > 1 and self._announced(axis) is None for axis in axes)
+        if not found and expect_last and (irregular or open_end):
             found.append("the line that is flagged as the last did not come")
         return found
 
     def _announced(self, axis: Axis) -> tuple[int, int] | None:
         """Where on the grid the header's limits let the lines of an axis begin and end."""
-        return axis.span if axis.counter in self._encoding.limits else None
+        return axis.span if axis.counter in self.encoding.limits else None
 
     def _told(self, missing: npt.NDArray[np.bool_]) -> str:
         """Lines by their counters."""
@@ -223,6 +281,9 @@ class Grid:
         return self._reference
 
     def _tell_lost_calibration(self) -> None:
+        changing = self.other_lengths()
+        if changing is not None:
+            self._scan.warn(f"among the calibration lines are {changing}")
         for frame in np.ndindex(*self.counts.shape[:-2]):
             sampled = self.counts[frame] > 0
             missing = missing_lines(sampled, (1, 1)) if sampled.any() else None
@@ -243,14 +304,14 @@ class Grid:
             data=self._tensor[(*keep, slice(None), *box, slice(None))].to(device, non_blocking=True),
             mask=torch.from_numpy(lines[(*keep, *box)]).to(device, non_blocking=True),
             headers=self._headers[(*keep, *box)],
-            encoding=self._encoding,
+            encoding=self.encoding,
             other=self._together,
             ranges=(
                 k0_range,
                 AxisRange(0, k1[1] - k1[0], k1_range.center - k1[0]),
                 AxisRange(0, k2[1] - k2[0], k2_range.center - k2[0]),
             ),
-            field_of_view_mm=(self._extent_x, *self._encoding.encoded.field_of_view_mm[1:]),
+            field_of_view_mm=(self._extent_x, *self.encoding.encoded.field_of_view_mm[1:]),
         )
 
     def _ranges(self, lines: npt.NDArray[np.bool_]) -> tuple[AxisRange, AxisRange, AxisRange]:
@@ -281,8 +342,8 @@ class Grid:
         return a
 
     def _check_finite(self) -> None:
-        # One sum tells whether anything is wrong, at the speed of memory; only then is the line looked for.
-        if bool(torch.view_as_real(self._tensor).sum().isfinite()):
+        # By NumPy and its single thread: the other cores have a stream to receive.
+        if np.isfinite(self._data.view(np.float32)).all():
             return
         bad = ~np.isfinite(self._data).all(axis=(-4, -1))
         if bad.any():
@@ -292,6 +353,10 @@ class Grid:
                 f"{int(header['idx']['kspace_encode_step_1'])}) holds NaN or infinite samples, as do "
                 f"{int(bad.sum()) - 1} further lines of its image: check the receiver or the converter"
             )
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.3g} GiB"
 
 
 _Lines = tuple[int | slice, ...]

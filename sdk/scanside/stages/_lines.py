@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from scanside.errors import ShapeError
 from scanside.mrd.dtypes import Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding
@@ -39,12 +40,28 @@ def straighten(readouts: Readouts) -> Readouts:
 
     Returns:
         A block without REVERSE flags and discards.
+
+    Raises:
+        ShapeError: nothing is left, or the echo is not among what is left.
     """
     headers = readouts.headers
     reversed_ = flagged(headers["flags"], AcquisitionFlag.REVERSE)
     pre, post = int(headers["discard_pre"][0]), int(headers["discard_post"][0])
     if not reversed_.any() and not pre and not post:
         return readouts
+    n_samples = readouts.samples.shape[2]
+    # The echo is where the header says, in the order of time or of k0: some samples must be left of either order.
+    center = headers["center_sample"].astype(np.int64)
+    after = center - np.where(reversed_, post, pre)
+    wrong = (after < 0) | (after >= n_samples - pre - post)
+    if wrong.any():
+        i = int(np.flatnonzero(wrong)[0])
+        raise ShapeError(
+            f"the readout with scan counter {int(headers['scan_counter'][i])} has {n_samples} samples with the echo "
+            f"at sample {center[i]}, of which the first {pre} and the last {post} are marked for discarding: the "
+            "echo must be among those that are left; check discard_pre, discard_post and center_sample in the "
+            "converter"
+        )
     samples = readouts.samples[:, :, pre : readouts.samples.shape[2] - post].copy()
     samples[reversed_] = samples[reversed_, :, ::-1]
     straight = readouts.with_samples(samples)

@@ -37,7 +37,9 @@ _LAST = (
     AcquisitionFlag.LAST_IN_MEASUREMENT,
 )
 _FIRST = (AcquisitionFlag.FIRST_IN_SLICE, AcquisitionFlag.FIRST_IN_REPETITION)
+_FIRST_BITS, _LAST_BITS = (sum(int(flag) for flag in flags) for flags in (_FIRST, _LAST))
 _TOLD = 8  # so many damaged k-spaces are told one by one
+_ENDLESS = 1000  # more repetitions than this announce a series that is stopped by hand
 _REMEMBERED = 4096  # finished k-spaces that are known as such, to catch late lines in an endless series
 
 # What a run of readouts is for.
@@ -61,6 +63,7 @@ class Accumulate(Stage[Readouts, KSpace]):
     slice; where several sets or contrasts share one calibration, that of the most similar counters is taken.
     `KSpace.reference` is the smallest box that holds the calibration lines.
 
+    What the header announces and never came is told at the end, and of averages in the images that lack some.
     Lines that were lost on the way (`scanside.stages._losses` says how that is found out) are told to the
     operator by their counters, and their k-space goes on with `KSpace.incomplete` set, so that its images say so.
     """
@@ -108,6 +111,8 @@ class Accumulate(Stage[Readouts, KSpace]):
         self._dropped: Counter[str] = Counter()
         self._counters = ScanCounters()
         self._n_flagged = 0
+        self._flags_seen = 0
+        self._came: dict[tuple[int, str], set[int]] = {}
         self._n_damaged = 0
 
     def process(self, item: Readouts) -> Iterator[KSpace]:
@@ -119,6 +124,7 @@ class Accumulate(Stage[Readouts, KSpace]):
         kinds = self._kinds(headers)
         keys = self._keys(headers, kinds)
         last = flagged(headers["flags"], *_LAST)
+        self._flags_seen |= int(np.bitwise_or.reduce(headers["flags"]))
         # A run ends where the key or the place of the samples changes, and after a line that may be the last of
         # its k-space.
         changes = (keys[1:] != keys[:-1]).any(axis=1) | different_layout(headers) | last[:-1]
@@ -164,6 +170,8 @@ class Accumulate(Stage[Readouts, KSpace]):
                 del self._open[key]
             else:
                 yield self._finish(key, incomplete=why)
+        if end.complete:
+            self._tell_what_never_came()
 
     def close(self) -> None:
         """Forget the scan's lines."""
@@ -215,6 +223,8 @@ class Accumulate(Stage[Readouts, KSpace]):
             )
         if key not in self._open:
             self._open[key] = self._new_grid(encoding, run)
+            for name, value in zip(self._key_names, key[1:-1], strict=True):
+                self._came.setdefault((key[0], name), set()).add(value)
         return self._open[key]
 
     def _calibration_grid(self, key: _Key, encoding: Encoding, run: Readouts) -> Grid:
@@ -261,7 +271,7 @@ class Accumulate(Stage[Readouts, KSpace]):
             self._finished.popitem(last=False)
         kspace = grid.to_kspace(self._device)
         kspace.counters = dict(zip(self._key_names, key[1:-1], strict=True))
-        kspace.incomplete = incomplete or self._losses(key, grid, last_came)
+        kspace.incomplete = incomplete or self._flaws(key, grid, last_came)
         calibrating = self._calibration_for(key)
         if calibrating is not None:
             calibrating.handed_out = True
@@ -270,23 +280,49 @@ class Accumulate(Stage[Readouts, KSpace]):
             kspace.reference = grid.reference(self._device, everything=False)
         return kspace
 
-    def _losses(self, key: _Key, grid: Grid, last_came: bool) -> str | None:
-        """What is missing of a k-space, told to the operator too."""
-        # Some producers never flag a last line: then its absence says nothing.
-        unflagged = self._n_flagged > 0 and self.config.trigger == "slice" and not last_came
-        found = grid.losses(self._counters, last_came=last_came, expect_last=unflagged)
+    def _tell_what_never_came(self) -> None:
+        """Whole slices, contrasts, … that the header announces and of which no line came."""
+        for (index, name), values in self._came.items():
+            encoding = self._scan.encoding(index)
+            if name == "repetition" and encoding.limit(name).n > _ENDLESS:
+                continue
+            for text in _absent(encoding, name, values):
+                self._scan.warn(f"{text}: the scan ended before, or they were lost")
+
+    def _flaws(self, key: _Key, grid: Grid, last_came: bool) -> str | None:
+        """What is wrong with the lines of a k-space, told to the operator too."""
+        # Some producers never flag a last line: then its absence says nothing. Those that flag a first one do.
+        began = self._flags_seen & _FIRST_BITS and not self._flags_seen & _LAST_BITS
+        unflagged = bool(self._n_flagged or began) and self.config.trigger == "slice" and not last_came
+        lost = grid.losses(self._counters, last_came=last_came, expect_last=unflagged)
+        if "average" not in (*self._key_names, *self.config.together):
+            lost += _absent(grid.encoding, "average", grid.averages)
+        changing = grid.other_lengths()
+        found = [f"lines were lost: {_describe(key, self._key_names)}: {'; '.join(lost)}"] if lost else []
+        found += [f"{_describe(key, self._key_names)}: {changing}"] if changing else []
         if not found:
             return None
-        what = f"{_describe(key, self._key_names)}: {'; '.join(found)}"
         self._n_damaged += 1
         if self._n_damaged <= _TOLD:
-            self._scan.warn(f"lines were lost: {what}")
+            for text in found:
+                self._scan.warn(text)
         elif self._n_damaged == _TOLD + 1:
-            self._scan.warn("lines were lost in more images than are told here; each of them says so")
-        return f"lines were lost: {what}"
+            self._scan.warn("more images than are told here are not complete; each of them says so")
+        return "; ".join(found)
 
 
 _Key = tuple[int, ...]
+
+
+def _absent(encoding: Encoding, counter: str, came: set[int]) -> list[str]:
+    """That values of a counter never came which the header's limits announce; empty where all did."""
+    limit = encoding.limit(counter)
+    if limit.n == 1:
+        return []
+    n = sum(limit.minimum <= value <= limit.maximum for value in came)
+    if n == limit.n:
+        return []
+    return [f"{n} of {limit.n} {counter}s came (limits {limit.minimum}..{limit.maximum})"]
 
 
 def _combined(flag_names: tuple[str, ...]) -> int:

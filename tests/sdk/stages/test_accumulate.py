@@ -166,6 +166,52 @@ def test_samples_that_do_not_fit(make_header: Any, make_lines: Any, run_stage: A
         run_stage(Accumulate(), make_header(), [make_lines(n_samples=17)(range(12))])
 
 
+@pytest.mark.parametrize(("pre", "post", "flags"), [(300, 0, 0), (10, 6, 0), (9, 0, 0), (0, 9, Flag.REVERSE)])
+def test_discards_that_leave_no_echo(
+    make_header: Any, lines: Any, run_stage: Any, pre: int, post: int, flags: int
+) -> None:
+    block = lines(range(12), discard_pre=pre, discard_post=post, flags=flags)
+    told = rf"scan counter 0 has 16 samples with the echo at sample 8, of which the first {pre} and the last {post}"
+    with pytest.raises(ShapeError, match=told):
+        run_stage(Accumulate(), make_header(), [block])
+
+
+@pytest.mark.parametrize("matrix", [(16, 60000, 60000), (16, 2**34, 1)])
+def test_matrix_beyond_any_memory(
+    make_header: Any, lines: Any, run_stage: Any, matrix: tuple[int, int, int]
+) -> None:
+    told = rf"2 x {matrix[2]} x {matrix[1]} x 16 \(coil, k2, k1, k0\).*needs .*this machine has .*check the matrix"
+    with pytest.raises(ScanError, match=told):
+        run_stage(Accumulate(), make_header(matrix), [lines(range(12))])
+
+
+@pytest.mark.parametrize("error", [MemoryError("Unable to allocate"), RuntimeError("can't allocate memory")])
+def test_allocation_that_fails(
+    make_header: Any, lines: Any, run_stage: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    block = lines(range(12))
+    monkeypatch.setattr(np, "empty", fail)
+    told = rf"2 x 1 x 12 x 16 .*matrix 16 x 12 x 1 of the header could not be allocated \({error}\): check the matrix"
+    with pytest.raises(ScanError, match=told):
+        run_stage(Accumulate(), make_header(), [block])
+
+
+def test_device_without_room(
+    make_header: Any, lines: Any, run_stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    with pytest.raises(
+        ScanError, match=r"2 x 1 x 12 x 16 .*no room on cpu \(CUDA out of memory\): check the matrix"
+    ):
+        run_stage(Accumulate(), make_header(), [lines(range(12))])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_non_finite_samples(make_header: Any, lines: Any, run_stage: Any, value: float) -> None:
     block = lines(range(12))
@@ -519,7 +565,8 @@ def simulated_lines(n: int, **settings: Any) -> list[int]:
     """Lines of the simulator's pattern on a grid of n."""
     sampling = SamplingConfig(**settings)
     pattern, _ = sampling_pattern(sampling, phase_bands(sampling, (16, n, 1)))
-    return pattern.k1.tolist()
+    lines: list[int] = pattern.k1.tolist()
+    return lines
 
 
 def without(block: Readouts, *counters: int) -> Readouts:
@@ -599,6 +646,81 @@ def test_only_some_losses_are_told_one_by_one(make_header: Any, lines: Any, run_
     ran = run_stage(Accumulate(), xml, [without(lines(range(12), repetition=r), 4) for r in range(20)])
     assert len(ran.scan.warnings) == 9
     assert all("repetition" in kspace.incomplete for kspace in ran.items)
+
+
+def test_readouts_of_changing_shape(make_header: Any, make_lines: Any, run_stage: Any) -> None:
+    lines, short = make_lines(), make_lines(n_samples=11)
+    short.lose(5)
+    blocks = [lines(range(5)), short([5], center=8)]
+    lines.lose()
+    blocks.append(lines(range(6, 12), last=LAST))
+    ran = run_stage(Accumulate(), make_header(limits=FULL), blocks)
+    told = "readouts of changing shape: the first had 16 samples, the one with scan counter 5 has 11"
+    assert told in ran.one.incomplete
+    assert told in ran.scan.warnings[0]
+    assert "lines were lost" not in ran.one.incomplete
+
+
+def test_calibration_of_another_length_is_fine(make_header: Any, make_lines: Any, run_stage: Any) -> None:
+    lines, short = make_lines(), make_lines(n_samples=12)
+    acs = short(range(4, 9), flags=Flag.PARALLEL_CALIBRATION)
+    lines.lose(5)
+    ran = run_stage(Accumulate(), make_header(calibration="separate"), [acs, lines(range(12), last=LAST)])
+    assert ran.one.incomplete is None
+    assert ran.scan.warnings == []
+    lines.lose()
+    odd = make_lines(n_samples=11)([9], flags=Flag.PARALLEL_CALIBRATION, scan_counter=5)
+    again = run_stage(Accumulate(), make_header(calibration="separate"), [acs, odd, lines(range(12))])
+    assert "among the calibration lines are readouts of changing shape" in again.scan.warnings[0]
+
+
+@pytest.mark.parametrize("counter", ["slice", "contrast", "phase", "set", "repetition"])
+def test_what_the_header_announces_and_never_came(
+    make_header: Any, lines: Any, run_stage: Any, counter: str
+) -> None:
+    xml = make_header(limits={counter: Limit(0, 4, 0)})
+    blocks = [lines(range(12), last=LAST, **{counter: value}) for value in (0, 1, 2, 3, 4)]
+    assert run_stage(Accumulate(), xml, blocks).scan.warnings == []
+    ran = run_stage(Accumulate(), xml, blocks[:3])
+    (told,) = ran.scan.warnings
+    assert f"3 of 5 {counter}s came (limits 0..4)" in told
+    assert all(kspace.incomplete is None for kspace in ran.items), "those that came are whole"
+    cut = ScanEnd(complete=False, reason="the peer is gone")
+    assert run_stage(Accumulate(), xml, blocks[:3], end=cut).scan.warnings == [], "that is told elsewhere"
+
+
+def test_endless_series_are_stopped_by_hand(make_header: Any, lines: Any, run_stage: Any) -> None:
+    xml = make_header(limits={"repetition": Limit(0, 65535, 0)})
+    assert run_stage(Accumulate(), xml, [lines(range(12), last=LAST)]).scan.warnings == []
+
+
+@pytest.mark.parametrize("came", [1, 2])
+def test_missing_averages(make_header: Any, lines: Any, run_stage: Any, came: int) -> None:
+    xml = make_header(limits={"average": Limit(0, 2, 0)})
+    ran = run_stage(Accumulate(), xml, [lines(range(12), average=a, last=LAST) for a in range(came)])
+    told = f"{came} of 3 averages came (limits 0..2)"
+    assert told in ran.one.incomplete
+    assert told in ran.scan.warnings[0]
+    blocks = [lines(range(12), average=a, last=LAST) for a in range(came)]
+    apart = run_stage(Accumulate(averages="separate"), xml, blocks)
+    assert told in apart.scan.warnings[0]
+
+
+@pytest.mark.parametrize("step_1", [False, True])
+def test_end_that_only_its_flag_would_tell(
+    make_header: Any, lines: Any, run_stage: Any, step_1: bool
+) -> None:
+    """Half a volume, in a header without limits of partitions: it began with a flag and never ended with one."""
+    first = Flag.FIRST_IN_SLICE
+    blocks = [lines(range(12), k2=k2, first=0 if k2 else first) for k2 in range(9)]
+    xml = make_header((16, 12, 16), limits=FULL if step_1 else None)
+    kspace = run_stage(Accumulate(), xml, blocks).one
+    assert "flagged as the last did not come" in kspace.incomplete
+    blocks[-1].headers["flags"][-1] |= np.uint64(Flag.LAST_IN_REPETITION)
+    assert run_stage(Accumulate(), xml, blocks).one.incomplete is None
+    for block in blocks:
+        block.headers["flags"] = 0
+    assert run_stage(Accumulate(), xml, blocks).one.incomplete is None, "a producer without such flags"
 
 
 # No false alarms
