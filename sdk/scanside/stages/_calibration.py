@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+import numpy as np
 import torch
 
 from scanside.errors import CalibrationError
 from scanside.items import KSpace
-from scanside.recon.grappa import calibration_region
+from scanside.recon.grappa import calibration_region, describe_lines
 from scanside.stages._lattice import describe_sampled
 
 __all__ = ["CalibrationCache", "calibration_block", "calibration_found", "calibration_region_of"]
@@ -49,7 +50,10 @@ def calibration_region_of(
         )
     else:
         return source, region
-    raise CalibrationError(f"{purpose} needs calibration (ACS) lines, but {problem}{calibration_found(item)}")
+    remedy = "Acquire (more) ACS lines, or check that their flags survived the conversion"
+    raise CalibrationError(
+        f"{purpose} needs calibration (ACS) lines, but {problem}{calibration_found(item)}. {remedy}"
+    )
 
 
 def calibration_block(item: KSpace, purpose: str, *, at_center: bool = True) -> torch.Tensor:
@@ -63,16 +67,18 @@ def calibration_block(item: KSpace, purpose: str, *, at_center: bool = True) -> 
 
 
 def calibration_found(item: KSpace) -> str:
-    """Which lines a k-space has for calibration and what to do, as the end of a sentence on what is wrong."""
-    source = item.reference or item
-    lines = describe_sampled(source.mask.reshape(-1, *source.mask.shape[-2:]).any(dim=0).cpu().numpy())
+    """Which lines a k-space has for calibration, as the end of a sentence on what is wrong with them."""
     if item.reference is None:
-        found = f"; no separate ones came, and sampled are {lines}"
+        sampled = item.mask.reshape(-1, *item.mask.shape[-2:]).any(dim=0).cpu().numpy()
+        found = f"; none are flagged as calibration, and sampled are {describe_sampled(sampled)}"
     else:
-        found = f"; calibration lines are {lines}, counted from the first of them"
+        headers = item.reference.headers[item.reference.headers["version"] > 0]
+        steps = ("kspace_encode_step_1", "kspace_encode_step_2")[: 1 if item.data.shape[-3] == 1 else 2]
+        lines = (f"{name} {describe_lines(np.unique(headers['idx'][name]).tolist())}" for name in steps)
+        found = f"; calibration lines are {' and '.join(lines)}"
     if item.incomplete is not None:
-        return f"{found}. This k-space is not complete ({item.incomplete}): acquire it again"
-    return f"{found}. Acquire (more) ACS lines, or check that their flags survived the conversion"
+        found += f". This k-space is not complete ({item.incomplete}): acquire it again"
+    return found
 
 
 def _center(source: KSpace) -> tuple[int, int]:
