@@ -219,5 +219,6 @@ def whiten(
             f"a whitening matrix of {len(matrix)} coils does not fit samples of shape {samples.shape}: "
             "expected (n, coil, sample) with the coils of the noise scan"
         )
-    whitened: npt.NDArray[np.complex64] = np.matmul(matrix.astype(np.complex64), samples)
+    with np.errstate(invalid="ignore"):  # whoever makes an image of it names the readout that holds no numbers
+        whitened: npt.NDArray[np.complex64] = np.matmul(matrix.astype(np.complex64), samples)
     return whitened

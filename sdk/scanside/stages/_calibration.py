@@ -11,6 +11,7 @@ import torch
 from scanside.errors import CalibrationError
 from scanside.items import KSpace
 from scanside.recon.grappa import calibration_region, describe_lines
+from scanside.stages._finite import check_finite
 from scanside.stages._lattice import describe_sampled
 
 __all__ = ["CalibrationCache", "calibration_block", "calibration_found", "calibration_region_of"]
@@ -33,6 +34,7 @@ def calibration_region_of(
 
     Raises:
         CalibrationError: there is no block of at least two adjacent lines.
+        NonFiniteError: they hold NaN or infinity.
     """
     source = item.reference or item
     sampled = source.mask.reshape(-1, *source.mask.shape[-2:]).all(dim=0).cpu()
@@ -49,6 +51,7 @@ def calibration_region_of(
             "centre of k-space"
         )
     else:
+        check_finite(source.data[..., region[0], region[1], :], source)
         return source, region
     remedy = "Acquire (more) ACS lines, or check that their flags survived the conversion"
     raise CalibrationError(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from scanside.errors import NonFiniteError, ScanError, ShapeError
+from scanside.errors import ScanError, ShapeError
 from scanside.items import AxisRange, KSpace, Readouts
 from scanside.mrd.dtypes import ACQUISITION_HEADER
 from scanside.mrd.flags import AcquisitionFlag, flagged
@@ -160,7 +160,7 @@ class Grid:
             self._data[here][..., b:] = 0
 
     def to_kspace(self, device: torch.device) -> KSpace:
-        """The grid as an item: averaged, checked, on the device."""
+        """The grid as an item: averaged, on the device."""
         self._complete()
         mask = torch.from_numpy(self.counts > 0)
         try:
@@ -180,7 +180,7 @@ class Grid:
         )
 
     def _complete(self) -> None:
-        """Once all lines have come: average, clear what did not come, check."""
+        """Once all lines have come: average, and clear what did not come."""
         if self._completed:
             return
         self._completed = True
@@ -196,7 +196,6 @@ class Grid:
                     f"{int(again.sum())} of {int((self.counts > 0).sum())} lines came more than once and were "
                     "averaged, although the header announces one average"
                 )
-        self._check_finite()
 
     def other_lengths(self) -> str | None:
         """Which readouts have another number of samples than the first one, in words; None where all are equal."""
@@ -340,19 +339,6 @@ class Grid:
                 f"{self._n0 // 2}"
             )
         return a
-
-    def _check_finite(self) -> None:
-        # By NumPy and its single thread: the other cores have a stream to receive.
-        if np.isfinite(self._data.view(np.float32)).all():
-            return
-        bad = ~np.isfinite(self._data).all(axis=(-4, -1))
-        if bad.any():
-            header = self._headers[bad][0]
-            raise NonFiniteError(
-                f"the readout with scan counter {int(header['scan_counter'])} (kspace_encode_step_1 = "
-                f"{int(header['idx']['kspace_encode_step_1'])}) holds NaN or infinite samples, as do "
-                f"{int(bad.sum()) - 1} further lines of its image: check the receiver or the converter"
-            )
 
 
 def _gib(n_bytes: int) -> str:

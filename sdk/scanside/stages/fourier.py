@@ -15,6 +15,7 @@ from scanside.recon.fourier import to_image
 from scanside.recon.resize import crop_or_pad, resample_fov, same_voxel
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
+from scanside.stages._finite import check_finite
 from scanside.stages._images import images_of
 
 __all__ = ["Fourier"]
@@ -63,6 +64,7 @@ class Fourier(Stage[KSpace, Image]):
             combined = root_sum_of_squares(coils)
         else:
             combined = self._matched(coils, maps)
+        check_finite(combined, item)
         yield from images_of(self._scan, item.replace(field_of_view_mm=fov), combined)
 
     def _matched(self, coils: torch.Tensor, maps: torch.Tensor | None) -> torch.Tensor:

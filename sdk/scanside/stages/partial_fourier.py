@@ -14,6 +14,7 @@ from scanside.recon.fourier import spatial_dims, to_kspace
 from scanside.recon.partial_fourier import Band, classify, sampled_band
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
+from scanside.stages._finite import check_finite
 
 __all__ = ["PartialFourier", "axis_name", "partial_bands"]
 
@@ -79,6 +80,7 @@ class PartialFourier(Stage[KSpace, KSpace]):
             image = partial_fourier.homodyne(item.data, dim, band, dims)
         else:
             image = partial_fourier.pocs(item.data, bands, dims, n_iterations=self.config.iterations)
+        check_finite(image, item)
         meta = item.meta.copy()
         meta["ScansidePartialFourier"] = [self.config.method, *(axis_name(dim) for dim in bands)]
         ranges = None

@@ -16,6 +16,7 @@ from scanside.recon.partial_fourier import Band, classify, pocs
 from scanside.recon.sense import cg_sense
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
+from scanside.stages._finite import check_finite
 from scanside.stages._images import images_of
 from scanside.stages.partial_fourier import axis_name, partial_bands
 
@@ -77,6 +78,9 @@ class Sense(Stage[KSpace, Image]):
             tolerance=self.config.tolerance,
             max_iterations=self.config.max_iterations,
         )
+        # Conjugate gradients stop at once where the data are no numbers: the residuals tell.
+        check_finite(result.residuals, item)
+        check_finite(result.solution, item)
         residual = float(result.residuals[-1].max())
         if not bool(result.converged.all()):
             self._scan.warn(

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scanside import KSpace, Readouts, ScanEnd
-from scanside.errors import CounterError, HeaderError, NonFiniteError, ScanError, ShapeError, StageConfigError
+from scanside.errors import CounterError, HeaderError, ScanError, ShapeError, StageConfigError
 from scanside.mrd.flags import AcquisitionFlag as Flag
 from scanside.mrd.header import Limit
 from scanside.simulate import SamplingConfig
@@ -210,21 +210,6 @@ def test_device_without_room(
         ScanError, match=r"2 x 1 x 12 x 16 .*no room on cpu \(CUDA out of memory\): check the matrix"
     ):
         run_stage(Accumulate(), make_header(), [lines(range(12))])
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_non_finite_samples(make_header: Any, lines: Any, run_stage: Any, value: float) -> None:
-    block = lines(range(12))
-    block.samples[7, 1, 3] = value
-    with pytest.raises(NonFiniteError, match=r"scan counter 7 \(kspace_encode_step_1 = 7\)"):
-        run_stage(Accumulate(), make_header(), [block])
-
-
-def test_non_finite_calibration(make_header: Any, lines: Any, run_stage: Any) -> None:
-    acs = lines(range(4, 8), flags=Flag.PARALLEL_CALIBRATION)
-    acs.samples[1, 0, 0] = np.nan
-    with pytest.raises(NonFiniteError, match="scan counter 1 "):
-        run_stage(Accumulate(), make_header(calibration="separate"), [acs, lines(range(12))])
 
 
 def test_unknown_encoding_space(make_header: Any, lines: Any, run_stage: Any) -> None:
