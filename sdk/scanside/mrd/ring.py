@@ -55,8 +55,12 @@ class ReceiveRing:
         Returns:
             False if the peer closed before.
         """
+        half = len(self.block) // 2
         if self.start + n > len(self.block):
             self._make_room(n)
+        elif self.n_unread < n and self._free > half:
+            # What is left of this buffer would cut the next bytes into small blocks.
+            self._make_room(half)
         while self.n_unread < n:
             received = self._stream.receive_into(self.block.data[self.end :], self.deadline)
             if not received:

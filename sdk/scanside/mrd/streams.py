@@ -111,7 +111,22 @@ class SocketStream:
             else:
                 if received == 0 and self._shut_down:
                     raise StreamError("the connection was shut down on this side while receiving")
-                return received
+                return received + self._receive_more(buffer[received:] if received else buffer[:0])
+
+    def _receive_more(self, buffer: memoryview) -> int:
+        """What came while the bytes before were copied: fewer and larger blocks cost less than many small ones."""
+        filled = 0
+        while filled < len(buffer):
+            try:
+                received = self.socket.recv_into(buffer[filled:], 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                raise PeerGone(f"the connection broke while receiving: {error}") from error
+            if not received:
+                break  # the end; the next call finds it again
+            filled += received
+        return filled
 
     def send(self, *buffers: BytesLike, deadline: float | None = None) -> None:
         """See `ByteStream.send`."""

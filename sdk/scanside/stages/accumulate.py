@@ -14,13 +14,12 @@ import torch
 from scanside.context import Context
 from scanside.errors import ScanError
 from scanside.items import KSpace, Readouts
-from scanside.mrd.dtypes import Headers
+from scanside.mrd.dtypes import ACQUISITION_HEADER, Headers
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged, names
 from scanside.mrd.header import Encoding
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
 from scanside.stages._grid import Grid
-from scanside.stages._lines import different_layout
 from scanside.stages._losses import ScanCounters
 
 __all__ = ["Accumulate"]
@@ -41,9 +40,6 @@ _FIRST_BITS, _LAST_BITS = (sum(int(flag) for flag in flags) for flags in (_FIRST
 _TOLD = 8  # so many damaged k-spaces are told one by one
 _ENDLESS = 1000  # more repetitions than this announce a series that is stopped by hand
 _REMEMBERED = 4096  # finished k-spaces that are known as such, to catch late lines in an endless series
-
-# What a run of readouts is for.
-_IMAGING, _CALIBRATING, _KEPT_OUT = 0, 1, 2
 
 
 class Accumulate(Stage[Readouts, KSpace]):
@@ -96,6 +92,7 @@ class Accumulate(Stage[Readouts, KSpace]):
         separating = (*_SEPARATING, "average") if self.config.averages == "separate" else _SEPARATING
         self._key_names = tuple(name for name in separating if name not in self.config.together)
         self._keep_out = _combined(self.config.keep_out)
+        self._purposes = np.uint64(self._keep_out | int(_CALIBRATION | _CALIBRATION_TOO))
         self._device = torch.device("cpu")
 
     def prepare(self, context: Context) -> None:
@@ -121,34 +118,31 @@ class Accumulate(Stage[Readouts, KSpace]):
         if not len(headers):
             return
         self._counters.follow(headers["scan_counter"])
-        kinds = self._kinds(headers)
-        keys = self._keys(headers, kinds)
-        last = flagged(headers["flags"], *_LAST)
-        self._flags_seen |= int(np.bitwise_or.reduce(headers["flags"]))
-        # A run ends where the key or the place of the samples changes, and after a line that may be the last of
-        # its k-space.
-        changes = (keys[1:] != keys[:-1]).any(axis=1) | different_layout(headers) | last[:-1]
-        ends = np.flatnonzero(np.append(changes, True)) + 1
+        flags = headers["flags"]
+        self._flags_seen |= int(np.bitwise_or.reduce(flags))
         start = 0
-        for end in ends.tolist():
-            run = item.select(slice(start, end))
-            kind, key = int(kinds[start]), tuple(keys[start].tolist())
+        for end in _run_ends(headers, flags, self._purposes):
+            run = item.select(slice(start, end)) if end - start < len(item) else item
+            flag, key = int(flags[start]), self._key(headers[start])
+            is_last = bool(int(flags[end - 1]) & _LAST_BITS)
             start = end
-            if kind == _KEPT_OUT:
-                self._dropped.update(names(int(run.headers["flags"][0]) & self._keep_out))
+            if flag & self._keep_out:
+                self._dropped.update(names(flag & self._keep_out))
                 continue
             encoding = self._scan.encoding(key[0])
-            if kind == _CALIBRATING and encoding.calibration_mode != "embedded":
+            if (
+                flag & _CALIBRATION
+                and not flag & _CALIBRATION_TOO
+                and encoding.calibration_mode != "embedded"
+            ):
                 self._calibration_grid(key, encoding, run).place(run)
                 continue
             yield from self._moved_on(key)
             grid = self._grid(key, encoding, run)
             grid.place(run)
-            if encoding.calibration_mode != "embedded":
-                also = flagged(run.headers["flags"], _CALIBRATION_TOO)
-                if also.any():
-                    self._calibration_grid(key, encoding, run).place(run.select(also))
-            if last[end - 1] and self._is_last(run.headers[-1], encoding, grid):
+            if flag & _CALIBRATION_TOO and encoding.calibration_mode != "embedded":
+                self._calibration_grid(key, encoding, run).place(run)
+            if is_last and self._is_last(run.headers[-1], encoding, grid):
                 self._n_flagged += 1
                 yield self._finish(key, last_came=True)
 
@@ -178,17 +172,10 @@ class Accumulate(Stage[Readouts, KSpace]):
         self._open = OrderedDict()
         self._calibrating = {}
 
-    def _kinds(self, headers: Headers) -> npt.NDArray[np.int64]:
-        flags = headers["flags"]
-        kinds = np.where(
-            flagged(flags, _CALIBRATION) & ~flagged(flags, _CALIBRATION_TOO), _CALIBRATING, _IMAGING
-        )
-        return np.where(flags & np.uint64(self._keep_out) != 0, _KEPT_OUT, kinds)
-
-    def _keys(self, headers: Headers, kinds: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """One row per readout: encoding space, the separating counters, and what the readout is for."""
-        columns = [headers["encoding_space_ref"], *(headers["idx"][name] for name in self._key_names), kinds]
-        return np.stack([column.astype(np.int64) for column in columns], axis=1)
+    def _key(self, header: np.void) -> _Key:
+        """What k-space a readout belongs to: its encoding space and the separating counters."""
+        idx = header["idx"]
+        return (int(header["encoding_space_ref"]), *(int(idx[name]) for name in self._key_names))
 
     def _moved_on(self, key: _Key) -> Iterator[KSpace]:
         """Finish the earlier repetitions of a slice when a later one begins."""
@@ -213,18 +200,17 @@ class Accumulate(Stage[Readouts, KSpace]):
         return len(grid.ended) >= grid.n_frames
 
     def _grid(self, key: _Key, encoding: Encoding, run: Readouts) -> Grid:
-        # Calibration lines of an embedded scan belong to the image: what they are for is not part of its key.
-        key = (*key[:-1], _IMAGING)
+        if key in self._open:
+            return self._open[key]
         if key in self._finished and not flagged(run.headers["flags"][:1], *_FIRST).any():
             raise ScanError(
                 f"a line came for {_describe(key, self._key_names)} after its last line had come (scan "
                 f"counter {int(run.headers['scan_counter'][0])}): the LAST flags of this scan are not reliable; "
                 "set accumulate.trigger to 'measurement'"
             )
-        if key not in self._open:
-            self._open[key] = self._new_grid(encoding, run)
-            for name, value in zip(self._key_names, key[1:-1], strict=True):
-                self._came.setdefault((key[0], name), set()).add(value)
+        self._open[key] = self._new_grid(encoding, run)
+        for name, value in zip(self._key_names, key[1:], strict=True):
+            self._came.setdefault((key[0], name), set()).add(value)
         return self._open[key]
 
     def _calibration_grid(self, key: _Key, encoding: Encoding, run: Readouts) -> Grid:
@@ -264,13 +250,12 @@ class Accumulate(Stage[Readouts, KSpace]):
         )
 
     def _finish(self, key: _Key, *, last_came: bool = False, incomplete: str | None = None) -> KSpace:
-        key = (*key[:-1], _IMAGING)
         grid = self._open.pop(key)
         self._finished[key] = None
         while len(self._finished) > _REMEMBERED:
             self._finished.popitem(last=False)
         kspace = grid.to_kspace(self._device)
-        kspace.counters = dict(zip(self._key_names, key[1:-1], strict=True))
+        kspace.counters = dict(zip(self._key_names, key[1:], strict=True))
         kspace.incomplete = incomplete or self._flaws(key, grid, last_came)
         calibrating = self._calibration_for(key)
         if calibrating is not None:
@@ -333,11 +318,53 @@ def _combined(flag_names: tuple[str, ...]) -> int:
     return sum(int(known[name]) for name in set(flag_names))
 
 
+def _offset(name: str, within: str | None = None) -> int:
+    """Where a field begins in an acquisition header, in bytes."""
+    assert ACQUISITION_HEADER.fields is not None
+    kind, offset = ACQUISITION_HEADER.fields[name][:2]
+    if within is None:
+        return offset
+    assert kind.fields is not None
+    return offset + kind.fields[within][1]
+
+
 def _calibration_key(key: _Key, key_names: tuple[str, ...]) -> _Key:
     """What calibration lines are kept by: they serve every repetition and average."""
-    values = dict(zip(key_names, key[1:-1], strict=True))
+    values = dict(zip(key_names, key[1:], strict=True))
     return (key[0], *(values.get(name, 0) for name in ("slice", "contrast", "set", "phase")))
 
 
 def _describe(key: _Key, key_names: tuple[str, ...]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in zip(key_names, key[1:], strict=False))
+    return ", ".join(f"{name} {value}" for name, value in zip(key_names, key[1:], strict=True))
+
+
+# What decides where a readout goes, as few large numbers: compared in one go.
+_ROUTE = np.dtype(
+    {
+        "names": ["layout", "counters", "more_counters"],
+        "formats": ["<u8", "<u8", "<u4"],
+        "offsets": [
+            _offset("discard_pre"),  # discards, echo position, encoding space
+            _offset("idx", "average"),  # average, slice, contrast, phase
+            _offset("idx", "repetition"),  # repetition, set
+        ],
+        "itemsize": ACQUISITION_HEADER.itemsize,
+    }
+)
+
+
+def _run_ends(headers: Headers, flags: npt.NDArray[np.uint64], purposes: np.uint64) -> list[int]:
+    """Where the runs of a block end: their readouts go to one k-space, with samples in one place, for one purpose.
+
+    Args:
+        headers: ``(n,)`` of the block.
+        flags: ``(n,)`` of the block. A run also ends with a readout that may be the last of its k-space.
+        purposes: flags that tell what a readout is for.
+    """
+    route = headers.view(_ROUTE)
+    purpose = flags & purposes
+    changes = (purpose[1:] != purpose[:-1]) | ((flags[:-1] & np.uint64(_LAST_BITS)) != 0)
+    for name in route.dtype.names or ():
+        values = route[name]
+        changes |= values[1:] != values[:-1]
+    return [*(np.flatnonzero(changes) + 1).tolist(), len(headers)]

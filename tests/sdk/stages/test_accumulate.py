@@ -261,6 +261,16 @@ def test_first_line_begins_anew(make_header: Any, lines: Any, run_stage: Any) ->
     np.testing.assert_array_equal(second.data[:, 0].numpy(), blocks[1].samples.swapaxes(0, 1))
 
 
+def test_lines_after_the_first_one_belong_to_the_new_image(
+    make_header: Any, lines: Any, run_stage: Any
+) -> None:
+    """However the stream is cut: only the first line of the second image says that it is one."""
+    again = lines(range(12), first=Flag.FIRST_IN_SLICE, last=LAST)
+    blocks = [lines(range(12), last=LAST), again.select(slice(0, 5)), again.select(slice(5, None))]
+    _, second = run_stage(Accumulate(), make_header(), blocks).items
+    np.testing.assert_array_equal(second.data[:, 0].numpy(), again.samples.swapaxes(0, 1))
+
+
 def test_next_repetition_finishes(make_header: Any, lines: Any) -> None:
     from scanside import Context, Scan
 
