@@ -23,7 +23,7 @@ __all__ = ["measure"]
 
 _SCAN = FrameScan(n_coils=16, n_samples=256, n_lines=256, oversampled=False)
 _FRAMES = 100
-_RUNS = 5
+_RUNS = 9
 
 
 def measure(progress: Callable[[str], None]) -> BenchResult:
