@@ -219,6 +219,7 @@ def whiten(
             f"a whitening matrix of {len(matrix)} coils does not fit samples of shape {samples.shape}: "
             "expected (n, coil, sample) with the coils of the noise scan"
         )
-    with np.errstate(invalid="ignore"):  # whoever makes an image of it names the readout that holds no numbers
+    # Samples that are no numbers pass: whoever makes an image of them names their readout.
+    with np.errstate(invalid="ignore"):
         whitened: npt.NDArray[np.complex64] = np.matmul(matrix.astype(np.complex64), samples)
     return whitened

@@ -114,7 +114,9 @@ def test_the_smallest_block_is_enough() -> None:
 
 def test_what_does_not_fit_is_an_error() -> None:
     acs = torch.ones(40, 1, 12, 12, dtype=torch.complex64)
-    few = r"1 x 10 x 12 lines.*kernel of 1 x 6 x 6: at least 1 x 11 x 11 .*smaller coil-maps.kernel \(5 fits\)"
+    few = (
+        r"1 x 10 x 12 lines.*kernel of 1 x 6 x 6: at least 1 x 11 x 11 .*smaller coil-maps.kernel \(5 fits\)"
+    )
     with pytest.raises(CalibrationError, match=few):
         espirit(acs[:, :, 1:11], (1, 48, 40))
     with pytest.raises(CalibrationError, match=r"at least 11 x 11 x 11 are needed.*\(4 fits\)"):
