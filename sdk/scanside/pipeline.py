@@ -216,7 +216,8 @@ class Pipeline:
             raise PipelineError(f"pipeline {path} is not valid YAML: {error}") from error
         except OSError as error:
             raise PipelineError(f"pipeline {path} cannot be read: {error}") from error
-        return cls.from_config(document, settings, where=str(path))
+        # Errors also reach hosts on the network: they get the pipeline's name, not the folders of this machine.
+        return cls.from_config(document, settings, where=f"pipeline {path.name}")
 
     @classmethod
     def from_config(

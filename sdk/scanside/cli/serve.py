@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +23,12 @@ def serve(
         str, typer.Option(help="For sessions that ask for none: a name or a YAML file.")
     ] = "grappa",
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    pipelines: Annotated[
+        Path | None, typer.Option(help="Folder of your own pipelines: NAME.yaml there is asked for as NAME.")
+    ] = None,
+    noise_store: Annotated[
+        Path | None, typer.Option(help="Folder that keeps noise measurements from scan to scan.")
+    ] = None,
     sessions: Annotated[int, typer.Option(min=1, help="How many run at once.")] = 2,
 ) -> None:
     """Take scans from Gadgetron's <connect> and from MRD hosts until stopped with Ctrl-C."""
@@ -29,8 +36,8 @@ def serve(
     from scanside_gadgetron.settings import Settings
 
     settings = Settings.from_environment()
-    if device is not None:
-        settings = replace(settings, device=device)
+    given: dict[str, Any] = {"device": device, "pipelines": pipelines, "noise_store": noise_store}
+    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
 
     def ready(addresses: list[tuple[str, int]]) -> None:
         where = ", ".join(f"{name}:{number}" for name, number in addresses)

@@ -3,9 +3,9 @@
 ::
 
     found = inspect_file("scan.h5")
-    print(found.n_readouts, found.encodings[0].sampling.describe())
-    for finding in found.findings:
-        print(finding)
+    found.n_readouts
+    found.encodings[0].sampling.describe()
+    [finding for finding in found.findings]
 """
 
 from __future__ import annotations

@@ -34,3 +34,13 @@ def test_options(scanside: Callable[..., Result], monkeypatch: pytest.MonkeyPatc
 
 def test_unknown_pipeline_ends_it(scanside: Callable[..., Result]) -> None:
     assert "there is no pipeline" in scanside("serve", "--port", 0, "--pipeline", "nope", status=1).stderr
+
+
+def test_folders_go_before_the_environment(
+    scanside: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: dict[str, Any] = {}
+    monkeypatch.setattr(server, "serve", lambda host, port, **options: called.update(options))
+    monkeypatch.setenv("SCANSIDE_NOISE_STORE", "/somewhere")
+    scanside("serve", "--pipelines", "mine", "--noise-store", "noise")
+    assert (str(called["settings"].pipelines), str(called["settings"].noise_store)) == ("mine", "noise")
