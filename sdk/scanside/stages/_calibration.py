@@ -27,7 +27,8 @@ def calibration_region_of(
     Args:
         item: its `reference` is used where there is one, else its own fully sampled part.
         purpose: what needs them, for the text of an error.
-        at_center: the block must hold the centre of k-space.
+        at_center: the block must hold the centre of k-space, and is cut to what lies on both sides of it:
+            a block that reaches further on one side, as partial Fourier leaves it, has its middle elsewhere.
 
     Returns:
         the k-space, and its ranges of (k2, k1).
@@ -52,6 +53,9 @@ def calibration_region_of(
         )
     else:
         check_finite(source.data[..., region[0], region[1], :], source)
+        if at_center:
+            k2, k1 = (_around(c, rows) for c, rows in zip(_center(source), region, strict=True))
+            region = (k2, k1)
         return source, region
     remedy = "Acquire (more) ACS lines, or check that their flags survived the conversion"
     raise CalibrationError(
@@ -82,6 +86,12 @@ def calibration_found(item: KSpace) -> str:
     if item.incomplete is not None:
         found += f". This k-space is not complete ({item.incomplete}): acquire it again"
     return found
+
+
+def _around(center: int, rows: slice) -> slice:
+    """The part of a range that reaches as far below a centre as above it, up to one row."""
+    reach = min(center - rows.start, rows.stop - 1 - center)
+    return slice(max(rows.start, center - reach - 1), min(rows.stop, center + reach + 1))
 
 
 def _center(source: KSpace) -> tuple[int, int]:

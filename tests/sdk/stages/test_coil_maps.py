@@ -14,6 +14,7 @@ from scanside import KSpace
 from scanside.errors import CalibrationError
 from scanside.recon import coil_maps as functions
 from scanside.simulate import DynamicsConfig, PhantomConfig, SamplingConfig
+from scanside.stages._calibration import _around
 from scanside.stages.coil_maps import CoilMaps
 
 METHODS = ["inati", "walsh", "espirit"]
@@ -146,3 +147,18 @@ def test_nothing_sampled_in_all_frames(accumulated: Any, run_stage: Any) -> None
     assert isinstance(item, KSpace)
     with pytest.raises(CalibrationError, match="in all of the frames"):
         run_stage(CoilMaps(), scan.header_xml, [item])
+
+
+@pytest.mark.parametrize(
+    ("center", "rows", "expected"),
+    [
+        (12, slice(0, 24), slice(0, 24)),
+        (5, slice(0, 11), slice(0, 11)),
+        (40, slice(24, 80), slice(24, 57)),
+        (40, slice(0, 56), slice(24, 56)),
+        (0, slice(0, 1), slice(0, 1)),
+    ],
+)
+def test_calibration_lies_around_the_centre(center: int, rows: slice, expected: slice) -> None:
+    """What partial Fourier leaves reaches further on one side: its own middle is not the centre of k-space."""
+    assert _around(center, rows) == expected
