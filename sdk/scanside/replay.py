@@ -419,8 +419,8 @@ def _converse(
         session.shutdown()
 
     started = perf_counter()
-    sent.start(ANSWER_SECONDS, give_up)
     try:
+        sent.start(ANSWER_SECONDS, give_up)
         for message in session:
             _take_images(message, scan, take)
     except PeerReported:

@@ -317,6 +317,19 @@ def test_node_that_dies(recording: Path, python: Path) -> None:
         replay(recording, via="gadgetron")
 
 
+def test_node_that_dies_at_once(recording: Path, python: Path) -> None:
+    """Before it has taken the header: the connection breaks while that is being sent, or behind it."""
+    python.write_text(
+        "import socket, struct, sys\n"
+        "sock = socket.create_connection(('localhost', int(sys.argv[3])))\n"
+        "sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))\n"
+        "sys.stderr.write('the engine exploded'); sys.stderr.flush()\n"
+        "sock.close()\n"
+    )
+    with pytest.raises(PeerGone, match="the engine exploded"):
+        replay(recording, via="gadgetron")
+
+
 def test_node_that_hangs(recording: Path, python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scanside.replay.ANSWER_SECONDS", 0.3)
     python.write_text(
