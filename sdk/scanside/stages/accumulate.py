@@ -15,7 +15,7 @@ from scanside.context import Context
 from scanside.errors import ScanError
 from scanside.items import KSpace, Readouts
 from scanside.mrd.dtypes import ACQUISITION_HEADER, Headers
-from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged, names
+from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, names
 from scanside.mrd.header import Encoding
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
@@ -30,13 +30,10 @@ CounterName = Literal["slice", "contrast", "phase", "repetition", "set", "averag
 _SEPARATING: tuple[CounterName, ...] = ("slice", "contrast", "phase", "repetition", "set")
 _CALIBRATION = AcquisitionFlag.PARALLEL_CALIBRATION
 _CALIBRATION_TOO = AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING
-_LAST = (
-    AcquisitionFlag.LAST_IN_SLICE,
-    AcquisitionFlag.LAST_IN_REPETITION,
-    AcquisitionFlag.LAST_IN_MEASUREMENT,
+_FIRST_BITS = int(AcquisitionFlag.FIRST_IN_SLICE | AcquisitionFlag.FIRST_IN_REPETITION)
+_LAST_BITS = int(
+    AcquisitionFlag.LAST_IN_SLICE | AcquisitionFlag.LAST_IN_REPETITION | AcquisitionFlag.LAST_IN_MEASUREMENT
 )
-_FIRST = (AcquisitionFlag.FIRST_IN_SLICE, AcquisitionFlag.FIRST_IN_REPETITION)
-_FIRST_BITS, _LAST_BITS = (sum(int(flag) for flag in flags) for flags in (_FIRST, _LAST))
 _TOLD = 8  # so many damaged k-spaces are told one by one
 _ENDLESS = 1000  # more repetitions than this announce a series that is stopped by hand
 _REMEMBERED = 4096  # finished k-spaces that are known as such, to catch late lines in an endless series
@@ -202,7 +199,7 @@ class Accumulate(Stage[Readouts, KSpace]):
     def _grid(self, key: _Key, encoding: Encoding, run: Readouts) -> Grid:
         if key in self._open:
             return self._open[key]
-        if key in self._finished and not flagged(run.headers["flags"][:1], *_FIRST).any():
+        if key in self._finished and not int(run.headers["flags"][0]) & _FIRST_BITS:
             raise ScanError(
                 f"a line came for {_describe(key, self._key_names)} after its last line had come (scan "
                 f"counter {int(run.headers['scan_counter'][0])}): the LAST flags of this scan are not reliable; "
