@@ -32,7 +32,7 @@ define environment
 endef
 
 $(FULL): pyproject.toml constraints.txt
-	$(call environment,.venv,$(PYTHON),constraints.txt,'.[recon]' --group dev)
+	$(call environment,.venv,$(PYTHON),constraints.txt,'.[training,openvino,onnxruntime]' --group dev)
 
 $(BASE): pyproject.toml constraints-base.txt
 	$(call environment,.venv-base,$(BASE_PYTHON),constraints-base.txt,. --group test)

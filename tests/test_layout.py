@@ -19,18 +19,24 @@ import pytest
 pytestmark = pytest.mark.torch_free
 
 REPO = Path(__file__).resolve().parents[1]
-SOURCES = (REPO / "sdk" / "scanside", REPO / "plugin" / "scanside_gadgetron")
+SOURCES = (
+    REPO / "sdk" / "scanside",
+    REPO / "plugin" / "scanside_gadgetron",
+    REPO / "training" / "scanside_training",
+    REPO / "deploy" / "scanside_deploy",
+)
 
 LAYERS = (
     {"errors", "_version"},
     {"metrics", "mrd", "recon", "trace"},
     {"inspection", "items", "scan", "noise_store", "simulate"},
-    {"context"},
+    {"context", "engines"},
     {"convert", "stage"},
     {"stages"},
     {"registry", "pipeline", "pipelines", "execution"},
     {"replay", "report", "serving", "testing"},
-    {"bench", "demo", "doctor", "scanside_gadgetron"},
+    {"bench", "demo", "doctor", "scanside_gadgetron", "scanside_training"},
+    {"scanside_deploy"},
     {"cli"},
     {"__main__"},
 )
@@ -52,7 +58,22 @@ FOREIGN = {
 }
 """Parts that use these packages only, besides the standard library."""
 
-HEAVY = {"torch", "typer", "rich", "jinja2", "matplotlib", "scipy", "yaml"}
+HEAVY = {
+    "torch",
+    "typer",
+    "rich",
+    "jinja2",
+    "matplotlib",
+    "scipy",
+    "yaml",
+    "lightning",
+    "torchmetrics",
+    "safetensors",
+    "openvino",
+    "onnx",
+    "onnxruntime",
+    "cryptography",
+}
 OTHER_NAMES = {"yaml": "PyYAML"}
 """Distributions of packages that are imported under another name."""
 
@@ -120,7 +141,7 @@ def part(module: str) -> str | None:
     root, *below = module.split(".")
     if root == "scanside":
         return below[0] if below else "scanside"
-    return root if root == "scanside_gadgetron" else None
+    return root if root.startswith("scanside_") else None
 
 
 def layer(name: str) -> int:

@@ -1,0 +1,1 @@
+"""Learned engines: bundles, backends, and the gate that accepts them."""

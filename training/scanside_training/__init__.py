@@ -1,0 +1,1 @@
+"""Trains the networks that Scanside's engines are built from; the run time never imports it."""
