@@ -22,6 +22,8 @@
     │   ├── CalibrationError (ValueError) missing or insufficient ACS or noise data
     │   ├── NonFiniteError (ArithmeticError)  NaN or infinity in samples or in a result
     │   └── IncompleteScan (EOFError)     the scan ended before its data were complete
+    ├── EngineError (RuntimeError)        an engine that cannot be built, loaded or run here
+    │   └── EngineRejected                it was built, but did not pass acceptance; carries the report
     ├── StageError (RuntimeError)         a stage raised; says which, at which readouts, and carries the cause
     └── MissingExtra (ImportError)        an optional package is not installed; says what to install
 
@@ -35,6 +37,8 @@ __all__ = [
     "ConfigError",
     "CounterError",
     "EndOfStream",
+    "EngineError",
+    "EngineRejected",
     "FileFormatError",
     "FormatError",
     "HeaderError",
@@ -134,6 +138,23 @@ class NonFiniteError(ScanError, ArithmeticError):
 
 class IncompleteScan(ScanError, EOFError):
     """The scan ended before its data were complete."""
+
+
+class EngineError(ScansideError, RuntimeError):
+    """An engine cannot be built, loaded or run on this machine."""
+
+
+class EngineRejected(EngineError):
+    """An engine did not pass acceptance, so that none was kept.
+
+    Args:
+        message: which engine, and the checks that failed.
+        report: everything that was measured.
+    """
+
+    def __init__(self, message: str, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class StageError(ScansideError, RuntimeError):

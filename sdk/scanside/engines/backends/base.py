@@ -1,0 +1,196 @@
+"""What every engine backend is: how it says that it is absent, builds an engine, loads it and runs it.
+
+A backend makes an *engine* from a `Source`: an exported graph, its weights, and the static shape of every input.
+What it writes goes into one folder, from which it can be loaded by a fresh process. Nothing in here decides
+whether an engine is right (`scanside.engines.gate`) or which one is used (`scanside.engines.choice`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+from scanside.errors import ShapeError
+
+if TYPE_CHECKING:
+    import torch
+    from torch.export import ExportedProgram
+
+__all__ = ["PRECISIONS", "Backend", "Precision", "Runner", "Source", "TensorSpec"]
+
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input of an engine: contiguous float32 of exactly this shape.
+
+    Attributes:
+        name: as in the manifest, for example ``image``.
+        shape: all sizes, batch first.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {tuple(self.shape)}"
+
+
+class Source(Protocol):
+    """What an engine is made from: graph, weights and the shapes it is for.
+
+    Graph and weights are asked for only when they are needed, so that an engine that carries its own loads fast.
+
+    Attributes:
+        inputs: static shape of every input, in the order of the call.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+
+    def program(self, precision: Precision) -> ExportedProgram:
+        """The exported graph whose first argument is the dictionary of weights; see `scanside.engines.graph`.
+
+        Args:
+            precision: ``bf16`` for the graph that casts parts of the network to bfloat16 explicitly.
+
+        Raises:
+            ConfigError: there is no graph of this precision.
+        """
+        ...
+
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """The weights by name, float32 on the CPU."""
+        ...
+
+
+class Runner(ABC):
+    """A loaded engine. Call it with the tensors that `inputs` describes; it gives the result as float32.
+
+    Shape, type and layout are checked here, for all backends alike, because some compute silently on whatever
+    memory they are given: an AOTInductor package for 320² returns a plausible image for 256².
+
+    Args:
+        inputs: what it takes.
+        device: where its inputs have to be, ``cpu`` or ``cuda``; results come back to the same place.
+    """
+
+    def __init__(self, inputs: Sequence[TensorSpec], device: str = "cpu") -> None:
+        self.inputs = tuple(inputs)
+        self.device = device
+
+    def __call__(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """Run the engine.
+
+        Args:
+            tensors: one per entry of `inputs`, contiguous float32.
+
+        Returns:
+            The network's output, float32, a tensor that the next call does not overwrite.
+
+        Raises:
+            ShapeError: number, shape, type, layout or device of the inputs are not those it was built for.
+        """
+        self._check(tensors)
+        return self._run(tensors)
+
+    @abstractmethod
+    def _run(self, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Compute; the inputs have been checked."""
+
+    def _check(self, tensors: tuple[torch.Tensor, ...]) -> None:
+        if len(tensors) != len(self.inputs):
+            raise ShapeError(
+                f"the engine takes {len(self.inputs)} inputs ({', '.join(map(str, self.inputs))}), got {len(tensors)}"
+            )
+        for spec, tensor in zip(self.inputs, tensors, strict=True):
+            if tuple(tensor.shape) != spec.shape:
+                raise ShapeError(
+                    f"input '{spec.name}' has shape {tuple(tensor.shape)}, but the engine was built for {spec.shape}: "
+                    "pad it, or build an engine for this shape"
+                )
+            kind = str(tensor.dtype).removeprefix("torch.")
+            if kind != "float32":
+                raise ShapeError(f"input '{spec.name}' is {kind}, but engines take float32: convert it")
+            if not tensor.is_contiguous():
+                raise ShapeError(
+                    f"input '{spec.name}' with strides {tensor.stride()} is not contiguous: call .contiguous()"
+                )
+            if tensor.device.type != self.device:
+                raise ShapeError(
+                    f"input '{spec.name}' is on '{tensor.device}', but the engine takes it on '{self.device}': move it"
+                )
+
+
+class Backend(ABC):
+    """One way to run a network.
+
+    An instance holds settings only (such as the number of threads), no engine. Everything that needs the
+    backend's own package is imported in its methods, so that `available` can say what is missing.
+
+    Attributes:
+        name: how configurations, reports and the cache call it.
+        native_code: its engines hold machine code, so they run only where they were built, or signed.
+        device: kind of device on which it computes, ``cpu`` or ``cuda``.
+    """
+
+    name: ClassVar[str]
+    native_code: ClassVar[bool] = False
+    device: ClassVar[str] = "cpu"
+
+    @abstractmethod
+    def available(self) -> str | None:
+        """None where engines of this backend can be loaded and run, else the exact reason why they cannot."""
+
+    def buildable(self) -> str | None:
+        """None where engines can also be built, else why not; loading may need less than building."""
+        return self.available()
+
+    @abstractmethod
+    def version(self) -> str:
+        """Versions of all that an engine depends on; an engine built with another one is built again."""
+
+    @abstractmethod
+    def precisions(self) -> tuple[Precision, ...]:
+        """The precisions that it offers on this machine."""
+
+    def graph_precision(self, precision: Precision) -> Precision:
+        """The graph from which an engine of some precision is made.
+
+        ``bf16`` engines come from the graph with explicit casts unless the backend casts by itself.
+        """
+        return precision
+
+    def refuses(self, program: ExportedProgram) -> str | None:
+        """Why this backend must not be used for a graph, None if it may."""
+        return None
+
+    @abstractmethod
+    def build(self, source: Source, precision: Precision, folder: Path) -> None:
+        """Make an engine.
+
+        Args:
+            source: graph, weights and static shapes.
+            precision: one of `precisions`.
+            folder: an existing empty folder; everything the engine needs, apart from the source, goes there.
+
+        Raises:
+            EngineError: it cannot be built here or from this graph.
+        """
+
+    @abstractmethod
+    def load(self, folder: Path, source: Source, precision: Precision) -> Runner:
+        """Load an engine, without a compiler.
+
+        Args:
+            folder: what `build` filled.
+            source: the same shapes; graph and weights are for backends whose engines do not carry them.
+            precision: as built.
+
+        Raises:
+            EngineError: the engine was built for another machine or version, or its files are not whole.
+        """
