@@ -22,6 +22,13 @@
     │   ├── CalibrationError (ValueError) missing or insufficient ACS or noise data
     │   ├── NonFiniteError (ArithmeticError)  NaN or infinity in samples or in a result
     │   └── IncompleteScan (EOFError)     the scan ended before its data were complete
+    ├── EngineError                       a learned engine that cannot be used
+    │   ├── BundleError (ValueError)      a bundle's files or manifest are not what they should be
+    │   │   ├── UnsafeArchive             a graph's archive asks for pickle, or holds more than a graph
+    │   │   └── SignatureError            not signed, signed by an unknown key, or wrongly signed
+    │   ├── BundleNotFound (LookupError)  no bundle of that name
+    │   ├── BackendUnavailable (RuntimeError)  this machine lacks what a backend needs
+    │   └── EngineRefused (RuntimeError)  an engine failed its acceptance, or was never accepted
     ├── EngineError (RuntimeError)        an engine that cannot be built, loaded or run here
     │   └── EngineRejected                it was built, but did not pass acceptance; carries the report
     ├── StageError (RuntimeError)         a stage raised; says which, at which readouts, and carries the cause
@@ -33,6 +40,9 @@ The text of an error says what was found, where, what was expected and what to d
 from __future__ import annotations
 
 __all__ = [
+    "BackendUnavailable",
+    "BundleError",
+    "BundleNotFound",
     "CalibrationError",
     "ConfigError",
     "CounterError",
@@ -54,9 +64,11 @@ __all__ = [
     "ScanError",
     "ScansideError",
     "ShapeError",
+    "SignatureError",
     "StageConfigError",
     "StageError",
     "StreamError",
+    "UnsafeArchive",
 ]
 
 
@@ -155,6 +167,34 @@ class EngineRejected(EngineError):
     def __init__(self, message: str, report: object = None) -> None:
         super().__init__(message)
         self.report = report
+
+
+class EngineError(ScansideError):
+    """A learned engine cannot be used."""
+
+
+class BundleError(EngineError, ValueError):
+    """A bundle's files or its manifest are not what they should be."""
+
+
+class UnsafeArchive(BundleError):
+    """A graph's archive asks for pickle, or holds more than a graph; it was not opened."""
+
+
+class SignatureError(BundleError):
+    """A bundle is not signed where it has to be, is signed by an unknown key, or wrongly signed."""
+
+
+class BundleNotFound(EngineError, LookupError):
+    """There is no bundle of that name."""
+
+
+class BackendUnavailable(EngineError, RuntimeError):
+    """This machine lacks what an engine's backend needs; says what."""
+
+
+class EngineRefused(EngineError, RuntimeError):
+    """An engine failed its acceptance, or was never accepted for what is asked of it."""
 
 
 class StageError(ScansideError, RuntimeError):

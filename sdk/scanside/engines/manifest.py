@@ -1,0 +1,514 @@
+"""What a bundle says of itself: what goes in and out, what it was trained for and accepted at, and all its files.
+
+A manifest is JSON, written in one form (sorted keys, two spaces) so that equal manifests are equal files. Every
+other file of the bundle stands in it with its size and SHA-256; a signature over the manifest covers them all.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from scanside.errors import BundleError
+
+__all__ = [
+    "MANIFEST_FILE",
+    "SCHEMA_VERSION",
+    "SIGNATURE_FILE",
+    "VECTORS_FILE",
+    "WEIGHTS_FILE",
+    "AcceptanceReport",
+    "Check",
+    "CoilCounts",
+    "DataSource",
+    "FileRecord",
+    "GateLimits",
+    "Lowering",
+    "Manifest",
+    "MetricTable",
+    "Normalisation",
+    "Precision",
+    "Range",
+    "Sampling",
+    "Shapes",
+    "Task",
+    "TensorSpec",
+    "Training",
+]
+
+SCHEMA_VERSION: Final = 1
+"""The newest form of manifests that this Scanside reads, and the one it writes."""
+
+MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "signature.json"
+WEIGHTS_FILE = "weights.safetensors"
+VECTORS_FILE = "vectors.safetensors"
+
+Task: TypeAlias = Literal["image", "unrolled"]
+"""``image``: coil-combined image in, image out; ``unrolled``: adjoint image, coil maps and sampling in, image out."""
+
+Lowering: TypeAlias = Literal["fft", "pmatrix", "dft_matmul", "none"]
+"""How data consistency is written in the graph; ``none`` where there is none."""
+
+Precision: TypeAlias = Literal["fp32", "bf16"]
+"""What the network parts compute in; data consistency and corrections are fp32 in both."""
+
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+_PART_OF_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*[A-Za-z0-9_-]|[A-Za-z0-9_]")
+_DEEPEST = 4
+_LONGEST_PATH = 160
+
+
+class _Record(BaseModel):
+    """What all parts of a manifest have in common: unknown keys are errors, nothing changes."""
+
+    # NaN and infinity are no JSON, and no limit or result that anyone could check.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+_AnyRecord = TypeVar("_AnyRecord", bound=BaseModel)
+
+
+class Range(_Record):
+    """From ``low`` to ``high``, both included."""
+
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Range:
+        if self.low > self.high:
+            raise ValueError(f"a range from {self.low:g} to {self.high:g} is empty; low must not exceed high")
+        return self
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g}" if self.low == self.high else f"{self.low:g}–{self.high:g}"
+
+
+CoilCounts: TypeAlias = Range | tuple[PositiveInt, ...]
+"""Coil counts that a network takes: all in a range, or those of a list."""
+
+
+class TensorSpec(_Record):
+    """One tensor at the engine's boundary.
+
+    Attributes:
+        name: what it is: ``image``, ``maps``, ``mask``, ``p``, ``dft1``, ``dft0``.
+        axes: in order; a number is a fixed length, a name stands for a length of the scan.
+        dtype: of the elements; boundaries are fp32 whatever the network computes in.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    axes: tuple[Literal["batch", "coil", "k1", "k0"] | PositiveInt, ...] = Field(min_length=1)
+    dtype: Literal["float32"] = "float32"
+
+    def shape(self, k1: int, k0: int, n_coils: int | None = None, batch: int = 1) -> tuple[int, ...]:
+        """The tensor's shape for an image of ``(k1, k0)`` and that many coils.
+
+        Raises:
+            ValueError: the tensor has a coil axis and no coil count is given.
+        """
+        if n_coils is None and "coil" in self.axes:
+            raise ValueError(f"'{self.name}' has a coil axis: say how many coils")
+        lengths = {"batch": batch, "coil": n_coils or 0, "k1": k1, "k0": k0}
+        return tuple(axis if isinstance(axis, int) else lengths[axis] for axis in self.axes)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({', '.join(map(str, self.axes))})"
+
+
+class Shapes(_Record):
+    """Sizes that an engine takes.
+
+    Attributes:
+        multiple_of: both image sizes must be divisible by it inside the network; padding is done outside.
+        buckets: ``(k1, k0)`` for which engines are built; smaller images are padded to the next one.
+        coils: coil counts; None where no coil axis goes in.
+    """
+
+    multiple_of: PositiveInt
+    buckets: tuple[tuple[PositiveInt, PositiveInt], ...] = Field(min_length=1)
+    coils: CoilCounts | None = None
+
+    @model_validator(mode="after")
+    def _fit(self) -> Shapes:
+        for bucket in self.buckets:
+            if any(size % self.multiple_of for size in bucket):
+                raise ValueError(f"bucket {bucket[0]}×{bucket[1]} is not divisible by {self.multiple_of}")
+        if len(set(self.buckets)) != len(self.buckets):
+            raise ValueError("a bucket stands twice in the list")
+        if self.coils == ():
+            raise ValueError("the list of coil counts is empty; leave it out where no coils go in")
+        return self
+
+    def accepts_coils(self, n_coils: int) -> bool:
+        """Whether data of that many coils may go in as they are."""
+        return self.coils is not None and n_coils in self.coils
+
+    def coils_for(self, n_coils: int) -> int | None:
+        """The most coils, up to ``n_coils``, that go in: what to compress to. None if the engine takes more only."""
+        if isinstance(self.coils, Range):
+            count = min(n_coils, int(self.coils.high))
+            return count if count in self.coils else None
+        return max((count for count in self.coils or () if count <= n_coils), default=None)
+
+
+class Normalisation(_Record):
+    """What inputs are divided by and outputs multiplied with: a quantile of the input image's magnitude."""
+
+    method: Literal["quantile"] = "quantile"
+    quantile: Annotated[float, Field(gt=0, le=1)] = 0.99
+
+
+class DataSource(_Record):
+    """Data that the weights were trained on.
+
+    Attributes:
+        name: of the data set or the simulation.
+        licence: under which it came.
+        what: which subjects, slices or simulated cases.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    licence: Annotated[str, Field(min_length=1)]
+    what: Annotated[str, Field(min_length=1)]
+
+
+class Sampling(_Record):
+    """The scans that a network was trained for; outside of it, results are nobody's word.
+
+    Attributes:
+        acceleration: encoded lines by acquired lines, calibration lines counted.
+        acs_lines: width of the fully sampled centre.
+        kinds: of masks: ``equispaced``, ``random``, ``variable-density``.
+        undersampled_axes: 1 for masks along k1, 2 for masks over k1 and k0.
+        matrix: of the image, both directions.
+        n_coils: of the data that the coil maps belong to.
+        anatomy: what was imaged: ``brain``.
+    """
+
+    acceleration: Range
+    acs_lines: Range
+    kinds: tuple[Name, ...] = Field(min_length=1)
+    undersampled_axes: Literal[1, 2] = 1
+    matrix: Range
+    n_coils: Range
+    anatomy: tuple[Name, ...] = Field(min_length=1)
+
+
+class MetricTable(_Record):
+    """Measured quality.
+
+    Attributes:
+        dataset: what it was measured on, with the subjects.
+        sampling: the mask: acceleration and ACS lines.
+        rows: by method (``network``, ``zero-filled`` …) then by measure (``psnr_db``, ``ssim`` …), means.
+    """
+
+    dataset: Annotated[str, Field(min_length=1)]
+    sampling: str
+    rows: dict[str, dict[str, float]] = Field(min_length=1)
+
+
+class GateLimits(_Record):
+    """Within which an engine must agree with the eager fp32 network it was made from.
+
+    Attributes:
+        fp32_relative_error: ‖engine − eager‖ / ‖eager‖ of engines that compute in fp32.
+        reduced_relative_error: the same of engines in bf16.
+        psnr_loss_db: how much PSNR against the truth an engine in bf16 may lose.
+        ssim_loss: how much SSIM against the truth it may lose.
+    """
+
+    fp32_relative_error: PositiveFloat = 1e-5
+    reduced_relative_error: PositiveFloat = 2e-2
+    psnr_loss_db: PositiveFloat = 0.05
+    ssim_loss: PositiveFloat = 0.001
+
+
+class Check(_Record):
+    """One measurement of an acceptance.
+
+    Attributes:
+        name: what was measured, on which input: ``relative-error/zeros``.
+        value: measured; None where it was not finite, or where there is nothing to measure.
+        limit: that the value must not exceed; None where the check is no number.
+        passed: the verdict.
+        note: why it failed, or what was seen.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    value: float | None = None
+    limit: float | None = None
+    passed: bool
+    note: str = ""
+
+
+class AcceptanceReport(_Record):
+    """How one engine compared with the network it was made from.
+
+    Attributes:
+        backend: that ran it: ``openvino``.
+        precision: of the network parts.
+        shape: ``(k1, k0)`` of the engine.
+        n_coils: of its input; None where no coils go in.
+        hardware: fingerprint of the machine (see ``scanside.engines.hardware``).
+        versions: of the packages that took part, by name.
+        checks: all measurements.
+        created: when.
+        median_ms: time of one call, where it was measured.
+    """
+
+    backend: Annotated[str, Field(min_length=1)]
+    precision: Precision
+    shape: tuple[PositiveInt, PositiveInt]
+    n_coils: PositiveInt | None = None
+    hardware: str
+    versions: dict[str, str]
+    checks: tuple[Check, ...] = Field(min_length=1)
+    created: AwareDatetime
+    median_ms: PositiveFloat | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether all checks passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that did not pass."""
+        return tuple(check for check in self.checks if not check.passed)
+
+
+class Training(_Record):
+    """How to train the weights again; the names are files of the bundle.
+
+    Attributes:
+        config: the whole configuration.
+        seed: of all random numbers.
+        log: what the trainer wrote.
+        datasheet: prose for people: data, limits, how to reproduce.
+    """
+
+    config: str
+    seed: NonNegativeInt
+    log: str | None = None
+    datasheet: str | None = None
+
+
+class FileRecord(_Record):
+    """What a file of the bundle must be."""
+
+    sha256: Sha256
+    size: NonNegativeInt
+
+
+class Manifest(_Record):
+    """What a bundle says of itself.
+
+    Attributes:
+        schema_version: of this form.
+        name: of the bundle; also its folder's name where it is shipped.
+        version: of the bundle, changed with its weights.
+        created: when it was built.
+        made_with: versions of ``scanside``, ``torch`` and others that built it.
+        description: one sentence for people.
+        task: what the network does.
+        inputs: positional inputs of the graph that are not parameters.
+        outputs: what it gives.
+        lowering: of data consistency.
+        shapes: sizes that go in.
+        normalisation: as in training.
+        input_image: what the image at the input is: ``zero-filled``, ``adjoint``, or a classical method such as
+            ``cg-sense``.
+        graphs: the exported graph of each precision; fp32 is the reference and always there.
+        trained_on: data behind the weights.
+        sampling: scans that they were trained for.
+        metrics: measured quality.
+        limits: of the gate.
+        acceptance: engines that were accepted or refused where the bundle was built.
+        n_parameters: of the network.
+        training: how to train it again.
+        files: all files of the bundle but the manifest and its signature, by their path.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: Name
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    created: AwareDatetime
+    made_with: dict[str, str]
+    description: str
+    task: Task
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    outputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    lowering: Lowering
+    shapes: Shapes
+    normalisation: Normalisation = Normalisation()
+    input_image: Name
+    graphs: dict[Precision, str]
+    trained_on: tuple[DataSource, ...] = Field(min_length=1)
+    sampling: Sampling
+    metrics: tuple[MetricTable, ...] = ()
+    limits: GateLimits = GateLimits()
+    acceptance: tuple[AcceptanceReport, ...] = ()
+    n_parameters: PositiveInt
+    training: Training | None = None
+    files: dict[str, FileRecord]
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        for path in files:
+            check_path(path)
+        folded = [path.casefold() for path in files]
+        if len(set(folded)) != len(folded):
+            raise ValueError(
+                "two files differ by upper and lower case only: one of them would replace the other"
+            )
+        return files
+
+    @model_validator(mode="after")
+    def _complete(self) -> Manifest:
+        if (self.task == "unrolled") == (self.lowering == "none"):
+            raise ValueError(
+                f"task '{self.task}' with lowering '{self.lowering}': an unrolled network has data consistency "
+                "in one of the lowerings fft, pmatrix, dft_matmul; an image network has none"
+            )
+        if any("coil" in spec.axes for spec in self.inputs) != (self.shapes.coils is not None):
+            raise ValueError(
+                "shapes.coils says which coil counts go in: given exactly if an input has a coil axis"
+            )
+        if "fp32" not in self.graphs:
+            raise ValueError("graphs lacks 'fp32', the reference for all others")
+        for path in self._named_files():
+            if path not in self.files:
+                raise ValueError(f"'{path}' is named but does not stand in files")
+        return self
+
+    def _named_files(self) -> Iterator[str]:
+        yield WEIGHTS_FILE
+        yield VECTORS_FILE
+        yield from self.graphs.values()
+        if self.training is not None:
+            named = (self.training.config, self.training.log, self.training.datasheet)
+            yield from (path for path in named if path is not None)
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Precisions that there is a graph for."""
+        return tuple(self.graphs)
+
+    @property
+    def weights_sha256(self) -> str:
+        """Names the weights: it goes into every image's meta and every engine's key."""
+        return self.files[WEIGHTS_FILE].sha256
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files but the manifest and its signature."""
+        return sum(record.size for record in self.files.values())
+
+    def to_bytes(self) -> bytes:
+        """The manifest as it stands in its file; equal manifests give equal bytes."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str = MANIFEST_FILE) -> Manifest:
+        """Read a manifest.
+
+        Args:
+            data: the file's content.
+            where: named in errors.
+
+        Raises:
+            BundleError: not JSON, of a newer form, or something in it cannot be right.
+        """
+        fields = read_json_object(data, where)
+        schema = fields.get("schema_version")
+        if isinstance(schema, int) and schema > SCHEMA_VERSION:
+            raise BundleError(
+                f"{where}: made by a newer Scanside (manifest schema {schema}; this one reads up to "
+                f"{SCHEMA_VERSION}): update Scanside, or build the bundle with this version"
+            )
+        return validated(cls, data, where)
+
+
+def check_path(path: str) -> None:
+    """Refuse names of files that do not stay in a bundle's folder on every file system.
+
+    Raises:
+        ValueError: absolute, upwards, too deep, with characters other than letters, digits, ``_ . -``, or the name
+            of a file that is not listed.
+    """
+    parts = path.split("/")
+    if len(path) > _LONGEST_PATH or len(parts) > _DEEPEST or not all(map(_PART_OF_PATH.fullmatch, parts)):
+        raise ValueError(
+            f"'{path[:_LONGEST_PATH]}' is no path inside a bundle: expected at most {_DEEPEST} names of ASCII "
+            "letters, digits, '_', '.' and '-', joined by '/', none of which begins or ends with a '.'"
+        )
+    if path.casefold() in (MANIFEST_FILE, SIGNATURE_FILE):
+        raise ValueError(f"'{path}' cannot stand in its own list")
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON in the one form that Scanside writes: sorted keys, two spaces, UTF-8, a line end at the end."""
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def read_json_object(data: bytes, where: str) -> dict[str, Any]:
+    """One JSON object without repeated keys, of which readers might take different ones.
+
+    Raises:
+        BundleError: it is something else.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise ValueError("a key stands twice in one object")
+        return fields
+
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where}: not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise BundleError(f"{where}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def validated(model: type[_AnyRecord], data: bytes, where: str) -> _AnyRecord:
+    """Read JSON into a record.
+
+    Raises:
+        BundleError: it does not fit; names every place.
+    """
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        places = [
+            f"{'.'.join(map(str, one['loc'])) or 'as a whole'}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors(include_url=False)
+        ]
+        raise BundleError(f"{where}: " + "; ".join(places)) from None
