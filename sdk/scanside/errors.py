@@ -22,14 +22,12 @@
     │   ├── CalibrationError (ValueError) missing or insufficient ACS or noise data
     │   ├── NonFiniteError (ArithmeticError)  NaN or infinity in samples or in a result
     │   └── IncompleteScan (EOFError)     the scan ended before its data were complete
-    ├── EngineError                       a learned engine that cannot be used
+    ├── EngineError (RuntimeError)        an engine that cannot be built, loaded or run here
     │   ├── BundleError (ValueError)      a bundle's files or manifest are not what they should be
-    │   │   ├── UnsafeArchive             a graph's archive asks for pickle, or holds more than a graph
+    │   │   ├── UnsafeArchive             a graph's archive could run code when opened, or holds more than a graph
     │   │   └── SignatureError            not signed, signed by an unknown key, or wrongly signed
     │   ├── BundleNotFound (LookupError)  no bundle of that name
-    │   ├── BackendUnavailable (RuntimeError)  this machine lacks what a backend needs
-    │   └── EngineRefused (RuntimeError)  an engine failed its acceptance, or was never accepted
-    ├── EngineError (RuntimeError)        an engine that cannot be built, loaded or run here
+    │   ├── BackendUnavailable            this machine lacks what a backend needs
     │   └── EngineRejected                it was built, but did not pass acceptance; carries the report
     ├── StageError (RuntimeError)         a stage raised; says which, at which readouts, and carries the cause
     └── MissingExtra (ImportError)        an optional package is not installed; says what to install
@@ -156,6 +154,26 @@ class EngineError(ScansideError, RuntimeError):
     """An engine cannot be built, loaded or run on this machine."""
 
 
+class BundleError(EngineError, ValueError):
+    """A bundle's files or its manifest are not what they should be."""
+
+
+class UnsafeArchive(BundleError):
+    """A graph's archive could run code when it is opened, or holds more than a graph; torch did not see it."""
+
+
+class SignatureError(BundleError):
+    """A bundle is not signed where it has to be, is signed by an unknown key, or wrongly signed."""
+
+
+class BundleNotFound(EngineError, LookupError):
+    """There is no bundle of that name."""
+
+
+class BackendUnavailable(EngineError):
+    """This machine lacks what an engine's backend needs; says what."""
+
+
 class EngineRejected(EngineError):
     """An engine did not pass acceptance, so that none was kept.
 
@@ -167,34 +185,6 @@ class EngineRejected(EngineError):
     def __init__(self, message: str, report: object = None) -> None:
         super().__init__(message)
         self.report = report
-
-
-class EngineError(ScansideError):
-    """A learned engine cannot be used."""
-
-
-class BundleError(EngineError, ValueError):
-    """A bundle's files or its manifest are not what they should be."""
-
-
-class UnsafeArchive(BundleError):
-    """A graph's archive asks for pickle, or holds more than a graph; it was not opened."""
-
-
-class SignatureError(BundleError):
-    """A bundle is not signed where it has to be, is signed by an unknown key, or wrongly signed."""
-
-
-class BundleNotFound(EngineError, LookupError):
-    """There is no bundle of that name."""
-
-
-class BackendUnavailable(EngineError, RuntimeError):
-    """This machine lacks what an engine's backend needs; says what."""
-
-
-class EngineRefused(EngineError, RuntimeError):
-    """An engine failed its acceptance, or was never accepted for what is asked of it."""
 
 
 class StageError(ScansideError, RuntimeError):
