@@ -110,8 +110,8 @@ class Runner(ABC):
         for spec, tensor in zip(self.inputs, tensors, strict=True):
             if tuple(tensor.shape) != spec.shape:
                 raise ShapeError(
-                    f"input '{spec.name}' has shape {tuple(tensor.shape)}, but the engine was built for {spec.shape}: "
-                    "pad it, or build an engine for this shape"
+                    f"input '{spec.name}' has shape {tuple(tensor.shape)}, but the engine was built for "
+                    f"{spec.shape}: pad it, or build an engine for this shape"
                 )
             kind = str(tensor.dtype).removeprefix("torch.")
             if kind != "float32":
@@ -122,7 +122,8 @@ class Runner(ABC):
                 )
             if tensor.device.type != self.device:
                 raise ShapeError(
-                    f"input '{spec.name}' is on '{tensor.device}', but the engine takes it on '{self.device}': move it"
+                    f"input '{spec.name}' is on '{tensor.device}', but the engine takes it on "
+                    f"'{self.device}': move it"
                 )
 
 
