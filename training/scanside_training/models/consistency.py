@@ -1,0 +1,201 @@
+"""Data consistency in real numbers: the normal operator in three lowerings, and the steps that use it.
+
+Coil images and maps are pairs of real and imaginary planes, ``(B, coil, 2, k1, k0)``; images ``(B, 2, k1, k0)``.
+With ``u = Aᴴ y`` at hand, neither step needs the k-space itself:
+
+- gradient: ``x ← x − η (Aᴴ A x − u)``. With one coil, or maps whose squares add up to 1, and η = 1 it is the hard
+  replacement of the acquired samples, ``k = m k₀ + (1 − m) F x``, coil by coil.
+- conjugate gradients: ``argmin_x ‖A x − y‖² + λ ‖x − z‖²``, which is ``(Aᴴ A + λ) x = u + λ z``.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from scanside.recon.consistency import Lowering
+
+__all__ = ["NormalOperator", "conjugate_gradients", "hermitian_sum", "multiply"]
+
+
+def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Complex product of ``(…, 2, k1, k0)`` pairs."""
+    ar, ai = a.unbind(-3)
+    br, bi = b.unbind(-3)
+    return torch.stack((ar * br - ai * bi, ar * bi + ai * br), dim=-3)
+
+
+def hermitian_sum(maps: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:
+    """``Σ_c conj(S_c) x_c``: from ``(B, coil, 2, k1, k0)`` twice to ``(B, 2, k1, k0)``."""
+    sr, si = maps.unbind(2)
+    xr, xi = coils.unbind(2)
+    return torch.stack(((sr * xr + si * xi).sum(1), (sr * xi - si * xr).sum(1)), dim=1)
+
+
+class NormalOperator(nn.Module):
+    """``Aᴴ A`` of one sampling and one set of maps, in float32 (or float64) also where autocast is on.
+
+    Args:
+        lowering: how the Fourier transforms are computed; see `scanside.recon.consistency`.
+        maps: ``(B, coil, 2, k1, k0)`` coil sensitivities.
+        sampling: what `scanside.recon.consistency.sampling_inputs` makes for the lowering.
+    """
+
+    def __init__(self, lowering: Lowering, maps: torch.Tensor, sampling: tuple[torch.Tensor, ...]) -> None:
+        super().__init__()
+        self.lowering = lowering
+        self.maps = maps
+        self.sampling = sampling
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Apply to an image ``(B, 2, k1, k0)``."""
+        if torch.compiler.is_exporting():
+            return self._in_planes(image)
+        with torch.autocast(image.device.type, enabled=False):
+            if self.maps.requires_grad:
+                return self._in_planes(image)
+            applied: torch.Tensor = _SelfAdjoint.apply(self, image)  # type: ignore[no-untyped-call]
+            return applied
+
+    def compute(self, image: torch.Tensor) -> torch.Tensor:
+        """Apply without a trace for gradients, the fastest way."""
+        if self.lowering != "fft" or self.sampling[0].shape[-1] > 1:
+            return self._in_planes(image)
+        maps, conjugate, mask = self._lines
+        x = torch.view_as_complex(image.permute(0, 3, 2, 1).contiguous())
+        spectrum = torch.fft.fft(maps * x.unsqueeze(1), dim=-1).mul_(mask)
+        x = torch.fft.ifft(spectrum, dim=-1).mul_(conjugate).sum(1)
+        return torch.view_as_real(x).permute(0, 3, 2, 1).contiguous()
+
+    @cached_property
+    def _lines(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Maps, their conjugates and mask with k1 last: transforms along the last axis are the fastest."""
+        maps = torch.view_as_complex(self.maps.permute(0, 1, 4, 3, 2).contiguous())
+        return maps, maps.conj().resolve_conj(), self.sampling[0].mT.unsqueeze(1).contiguous()
+
+    def _in_planes(self, image: torch.Tensor) -> torch.Tensor:
+        """Apply with real numbers only, but for ``torch.fft``."""
+        coils = multiply(self.maps, image.unsqueeze(1))
+        return hermitian_sum(self.maps, self._project(coils))
+
+    def _project(self, coils: torch.Tensor) -> torch.Tensor:
+        """``Fᴴ m F`` on coil images ``(B, coil, 2, k1, k0)``."""
+        if self.lowering == "pmatrix":
+            return _along_k1(self.sampling[0].unsqueeze(1), coils)
+        if self.lowering == "dft_matmul":
+            return self._project_by_matrices(coils)
+        (mask,) = self.sampling
+        dims = (-2, -1) if mask.shape[-1] > 1 else (-2,)
+        # Complex only around the calls: exporters and compilers handle little else of it.
+        planes = torch.complex(coils[:, :, 0].contiguous(), coils[:, :, 1].contiguous())
+        planes = torch.fft.ifftn(torch.fft.fftn(planes, dim=dims) * mask.unsqueeze(1), dim=dims)
+        return torch.stack((planes.real, planes.imag), dim=2)
+
+    def _project_by_matrices(self, coils: torch.Tensor) -> torch.Tensor:
+        mask, *transforms = self.sampling
+        spectrum = _along_k1(transforms[0], coils)
+        if len(transforms) > 1:
+            spectrum = _along_k0(transforms[1], spectrum)
+        spectrum = spectrum * mask[:, None, None]
+        if len(transforms) > 1:
+            spectrum = _along_k0(_conjugate(transforms[1]), spectrum)
+        return _along_k1(_conjugate(transforms[0]), spectrum)
+
+
+class _SelfAdjoint(torch.autograd.Function):
+    """The gradient of a self-adjoint operator is the operator."""
+
+    @staticmethod
+    def forward(ctx: Any, normal: NormalOperator, image: torch.Tensor) -> torch.Tensor:
+        ctx.normal = normal
+        return normal.compute(image)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, torch.Tensor]:
+        return None, ctx.normal.compute(grads[0])
+
+
+def _conjugate(matrix: torch.Tensor) -> torch.Tensor:
+    """Complex conjugate of ``(2, n, n)``; as the transforms are symmetric, it is also their inverse."""
+    return torch.stack((matrix[0], -matrix[1]))
+
+
+def _blocks(matrix: torch.Tensor) -> torch.Tensor:
+    """The real matrix ``(…, 2n, 2n)`` that does to planes what a complex ``(…, 2, n, n)`` does to numbers."""
+    re, im = matrix.unbind(-3)
+    return torch.cat((torch.cat((re, -im), dim=-1), torch.cat((im, re), dim=-1)), dim=-2)
+
+
+def _along_k1(matrix: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:
+    """A complex matrix ``(…, 2, k1, k1)`` times ``(B, coil, 2, k1, k0)``."""
+    stacked = torch.matmul(_blocks(matrix), coils.flatten(2, 3))
+    return stacked.unflatten(2, (2, -1))
+
+
+def _along_k0(matrix: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:
+    """The same along the last axis; the matrix is symmetric."""
+    return _along_k1(matrix, coils.mT).mT
+
+
+def conjugate_gradients(
+    normal: NormalOperator, right: torch.Tensor, weight: torch.Tensor, iterations: int
+) -> torch.Tensor:
+    """Solve ``(Aᴴ A + λ) d = right`` by a fixed number of conjugate-gradient steps from zero.
+
+    In training, the gradients are those of the exact solution (one more solve), so that memory does not grow with the
+    number of steps; maps that are themselves trained are differentiated through the steps.
+
+    Args:
+        normal: ``Aᴴ A``.
+        right: ``(B, 2, k1, k0)``.
+        weight: scalar λ > 0.
+        iterations: number of steps.
+    """
+    if torch.is_grad_enabled() and not normal.maps.requires_grad and not torch.compiler.is_exporting():
+        solution: torch.Tensor = _ImplicitSolve.apply(normal, right, weight, iterations)  # type: ignore[no-untyped-call]
+        return solution
+    return _steps(normal, right, weight, iterations)
+
+
+def _steps(
+    normal: NormalOperator, right: torch.Tensor, weight: torch.Tensor, iterations: int
+) -> torch.Tensor:
+    def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a * b).sum((1, 2, 3), keepdim=True)
+
+    tiny = 1e-30  # an empty image has the solution 0, not 0 / 0
+    solution = torch.zeros_like(right)
+    residual = direction = right
+    energy = dot(residual, residual)
+    for step in range(iterations):
+        image = normal(direction) + weight * direction
+        alpha = energy / (dot(direction, image) + tiny)
+        solution = solution + alpha * direction
+        if step + 1 == iterations:
+            break
+        residual = residual - alpha * image
+        previous, energy = energy, dot(residual, residual)
+        direction = residual + energy / (previous + tiny) * direction
+    return solution
+
+
+class _ImplicitSolve(torch.autograd.Function):
+    """With ``M d = r``: ``∂L/∂r = M⁻¹ ∂L/∂d`` and ``∂L/∂λ = −⟨∂L/∂r, d⟩``, as M is Hermitian."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, normal: NormalOperator, right: torch.Tensor, weight: torch.Tensor, iterations: int
+    ) -> torch.Tensor:
+        solution = _steps(normal, right, weight, iterations)
+        ctx.normal, ctx.iterations = normal, iterations
+        ctx.save_for_backward(solution, weight)
+        return solution
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        solution, weight = ctx.saved_tensors
+        back = _steps(ctx.normal, grads[0], weight, ctx.iterations)
+        return None, back, -(back * solution).sum().reshape(weight.shape), None

@@ -1,0 +1,128 @@
+"""The U-Net in the form that fastMRI made common, as a network that puts out a correction.
+
+Ronneberger et al., *U-Net*, MICCAI 2015; Zbontar et al., *fastMRI*, arXiv:1811.08839 (2018).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from scanside_training.models.base import Batch, ModelConfig
+
+__all__ = ["Unet", "UnetBody", "UnetConfig"]
+
+
+class ConvBlock(nn.Sequential):
+    """Twice: convolution, instance norm, leaky ReLU, dropout. ``(B, n_in, y, x)`` to ``(B, n_out, y, x)``."""
+
+    def __init__(self, n_in: int, n_out: int, dropout: float) -> None:
+        layers: list[nn.Module] = []
+        for n in (n_in, n_out):
+            layers += [
+                nn.Conv2d(n, n_out, 3, padding=1, bias=False),
+                nn.InstanceNorm2d(n_out),
+                nn.LeakyReLU(0.2),
+            ]
+            if dropout:
+                layers.append(nn.Dropout2d(dropout))
+        super().__init__(*layers)
+
+
+class UpBlock(nn.Module):
+    """Doubles the size, joins what the encoder had there, and convolves."""
+
+    def __init__(self, n_in: int, n_out: int, dropout: float) -> None:
+        super().__init__()
+        self.up = nn.Sequential(
+            nn.ConvTranspose2d(n_in, n_out, 2, stride=2, bias=False),
+            nn.InstanceNorm2d(n_out),
+            nn.LeakyReLU(0.2),
+        )
+        self.block = ConvBlock(2 * n_out, n_out, dropout)
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        """``(B, n_in, y, x)`` and ``(B, n_out, 2y, 2x)`` to ``(B, n_out, 2y, 2x)``."""
+        joined: torch.Tensor = self.block(torch.cat((self.up(x), skip), dim=1))
+        return joined
+
+
+class UnetBody(nn.Module):
+    """The network alone: ``(B, n_in, y, x)`` to ``(B, n_out, y, x)``, sizes divisible by ``2**pools``.
+
+    It computes in the precision of its weights and takes and gives float32, so that ``body.to(torch.bfloat16)``
+    lowers the network's precision and nothing else's.
+    """
+
+    def __init__(self, n_in: int, n_out: int, channels: int, pools: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        widths = [channels * 2**level for level in range(pools + 1)]
+        self.encoder = nn.ModuleList(
+            ConvBlock(a, b, dropout) for a, b in zip([n_in, *widths[:-2]], widths[:-1], strict=True)
+        )
+        self.bottleneck = ConvBlock(widths[-2] if pools else n_in, widths[-1], dropout)
+        self.decoder = nn.ModuleList(
+            UpBlock(b, a, dropout) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True)
+        )
+        self.last = nn.Conv2d(channels, n_out, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the network."""
+        x = x.to(self.last.weight.dtype)
+        skips = []
+        for block in self.encoder:
+            x = block(x)
+            skips.append(x)
+            x = nn.functional.avg_pool2d(x, 2)
+        x = self.bottleneck(x)
+        for block in self.decoder:
+            x = block(x, skips.pop())
+        out: torch.Tensor = self.last(x)
+        return out.float()
+
+
+class UnetConfig(ModelConfig):
+    """Image to image: zero-filled or classical in, corrected image out.
+
+    Attributes:
+        image_channels: 1 for magnitude images, 2 for complex ones (real and imaginary part).
+        channels: features at full resolution; each pooling doubles them.
+        pools: how often the image is halved.
+        dropout: share of features that are dropped in training.
+    """
+
+    kind: Literal["unet"] = "unet"
+    image_channels: Literal[1, 2] = 2
+    channels: int = Field(32, ge=1)
+    pools: int = Field(4, ge=1, le=6)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    def build(self) -> Unet:
+        """The network with fresh weights."""
+        return Unet(self)
+
+
+class Unet(nn.Module):
+    """Adds the correction of a U-Net to an image: task ``image``."""
+
+    task = "image"
+
+    def __init__(self, config: UnetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.multiple_of = 2**config.pools
+        self.body = UnetBody(
+            config.image_channels, config.image_channels, config.channels, config.pools, config.dropout
+        )
+
+    def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
+        """What `forward` takes, from a batch of training samples."""
+        return (batch["image"],)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """From ``(B, 1 or 2, k1, k0)`` to the same, float32; k1 and k0 are multiples of `multiple_of`."""
+        correction: torch.Tensor = self.body(image)
+        return image + correction

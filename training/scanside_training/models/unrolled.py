@@ -1,0 +1,185 @@
+"""Unrolled networks: cascades of a U-Net's correction and data consistency.
+
+Sriram et al., *End-to-end variational networks for accelerated MRI reconstruction*, MICCAI 2020 (gradient steps,
+sensitivities by a network); Aggarwal et al., *MoDL*, IEEE TMI 38:394-405 (2019) (conjugate gradients, shared
+weights); Schlemper et al., *A deep cascade of CNNs*, IEEE TMI 37:491-503 (2018) (hard replacement); Giannakopoulos et
+al., *Accelerated MRI reconstructions via variational network and feature domain learning*, Sci Rep 14:10991 (2024)
+(features that pass from cascade to cascade).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from scanside.recon.consistency import Lowering, sampling_inputs
+from scanside_training.models.base import Batch, ModelConfig
+from scanside_training.models.consistency import NormalOperator, conjugate_gradients, hermitian_sum
+from scanside_training.models.sensitivities import SensitivityConfig, SensitivityNetwork
+from scanside_training.models.unet import UnetBody
+
+__all__ = ["GradientConfig", "HardConfig", "ProximalConfig", "Regulariser", "Unrolled", "UnrolledConfig"]
+
+
+class HardConfig(ModelConfig):
+    """Acquired samples replace those of the image."""
+
+    kind: Literal["hard"] = "hard"
+
+
+class GradientConfig(ModelConfig):
+    """One gradient step on the misfit, its length learned for each cascade.
+
+    Attributes:
+        step: where learning starts.
+    """
+
+    kind: Literal["gradient"] = "gradient"
+    step: float = Field(1.0, gt=0)
+
+
+class ProximalConfig(ModelConfig):
+    """The image nearest to the network's that explains the data, by conjugate gradients; their weight is learned.
+
+    Attributes:
+        iterations: conjugate-gradient steps in each cascade.
+        weight: where the learning of λ starts: the weight of the network's image against the data.
+        initial_iterations: steps from zero to the image that the first network sees.
+        initial_weight: λ of those, pulling to zero.
+    """
+
+    kind: Literal["cg"] = "cg"
+    iterations: int = Field(4, ge=1)
+    weight: float = Field(0.05, gt=0)
+    initial_iterations: int = Field(8, ge=1)
+    initial_weight: float = Field(0.01, gt=0)
+
+
+Consistency = Annotated[HardConfig | GradientConfig | ProximalConfig, Field(discriminator="kind")]
+
+
+class UnrolledConfig(ModelConfig):
+    """Multi-coil reconstruction with data consistency.
+
+    Attributes:
+        n_cascades: how often network and data consistency alternate.
+        share_weights: whether all cascades use one network, as MoDL does.
+        channels: features of the U-Nets at full resolution.
+        pools: how often they halve the image.
+        dropout: share of features that are dropped in training.
+        memory: channels that pass from one cascade's network to the next beside the image.
+        consistency: how images are made to fit the data.
+        lowering: how the normal operator is computed (see `scanside.recon.consistency`); the weights are the same.
+        sensitivities: a network that estimates the coil maps jointly, from images of the calibration lines; without
+            it, maps are given.
+    """
+
+    kind: Literal["unrolled"] = "unrolled"
+    n_cascades: int = Field(5, ge=1)
+    share_weights: bool = False
+    channels: int = Field(16, ge=1)
+    pools: int = Field(3, ge=1, le=6)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    memory: int = Field(0, ge=0)
+    consistency: Consistency = ProximalConfig()
+    lowering: Lowering = "fft"
+    sensitivities: SensitivityConfig | None = None
+
+    def build(self) -> Unrolled:
+        """The network with fresh weights."""
+        return Unrolled(self)
+
+
+class Regulariser(nn.Module):
+    """A U-Net that sees the image and what data consistency changed last, and corrects the image.
+
+    Args:
+        config: of the unrolled network.
+    """
+
+    def __init__(self, config: UnrolledConfig) -> None:
+        super().__init__()
+        self.body = UnetBody(
+            4 + config.memory, 2 + config.memory, config.channels, config.pools, config.dropout
+        )
+
+    def forward(
+        self, image: torch.Tensor, change: torch.Tensor, memory: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The corrected image ``(B, 2, k1, k0)`` and the memory ``(B, n, k1, k0)`` for the next cascade."""
+        out = self.body(torch.cat((image, change, memory), dim=1))
+        return image + out[:, :2], out[:, 2:]
+
+
+class Unrolled(nn.Module):
+    """Task ``unrolled``: from ``Aᴴ y``, coil maps and sampling to an image."""
+
+    task = "unrolled"
+
+    def __init__(self, config: UnrolledConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.multiple_of = 2**config.pools
+        n_networks = 1 if config.share_weights else config.n_cascades
+        self.networks = nn.ModuleList(Regulariser(config) for _ in range(n_networks))
+        rule = config.consistency
+        # The logarithm is learned: weights and steps stay positive.
+        start = {"hard": 1.0, "gradient": getattr(rule, "step", 1.0), "cg": getattr(rule, "weight", 1.0)}[rule.kind]
+        self.log_weights = nn.Parameter(
+            torch.full((config.n_cascades,), start).log(), requires_grad=rule.kind != "hard"
+        )
+        self.sensitivities = None if config.sensitivities is None else SensitivityNetwork(config.sensitivities)
+
+    def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
+        """What `forward` takes, from a batch of training samples."""
+        sampling = sampling_inputs(self.config.lowering, batch["mask"])
+        if self.sensitivities is not None:
+            return (batch["coil_images"], batch["calibration"], *sampling)
+        return (batch["image"], batch["maps"], *sampling)
+
+    def forward(self, image: torch.Tensor, maps: torch.Tensor, *sampling: torch.Tensor) -> torch.Tensor:
+        """Reconstruct.
+
+        Args:
+            image: ``(B, 2, k1, k0)`` ``Aᴴ y``, scaled; with a sensitivity network ``(B, coil, 2, k1, k0)``, the
+                zero-filled coil images.
+            maps: ``(B, coil, 2, k1, k0)`` coil sensitivities; with a sensitivity network, coil images of the
+                calibration lines.
+            *sampling: the inputs of the lowering (`scanside.recon.consistency.sampling_inputs`).
+
+        Returns:
+            ``(B, 2, k1, k0)`` float32.
+        """
+        if self.sensitivities is not None:
+            maps = self.sensitivities(maps)
+            image = hermitian_sum(maps, image)
+        normal = NormalOperator(self.config.lowering, maps, sampling)
+        x = self._start(normal, image)
+        # What data consistency changed last shows the network where it erred; the first one sees the aliasing.
+        change = image
+        memory = x.new_zeros(x.shape[0], self.config.memory, *x.shape[2:])
+        for cascade, weight in enumerate(self.log_weights.exp()):
+            network = self.networks[0 if self.config.share_weights else cascade]
+            x, memory = network(x, change, memory)
+            change = self._step(normal, image - normal(x), weight)
+            x = x + change
+        return x
+
+    def _start(self, normal: NormalOperator, image: torch.Tensor) -> torch.Tensor:
+        """The image that the first network sees."""
+        rule = self.config.consistency
+        if not isinstance(rule, ProximalConfig):
+            return image
+        with torch.set_grad_enabled(normal.maps.requires_grad):  # nothing in it is learned but joint maps
+            weight = image.new_tensor(rule.initial_weight)
+            return conjugate_gradients(normal, image, weight, rule.initial_iterations)
+
+    def _step(self, normal: NormalOperator, misfit: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """What data consistency adds to an image with the misfit ``Aᴴ y − Aᴴ A x``."""
+        rule = self.config.consistency
+        if isinstance(rule, ProximalConfig):
+            return conjugate_gradients(normal, misfit, weight, rule.iterations)
+        return weight * misfit
