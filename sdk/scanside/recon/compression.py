@@ -65,7 +65,8 @@ class CoilCompression:
             matrices = self.matrices.reshape(n_k0, *[1] * (hybrid.ndim - 3), *self.matrices.shape[1:])
             compressed = to_kspace((matrices @ hybrid).movedim(0, -1), (-1,))
         else:
-            compressed = (self.matrices @ sampled.flatten(-2)).unflatten(-1, sampled.shape[-2:])
+            mixed = self.matrices @ sampled.flatten(-2)
+            compressed = mixed.reshape(*mixed.shape[:-1], *sampled.shape[-2:])
         shape = (*kspace.shape[:_COIL], self.n_virtual, *kspace.shape[-3:])
         if lines is None:
             return compressed.reshape(shape)

@@ -113,7 +113,7 @@ def test_as_bart(
     principal = pca(calibration, n).apply(data)
     assert _apart(principal.flatten(1), by_bart("-S").flatten(1)) < 1e-5
     by_x = geometric(calibration, n, 230).apply(data)
-    assert _apart(by_position(by_x), by_position(by_bart("-G"))) < 1e-5
+    assert _apart(by_position(by_x), by_position(by_bart("-G"))) < 5e-5
     # The bounds bite: the two kinds are not the same, nor is one of another block.
     assert _apart(by_position(principal), by_position(by_bart("-G"))) > 1e-3
     assert _apart(pca(data[..., :60, :], n).apply(data).flatten(1), by_bart("-S").flatten(1)) > 1e-4
