@@ -1,0 +1,78 @@
+"""Training data: pairs of image and truth, simulated from slices while the network trains.
+
+::
+
+    data = ReconstructionData(DataConfig(sources=(Synthetic(), BrainT1w())))
+    batch = next(iter(data.train_dataloader()))     # image, target, maps, mask, roi, scale, noise
+"""
+
+from __future__ import annotations
+
+from scanside_training.data.appearance import AppearanceConfig
+from scanside_training.data.calibration import EspiritConfig
+from scanside_training.data.coils import CoilsConfig
+from scanside_training.data.module import (
+    DataConfig,
+    Provenance,
+    ReconstructionData,
+    SampleKey,
+    SampleKeys,
+    SimulatedSamples,
+)
+from scanside_training.data.placement import PlacementConfig
+from scanside_training.data.sampling import MaskConfig, random_mask
+from scanside_training.data.simulation import (
+    ImageTask,
+    SampleShape,
+    SimulationConfig,
+    UnrolledTask,
+    draw_shape,
+    simulate_sample,
+)
+from scanside_training.data.sources import (
+    BrainT1w,
+    BrainT2Complex,
+    CardiacMagnitude,
+    CineSax,
+    CoilMapsBrain,
+    MrdFolder,
+    PhantomArray16,
+    SliceSource,
+    SourceConfig,
+    Synthetic,
+)
+from scanside_training.data.splits import SubjectFractions, SubjectLists, SubjectSplit
+
+__all__ = [
+    "AppearanceConfig",
+    "BrainT1w",
+    "BrainT2Complex",
+    "CardiacMagnitude",
+    "CineSax",
+    "CoilMapsBrain",
+    "CoilsConfig",
+    "DataConfig",
+    "EspiritConfig",
+    "ImageTask",
+    "MaskConfig",
+    "MrdFolder",
+    "PhantomArray16",
+    "PlacementConfig",
+    "Provenance",
+    "ReconstructionData",
+    "SampleKey",
+    "SampleKeys",
+    "SampleShape",
+    "SimulatedSamples",
+    "SimulationConfig",
+    "SliceSource",
+    "SourceConfig",
+    "SubjectFractions",
+    "SubjectLists",
+    "SubjectSplit",
+    "Synthetic",
+    "UnrolledTask",
+    "draw_shape",
+    "random_mask",
+    "simulate_sample",
+]

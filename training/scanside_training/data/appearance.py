@@ -1,0 +1,89 @@
+"""Another look of the same anatomy: contrast, receive shading, and phase."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scanside_training.data.resample import smooth_field
+from scanside_training.data.settings import FloatRange, Probability, Settings
+
+__all__ = ["AppearanceConfig", "random_appearance"]
+
+_KNOTS = 6
+_REFERENCE_QUANTILE = 0.99
+
+
+class AppearanceConfig(Settings):
+    """How far images stray from what was measured."""
+
+    contrast: Probability = 0.7
+    """How often intensities are remapped by a random smooth curve through the origin, monotone or not."""
+    contrast_spread: float = 0.35
+    """Standard deviation of the logarithm of the curve's slope from the origin to each of its knots."""
+    gamma: FloatRange = (0.75, 1.35)
+    """Exponent of magnitudes, drawn where intensities are remapped."""
+    bias: Probability = 0.7
+    """How often a smooth shading is applied."""
+    bias_spread: float = 0.3
+    """Standard deviation of the logarithm of the shading's knots."""
+    phase: Probability = 0.9
+    """How often a smooth phase is added to that of the image."""
+    phase_rad: FloatRange = (0.1, 2.0)
+    """Standard deviation of the phase that is added."""
+
+
+def random_appearance(config: AppearanceConfig, image: Tensor, rng: np.random.Generator) -> Tensor:
+    """The image with another contrast, shading and phase.
+
+    Args:
+        config: what may happen and how often.
+        image: complex ``(y, x)``.
+        rng: draws it.
+
+    Returns:
+        Complex ``(y, x)``; a pixel that was 0 stays 0.
+    """
+    shape = (image.shape[0], image.shape[1])
+    gain: Tensor | None = None
+    if rng.random() < config.contrast:
+        gain = _contrast_gain(config, image.abs(), rng)
+    if rng.random() < config.bias:
+        n = int(rng.integers(2, 5))
+        shading = torch.exp(config.bias_spread * smooth_field(_normal(rng, 1, n, n), shape)[0])
+        gain = shading if gain is None else gain * shading
+    if gain is not None:
+        image = image * gain
+    if rng.random() < config.phase:
+        image = image * _smooth_phase(rng.uniform(*config.phase_rad), shape, rng)
+    return image
+
+
+def _contrast_gain(config: AppearanceConfig, magnitude: Tensor, rng: np.random.Generator) -> Tensor:
+    """Factor by which the remapping changes each pixel: exp of a curve over intensity, times a power of it."""
+    reference = torch.quantile(magnitude, _REFERENCE_QUANTILE).clamp_min(torch.finfo(torch.float32).tiny)
+    level = (magnitude / reference).clamp_max(1.5)
+    curve = smooth_field(_normal(rng, 1, 1, _KNOTS).expand(1, 2, _KNOTS), (2, 256))[0, 0]
+    gain = torch.exp(config.contrast_spread * curve)[(level * (255 / 1.5)).long()]
+    gamma = rng.uniform(*config.gamma)
+    return gain * level.clamp_min(0.02) ** (gamma - 1)
+
+
+def _smooth_phase(spread: float, shape: tuple[int, int], rng: np.random.Generator) -> Tensor:
+    """exp(iφ), φ a polynomial of second order plus a random field of low frequency, of this standard deviation."""
+    y, x = (torch.linspace(-1, 1, n) for n in shape)
+    terms = [y[:, None], x[None], y[:, None] * x, y[:, None] ** 2, x[None] ** 2]
+    phase = torch.zeros(shape)
+    for term, weight in zip(terms, rng.standard_normal(len(terms)), strict=True):
+        phase = phase + float(weight) * term
+    n = int(rng.integers(3, 5))
+    phase = phase + 0.7 * smooth_field(_normal(rng, 1, n, n), shape)[0]
+    phase = phase * (spread / phase.std()) + rng.uniform(-math.pi, math.pi)
+    return torch.polar(torch.ones(shape), phase)
+
+
+def _normal(rng: np.random.Generator, *shape: int) -> Tensor:
+    return torch.from_numpy(rng.standard_normal(shape, np.float32))

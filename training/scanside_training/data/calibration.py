@@ -1,0 +1,77 @@
+"""Coil maps from simulated calibration lines, quick enough to be made for every training sample."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from scanside.recon.coil_maps import virtual_coil, zero_phase_in
+from scanside.recon.espirit import espirit
+from scanside_training.data.resample import cubic
+from scanside_training.data.settings import Probability, Settings
+
+__all__ = ["EspiritConfig", "espirit_maps"]
+
+
+class EspiritConfig(Settings):
+    """Coil maps as a network gets them at the scanner: by ESPIRiT from noisy calibration lines."""
+
+    probability: Probability = 0.7
+    """How often; otherwise the network gets the true maps."""
+    kernel: int = Field(default=6, ge=2)
+    """Edge of a patch in samples."""
+    calibration: int = Field(default=24, ge=2)
+    """Longest edge of the block that is used, in samples."""
+    threshold: float = Field(default=0.0316, ge=0, lt=1)
+    """Singular values below this part of the largest belong to the null space."""
+    crop: float = Field(default=0.8, ge=0, le=1)
+    """Maps are 0 where the eigenvalue lies below: as at the scanner, what lies there is in neither image nor target."""
+    spacing: float = Field(default=4.0, ge=1)
+    """Pixels between the points at which maps are computed; they are interpolated in between."""
+
+
+def espirit_maps(config: EspiritConfig, acs: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Maps by ESPIRiT on a coarse grid, interpolated.
+
+    Args:
+        config: its parameters.
+        acs: complex64 ``(coil, k1, k0)``, a block of k-space without gaps.
+        shape: pixels (y, x) of the maps.
+
+    Returns:
+        ``(coil, y, x)`` with ``Σ_coil |map|² = 1``, or 0 where there is no object. Their phase is such that the
+        principal component of the coils has zero phase, as `scanside.recon.espirit` has it.
+
+    Raises:
+        CalibrationError: the block is too small for the kernel.
+    """
+    coarse_shape = tuple(math.ceil(n / config.spacing) for n in shape)
+    block = acs[:, None]
+    coarse = espirit(
+        block,
+        (1, *coarse_shape),
+        kernel=config.kernel,
+        calibration=config.calibration,
+        threshold=config.threshold,
+        crop=config.crop,
+    )[:, 0]
+    # Voxel N//2 is the centre of the field of view on both grids.
+    rows, columns = (
+        (torch.arange(n) - n // 2) * (few / n) + few // 2 for n, few in zip(shape, coarse_shape, strict=True)
+    )
+    maps = cubic(coarse, rows, columns)
+    power = (maps.real.square() + maps.imag.square()).sum(0)
+    # Half of the norm is left midway between a point that has maps and one that has none.
+    maps = maps * torch.where(power > 0.25, power.clamp_min(0.25).rsqrt(), 0.0)
+    # Interpolation turns phases where they vary fast; the convention is restored pixel by pixel.
+    return zero_phase_in(virtual_coil(_middle(block, config.calibration)), maps[:, None])[:, 0]
+
+
+def _middle(block: Tensor, longest: int) -> Tensor:
+    for axis in (-2, -1):
+        n = min(block.shape[axis], longest)
+        block = block.narrow(axis, block.shape[axis] // 2 - n // 2, n)
+    return block

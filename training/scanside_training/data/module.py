@@ -1,0 +1,246 @@
+"""Batches for training: sources, splits and simulation behind one Lightning data module.
+
+A sample is drawn from its epoch, its number within the epoch, and the seed, and what a batch shares from the number
+of the batch; so it is the same whatever the number of worker processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import lightning
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from scanside.errors import ConfigError
+from scanside_training.data.settings import Settings
+from scanside_training.data.simulation import SimulationConfig, draw_shape, simulate_sample
+from scanside_training.data.sources import Licence, SliceSource, SourceConfig
+from scanside_training.data.splits import Part, subjects_of
+
+__all__ = ["DataConfig", "Provenance", "ReconstructionData", "SampleKey", "SampleKeys", "SimulatedSamples"]
+
+_STREAM: dict[Part, int] = {"train": 0, "validation": 1, "test": 2}
+
+
+class DataConfig(Settings):
+    """Everything about the data of a training run."""
+
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    """Where slices come from."""
+    simulation: SimulationConfig = SimulationConfig()
+    """How a slice becomes a sample."""
+    validation_simulation: SimulationConfig | None = None
+    """The same for validation and test, where it shall differ."""
+    batch_size: int = Field(default=4, ge=1)
+    samples_per_epoch: int = Field(default=2000, ge=1)
+    """Training samples per epoch and process, rounded up to whole batches."""
+    validation_samples: int = Field(default=64, ge=0)
+    """Samples for validation, spread evenly over its slices; the same in every epoch. Likewise for the test."""
+    num_workers: int = Field(default=0, ge=0)
+    """Worker processes; with 0 samples are made in the process that trains."""
+    prefetch: int = Field(default=4, ge=1)
+    """Batches that each worker makes ahead."""
+    seed: int = Field(default=0, ge=0)
+
+
+class SampleKey(NamedTuple):
+    """What a sample is drawn from.
+
+    Attributes:
+        epoch: of training; 0 for validation and test.
+        batch: number of the batch within the epoch.
+        index: number of the sample within the epoch.
+    """
+
+    epoch: int
+    batch: int
+    index: int
+
+
+class SampleKeys(Sampler[SampleKey]):
+    """The keys of an epoch, in the order of batches. Lightning calls `set_epoch`.
+
+    Args:
+        n_samples: samples per epoch of all processes.
+        batch_size: samples per batch.
+        rank: number of this process.
+        world_size: number of processes: each takes every so-manyth batch.
+    """
+
+    def __init__(self, n_samples: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self._n_samples, self._batch_size = n_samples, batch_size
+        self._rank, self._world_size = rank, world_size
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other samples from now on."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return sum(
+            min(self._batch_size, self._n_samples - batch * self._batch_size) for batch in self._batches()
+        )
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        for batch in self._batches():
+            first = batch * self._batch_size
+            for index in range(first, min(first + self._batch_size, self._n_samples)):
+                yield SampleKey(self._epoch, batch, index)
+
+    def _batches(self) -> range:
+        return range(self._rank, -(-self._n_samples // self._batch_size), self._world_size)
+
+
+class Provenance(NamedTuple):
+    """What a network has seen of one source.
+
+    Attributes:
+        kind: of the source.
+        licence: ``clean`` or ``research``.
+        subjects: names of its subjects in training.
+        n_slices: number of their slices.
+    """
+
+    kind: str
+    licence: Licence
+    subjects: tuple[str, ...]
+    n_slices: int
+
+
+class SimulatedSamples(Dataset[dict[str, Tensor]]):
+    """Samples of one part, made when asked for by their `SampleKey`.
+
+    Args:
+        config: sources, simulation and seed.
+        part: ``train``, ``validation`` or ``test``.
+
+    Raises:
+        ConfigError: no source has a slice in this part, or a file is not there.
+        FormatError: a file is not what it should be.
+    """
+
+    def __init__(self, config: DataConfig, part: Part) -> None:
+        self._part: Part = part
+        self._seed = config.seed
+        self._n_fixed = config.validation_samples
+        other = config.validation_simulation
+        self._simulation = config.simulation if part == "train" or other is None else other
+        self._measured = self._simulation.coils.load()
+        self._sources: list[tuple[SliceSource, list[int]]] = []
+        self.provenance: list[Provenance] = []
+        weights = []
+        for source in config.sources:
+            if part == "train" and source.weight == 0:
+                continue
+            slices = source.open()
+            members = subjects_of(part, source.split, slices.subjects, source.kind)
+            indices = [i for i, subject in enumerate(slices.subjects) if subject in members]
+            if indices:
+                self._sources.append((slices, indices))
+                weights.append(source.weight)
+                self.provenance.append(
+                    Provenance(source.kind, source.licence, tuple(sorted(members)), len(indices))
+                )
+        if not self._sources:
+            raise ConfigError(
+                f"no source ({', '.join(source.kind for source in config.sources)}) has a slice for {part}: "
+                f"name subjects in sources.split.{part}, or add a source"
+            )
+        self._probability = np.array(weights) / sum(weights) if sum(weights) else None
+        self._all = [(source, index) for source, indices in self._sources for index in indices]
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices that samples are made from."""
+        return len(self._all)
+
+    def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
+        """The sample of a key: see `scanside_training.data.simulate_sample`."""
+        root = [self._seed, _STREAM[self._part], key.epoch]
+        shape = draw_shape(self._simulation, np.random.default_rng([*root, 0, key.batch]))
+        rng = np.random.default_rng([*root, 1, key.index])
+        source, index = self._drawn(rng) if self._part == "train" else self._fixed(key.index)
+        pixels = torch.from_numpy(source[index])
+        return simulate_sample(self._simulation, pixels, shape, rng, self._measured)
+
+    def _drawn(self, rng: np.random.Generator) -> tuple[SliceSource, int]:
+        source, indices = self._sources[int(rng.choice(len(self._sources), p=self._probability))]
+        return source, indices[int(rng.integers(len(indices)))]
+
+    def _fixed(self, index: int) -> tuple[SliceSource, int]:
+        return self._all[int((index + 0.5) * len(self._all) / self._n_fixed) % len(self._all)]
+
+
+class ReconstructionData(lightning.LightningDataModule):
+    """Training, validation and test batches.
+
+    Every process of a distributed run takes its own batches: the trainer must not put a sampler of its own in
+    place (``Trainer(use_distributed_sampler=False)``).
+
+    Args:
+        config: everything about the data.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._samples: dict[Part, SimulatedSamples] = {}
+
+    def prepare_data(self) -> None:
+        """Decode all slices into the cache."""
+        for source in self.config.sources:
+            source.open()
+
+    @property
+    def provenance(self) -> list[Provenance]:
+        """What the network is trained on, for the manifest of its bundle."""
+        return self.samples("train").provenance
+
+    def samples(self, part: Part) -> SimulatedSamples:
+        """The samples of one part.
+
+        Raises:
+            ConfigError: no source has a slice in this part, or a file is not there.
+        """
+        if part not in self._samples:
+            self._samples[part] = SimulatedSamples(self.config, part)
+        return self._samples[part]
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Endlessly many samples, ``samples_per_epoch`` in each epoch."""
+        config = self.config
+        _, world_size = self._process()
+        whole = -(-config.samples_per_epoch // config.batch_size) * config.batch_size * world_size
+        return self._loader("train", whole)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]] | list[Any]:
+        """Always the same samples."""
+        return (
+            self._loader("validation", self.config.validation_samples)
+            if self.config.validation_samples
+            else []
+        )
+
+    def test_dataloader(self) -> DataLoader[dict[str, Tensor]] | list[Any]:
+        """Always the same samples."""
+        return self._loader("test", self.config.validation_samples) if self.config.validation_samples else []
+
+    def _loader(self, part: Part, n_samples: int) -> DataLoader[dict[str, Tensor]]:
+        workers = self.config.num_workers
+        return DataLoader(
+            self.samples(part),
+            batch_size=self.config.batch_size,
+            sampler=SampleKeys(n_samples, self.config.batch_size, *self._process()),
+            num_workers=workers,
+            prefetch_factor=self.config.prefetch if workers else None,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _process(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -1,0 +1,103 @@
+"""How an object lies in the field of view of an imaginary scan."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from scanside_training.data.resample import Placement, band_limited, sample_at
+from scanside_training.data.settings import FloatRange, Probability, Settings
+
+__all__ = ["PlacementConfig", "random_scan_of"]
+
+_OVERSAMPLING = 2
+"""Object points per pixel along each axis, before k-space is cut to the matrix."""
+
+_AIR = 0.1
+"""Parts of an image below this share of its bright tissue do not count for the size of the object."""
+
+
+class PlacementConfig(Settings):
+    """Size, position and orientation of objects."""
+
+    fill: FloatRange = (0.65, 0.95)
+    """Extent of the object along k1 over the field of view: the rest is the empty margin that a scan leaves."""
+    aspect: FloatRange = (0.9, 1.1)
+    """How much longer pixels are along k0 than along k1."""
+    rotation_deg: FloatRange = (-15.0, 15.0)
+    """Rotation in the plane."""
+    transpose: Probability = 0.3
+    """How often phase encoding runs along x of the slice instead of y."""
+    flips: Probability = 0.5
+    """How often each axis runs backwards."""
+    taper: int = Field(default=6, ge=0)
+    """Pixels over which slices fade at their borders: where one cuts through the object there would be an edge."""
+
+
+def random_scan_of(
+    config: PlacementConfig, image: Tensor, matrix: tuple[int, int], rng: np.random.Generator
+) -> Tensor:
+    """The image that a noise-free, fully sampled scan gives of an object.
+
+    Args:
+        config: what may be drawn.
+        image: complex ``(y, x)``, the object.
+        matrix: (k1, k0) of the scan.
+        rng: draws the placement.
+
+    Returns:
+        Complex ``matrix``.
+    """
+    image = image * _window(image.shape[0], config.taper)[:, None] * _window(image.shape[1], config.taper)
+    if rng.random() < config.transpose:
+        image = image.mT
+    angle = math.radians(rng.uniform(*config.rotation_deg))
+    low, high = _extent(image, angle)
+    extent = np.maximum(high - low, 8.0)
+    fill = rng.uniform(*config.fill)
+    step = float(extent[0] / (fill * matrix[0]))
+    steps = (step, step * rng.uniform(*config.aspect))
+    center = _turned((low + high) / 2, -angle) + np.array(image.shape) // 2
+    # The object stays in the field of view along k1; along the readout it may reach out of it.
+    room = (0.5 * (1 - fill) * matrix[0], 0.05 * matrix[1])
+    # Mirroring the result is mirroring the source about the same centre, turned the other way.
+    placement = Placement(
+        pixels=(
+            steps[0] * (-1 if rng.random() < config.flips else 1),
+            steps[1] * (-1 if rng.random() < config.flips else 1),
+        ),
+        angle=angle,
+        center=(float(center[0]), float(center[1])),
+        offset=(float(rng.uniform(-room[0], room[0])), float(rng.uniform(-room[1], room[1]))),
+    )
+    fine = sample_at(image[None], placement.points(matrix, _OVERSAMPLING))[0]
+    return band_limited(fine, matrix, _OVERSAMPLING)
+
+
+def _window(n: int, taper: int) -> Tensor:
+    """1, falling to 0 within `taper` pixels of both ends as a squared sine does."""
+    distance = torch.minimum(torch.arange(n), torch.arange(n).flip(0)) + 0.5
+    return torch.sin(0.5 * math.pi * (distance / max(taper, 0.5)).clamp_max(1)) ** 2
+
+
+def _extent(image: Tensor, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest (y, x) of the object about the middle of the image, seen along turned axes."""
+    few = image[::2, ::2].abs()
+    threshold = _AIR * torch.quantile(few, 0.99)
+    points = 2 * torch.nonzero(few > threshold).numpy() - np.array(image.shape) // 2
+    if not len(points):
+        points = np.array([(0, 0), image.shape]) - np.array(image.shape) // 2
+    turned = np.stack(_turned(points.T, angle))
+    # Single bright pixels of noise do not make the object larger.
+    return np.quantile(turned, 0.005, axis=1), np.quantile(turned, 0.995, axis=1)
+
+
+def _turned(points: np.ndarray, angle: float) -> np.ndarray:
+    """Coordinates (y, x) of points along axes turned by an angle: the inverse of what `Placement` does."""
+    y, x = points
+    cos, sin = math.cos(angle), math.sin(angle)
+    return np.array([cos * y + sin * x, -sin * y + cos * x])

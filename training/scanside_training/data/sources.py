@@ -1,0 +1,270 @@
+"""Where slices come from: one kind of source per data set, and generated ones.
+
+A source gives slices ``(y, x)``, complex64 or float32, in the orientation in which they are stored, and says whose
+they are. Files are read where they lie; decoded slices are kept in a cache.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from scanside.errors import FileFormatError
+from scanside_training.data import generated
+from scanside_training.data.cache import SliceStore, cached_slices
+from scanside_training.data.coils import MEASURED
+from scanside_training.data.folders import decode_folder, decode_recording, folder_recordings
+from scanside_training.data.matlab import read_matlab
+from scanside_training.data.roots import data_file
+from scanside_training.data.settings import Settings
+from scanside_training.data.splits import SubjectFractions, SubjectLists, SubjectSplit
+
+__all__ = [
+    "BrainT1w",
+    "BrainT2Complex",
+    "CardiacMagnitude",
+    "CineSax",
+    "CoilMapsBrain",
+    "Licence",
+    "MrdFolder",
+    "PhantomArray16",
+    "SliceSource",
+    "SourceConfig",
+    "Synthetic",
+]
+
+Licence = Literal["clean", "research"]
+"""Whether weights trained on the data may be given away."""
+
+Slices = npt.NDArray[Any]
+Decoded = tuple[list[str], list[Slices]]
+
+
+class SliceSource(Protocol):
+    """What a source gives."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The subject of every slice."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Slices:
+        """Slice ``(y, x)``, complex64 or float32."""
+
+
+class _Source(Settings):
+    """What all kinds share."""
+
+    licence: ClassVar[Licence]
+
+    kind: str
+    weight: float = Field(default=1.0, ge=0)
+    """How often slices of this source are drawn for training, relative to the other sources."""
+    split: SubjectSplit
+    """Who is in training, validation and test."""
+
+    def open(self) -> SliceSource:
+        """Decode the slices, or find them in the cache.
+
+        Raises:
+            ConfigError: a file is not there.
+            FormatError: a file is not what it should be.
+        """
+        settings = self.model_dump(mode="json", exclude={"weight", "split", "root"})
+        return cached_slices(self.kind, settings, self._files(), self._decode)
+
+    @abstractmethod
+    def _files(self) -> list[Path]:
+        """Files that the slices are read from."""
+
+    @abstractmethod
+    def _decode(self) -> Decoded:
+        """Subject and pixels of every slice."""
+
+
+class _FileSource(_Source):
+    """A data set in one file."""
+
+    file: ClassVar[str]
+
+    root: Path | None = None
+    """Folder of all data; default is ``$SCANSIDE_DATA``, else ``../shared/data``."""
+
+    @property
+    def path(self) -> Path:
+        """The file.
+
+        Raises:
+            ConfigError: it is not there.
+        """
+        return data_file(self.root, self.file)
+
+    def _files(self) -> list[Path]:
+        return [self.path]
+
+
+class BrainT2Complex(_FileSource):
+    """T2-weighted head slices with their phase: six subjects of 30 slices."""
+
+    licence: ClassVar[Licence] = "research"
+    file: ClassVar[str] = "brain-t2-complex/slices_001-180.npz"
+
+    kind: Literal["brain-t2-complex"] = "brain-t2-complex"
+    split: SubjectSplit = SubjectLists(train=("0", "1", "2", "3"), validation=("4",), test=("5",))
+
+    def _decode(self) -> Decoded:
+        with np.load(self.path) as archive:
+            iq, scale = archive["iq"], archive["scale"]
+        slices = [((i + 1j * q) * s).astype(np.complex64) for (i, q), s in zip(iq, scale, strict=True)]
+        return [str(index // 30) for index in range(len(slices))], list(slices)
+
+
+class BrainT1w(_FileSource):
+    """T1-weighted head slices of one subject, magnitude."""
+
+    licence: ClassVar[Licence] = "clean"
+    file: ClassVar[str] = "brain-t1w/t1w_axial_every2.npz"
+
+    kind: Literal["brain-t1w"] = "brain-t1w"
+    split: SubjectSplit = SubjectLists(train=("0",))
+
+    def _decode(self) -> Decoded:
+        with np.load(self.path) as archive:
+            slices = [pixels.astype(np.float32) for pixels in archive["vol"]]
+        return ["0"] * len(slices), slices
+
+
+class CoilMapsBrain(_FileSource):
+    """The one complex brain slice that comes with the measured coil maps."""
+
+    licence: ClassVar[Licence] = "clean"
+    file: ClassVar[str] = MEASURED
+
+    kind: Literal["coil-maps-32ch"] = "coil-maps-32ch"
+    split: SubjectSplit = SubjectLists(train=("0",))
+
+    def _decode(self) -> Decoded:
+        return ["0"], [read_matlab(self.path)["xGT"].astype(np.complex64)]
+
+
+class PhantomArray16(_FileSource):
+    """A fully sampled scan of a phantom with 16 coils."""
+
+    licence: ClassVar[Licence] = "clean"
+    file: ClassVar[str] = "scanner-ismrmrd/phantom_array16.h5"
+
+    kind: Literal["phantom-array16"] = "phantom-array16"
+    split: SubjectSplit = SubjectLists(train=("0",))
+
+    def _decode(self) -> Decoded:
+        slices = decode_recording(self.path)
+        return ["0"] * len(slices), slices
+
+
+class CineSax(_FileSource):
+    """Short-axis cardiac cine of 25 subjects, magnitude: every `frame_step`-th frame."""
+
+    licence: ClassVar[Licence] = "research"
+    file: ClassVar[str] = "cine-sax/cine_sax.h5"
+
+    kind: Literal["cine-sax"] = "cine-sax"
+    frame_step: int = Field(default=4, ge=1)
+    split: SubjectSplit = SubjectLists(
+        train=tuple(str(n) for n in range(18)), validation=("18", "19", "20"), test=("21", "22", "23", "24")
+    )
+
+    def _decode(self) -> Decoded:
+        subjects, slices = [], []
+        with h5py.File(self.path, "r") as file:
+            for subject, frames in zip(file["subject"][:], file["frames"], strict=True):
+                for frame in frames[:: self.frame_step]:
+                    subjects.append(str(subject))
+                    slices.append(frame.astype(np.float32))
+        return subjects, slices
+
+
+class CardiacMagnitude(_FileSource):
+    """Cardiac short-axis slices, magnitude. Whose they are is not known: they count as one subject."""
+
+    licence: ClassVar[Licence] = "research"
+    file: ClassVar[str] = "cardiac-magnitude/chest100_u16.npz"
+
+    kind: Literal["cardiac-magnitude"] = "cardiac-magnitude"
+    split: SubjectSplit = SubjectLists(train=("unknown",))
+
+    def _decode(self) -> Decoded:
+        with np.load(self.path) as archive:
+            slices = [pixels.astype(np.float32) for pixels in archive["img"]]
+        return ["unknown"] * len(slices), slices
+
+
+class Synthetic(_Source):
+    """Generated objects: heads whose folds, contrast, shape and plane vary, hearts, and heaps of textured shapes."""
+
+    licence: ClassVar[Licence] = "clean"
+
+    kind: Literal["synthetic"] = "synthetic"
+    n_subjects: int = Field(default=60, ge=1)
+    """Number of different objects."""
+    slices_per_subject: int = Field(default=6, ge=1)
+    shapes: float = Field(default=0.4, ge=0, le=1)
+    """Share of the objects that are heaps of shapes."""
+    hearts: float = Field(default=0.1, ge=0, le=1)
+    """Share of the objects that are hearts; the rest are heads."""
+    size: int = Field(default=288, ge=32)
+    """Edge of the slices in pixels."""
+    seed: int = Field(default=0, ge=0)
+    split: SubjectSplit = SubjectFractions()
+
+    def _files(self) -> list[Path]:
+        return []
+
+    def _decode(self) -> Decoded:
+        subjects: list[str] = []
+        slices: list[Slices] = []
+        for subject in range(self.n_subjects):
+            rng = np.random.default_rng([self.seed, subject])
+            kind = generated.draw_kind(rng, shapes=self.shapes, hearts=self.hearts)
+            made = generated.slices_of(kind, self.slices_per_subject, self.size, rng)
+            slices += made
+            subjects += [str(subject)] * len(made)
+        return subjects, slices
+
+
+class MrdFolder(_Source):
+    """A folder of fully sampled 2-D Cartesian ISMRMRD files: one sub-folder per subject, or a ``subjects.csv``."""
+
+    kind: Literal["mrd-folder"] = "mrd-folder"
+    folder: Path
+    """The folder. ``subjects.csv`` in it has the columns ``file`` (relative to the folder) and ``subject``."""
+    licence: Licence = "research"  # type: ignore[misc]
+    """Whether weights trained on the files may be given away."""
+    split: SubjectSplit
+    """Who is in training, validation and test: it has to be said."""
+
+    def _files(self) -> list[Path]:
+        return [path for _, path in folder_recordings(self.folder)]
+
+    def _decode(self) -> Decoded:
+        return decode_folder(self.folder)
+
+
+SourceConfig = Annotated[
+    BrainT2Complex
+    | BrainT1w
+    | CoilMapsBrain
+    | PhantomArray16
+    | CineSax
+    | CardiacMagnitude
+    | Synthetic
+    | MrdFolder,
+    Field(discriminator="kind"),
+]
+"""Any source, told apart by ``kind``."""

@@ -1,0 +1,92 @@
+"""Who is in training, validation and test: whole subjects, never single slices.
+
+Neighbouring slices of one subject are nearly the same image; a network that has seen one has seen the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from scanside.errors import ConfigError
+from scanside_training.data.settings import Probability, Settings
+
+__all__ = ["Part", "SubjectFractions", "SubjectLists", "SubjectSplit", "subjects_of"]
+
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+class SubjectLists(Settings):
+    """Subjects by name. Those that are in no list are not used."""
+
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> SubjectLists:
+        named = [*self.train, *self.validation, *self.test]
+        twice = sorted({name for name in named if named.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"subjects {', '.join(twice)} are named more than once in train, validation and test: "
+                "a subject may be in one of them only"
+            )
+        return self
+
+
+class SubjectFractions(Settings):
+    """Shares of the subjects, which are shuffled by a seed; training gets what validation and test leave."""
+
+    validation: Probability = 0.1
+    test: Probability = 0.1
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _some_train(self) -> SubjectFractions:
+        if self.validation + self.test > 1:
+            raise ValueError(
+                f"validation {self.validation} and test {self.test} together are more than all subjects"
+            )
+        return self
+
+
+SubjectSplit = SubjectLists | SubjectFractions
+
+
+def subjects_of(part: Part, split: SubjectSplit, available: Iterable[str], source: str) -> frozenset[str]:
+    """Names of the subjects in one part.
+
+    Args:
+        part: ``train``, ``validation`` or ``test``.
+        split: who is in which part.
+        available: subjects that there are.
+        source: kind of the source, for errors.
+
+    Raises:
+        ConfigError: a list names a subject that there is not.
+    """
+    names = sorted(set(available))
+    if isinstance(split, SubjectFractions):
+        return frozenset(_by_fractions(split, names)[part])
+    wanted: Sequence[str] = getattr(split, part)
+    unknown = sorted(set(wanted) - set(names))
+    if unknown:
+        raise ConfigError(
+            f"source {source}: split.{part} names the subjects {', '.join(unknown)}, which it does not have; "
+            f"it has {', '.join(names)}"
+        )
+    return frozenset(wanted)
+
+
+def _by_fractions(split: SubjectFractions, names: list[str]) -> dict[Part, list[str]]:
+    order = [names[i] for i in np.random.default_rng(split.seed).permutation(len(names))]
+    n_validation, n_test = (round(share * len(names)) for share in (split.validation, split.test))
+    # Rounding up twice may ask for one subject more than there are.
+    n_test = min(n_test, len(names) - n_validation)
+    rest = n_validation + n_test
+    return {"validation": order[:n_validation], "test": order[n_validation:rest], "train": order[rest:]}
