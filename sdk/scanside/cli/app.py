@@ -12,7 +12,19 @@ import typer
 from typer.core import TyperGroup
 
 from scanside._version import __version__
-from scanside.cli import bench, demo, doctor, inspect, pipelines, replay, serve, simulate, stages
+from scanside.cli import (
+    bench,
+    demo,
+    doctor,
+    engines,
+    inspect,
+    pipelines,
+    replay,
+    serve,
+    simulate,
+    stages,
+    train,
+)
 from scanside.cli.console import report_error, show_log
 from scanside.errors import ScansideError
 
@@ -72,7 +84,10 @@ for _command in (
     serve.serve,
     stages.stages,
     pipelines.pipelines,
+    train.train,
     bench.bench,
     doctor.doctor,
 ):
     app.command()(_command)
+
+app.add_typer(engines.engines, name="engines")

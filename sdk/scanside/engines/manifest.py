@@ -400,12 +400,13 @@ class Manifest(_Record):
             )
         if "fp32" not in self.graphs:
             raise ValueError("graphs lacks 'fp32', the reference for all others")
-        for path in self._named_files():
+        for path in self.named_files():
             if path not in self.files:
                 raise ValueError(f"'{path}' is named but does not stand in files")
         return self
 
-    def _named_files(self) -> Iterator[str]:
+    def named_files(self) -> Iterator[str]:
+        """The files that the manifest says what for; all others are parts of built engines."""
         yield WEIGHTS_FILE
         yield VECTORS_FILE
         yield from self.graphs.values()

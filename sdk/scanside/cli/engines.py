@@ -1,0 +1,248 @@
+"""``scanside engines``: bundles of learned engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scanside.cli.console import console, err, print_json, table
+from scanside.errors import ScansideError
+
+if TYPE_CHECKING:
+    from scanside.engines.bundle import Bundle
+    from scanside.engines.manifest import Manifest
+
+__all__ = ["engines"]
+
+engines = typer.Typer(
+    help="List, check and sign the bundles that learned engines come from.", no_args_is_help=True
+)
+
+_Name = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's name, or its folder (with a /).")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@engines.command("list")
+def list_bundles(as_json: _Json = False) -> None:
+    """List the bundles that are found by name: those that come with Scanside and those in SCANSIDE_ENGINES."""
+    from rich.markup import escape
+
+    from scanside.engines.bundle import Bundle
+    from scanside.engines.catalog import available_bundles
+
+    entries: list[dict[str, Any]] = []
+    rows = table(
+        "bundle",
+        "task",
+        "precisions",
+        "parameters",
+        "MB",
+        "signed by",
+        "what it does",
+        right=("parameters", "MB"),
+    )
+    for name, folder in available_bundles().items():
+        try:
+            bundle = Bundle.open(folder)
+        except ScansideError as error:
+            entries.append({"name": name, "folder": str(folder), "error": str(error)})
+            rows.add_row(f"[bold]{escape(name)}[/]", *[""] * 5, f"[red]{escape(str(error))}[/]")
+            continue
+        manifest = bundle.manifest
+        entries.append(
+            {
+                "name": name,
+                "version": manifest.version,
+                "folder": str(folder),
+                "task": manifest.task,
+                "precisions": list(manifest.precisions),
+                "n_parameters": manifest.n_parameters,
+                "size": manifest.size,
+                "signer": str(bundle.signer) if bundle.signer else None,
+                "trusted": bundle.signer is not None and bundle.signer.trusted,
+                "description": manifest.description,
+            }
+        )
+        rows.add_row(
+            f"[bold]{escape(name)}[/] {manifest.version}",
+            manifest.task,
+            ", ".join(manifest.precisions),
+            f"{manifest.n_parameters:,}",
+            f"{manifest.size / 1e6:.1f}",
+            escape(str(bundle.signer)) if bundle.signer else "[dim]no one[/]",
+            escape(manifest.description),
+        )
+    if as_json:
+        print_json({"bundles": entries})
+    elif entries:
+        console.print(rows)
+        console.print("\nAll of one: scanside engines show BUNDLE", style="dim")
+    else:
+        err.print(
+            "No bundles found: none came with this installation, and SCANSIDE_ENGINES names no folder with any."
+        )
+
+
+@engines.command()
+def show(name: _Name, as_json: _Json = False) -> None:
+    """Show what a bundle says of itself: data, sampling, quality, and which engines were accepted."""
+    from scanside.engines.bundle import Bundle
+    from scanside.engines.catalog import find_bundle
+
+    bundle = Bundle.open(find_bundle(name))
+    if as_json:
+        print_json({"folder": str(bundle.folder), **bundle.manifest.model_dump(mode="json")})
+        return
+    _show_facts(bundle)
+    _show_metrics(bundle.manifest)
+    _show_acceptance(bundle.manifest)
+
+
+@engines.command()
+def verify(
+    name: _Name,
+    require_signature: Annotated[
+        bool, typer.Option("--require-signature", help="Refuse a bundle that no trusted key signed.")
+    ] = False,
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder of trusted public keys, instead of SCANSIDE_TRUSTED_KEYS.")
+    ] = None,
+) -> None:
+    """Check a bundle: hashes of all files, what its graphs could do when opened, and its signature."""
+    from rich.markup import escape
+
+    from scanside.engines.bundle import Bundle
+    from scanside.engines.catalog import find_bundle
+    from scanside.engines.trust import TrustPolicy
+
+    folder = find_bundle(name)
+    bundle = Bundle.open(folder, TrustPolicy(require_signature=require_signature, keys=keys))
+    manifest = bundle.manifest
+    signed = f"signed by {bundle.signer}" if bundle.signer else "not signed"
+    console.print(
+        f"[green]✓[/] [bold]{escape(manifest.name)}[/] {manifest.version}: {len(manifest.files)} files unchanged, "
+        f"graphs without code, {escape(signed)}\n[dim]{escape(str(folder))}, weights {manifest.weights_sha256}[/]",
+        soft_wrap=True,
+    )
+
+
+@engines.command()
+def sign(
+    name: _Name,
+    key: Annotated[Path, typer.Option(help="File of the private key (scanside engines keygen).")],
+    passphrase: Annotated[bool, typer.Option("--passphrase", help="Ask for the key's passphrase.")] = False,
+) -> None:
+    """Sign a bundle, after checking that it is whole. An earlier signature is replaced."""
+    from scanside.engines.bundle import sign_bundle
+    from scanside.engines.catalog import find_bundle
+
+    folder = find_bundle(name)
+    key_id = sign_bundle(folder, key, _passphrase() if passphrase else None)
+    console.print(f"{folder} is signed by key {key_id}", markup=False, soft_wrap=True)
+
+
+@engines.command()
+def keygen(
+    name: Annotated[str, typer.Argument(help="Of the key: whose it is.")],
+    folder: Annotated[Path, typer.Option(help="Where both files go.")] = Path(),
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help="Ask for a passphrase that encrypts the private key.")
+    ] = False,
+) -> None:
+    """Make a pair of keys: a private one that signs, and a public one for those who trust it."""
+    from scanside.engines.signing import generate_key
+    from scanside.engines.trust import trusted_keys_folder
+
+    private, public, key_id = generate_key(folder, name, _passphrase(new=True) if passphrase else None)
+    console.print(
+        f"key {key_id}\nprivate, keep it to yourself: {private}\n"
+        f"public, for {trusted_keys_folder()} on machines that trust it: {public}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _passphrase(*, new: bool = False) -> str:
+    text: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True)
+    return text
+
+
+def _show_facts(bundle: Bundle) -> None:
+    from rich.markup import escape
+
+    manifest = bundle.manifest
+    shapes, sampling = manifest.shapes, manifest.sampling
+    facts = {
+        "task": f"{manifest.task}, data consistency: {manifest.lowering}",
+        "inputs": "; ".join(map(str, manifest.inputs)),
+        "outputs": "; ".join(map(str, manifest.outputs)),
+        "input image": f"{manifest.input_image}, divided by its quantile {manifest.normalisation.quantile:g}",
+        "sizes (k1×k0)": ", ".join(f"{k1}×{k0}" for k1, k0 in shapes.buckets)
+        + f"; smaller ones are padded; multiples of {shapes.multiple_of}",
+        "coils": "–" if shapes.coils is None else _coils(shapes.coils),
+        "precisions": ", ".join(manifest.precisions),
+        "parameters": f"{manifest.n_parameters:,}",
+        "trained for": (
+            f"{', '.join(sampling.anatomy)}; R = {sampling.acceleration}, {sampling.acs_lines} ACS lines, "
+            f"{', '.join(sampling.kinds)} along {sampling.undersampled_axes} axis; "
+            f"matrix {sampling.matrix}, {sampling.n_coils} coils"
+        ),
+        "trained on": "\n".join(f"{one.name} ({one.licence}): {one.what}" for one in manifest.trained_on),
+        "signed by": str(bundle.signer) if bundle.signer else "no one",
+        "weights": manifest.weights_sha256,
+        "made": f"{manifest.created:%Y-%m-%d} with "
+        + ", ".join(f"{name} {version}" for name, version in sorted(manifest.made_with.items())),
+    }
+    console.print(f"[bold]{escape(manifest.name)}[/] {manifest.version}  {escape(manifest.description)}")
+    console.print(f"[dim]{escape(str(bundle.folder))}[/]\n", soft_wrap=True)
+    rows = table("", "")
+    rows.show_header = False
+    for name, value in facts.items():
+        rows.add_row(f"[bold]{name}[/]", escape(value))
+    console.print(rows)
+
+
+def _coils(coils: object) -> str:
+    return ", ".join(map(str, coils)) if isinstance(coils, tuple) else str(coils)
+
+
+def _show_metrics(manifest: Manifest) -> None:
+    for metrics in manifest.metrics:
+        measures = list(dict.fromkeys(measure for row in metrics.rows.values() for measure in row))
+        title = f"\n{metrics.dataset}" + (f", {metrics.sampling}" if metrics.sampling else "")
+        rows = table("method", *measures, title=title, right=tuple(measures))
+        for method, row in metrics.rows.items():
+            rows.add_row(method, *(f"{row[measure]:.4g}" if measure in row else "" for measure in measures))
+        console.print(rows)
+
+
+def _show_acceptance(manifest: Manifest) -> None:
+    from rich.markup import escape
+
+    if not manifest.acceptance:
+        return
+    rows = table(
+        "backend",
+        "precision",
+        "k1×k0",
+        "coils",
+        "ms",
+        "verdict",
+        "on",
+        title="\nEngines where it was built",
+        right=("ms",),
+    )
+    for report in manifest.acceptance:
+        failed = ", ".join(check.name for check in report.failures)
+        rows.add_row(
+            report.backend,
+            report.precision,
+            f"{report.shape[0]}×{report.shape[1]}",
+            str(report.n_coils or "–"),
+            f"{report.median_ms:.1f}" if report.median_ms else "",
+            "[green]accepted[/]" if report.passed else f"[red]refused: {escape(failed)}[/]",
+            escape(report.hardware),
+        )
+    console.print(rows)

@@ -1,0 +1,249 @@
+"""Engines that were built on this machine, kept with the report of their acceptance.
+
+An entry is found by all that it depends on: weights, graph, shape, precision, backend, versions and hardware. What
+was built for anything else has another name and is built again. Entries are code: a cache that others could write
+to is refused, and files whose hash has changed are not loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from scanside.engines.hashing import file_record, files_below, write_atomically
+from scanside.engines.manifest import AcceptanceReport, FileRecord, Precision, canonical_json, validated
+from scanside.engines.permissions import who_else_can_write
+from scanside.errors import BundleError, EngineError
+
+__all__ = ["CacheEntry", "Draft", "EngineCache", "EngineKey", "engine_cache_folder"]
+
+logger = logging.getLogger(__name__)
+
+_ENTRY_FILE = "entry.json"
+_ENGINE_FOLDER = "engine"
+
+
+class EngineKey(BaseModel):
+    """All that an engine depends on.
+
+    Attributes:
+        weights_sha256: see `Manifest.weights_sha256`.
+        graph_sha256: of the exported graph's file.
+        shape: ``(k1, k0)``.
+        n_coils: of its input; None where no coils go in.
+        precision: of the network parts.
+        backend: that built it.
+        versions: of the backend's packages, and of torch.
+        hardware: see `scanside.engines.hardware`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights_sha256: Annotated[str, Field(min_length=1)]
+    graph_sha256: Annotated[str, Field(min_length=1)]
+    shape: tuple[PositiveInt, PositiveInt]
+    n_coils: PositiveInt | None = None
+    precision: Precision
+    backend: Annotated[str, Field(min_length=1)]
+    versions: dict[str, str]
+    hardware: Annotated[str, Field(min_length=1)]
+
+    @property
+    def digest(self) -> str:
+        """Names the engine: 32 hexadecimal digits."""
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json"))).hexdigest()[:32]
+
+
+class _Record(BaseModel):
+    """What stands beside an engine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: EngineKey
+    report: AcceptanceReport
+    files: dict[str, FileRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """An engine that was built, accepted or not.
+
+    Attributes:
+        key: what it was built from and for.
+        report: of its acceptance. One that failed is kept so that the engine is not built in vain again.
+        folder: with the engine's files; empty where it was not accepted.
+    """
+
+    key: EngineKey
+    report: AcceptanceReport
+    folder: Path
+
+
+@dataclass(slots=True)
+class Draft:
+    """An engine that is being built; call `keep` when its acceptance has been measured.
+
+    Attributes:
+        key: what it is built from and for.
+        folder: empty; the backend builds in there.
+    """
+
+    key: EngineKey
+    folder: Path
+    _cache: EngineCache
+    _entry: CacheEntry | None = None
+
+    def keep(self, report: AcceptanceReport) -> CacheEntry:
+        """Put the engine into the cache with its report; of one that failed, the report alone.
+
+        Raises:
+            OSError: the cache cannot be written.
+        """
+        if self._entry is None:
+            self._entry = self._cache._keep(self, report)  # noqa: SLF001 — two halves of one thing
+        return self._entry
+
+
+class EngineCache:
+    """Engines of this machine in a folder.
+
+    Args:
+        folder: by default `engine_cache_folder`. Made when first needed, for its owner alone.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or engine_cache_folder()
+
+    def find(self, key: EngineKey) -> CacheEntry | None:
+        """The engine of a key, or None; a damaged entry is removed, with a warning, to be built again.
+
+        Raises:
+            EngineError: others can write to the cache.
+        """
+        place = self._place(key)
+        if not place.exists():
+            return None
+        self._check_folder()
+        if problem := _problem(place, key):
+            logger.warning(
+                "engine %s in %s is not used: %s; it is built again", key.digest, self.folder, problem
+            )
+            shutil.rmtree(place)
+            return None
+        return _entry(place, _read(place))
+
+    @contextmanager
+    def building(self, key: EngineKey) -> Iterator[Draft]:
+        """Where to build an engine: what is not kept in the end is removed.
+
+        ::
+
+            with cache.building(key) as draft:
+                backend.build(source, precision, draft.folder)
+                entry = draft.keep(gate.run(...))
+
+        Raises:
+            EngineError: others can write to the cache.
+            OSError: the cache cannot be written.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._check_folder()
+        place = Path(tempfile.mkdtemp(dir=self.folder, prefix=".building."))  # mode 0700
+        try:
+            engine = place / _ENGINE_FOLDER
+            engine.mkdir(mode=0o700)
+            yield Draft(key, engine, self)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def entries(self) -> Iterator[CacheEntry]:
+        """All entries that can be read, those for other machines and versions included.
+
+        Raises:
+            EngineError: others can write to the cache.
+        """
+        if not self.folder.is_dir():
+            return
+        self._check_folder()
+        for path in sorted(self.folder.glob(f"[!.]*/{_ENTRY_FILE}")):
+            try:
+                yield _entry(path.parent, _read(path.parent))
+            except (BundleError, OSError) as error:
+                logger.warning("%s", error)
+
+    def _place(self, key: EngineKey) -> Path:
+        return self.folder / key.digest
+
+    def _check_folder(self) -> None:
+        if found := who_else_can_write(self.folder.resolve()):
+            raise EngineError(
+                f"the engine cache {self.folder} cannot be trusted, as engines are code and {found}: "
+                "chmod 700, or name another folder in SCANSIDE_ENGINE_CACHE"
+            )
+
+    def _keep(self, draft: Draft, report: AcceptanceReport) -> CacheEntry:
+        place = draft.folder.parent
+        if not report.passed:
+            shutil.rmtree(draft.folder)
+            draft.folder.mkdir(mode=0o700)
+        files = files_below(draft.folder)
+        for path in files:
+            path.chmod(0o600)
+        records = {path.relative_to(draft.folder).as_posix(): file_record(path) for path in files}
+        record = _Record(key=draft.key, report=report, files=records)
+        write_atomically(place / _ENTRY_FILE, canonical_json(record.model_dump(mode="json")), 0o600)
+        target = self._place(draft.key)
+        if target.exists():
+            # A worker beside this one built the same meanwhile: its engine is as good, and may be in use.
+            if _problem(target, draft.key) is None:
+                return _entry(target, _read(target))
+            shutil.rmtree(target)
+        place.rename(target)
+        return _entry(target, record)
+
+
+def _read(place: Path) -> _Record:
+    return validated(_Record, (place / _ENTRY_FILE).read_bytes(), str(place / _ENTRY_FILE))
+
+
+def _entry(place: Path, record: _Record) -> CacheEntry:
+    return CacheEntry(record.key, record.report, place / _ENGINE_FOLDER)
+
+
+def _problem(place: Path, key: EngineKey) -> str | None:
+    """Why an entry must not be used; None if it may."""
+    engine = place / _ENGINE_FOLDER
+    try:
+        record = _read(place)
+        if record.key != key:
+            return "it was built for another machine, version or network"
+        found = {path.relative_to(engine).as_posix(): path for path in files_below(engine)}
+        for path in (place, place / _ENTRY_FILE, engine, *found.values()):
+            if writer := who_else_can_write(path):
+                return f"{path.name}: {writer}"
+        if set(found) != set(record.files):
+            return "files are missing, or there are more than there should be"
+        for name, expected in record.files.items():
+            if file_record(found[name]) != expected:
+                return f"{name} was changed"
+    except (BundleError, OSError) as error:
+        return str(error)
+    return None
+
+
+def engine_cache_folder() -> Path:
+    """``SCANSIDE_ENGINE_CACHE``, else ``~/.cache/scanside/engines`` (or below ``XDG_CACHE_HOME``)."""
+    if named := os.environ.get("SCANSIDE_ENGINE_CACHE"):
+        return Path(named)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "scanside" / "engines"
