@@ -1,0 +1,35 @@
+"""What a training minimises: weighted sums of errors between an output and its target.
+
+>>> import torch
+>>> config = LossConfig.model_validate({"terms": [{"kind": "l1"}, {"kind": "ssim", "weight": 0.1}]})
+>>> image = torch.ones(1, 2, 8, 8)
+>>> {name: float(value) for name, value in build_loss(config)(image, {"target": image}).items()}
+{'l1': 0.0, 'ssim': 0.0, 'total': 0.0}
+"""
+
+from __future__ import annotations
+
+from scanside_training.losses.combination import AnyTerm, Loss, LossConfig, build_loss
+from scanside_training.losses.edges import EdgeConfig
+from scanside_training.losses.pixelwise import L1Config, L2Config, WeightedL2Config
+from scanside_training.losses.ssim import SsimConfig, ssim_map
+from scanside_training.losses.term import magnitude
+from scanside_training.losses.weights import BatchWeights, CentreWeights, FileWeights, centre_weights
+
+__all__ = [
+    "AnyTerm",
+    "BatchWeights",
+    "CentreWeights",
+    "EdgeConfig",
+    "FileWeights",
+    "L1Config",
+    "L2Config",
+    "Loss",
+    "LossConfig",
+    "SsimConfig",
+    "WeightedL2Config",
+    "build_loss",
+    "centre_weights",
+    "magnitude",
+    "ssim_map",
+]

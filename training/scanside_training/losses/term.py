@@ -1,0 +1,89 @@
+"""What the terms of a loss have in common: settings, tensors in a precision that errors can be summed in, ROIs."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from scanside.errors import ConfigError, ShapeError
+from scanside_training.models.base import Batch
+
+__all__ = ["Term", "TermConfig", "entry", "magnitude", "mean_within"]
+
+
+class TermConfig(BaseModel):
+    """Settings that every term has; unknown keys are errors.
+
+    Attributes:
+        weight: what the term is multiplied by in the total.
+        within_roi: whether only the pixels of ``batch["roi"]`` count.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    weight: float = Field(1.0, gt=0)
+    within_roi: bool = False
+
+
+class Term(nn.Module):
+    """One kind of error, pixel by pixel."""
+
+    def forward(self, output: torch.Tensor, target: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The error of each pixel.
+
+        Args:
+            output: ``(B, 1 or 2, k1, k0)``, at least float32.
+            target: the same.
+            batch: everything that came with the target.
+
+        Returns:
+            ``(B, 1, k1 − 2 b, k0 − 2 b)``, non-negative; b pixels along each edge have no error where the term
+            looks at whole neighbourhoods.
+        """
+        raise NotImplementedError
+
+
+def magnitude(image: torch.Tensor) -> torch.Tensor:
+    """Length of the channels' vector, with a gradient of zero, not NaN, where it is zero.
+
+    Args:
+        image: ``(B, 1 or 2, k1, k0)``.
+
+    Returns:
+        ``(B, 1, k1, k0)``.
+    """
+    length: torch.Tensor = torch.linalg.vector_norm(image, dim=1, keepdim=True)
+    return length
+
+
+def mean_within(error: torch.Tensor, roi: torch.Tensor | None) -> torch.Tensor:
+    """Mean over all pixels, or over those of a region: zero where it is empty.
+
+    Args:
+        error: ``(B, 1, k1 − 2 b, k0 − 2 b)``.
+        roi: ``(B, 1, k1, k0)``, 1 inside and 0 outside.
+    """
+    if roi is None:
+        return error.mean()
+    border = (roi.shape[-1] - error.shape[-1]) // 2
+    inside = roi[..., border : roi.shape[-2] - border, border : roi.shape[-1] - border]
+    return (error * inside).sum() / inside.sum().clamp_min(1)
+
+
+def entry(batch: Batch, key: str, output: torch.Tensor, remedy: str) -> torch.Tensor:
+    """A map ``(B, 1, k1, k0)`` that came with the batch, on the output's device.
+
+    Raises:
+        ConfigError: the batch has no such entry; `remedy` says what to do.
+        ShapeError: it does not fit the output.
+    """
+    if key not in batch:
+        raise ConfigError(f"the batch has no '{key}', only {', '.join(sorted(batch))}: {remedy}")
+    expected = (output.shape[0], 1, *output.shape[-2:])
+    if batch[key].shape != expected:
+        raise ShapeError(
+            f"batch['{key}'] is {tuple(batch[key].shape)} beside an output of {tuple(output.shape)}: "
+            f"it must be {expected}"
+        )
+    return batch[key].to(output)
