@@ -62,7 +62,7 @@ class _Log(logging.Handler):
 
 def show_log(*, debug: bool) -> None:
     """Show Scanside's warnings, or with ``debug`` all that it logs."""
-    for name in ("scanside", "scanside_gadgetron"):
+    for name in ("scanside", "scanside_gadgetron", "scanside_training", "scanside_deploy"):
         logger = logging.getLogger(name)
         logger.handlers = [_Log()]
         logger.setLevel(logging.DEBUG if debug else logging.WARNING)

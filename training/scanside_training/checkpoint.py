@@ -1,0 +1,133 @@
+"""What a run leaves behind: weights as safetensors beside the configuration, and checkpoints to go on from.
+
+Everything downstream reads ``config.yaml`` and ``model.safetensors`` only; nothing of those is unpickled.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from scanside.errors import ConfigError, FormatError
+from scanside_training.config import TrainConfig, load_config
+from scanside_training.models import build_model
+
+__all__ = [
+    "BEST_WEIGHTS",
+    "CONFIG",
+    "LAST_CHECKPOINT",
+    "WEIGHTS",
+    "load_model",
+    "load_weights",
+    "read_checkpoint",
+    "save_weights",
+    "write_config",
+]
+
+CONFIG = "config.yaml"
+"""The whole configuration, defaults spelt out."""
+WEIGHTS = "model.safetensors"
+"""Weights of the last validation, and in the end of the last step; averaged where the run averages."""
+BEST_WEIGHTS = "best.safetensors"
+"""Weights of the validation with the highest PSNR."""
+LAST_CHECKPOINT = "last.ckpt"
+"""All that resuming needs: weights, their average, optimiser, schedule, counters."""
+
+
+def load_model(run_folder: Path | str, weights: str = WEIGHTS) -> tuple[nn.Module, TrainConfig]:
+    """The trained network of a run, in evaluation mode on the CPU.
+
+    Args:
+        run_folder: folder that ``scanside train`` wrote.
+        weights: name of the weights' file in it.
+
+    Raises:
+        ConfigError: there is no such run, or its configuration cannot be read.
+        FormatError: the weights are truncated, are no safetensors file, or belong to another network.
+    """
+    folder = Path(run_folder)
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(
+            f"{folder} is no folder of a training run: it has no {CONFIG}; make one with 'scanside train'"
+        )
+    config = load_config(folder / CONFIG)
+    model: nn.Module = build_model(config.model)
+    load_weights(model, folder / weights)
+    return model.eval(), config
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Put the weights of a safetensors file into a network of the same architecture.
+
+    Raises:
+        FormatError: there is no such file, it is damaged, or its names or shapes are not the network's.
+    """
+    try:
+        found = load_file(path)
+    except FileNotFoundError:
+        raise FormatError(
+            f"{path} does not exist: the run has written no weights yet (it does so at each validation)"
+        ) from None
+    except SafetensorError as error:
+        raise FormatError(
+            f"{path} is truncated or no safetensors file ({error}): resume the run, or copy the file again"
+        ) from error
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wrong = [
+        f"{name} is {tuple(found[name].shape) if name in found else 'missing'}, expected {shape}"
+        for name, shape in expected.items()
+        if name not in found or tuple(found[name].shape) != shape
+    ]
+    wrong += [f"{name} is not in the network" for name in found if name not in expected]
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise FormatError(
+            f"{path} holds the weights of another network: {'; '.join(wrong[:3])}{more}. "
+            f"The model settings must be those of the run that wrote it (its {CONFIG})"
+        )
+    model.load_state_dict(found)
+
+
+def save_weights(model: nn.Module, path: Path, *, step: int) -> None:
+    """Write a network's weights; a reader sees the old file or the new one, never a part."""
+    part = path.with_name(f".{path.name}.part")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    part.write_bytes(save(tensors, metadata={"format": "scanside-weights", "step": str(step)}))
+    part.replace(path)
+
+
+def write_config(config: TrainConfig, folder: Path) -> None:
+    """Write the whole configuration, defaults spelt out, as ``config.yaml``."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    (folder / CONFIG).write_text(text, "utf-8")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to resume from; only tensors and plain values are unpickled.
+
+    Raises:
+        FormatError: there is none, it is truncated, or it holds anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise FormatError(
+            f"{path} does not exist: there is nothing to resume; start without --resume (a checkpoint is "
+            "written at each validation)"
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FormatError(
+            f"{path} is truncated or no checkpoint ({reason}): restore it from a copy, or start a new run with "
+            f"'initial:' set to this folder, which begins with its {WEIGHTS}"
+        ) from error
+    if not isinstance(checkpoint, dict) or "global_step" not in checkpoint:
+        raise FormatError(f"{path} is no checkpoint of 'scanside train': it tells no step to resume from")
+    return checkpoint

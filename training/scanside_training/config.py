@@ -1,0 +1,248 @@
+"""The one configuration of a training run, and how it is read from YAML."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from scanside.errors import ConfigError
+from scanside.stage import describe_settings
+from scanside_training.data import DataConfig
+from scanside_training.distillation import DistillationConfig
+from scanside_training.losses import LossConfig
+from scanside_training.models import ModelConfig
+
+__all__ = [
+    "OptimiserConfig",
+    "ScheduleConfig",
+    "TeachingConfig",
+    "TrainConfig",
+    "ValidationConfig",
+    "load_config",
+    "read_config",
+]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=describe_settings)
+
+
+class OptimiserConfig(_Settings):
+    """AdamW (Loshchilov & Hutter, *Decoupled weight decay regularization*, ICLR 2019), or Adam without decay.
+
+    Attributes:
+        kind: ``adamw`` or ``adam``.
+        lr: peak learning rate.
+        weight_decay: decoupled decay per step, relative to the learning rate; biases are decayed too.
+        betas: decay of the running means of gradient and squared gradient.
+    """
+
+    kind: Literal["adamw", "adam"] = "adamw"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    @model_validator(mode="after")
+    def _decay_needs_adamw(self) -> OptimiserConfig:
+        if self.kind == "adam" and self.weight_decay:
+            raise ValueError("'adam' has no weight decay: use 'adamw', or leave weight_decay out")
+        return self
+
+
+class ScheduleConfig(_Settings):
+    """The learning rate over the steps of the run.
+
+    Attributes:
+        kind: ``cosine`` falls from the peak to ``final`` at the run's last step (Loshchilov & Hutter, *SGDR*,
+            ICLR 2017); ``constant`` stays at the peak.
+        warmup_steps: steps over which the rate first rises in a straight line.
+        final: rate at the end of the cosine, as a share of the peak.
+    """
+
+    kind: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: int = Field(0, ge=0)
+    final: float = Field(0.0, ge=0, le=1)
+
+
+class ValidationConfig(_Settings):
+    """When the network is looked at, and how closely.
+
+    Attributes:
+        every_steps: optimiser steps between two validations; each also writes weights and checkpoint.
+        images: samples, from the first on, that are shown as pictures.
+    """
+
+    every_steps: int = Field(500, ge=1)
+    images: int = Field(4, ge=0)
+
+
+class TeachingConfig(DistillationConfig):
+    """Distillation from a finished run.
+
+    Attributes:
+        teacher: folder of the run that trained the teacher.
+    """
+
+    teacher: Path
+
+
+class TrainConfig(_Settings):
+    """A training run: ``scanside train`` reads it from a YAML file.
+
+    Attributes:
+        name: short name; the run's folder is ``runs/<name>`` unless told otherwise.
+        model: the network, chosen by ``kind``.
+        loss: what is minimised.
+        data: where slices come from and how training pairs are made of them.
+        optimiser: how weights follow gradients.
+        schedule: the learning rate over the steps.
+        max_steps: optimiser steps of the whole run; the cosine ends there.
+        max_epochs: the same, in passes through the training set; give one of the two.
+        max_minutes: stop earlier where this time has passed, over all resumed parts of the run.
+        precision: ``32-true``; ``bf16-mixed`` (CPU with AMX, CUDA); ``16-mixed`` (CUDA).
+        gradient_clip: largest norm of the whole gradient; longer ones are shortened to it.
+        accumulate: batches per optimiser step.
+        ema_decay: decay per step of the moving average of the weights, which is what is validated and kept.
+        seed: of the initial weights, the order of the data and all that is drawn at random.
+        accelerator: ``auto`` takes CUDA where there is a device.
+        devices: CUDA devices, or processes on the CPU, of each node; the batch of the data's settings is each
+            device's own.
+        nodes: machines that train together.
+        validation: when and how closely the network is looked at.
+        log_every_steps: optimiser steps between two rows of the training loss.
+        distillation: learn from a trained teacher too.
+        initial: folder of a finished run whose weights this one begins with.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    model: ModelConfig
+    loss: LossConfig
+    data: DataConfig
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    max_steps: int | None = Field(None, ge=1)
+    max_epochs: int | None = Field(None, ge=1)
+    max_minutes: float | None = Field(None, gt=0)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    gradient_clip: float | None = Field(None, gt=0)
+    accumulate: int = Field(1, ge=1)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    seed: int = Field(0, ge=0)
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(1, ge=1)
+    nodes: int = Field(1, ge=1)
+    validation: ValidationConfig = ValidationConfig()
+    log_every_steps: int = Field(20, ge=1)
+    distillation: TeachingConfig | None = None
+    initial: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainConfig:
+        if (self.max_steps is None) == (self.max_epochs is None):
+            raise ValueError(
+                "give the length of the run once, by max_steps or by max_epochs (max_minutes ends it earlier)"
+            )
+        return self
+
+
+def load_config(path: Path, settings: Mapping[str, Any] | None = None) -> TrainConfig:
+    """Read a configuration file.
+
+    Args:
+        path: a YAML file.
+        settings: nested settings that replace those of the file.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a setting is unknown, missing or wrong.
+    """
+    try:
+        document = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: the training configuration cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected settings like 'name: …', found {type(document).__name__}")
+    return read_config(_merged(document, settings or {}), str(path))
+
+
+def read_config(document: Mapping[str, Any], where: str) -> TrainConfig:
+    """Check settings.
+
+    Args:
+        document: as read from YAML.
+        where: where they stand, for messages.
+
+    Raises:
+        ConfigError: a setting is unknown, missing or wrong; every one is named, and an unknown one with those
+            that exist.
+    """
+    try:
+        return TrainConfig.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: " + "; ".join(_sentences(error))) from error
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        models, names = _walk(problem["loc"])
+        where = ".".join(names)
+        if problem["type"] == "extra_forbidden":
+            known = list(dict.fromkeys(field for model in models for field in model.model_fields))
+            group = ".".join(names[:-1]) or "a training configuration"
+            near = difflib.get_close_matches(names[-1], known, n=1)
+            meant = f" (did you mean '{near[0]}'?)" if near else ""
+            yield f"{group} has no setting '{names[-1]}'{meant}; it has: {', '.join(known) or 'none'}"
+        elif problem["type"] == "missing":
+            yield f"{where} is missing"
+        elif isinstance(problem["input"], Mapping | BaseModel):  # too much to repeat
+            yield f"{where}: {problem['msg']}" if where else str(problem["msg"])
+        else:
+            yield f"{where} = {problem['input']!r}: {problem['msg']}"
+
+
+def _walk(location: tuple[int | str, ...]) -> tuple[list[type[BaseModel]], list[str]]:
+    """The models whose setting stands at a location, and its path without the tags of unions."""
+    models: list[type[BaseModel]] = [TrainConfig]
+    names: list[str] = []
+    for i, part in enumerate(location):
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        if isinstance(part, int):
+            names[-1] = f"{names[-1]}[{part}]"
+        elif fields:
+            names.append(part)
+            if i < len(location) - 1:
+                models = [below for field in fields for below in _models_in(field.annotation)]
+        elif i == len(location) - 1:
+            names.append(part)
+        else:  # the tag by which one member of a union was chosen
+            models = [model for model in models if part in _tags(model)] or models
+    return models, names
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    """What a model may be called in a location: its kind, or its class."""
+    kind = model.model_fields.get("kind")
+    return (model.__name__, *(typing.get_args(kind.annotation) if kind else ()))
