@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scanside.recon.scaling import image_scale
 from scanside_training.data.resample import smooth_field
 from scanside_training.data.settings import FloatRange, Probability, Settings
 
 __all__ = ["AppearanceConfig", "random_appearance"]
 
 _KNOTS = 6
-_REFERENCE_QUANTILE = 0.99
+_BRIGHTEST = 1.5
+"""Intensity, relative to the scale of the image, up to which the curve of a remapping is defined."""
 
 
 class AppearanceConfig(Settings):
@@ -64,10 +66,9 @@ def random_appearance(config: AppearanceConfig, image: Tensor, rng: np.random.Ge
 
 def _contrast_gain(config: AppearanceConfig, magnitude: Tensor, rng: np.random.Generator) -> Tensor:
     """Factor by which the remapping changes each pixel: exp of a curve over intensity, times a power of it."""
-    reference = torch.quantile(magnitude, _REFERENCE_QUANTILE).clamp_min(torch.finfo(torch.float32).tiny)
-    level = (magnitude / reference).clamp_max(1.5)
+    level = (magnitude / image_scale(magnitude)).clamp_max(_BRIGHTEST)
     curve = smooth_field(_normal(rng, 1, 1, _KNOTS).expand(1, 2, _KNOTS), (2, 256))[0, 0]
-    gain = torch.exp(config.contrast_spread * curve)[(level * (255 / 1.5)).long()]
+    gain = torch.exp(config.contrast_spread * curve)[(level * (255 / _BRIGHTEST)).long()]
     gamma = rng.uniform(*config.gamma)
     return gain * level.clamp_min(0.02) ** (gamma - 1)
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -143,12 +144,13 @@ def _loops(n_coils: int, shape: tuple[int, int], rng: np.random.Generator) -> Te
     return torch.from_numpy(maps * phases[:, None, None])
 
 
-def _rotation(rng: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _rotation(rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """Any turn about the array's axis, and a tilt as oblique slices have it."""
     turn, tilt = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.35)
     about_z = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
-    return about_z @ about_x
+    rotation: npt.NDArray[np.float64] = about_z @ about_x
+    return rotation
 
 
 def _random_unitary(n: int, rng: np.random.Generator) -> Tensor:

@@ -118,7 +118,7 @@ def _by_table(table: Path) -> list[tuple[str, Path]]:
         name, subject = (row.get(column) or "" for column in ("file", "subject"))
         if not name.strip() or not subject.strip():
             raise ConfigError(
-                f"{table}, line {number}: 'file' or 'subject' is missing; the first line is 'file,subject', and every "
+                f"{table}, line {number}: 'file' or 'subject' is missing; the first line is 'file,subject', every "
                 "other one names a file relative to the folder and its subject"
             )
         path = table.parent / name.strip()

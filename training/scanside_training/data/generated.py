@@ -116,7 +116,7 @@ def _polygon(
     n = int(rng.integers(3, 7))
     for side in range(n):
         angle = 2 * np.pi * (side + rng.uniform(0, 0.7)) / n
-        reach = rng.uniform(*sorted(extent))
+        reach = rng.uniform(min(extent), max(extent))
         along = np.cos(angle) * (y - center[0]) + np.sin(angle) * (x - center[1])
         inside = np.minimum(inside, reach - along)
     return inside

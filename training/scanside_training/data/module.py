@@ -6,7 +6,7 @@ of the batch; so it is the same whatever the number of worker processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import lightning
@@ -40,7 +40,8 @@ class DataConfig(Settings):
     samples_per_epoch: int = Field(default=2000, ge=1)
     """Training samples per epoch and process, rounded up to whole batches."""
     validation_samples: int = Field(default=64, ge=0)
-    """Samples for validation, spread evenly over its slices; the same in every epoch. Likewise for the test."""
+    """Samples for validation, spread evenly over its slices. They are the same in every epoch and for every batch
+    size, and come one by one, each with a matrix and number of coils of its own. Likewise for the test."""
     num_workers: int = Field(default=0, ge=0)
     """Worker processes; with 0 samples are made in the process that trains."""
     prefetch: int = Field(default=4, ge=1)
@@ -54,12 +55,12 @@ class SampleKey(NamedTuple):
     Attributes:
         epoch: of training; 0 for validation and test.
         batch: number of the batch within the epoch.
-        index: number of the sample within the epoch.
+        sample: number of the sample within the epoch.
     """
 
     epoch: int
     batch: int
-    index: int
+    sample: int
 
 
 class SampleKeys(Sampler[SampleKey]):
@@ -163,8 +164,8 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         """The sample of a key: see `scanside_training.data.simulate_sample`."""
         root = [self._seed, _STREAM[self._part], key.epoch]
         shape = draw_shape(self._simulation, np.random.default_rng([*root, 0, key.batch]))
-        rng = np.random.default_rng([*root, 1, key.index])
-        source, index = self._drawn(rng) if self._part == "train" else self._fixed(key.index)
+        rng = np.random.default_rng([*root, 1, key.sample])
+        source, index = self._drawn(rng) if self._part == "train" else self._fixed(key.sample)
         pixels = torch.from_numpy(source[index])
         return simulate_sample(self._simulation, pixels, shape, rng, self._measured)
 

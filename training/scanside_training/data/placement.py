@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from scanside.recon.scaling import image_scale
 from scanside_training.data.resample import Placement, band_limited, sample_at
 from scanside_training.data.settings import FloatRange, Probability, Settings
 
 __all__ = ["PlacementConfig", "random_scan_of"]
+
+Points = npt.NDArray[Any]
 
 _OVERSAMPLING = 2
 """Object points per pixel along each axis, before k-space is cut to the matrix."""
@@ -84,19 +89,19 @@ def _window(n: int, taper: int) -> Tensor:
     return torch.sin(0.5 * math.pi * (distance / max(taper, 0.5)).clamp_max(1)) ** 2
 
 
-def _extent(image: Tensor, angle: float) -> tuple[np.ndarray, np.ndarray]:
+def _extent(image: Tensor, angle: float) -> tuple[Points, Points]:
     """Lowest and highest (y, x) of the object about the middle of the image, seen along turned axes."""
     few = image[::2, ::2].abs()
-    threshold = _AIR * torch.quantile(few, 0.99)
+    threshold = _AIR * image_scale(few)
     points = 2 * torch.nonzero(few > threshold).numpy() - np.array(image.shape) // 2
     if not len(points):
         points = np.array([(0, 0), image.shape]) - np.array(image.shape) // 2
-    turned = np.stack(_turned(points.T, angle))
+    turned = _turned(points.T, angle)
     # Single bright pixels of noise do not make the object larger.
     return np.quantile(turned, 0.005, axis=1), np.quantile(turned, 0.995, axis=1)
 
 
-def _turned(points: np.ndarray, angle: float) -> np.ndarray:
+def _turned(points: Points, angle: float) -> Points:
     """Coordinates (y, x) of points along axes turned by an angle: the inverse of what `Placement` does."""
     y, x = points
     cos, sin = math.cos(angle), math.sin(angle)

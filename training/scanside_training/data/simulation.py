@@ -46,7 +46,7 @@ class ImageTask(Settings):
     """How the image that goes in is made."""
     channels: Literal["magnitude", "complex"] = "magnitude"
     """One channel, or two (real, imaginary)."""
-    iterations: int = Field(default=15, ge=1)
+    iterations: int = Field(default=10, ge=1)
     """``cg-sense``: conjugate gradient steps at most."""
     l2: float = Field(default=0.002, ge=0)
     """``cg-sense``: Tikhonov weight, relative to the largest eigenvalue of ``Aᴴ A``."""
@@ -160,7 +160,8 @@ def simulate_sample(
     lines, n_acs = random_mask(config.masks, shape.k1, rng)
     mask = torch.from_numpy(lines)[:, None]
 
-    hybrid = to_kspace(coils, (-2,)) + noise * _white(coils.shape, rng)
+    hybrid = to_kspace(coils, (-2,)) * mask
+    hybrid[:, lines] += noise * _white((shape.n_coils, int(lines.sum()), shape.k0), rng)
     if shape.n_coils > 1 and rng.random() < config.espirit.probability:
         first = shape.k1 // 2 - n_acs // 2
         maps = espirit_maps(config.espirit, to_kspace(hybrid[:, first : first + n_acs], (-1,)), grid)
@@ -186,7 +187,7 @@ def simulate_sample(
 
 
 def _input(task: UnrolledTask | ImageTask, hybrid: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
-    """The image that goes in, complex ``(k1, k0)``; `hybrid` is k-space along k1 and image along k0."""
+    """The image that goes in, complex ``(k1, k0)``; `hybrid` is k-space along k1, 0 where not acquired, and image along k0."""
     if isinstance(task, ImageTask) and task.input == "cg-sense":
         result = cg_sense(
             to_kspace(hybrid, (-1,))[:, None],
@@ -196,7 +197,7 @@ def _input(task: UnrolledTask | ImageTask, hybrid: Tensor, maps: Tensor, mask: T
             max_iterations=task.iterations,
         )
         return result.solution[0]
-    return (maps.conj() * to_image(hybrid * mask, (-2,))).sum(0)
+    return (maps.conj() * to_image(hybrid, (-2,))).sum(0)
 
 
 def _columns(crop: int | None, roi: Tensor, rng: np.random.Generator) -> slice:
@@ -222,7 +223,7 @@ def _object(target: Tensor) -> Tensor:
     return torch.from_numpy(object_mask(magnitude.clamp_max(float(image_scale(magnitude))).numpy()))
 
 
-def _white(shape: torch.Size, rng: np.random.Generator) -> Tensor:
+def _white(shape: tuple[int, int, int], rng: np.random.Generator) -> Tensor:
     """Complex noise whose real and imaginary part have a standard deviation of 1 each."""
     return torch.view_as_complex(torch.from_numpy(rng.standard_normal((*shape, 2), np.float32)))
 

@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from scanside.errors import FileFormatError
 from scanside_training.data import generated
-from scanside_training.data.cache import SliceStore, cached_slices
+from scanside_training.data.cache import cached_slices
 from scanside_training.data.coils import MEASURED
 from scanside_training.data.folders import decode_folder, decode_recording, folder_recordings
 from scanside_training.data.matlab import read_matlab
