@@ -27,6 +27,7 @@ from scanside_training.data.simulation import (
     SimulationConfig,
     UnrolledTask,
     draw_shape,
+    middle_shape,
     simulate_sample,
 )
 from scanside_training.data.sources import (
@@ -73,6 +74,7 @@ __all__ = [
     "Synthetic",
     "UnrolledTask",
     "draw_shape",
+    "middle_shape",
     "random_mask",
     "simulate_sample",
 ]

@@ -7,7 +7,7 @@ of the batch; so it is the same whatever the number of worker processes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning
 import numpy as np
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from scanside.errors import ConfigError
 from scanside_training.data.settings import Settings
-from scanside_training.data.simulation import SimulationConfig, draw_shape, simulate_sample
+from scanside_training.data.simulation import SimulationConfig, draw_shape, middle_shape, simulate_sample
 from scanside_training.data.sources import Licence, SliceSource, SourceConfig
 from scanside_training.data.splits import Part, subjects_of
 
@@ -39,9 +39,10 @@ class DataConfig(Settings):
     batch_size: int = Field(default=4, ge=1)
     samples_per_epoch: int = Field(default=2000, ge=1)
     """Training samples per epoch and process, rounded up to whole batches."""
-    validation_samples: int = Field(default=64, ge=0)
+    validation_samples: int = Field(default=64, ge=1)
     """Samples for validation, spread evenly over its slices. They are the same in every epoch and for every batch
-    size, and come one by one, each with a matrix and number of coils of its own. Likewise for the test."""
+    size: all have the matrix and the number of coils in the middle of what the simulation draws. Likewise for the
+    test."""
     num_workers: int = Field(default=0, ge=0)
     """Worker processes; with 0 samples are made in the process that trains."""
     prefetch: int = Field(default=4, ge=1)
@@ -163,9 +164,13 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
     def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
         """The sample of a key: see `scanside_training.data.simulate_sample`."""
         root = [self._seed, _STREAM[self._part], key.epoch]
-        shape = draw_shape(self._simulation, np.random.default_rng([*root, 0, key.batch]))
         rng = np.random.default_rng([*root, 1, key.sample])
-        source, index = self._drawn(rng) if self._part == "train" else self._fixed(key.sample)
+        if self._part == "train":
+            shape = draw_shape(self._simulation, np.random.default_rng([*root, 0, key.batch]))
+            source, index = self._drawn(rng)
+        else:
+            shape = middle_shape(self._simulation)
+            source, index = self._fixed(key.sample)
         pixels = torch.from_numpy(source[index])
         return simulate_sample(self._simulation, pixels, shape, rng, self._measured)
 
@@ -217,31 +222,39 @@ class ReconstructionData(lightning.LightningDataModule):
         config = self.config
         _, world_size = self._process()
         whole = -(-config.samples_per_epoch // config.batch_size) * config.batch_size * world_size
-        return self._loader("train", whole)
+        return self.loader("train", self._keys(whole))
 
-    def val_dataloader(self) -> DataLoader[dict[str, Tensor]] | list[Any]:
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Always the same samples."""
-        return (
-            self._loader("validation", self.config.validation_samples)
-            if self.config.validation_samples
-            else []
-        )
+        return self.loader("validation", self._keys(self.config.validation_samples))
 
-    def test_dataloader(self) -> DataLoader[dict[str, Tensor]] | list[Any]:
+    def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Always the same samples."""
-        return self._loader("test", self.config.validation_samples) if self.config.validation_samples else []
+        return self.loader("test", self._keys(self.config.validation_samples))
 
-    def _loader(self, part: Part, n_samples: int) -> DataLoader[dict[str, Tensor]]:
+    def loader(self, part: Part, keys: Sampler[SampleKey]) -> DataLoader[dict[str, Tensor]]:
+        """Batches of one part, in any order of keys.
+
+        Args:
+            part: ``train``, ``validation`` or ``test``.
+            keys: of samples; those of a batch follow each other.
+
+        Raises:
+            ConfigError: no source has a slice in this part, or a file is not there.
+        """
         workers = self.config.num_workers
         return DataLoader(
             self.samples(part),
             batch_size=self.config.batch_size,
-            sampler=SampleKeys(n_samples, self.config.batch_size, *self._process()),
+            sampler=keys,
             num_workers=workers,
             prefetch_factor=self.config.prefetch if workers else None,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _keys(self, n_samples: int) -> SampleKeys:
+        return SampleKeys(n_samples, self.config.batch_size, *self._process())
 
     def _process(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

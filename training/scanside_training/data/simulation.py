@@ -27,7 +27,15 @@ from scanside_training.data.placement import PlacementConfig, random_scan_of
 from scanside_training.data.sampling import MaskConfig, random_mask
 from scanside_training.data.settings import FloatRange, IntRange, Settings
 
-__all__ = ["ImageTask", "SampleShape", "SimulationConfig", "UnrolledTask", "draw_shape", "simulate_sample"]
+__all__ = [
+    "ImageTask",
+    "SampleShape",
+    "SimulationConfig",
+    "UnrolledTask",
+    "draw_shape",
+    "middle_shape",
+    "simulate_sample",
+]
 
 Sample = dict[str, Tensor]
 
@@ -120,6 +128,17 @@ def draw_shape(config: SimulationConfig, rng: np.random.Generator) -> SampleShap
     return SampleShape(int(rng.integers(*config.coils.n_coils, endpoint=True)), k1, k0)
 
 
+def middle_shape(config: SimulationConfig) -> SampleShape:
+    """What `draw_shape` draws on average, for where nothing is left to chance."""
+    n_coils, k1, k0 = ((low + high) // 2 for low, high in (config.coils.n_coils, config.k1, config.k0))
+    return SampleShape(n_coils, _multiple(k1, config.k1, config), _multiple(k0, config.k0, config))
+
+
+def _multiple(n: int, bounds: tuple[int, int], config: SimulationConfig) -> int:
+    low, high = math.ceil(bounds[0] / config.multiple), bounds[1] // config.multiple
+    return min(max(round(n / config.multiple), low), high) * config.multiple
+
+
 def simulate_sample(
     config: SimulationConfig,
     pixels: Tensor,
@@ -187,7 +206,10 @@ def simulate_sample(
 
 
 def _input(task: UnrolledTask | ImageTask, hybrid: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
-    """The image that goes in, complex ``(k1, k0)``; `hybrid` is k-space along k1, 0 where not acquired, and image along k0."""
+    """The image that goes in, complex ``(k1, k0)``.
+
+    `hybrid` is k-space along k1, 0 where nothing was acquired, and image along k0.
+    """
     if isinstance(task, ImageTask) and task.input == "cg-sense":
         result = cg_sense(
             to_kspace(hybrid, (-1,))[:, None],
