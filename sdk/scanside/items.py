@@ -1,4 +1,4 @@
-"""What flows through a pipeline: `Readouts`, `Waveform`, `KSpace` and `Image`.
+"""What flows through a pipeline: `Readouts`, `Waveform`, `KSpace` and `Image`, and between stages `Calibration`.
 
 Axis names, order and units are fixed here, once:
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["AxisRange", "Image", "Item", "KSpace", "Readouts", "Waveform", "item_types"]
+__all__ = ["AxisRange", "Calibration", "Image", "Item", "KSpace", "Readouts", "Waveform", "item_types"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,22 @@ class KSpace:
 
 
 @dataclass(slots=True, eq=False)
+class Calibration:
+    """The calibration lines of a k-space whose other lines are still to come.
+
+    What takes long to compute from them, such as coil maps, is ready when the last line comes if a stage begins
+    with it now. The k-space that follows has the same object as its `KSpace.reference`; or another one, if its
+    calibration lines have changed after all. A stage that takes this item keeps what it computes, and hands the
+    item on, changed as it changes k-space, if later stages may want it. It never leaves a pipeline.
+
+    Attributes:
+        kspace: what is known of the k-space: axes, counters and `KSpace.reference`. Its own samples are not there.
+    """
+
+    kspace: KSpace
+
+
+@dataclass(slots=True, eq=False)
 class Image:
     """One image.
 
@@ -113,7 +129,7 @@ class Image:
 
 
 Item: TypeAlias = Readouts | Waveform | KSpace | Image
-"""Anything that flows."""
+"""Anything that comes into a pipeline or leaves it."""
 
 
 def item_types() -> dict[str, type]:

@@ -28,7 +28,7 @@ from pydantic.json_schema import models_json_schema
 
 from scanside.context import Context
 from scanside.errors import PipelineError, ScansideError, ShapeError, StageConfigError, StageError
-from scanside.items import Image, Item, KSpace, Readouts, Waveform, item_types
+from scanside.items import Calibration, Image, Item, KSpace, Readouts, Waveform, item_types
 from scanside.registry import load_stage, stage_names
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, describe_settings, describe_validation
@@ -310,14 +310,17 @@ def _check_fit(
     flowing = list(arriving)
     origin = "the input"
     for label, stage in zip(labels, stages, strict=True):
-        taken = stage.takes()
+        # Calibration lines come beside the k-space that they belong to.
+        taken, given = (
+            [kind for kind in kinds if kind is not Calibration] for kinds in (stage.takes(), stage.gives())
+        )
         if not any(kind in flowing for kind in taken):
             raise PipelineError(
                 f"stage '{label}' takes {_names(taken)}, but {origin} gives {_names(flowing)}: "
                 "a stage that makes the one from the other is missing, or the order is wrong"
             )
         flowing = [kind for kind in flowing if kind not in taken]
-        flowing += [kind for kind in stage.gives() if kind not in flowing]
+        flowing += [kind for kind in given if kind not in flowing]
         origin = f"stage '{label}' before it"
     return flowing
 
@@ -392,11 +395,11 @@ class PipelineRun:
             for result in self._timed(label, gives, lambda stage=stage: stage.finish(end), ending=True):
                 yield from self._flow(i + 1, result)
 
-    def _flow(self, i: int, item: Item) -> Iterator[Item]:
+    def _flow(self, i: int, item: Item | Calibration) -> Iterator[Item]:
         """Send an item through the stages from the i-th on."""
         if isinstance(item, Readouts) and not len(item):
             return  # a selection that picked nothing
-        if self._observe is not None and i > 0:
+        if self._observe is not None and i > 0 and not isinstance(item, Calibration):
             self._observe(self.pipeline.labels[i - 1], item)
         for label, stage, takes, gives in self._steps[i:]:
             i += 1
@@ -404,11 +407,12 @@ class PipelineRun:
                 for result in self._timed(label, gives, lambda: stage.process(item)):  # noqa: B023 — used at once
                     yield from self._flow(i, result)
                 return
-        yield item
+        if not isinstance(item, Calibration):
+            yield item
 
     def _timed(
         self, label: str, gives: tuple[type, ...], call: Any, *, ending: bool = False
-    ) -> Iterator[Item]:
+    ) -> Iterator[Item | Calibration]:
         """What a stage gives, checked; only its own time is booked on it.
 
         The end of a scan at which a stage gives nothing is no item: most stages do nothing then.

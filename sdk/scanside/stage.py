@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scanside.context import Context
 from scanside.errors import StageConfigError
-from scanside.items import item_types
+from scanside.items import Calibration, item_types
 from scanside.scan import Scan, ScanEnd
 
 __all__ = ["Stage", "StageConfig"]
@@ -142,7 +142,7 @@ def _item_types_of(cls: type[Stage[Any, Any]]) -> tuple[tuple[type, ...], tuple[
             if get_origin(generic) is not Stage:
                 continue
             taken, given = (_members(argument) for argument in get_args(generic))
-            known = tuple(item_types().values())
+            known = (*item_types().values(), Calibration)
             for member in (*taken, *given):
                 if member not in known:
                     raise TypeError(

@@ -102,24 +102,30 @@ def _center(source: KSpace) -> tuple[int, int]:
 
 
 class CalibrationCache(Generic[T]):
-    """Remembers what was computed from separate calibration lines, one result per slice.
+    """Remembers what was computed from calibration lines, one result per slice.
 
-    Calibration lines that came with the image itself are new every time, so nothing is kept of them.
+    It serves as long as these lines are the same: in repetitions that share separate ones, and where the result was
+    computed before the image's other lines had come.
     """
 
     def __init__(self) -> None:
         self._kept: dict[tuple[int, ...], tuple[KSpace, T]] = {}
 
     def get(self, item: KSpace, compute: Callable[[], T]) -> T:
-        """The result for an item: the kept one if its calibration lines are the same object, else a new one."""
+        """The result for an item: the kept one if its calibration lines are the same, else a new one."""
         reference = item.reference
         if reference is None:
             return compute()
         serves = (item.counters.get(name, 0) for name in ("slice", "contrast", "set"))
         key = (item.encoding.index, *serves)
         kept = self._kept.get(key)
-        if kept is not None and kept[0] is reference:
+        if kept is not None and _same_samples(kept[0], reference):
             return kept[1]
         result = compute()
         self._kept[key] = (reference, result)
         return result
+
+
+def _same_samples(a: KSpace, b: KSpace) -> bool:
+    """Whether calibration lines are the same; comparing them takes next to no time."""
+    return a is b or (a.ranges == b.ranges and a.mask.equal(b.mask) and torch.equal(a.data, b.data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +94,9 @@ class Grid:
         self.averages: set[int] = set()
         self._completed = False
         self._reference: KSpace | None = None
+        self._calibrates = False
+        self._asked_early = False
+        self._early: KSpace | None = None
 
     def _check_memory(self, others: tuple[int, ...], n_coils: int, header_bytes: int) -> None:
         """Refuse what no memory can hold before it is asked for: a system that overcommits would kill the process."""
@@ -124,6 +127,7 @@ class Grid:
     def place(self, run: Readouts) -> None:
         """Put lines on the grid; those that came before for the same place are summed, to be averaged."""
         run = straighten(run)
+        self._calibrates |= bool(flagged(run.headers["flags"][:1], *_CALIBRATING).any())
         if self.encoding.limit("average").n > 1:
             self.averages.update(run.headers["idx"]["average"].tolist())
         at = tuple(axis.indices(run.headers) for axis in (*self._frames, self._k2, self._k1))
@@ -262,6 +266,37 @@ class Grid:
         steps = "kspace_encode_step_1" + ("/2" if self._k2.length > 1 else "")
         return f"{steps} {', '.join(values)}{more}"
 
+    def outline(self, counters: Mapping[str, int], reference: KSpace) -> KSpace:
+        """The k-space as it will be, without samples and lines: all zeros, which take no memory."""
+        zeros = torch.zeros((), dtype=torch.complex64, device=reference.data.device)
+        return KSpace(
+            data=zeros.expand(self._tensor.shape),
+            mask=torch.zeros((), dtype=torch.bool, device=zeros.device).expand(self.counts.shape),
+            headers=np.zeros_like(self._headers),
+            encoding=self.encoding,
+            other=self._together,
+            counters=counters,
+            field_of_view_mm=(self._extent_x, *self.encoding.encoded.field_of_view_mm[1:]),
+            reference=reference,
+        )
+
+    def early_reference(self, device: torch.device, *, everything: bool) -> KSpace | None:
+        """What `reference` will probably give, before the last line has come; once, then None.
+
+        To be asked for when a line comes that is no calibration line. None where there are no such lines yet, or
+        where they form no block without gaps, so that others are still to come.
+        """
+        if not self._calibrates or self._asked_early or self.n_frames > 1:
+            return None
+        self._asked_early = True
+        lines = self.counts > 0
+        box = self._box(lines, self._calibrating(lines, everything), device)
+        if not bool(box.mask.all()):
+            return None
+        # Samples of its own: a line that comes again would change them under the hands of whoever computes.
+        self._early = box.replace(data=box.data.clone())
+        return self._early
+
     def reference(self, device: torch.device, *, everything: bool) -> KSpace | None:
         """The smallest box that holds the calibration lines, or None where there are none; the same every time.
 
@@ -272,14 +307,17 @@ class Grid:
         if self._reference is None:
             self._complete()
             lines = self.counts > 0
-            calibrating = lines
-            if not everything:
-                calibrating = lines & flagged(self._headers["flags"], *_CALIBRATING)
-            else:
+            calibrating = self._calibrating(lines, everything)
+            if everything:
                 self._tell_lost_calibration()
             if calibrating.any():
-                self._reference = self._box(lines, calibrating, device)
+                box = self._box(lines, calibrating, device)
+                unchanged = self._early is not None and _same_lines(self._early, box)
+                self._reference = self._early if unchanged else box
         return self._reference
+
+    def _calibrating(self, lines: npt.NDArray[np.bool_], everything: bool) -> npt.NDArray[np.bool_]:
+        return lines if everything else lines & flagged(self._headers["flags"], *_CALIBRATING)
 
     def _tell_lost_calibration(self) -> None:
         changing = self.other_lengths()
@@ -341,6 +379,11 @@ class Grid:
                 f"{self._n0 // 2}"
             )
         return a
+
+
+def _same_lines(a: KSpace, b: KSpace) -> bool:
+    """Whether two boxes of one grid hold the same lines with the same samples."""
+    return a.ranges == b.ranges and a.mask.equal(b.mask) and torch.equal(a.data, b.data)
 
 
 def _gib(n_bytes: int) -> str:

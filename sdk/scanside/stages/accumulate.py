@@ -13,7 +13,7 @@ import torch
 
 from scanside.context import Context
 from scanside.errors import ScanError
-from scanside.items import KSpace, Readouts
+from scanside.items import Calibration, KSpace, Readouts
 from scanside.mrd.dtypes import ACQUISITION_HEADER, Headers
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, names
 from scanside.mrd.header import Encoding
@@ -39,7 +39,7 @@ _ENDLESS = 1000  # more repetitions than this announce a series that is stopped 
 _REMEMBERED = 4096  # finished k-spaces that are known as such, to catch late lines in an endless series
 
 
-class Accumulate(Stage[Readouts, KSpace]):
+class Accumulate(Stage[Readouts, Calibration | KSpace]):
     """Puts every line where its counters say and gives a `KSpace` when its last line has come.
 
     The line with phase-encoding counter i goes to row i − center + N // 2 of the encoded matrix, with the
@@ -54,7 +54,8 @@ class Accumulate(Stage[Readouts, KSpace]):
     Calibration lines: where the header calls the calibration embedded, they are lines of the image as well;
     otherwise lines flagged as calibration only are kept apart, and serve all repetitions and phases of their
     slice; where several sets or contrasts share one calibration, that of the most similar counters is taken.
-    `KSpace.reference` is the smallest box that holds the calibration lines.
+    `KSpace.reference` is the smallest box that holds the calibration lines. Where they come before other lines of the
+    image they are given as a `Calibration` at once, so that what is computed from them is ready early.
 
     What the header announces and never came is told at the end, and of averages in the images that lack some.
     Lines that were lost on the way (`scanside.stages._losses` says how that is found out) are told to the
@@ -109,7 +110,7 @@ class Accumulate(Stage[Readouts, KSpace]):
         self._came: dict[tuple[int, str], set[int]] = {}
         self._n_damaged = 0
 
-    def process(self, item: Readouts) -> Iterator[KSpace]:
+    def process(self, item: Readouts) -> Iterator[Calibration | KSpace]:
         """Place a block's lines; give each k-space that they finish."""
         headers = item.headers
         if not len(headers):
@@ -136,6 +137,8 @@ class Accumulate(Stage[Readouts, KSpace]):
                 continue
             yield from self._moved_on(key)
             grid = self._grid(key, encoding, run)
+            if not flag & (_CALIBRATION | _CALIBRATION_TOO):
+                yield from self._calibrated(key, grid)
             grid.place(run)
             if flag & _CALIBRATION_TOO and encoding.calibration_mode != "embedded":
                 self._calibration_grid(key, encoding, run).place(run)
@@ -226,6 +229,23 @@ class Accumulate(Stage[Readouts, KSpace]):
         )
         return None if best is None else self._calibrating[best]
 
+    def _calibrated(self, key: _Key, grid: Grid) -> Iterator[Calibration]:
+        """The calibration lines of a k-space, when a line has come that is none."""
+        averages = self.config.averages == "mean" and grid.encoding.limit("average").n > 1
+        wanted = _calibration_key(key, self._key_names)[:4]
+        rivals = sum(_calibration_key(other, self._key_names)[:4] == wanted for other in self._open)
+        # Of lines that come again, or of several images at once, what is computed now would be of no use later.
+        if averages or rivals > 1:
+            return
+        separate = self._calibration_for(key)
+        holds = grid if separate is None else separate
+        reference = holds.early_reference(self._device, everything=separate is not None)
+        if reference is not None:
+            yield Calibration(grid.outline(self._counters_of(key), reference))
+
+    def _counters_of(self, key: _Key) -> dict[str, int]:
+        return dict(zip(self._key_names, key[1:], strict=True))
+
     def _new_grid(self, encoding: Encoding, run: Readouts) -> Grid:
         if encoding.trajectory not in ("cartesian", "epi"):
             raise ScanError(
@@ -252,7 +272,7 @@ class Accumulate(Stage[Readouts, KSpace]):
         while len(self._finished) > _REMEMBERED:
             self._finished.popitem(last=False)
         kspace = grid.to_kspace(self._device)
-        kspace.counters = dict(zip(self._key_names, key[1:], strict=True))
+        kspace.counters = self._counters_of(key)
         kspace.incomplete = incomplete or self._flaws(key, grid, last_came)
         calibrating = self._calibration_for(key)
         if calibrating is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Literal
 
 import torch
 from pydantic import Field
 
 from scanside.errors import CalibrationError
-from scanside.items import KSpace
+from scanside.items import Calibration, KSpace
 from scanside.recon import coil_maps
 from scanside.recon.espirit import espirit
 from scanside.scan import Scan
@@ -24,8 +25,11 @@ from scanside.stages._calibration import (
 __all__ = ["CoilMaps"]
 
 
-class CoilMaps(Stage[KSpace, KSpace]):
+class CoilMaps(Stage[Calibration | KSpace, KSpace]):
     """Estimates coil sensitivities from the calibration lines, or from the fully sampled middle of k-space.
+
+    Maps are made as soon as all calibration lines are there, while the image's other lines are still being acquired,
+    and anew only where these lines have changed.
 
     ESPIRiT: Uecker et al., Magn Reson Med 2014;71:990. Inati: Inati, Hansen, Kellman, ISMRM 2014, 4407.
     Walsh: Walsh, Gmitro, Marcellin, Magn Reson Med 2000;43:682.
@@ -57,8 +61,13 @@ class CoilMaps(Stage[KSpace, KSpace]):
         """A new scan: no maps are known."""
         self._cache: CalibrationCache[torch.Tensor] = CalibrationCache()
 
-    def process(self, item: KSpace) -> Iterator[KSpace]:
+    def process(self, item: Calibration | KSpace) -> Iterator[KSpace]:
         """Give the item its maps; one that has maps keeps them."""
+        if isinstance(item, Calibration):
+            kspace = item.kspace
+            with suppress(CalibrationError):  # raised again with the whole k-space, unless more lines come
+                self._cache.get(kspace, lambda: self._maps(kspace))
+            return
         if item.coil_maps is not None:
             yield item
             return

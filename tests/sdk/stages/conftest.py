@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from scanside import Context, Item, Readouts, Scan, ScanEnd, Stage
+from scanside.items import Calibration
 from scanside.mrd.flags import AcquisitionFlag
 from scanside.mrd.header import Limit
 
@@ -141,10 +142,11 @@ def make_header() -> Callable[..., str]:
 
 @dataclass
 class Ran:
-    """What a stage gave, and the scan that it ran for."""
+    """What a stage gave, and the scan that it ran for; calibration items, as they never leave a pipeline, apart."""
 
     items: list[Any]
     scan: Scan
+    calibrations: list[Calibration]
 
     @property
     def one(self) -> Any:
@@ -174,7 +176,8 @@ def run_stage() -> Callable[..., Ran]:
             out += stage.finish(end or ScanEnd())
         finally:
             stage.close()
-        return Ran(out, scan)
+        apart = [item for item in out if isinstance(item, Calibration)]
+        return Ran([item for item in out if not isinstance(item, Calibration)], scan, apart)
 
     return run
 

@@ -11,8 +11,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scanside import KSpace, Readouts, ScanEnd
+from scanside import KSpace, Readouts, Scan, ScanEnd
 from scanside.errors import CounterError, HeaderError, ScanError, ShapeError, StageConfigError
+from scanside.items import Calibration
 from scanside.mrd.flags import AcquisitionFlag as Flag
 from scanside.mrd.header import Limit
 from scanside.simulate import SamplingConfig
@@ -902,3 +903,85 @@ def test_on_cuda(make_header: Any, lines: Any, run_stage: Any) -> None:
     assert kspace.mask.is_cuda
     assert kspace.reference.data.is_cuda
     np.testing.assert_array_equal(kspace.data[:, 0, ::2].cpu().numpy(), block.samples.swapaxes(0, 1))
+
+
+CALIBRATION = (Flag.PARALLEL_CALIBRATION, Flag.PARALLEL_CALIBRATION_AND_IMAGING)
+
+
+def in_time(lines: Any, *, calibrate: Any = range(4, 8), n: int = 12, **fields: Any) -> list[Any]:
+    """One line after another; those of ``calibrate`` are calibration and image lines, the others every second one."""
+    return [
+        lines([k1], flags=CALIBRATION[1] if k1 in calibrate else 0, **fields)
+        for k1 in range(n)
+        if k1 in calibrate or k1 % 2 == 0
+    ]
+
+
+@pytest.mark.parametrize("mode", ["embedded", "other"])
+def test_calibration_lines_early(lines: Any, make_header: Any, flag: Any, run_stage: Any, mode: str) -> None:
+    """They are given with the first line behind them, and the k-space has the very same ones."""
+    xml = make_header(acceleration=(2, 1), calibration=mode)
+    stage, scan = Accumulate(), Scan.from_xml(xml)
+    stage.open(scan)
+    given = [(i, item) for i, block in enumerate(in_time(lines)) for item in stage.process(block)]
+    ((at, calibration),) = given
+    assert isinstance(calibration, Calibration)
+    assert at == 6  # lines 0, 2, 4, 5, 6, 7 came before
+    (kspace,) = stage.finish(ScanEnd())
+    assert isinstance(kspace, KSpace)
+    assert kspace.reference is calibration.kspace.reference
+    assert torch.equal(kspace.reference.data, kspace.data[:, :, 4:8])
+    assert calibration.kspace.data.shape == kspace.data.shape
+    assert calibration.kspace.counters == kspace.counters
+    assert not bool(calibration.kspace.data.any())
+
+
+def test_calibration_lines_before_the_image(lines: Any, make_header: Any, flag: Any, run_stage: Any) -> None:
+    """Separate ones come with the first line of the image, once for all repetitions."""
+    xml = make_header(acceleration=(2, 1), calibration="separate", limits={"repetition": Limit(0, 1, 0)})
+    blocks = [lines(range(4, 8), flags=flag.PARALLEL_CALIBRATION)]
+    blocks += [lines(range(0, 12, 2), repetition=i, last=flag.LAST_IN_SLICE) for i in range(2)]
+    ran = run_stage(Accumulate(), xml, blocks)
+    (calibration,) = ran.calibrations
+    assert [item.reference for item in ran.items] == [calibration.kspace.reference] * 2
+
+
+@pytest.mark.parametrize("scattered", [range(4, 8, 2), (2, 3, 8, 9)], ids=["gaps", "two blocks"])
+def test_calibration_lines_with_gaps_are_not_early(
+    lines: Any, make_header: Any, run_stage: Any, scattered: Any
+) -> None:
+    blocks = [lines([k1], flags=CALIBRATION[0] if k1 in scattered else 0) for k1 in (*scattered, 0, 10)]
+    ran = run_stage(Accumulate(), make_header(acceleration=(2, 1), calibration="separate"), blocks)
+    assert ran.calibrations == []
+    assert ran.one.reference is not None
+
+
+def test_calibration_lines_that_go_on(lines: Any, make_header: Any, run_stage: Any) -> None:
+    """More of them come later: the k-space has all, as another object."""
+    blocks = in_time(lines) + [lines([k1], flags=CALIBRATION[1]) for k1 in (8, 3)]
+    ran = run_stage(Accumulate(), make_header(acceleration=(2, 1), calibration="embedded"), blocks)
+    (calibration,) = ran.calibrations
+    reference = ran.one.reference
+    assert reference is not calibration.kspace.reference
+    assert reference.data.shape[-2] == 6
+    assert calibration.kspace.reference.data.shape[-2] == 4
+
+
+def test_calibration_lines_that_come_again(lines: Any, make_header: Any, run_stage: Any) -> None:
+    """Nobody finds the samples changed that were handed out early."""
+    stage = Accumulate()
+    stage.open(Scan.from_xml(make_header(acceleration=(2, 1), calibration="embedded")))
+    (calibration,) = [item for block in in_time(lines) for item in stage.process(block)]
+    before = calibration.kspace.reference.data.clone()
+    list(stage.process(lines([5], flags=CALIBRATION[1])))
+    (kspace,) = stage.finish(ScanEnd())
+    assert torch.equal(calibration.kspace.reference.data, before)
+    assert torch.equal(kspace.reference.data, kspace.data[:, :, 4:8])
+    assert not torch.equal(kspace.reference.data, before)
+
+
+def test_averages_are_not_early(lines: Any, make_header: Any, run_stage: Any) -> None:
+    xml = make_header(acceleration=(2, 1), calibration="embedded", limits={"average": Limit(0, 1, 0)})
+    blocks = in_time(lines, average=0) + in_time(lines, average=1)
+    assert run_stage(Accumulate(), xml, blocks).calibrations == []
+    assert len(run_stage(Accumulate(averages="separate"), xml, blocks[: len(blocks) // 2]).calibrations) == 1

@@ -12,6 +12,7 @@ import torch
 
 from scanside import KSpace
 from scanside.errors import CalibrationError
+from scanside.items import Calibration
 from scanside.recon import coil_maps as functions
 from scanside.simulate import DynamicsConfig, PhantomConfig, SamplingConfig
 from scanside.stages._calibration import _around
@@ -162,3 +163,29 @@ def test_nothing_sampled_in_all_frames(accumulated: Any, run_stage: Any) -> None
 def test_calibration_lies_around_the_centre(center: int, rows: slice, expected: slice) -> None:
     """What partial Fourier leaves reaches further on one side: its own middle is not the centre of k-space."""
     assert _around(center, rows) == expected
+
+
+def test_ready_before_the_image(accumulated: Any, run_stage: Any, estimates: list[int]) -> None:
+    """Maps are estimated when the calibration lines come, and serve the k-space and its repetitions."""
+    scan, (item,), _ = accumulated(sampling=EMBEDDED)
+    stage = CoilMaps()
+    early = Calibration(item.replace(data=item.data.new_zeros(()).expand(item.data.shape)))
+    assert run_stage(stage, scan.header_xml, [early]).items == []
+    assert len(estimates) == 1
+    same_lines = item.replace(reference=item.reference.replace(data=item.reference.data.clone()))
+    first, again = run_stage(stage, scan.header_xml, [early, item, same_lines]).items
+    assert len(estimates) == 2
+    assert first.coil_maps is again.coil_maps
+    assert torch.equal(first.coil_maps, run_stage(stage, scan.header_xml, [item]).one.coil_maps)
+    louder = item.replace(reference=item.reference.replace(data=2 * item.reference.data))
+    run_stage(stage, scan.header_xml, [item, louder])
+    assert len(estimates) == 5
+
+
+def test_early_lines_that_do_not_suffice(accumulated: Any, run_stage: Any) -> None:
+    """More may come: what they lack is told with the whole k-space."""
+    few = SamplingConfig(acceleration=(2, 1), acs=(6, 0), acs_mode="separate")
+    scan, (item,), _ = accumulated(sampling=few)
+    assert run_stage(CoilMaps(method="espirit"), scan.header_xml, [Calibration(item)]).items == []
+    with pytest.raises(CalibrationError, match="too small for a kernel"):
+        run_stage(CoilMaps(method="espirit"), scan.header_xml, [Calibration(item), item])
