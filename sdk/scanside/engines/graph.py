@@ -13,12 +13,13 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from scanside.engines.backends.base import Precision, Source, TensorSpec
+from scanside.engines.backends.base import InputShape, Precision, Source
 from scanside.errors import ConfigError, EngineError
 
 __all__ = [
     "BoundGraph",
     "GraphSource",
+    "ShapesOnly",
     "bind",
     "dynamic_axes",
     "example_tensors",
@@ -44,11 +45,11 @@ class _Weightless(nn.Module):
         return result
 
 
-def dynamic_axes(axes: Sequence[Sequence[str]], multiple_of: int = 1) -> tuple[DynamicShape, ...]:
+def dynamic_axes(axes: Sequence[Sequence[str | int]], multiple_of: int = 1) -> tuple[DynamicShape, ...]:
     """The ``dynamic_shapes`` of inputs whose axes are named.
 
     Args:
-        axes: for every input the names of its axes; ``k1`` and ``k0`` may have any size that is a multiple of
+        axes: for every input its axes as in the manifest; ``k1`` and ``k0`` may have any size that is a multiple of
             `multiple_of`, ``coil`` any size, all others keep the size of the example.
         multiple_of: what the network needs, 2 to the number of its poolings.
 
@@ -151,7 +152,7 @@ def bind(source: Source, precision: Precision = "fp32") -> BoundGraph:
     return BoundGraph(source.program(precision), source.weights())
 
 
-def example_tensors(inputs: Sequence[TensorSpec]) -> tuple[torch.Tensor, ...]:
+def example_tensors(inputs: Sequence[InputShape]) -> tuple[torch.Tensor, ...]:
     """Zeros in the shapes of an engine's inputs."""
     return tuple(torch.zeros(spec.shape) for spec in inputs)
 
@@ -177,6 +178,33 @@ def fourier_operators(program: ExportedProgram) -> list[str]:
 
 
 @dataclass(frozen=True)
+class ShapesOnly:
+    """A `Source` for engines that carry graph and weights themselves.
+
+    Attributes:
+        inputs: static shape of every input.
+    """
+
+    inputs: tuple[InputShape, ...]
+
+    def program(self, precision: Precision) -> ExportedProgram:
+        """None is there.
+
+        Raises:
+            EngineError: always.
+        """
+        raise EngineError("the engine asked for the graph, although it should carry it")
+
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """None are there.
+
+        Raises:
+            EngineError: always.
+        """
+        raise EngineError("the engine asked for the weights, although it should carry them")
+
+
+@dataclass(frozen=True)
 class GraphSource:
     """A `Source` whose graphs and weights are in memory.
 
@@ -186,7 +214,7 @@ class GraphSource:
         tensors: weights by name.
     """
 
-    inputs: tuple[TensorSpec, ...]
+    inputs: tuple[InputShape, ...]
     programs: Mapping[Precision, ExportedProgram]
     tensors: Mapping[str, torch.Tensor] = field(repr=False)
 

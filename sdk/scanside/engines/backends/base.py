@@ -11,22 +11,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from scanside.engines.hardware import cpu_fingerprint, gpu_fingerprint
+from scanside.engines.manifest import Precision
 from scanside.errors import ShapeError
 
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
-__all__ = ["PRECISIONS", "Backend", "Precision", "Runner", "Source", "TensorSpec"]
-
-Precision = Literal["fp32", "bf16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+__all__ = ["Backend", "InputShape", "Precision", "Runner", "Source"]
 
 
 @dataclass(frozen=True)
-class TensorSpec:
+class InputShape:
     """One input of an engine: contiguous float32 of exactly this shape.
 
     Attributes:
@@ -50,7 +49,7 @@ class Source(Protocol):
         inputs: static shape of every input, in the order of the call.
     """
 
-    inputs: tuple[TensorSpec, ...]
+    inputs: tuple[InputShape, ...]
 
     def program(self, precision: Precision) -> ExportedProgram:
         """The exported graph whose first argument is the dictionary of weights; see `scanside.engines.graph`.
@@ -76,10 +75,11 @@ class Runner(ABC):
 
     Args:
         inputs: what it takes.
-        device: where its inputs have to be, ``cpu`` or ``cuda``; results come back to the same place.
+        device: where it computes. Engines of a GPU take tensors of the CPU as well; results come back to where the
+            inputs are.
     """
 
-    def __init__(self, inputs: Sequence[TensorSpec], device: str = "cpu") -> None:
+    def __init__(self, inputs: Sequence[InputShape], device: str = "cpu") -> None:
         self.inputs = tuple(inputs)
         self.device = device
 
@@ -120,10 +120,10 @@ class Runner(ABC):
                 raise ShapeError(
                     f"input '{spec.name}' with strides {tensor.stride()} is not contiguous: call .contiguous()"
                 )
-            if tensor.device.type != self.device:
+            if tensor.device != tensors[0].device or tensor.device.type not in ("cpu", self.device):
                 raise ShapeError(
-                    f"input '{spec.name}' is on '{tensor.device}', but the engine takes it on "
-                    f"'{self.device}': move it"
+                    f"input '{spec.name}' is on '{tensor.device}', but this engine takes all inputs on "
+                    f"{' or '.join(dict.fromkeys((self.device, 'cpu')))}: move it"
                 )
 
 
@@ -136,10 +136,12 @@ class Backend(ABC):
     Attributes:
         name: how configurations, reports and the cache call it.
         native_code: its engines hold machine code, so they run only where they were built, or signed.
+        carries_network: its engines hold graph and weights, so that `load` needs only the shapes of the source.
         device: kind of device on which it computes, ``cpu`` or ``cuda``.
     """
 
     name: ClassVar[str]
+    carries_network: ClassVar[bool] = True
     native_code: ClassVar[bool] = False
     device: ClassVar[str] = "cpu"
 
@@ -152,8 +154,15 @@ class Backend(ABC):
         return self.available()
 
     @abstractmethod
-    def version(self) -> str:
-        """Versions of all that an engine depends on; an engine built with another one is built again."""
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages that an engine depends on, torch among them.
+
+        An engine that was built with others is built again. Asked for only where the backend is available.
+        """
+
+    def hardware(self) -> str:
+        """Fingerprint of what it runs on; an engine for another machine is built again."""
+        return cpu_fingerprint() if self.device == "cpu" else gpu_fingerprint()
 
     @abstractmethod
     def precisions(self) -> tuple[Precision, ...]:

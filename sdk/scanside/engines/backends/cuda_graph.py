@@ -1,0 +1,88 @@
+"""Runs any GPU engine at its lowest latency: recorded once as a CUDA graph, on a stream of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from scanside.engines.backends.base import InputShape, Runner
+
+__all__ = ["CudaGraphRunner", "exact_products"]
+
+_WARM_UP_CALLS = (
+    3  # libraries choose their kernels and allocate in the first calls, which must not be recorded
+)
+
+
+class CudaGraphRunner(Runner):
+    """Replays one recording of an engine.
+
+    Inputs are copied into fixed buffers on the GPU, from the CPU through page-locked memory; the output is copied
+    out of its fixed buffer, so that the next call does not overwrite it.
+
+    Args:
+        inputs: what the engine takes.
+        network: the engine: takes and gives tensors on the GPU, always works in the same order, without
+            synchronising.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[InputShape],
+        network: Callable[..., torch.Tensor],
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__(inputs, "cuda")
+        self._device = device or torch.device("cuda", torch.cuda.current_device())
+        self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        self._staging = [torch.empty(spec.shape, pin_memory=True) for spec in self.inputs]
+        self._held = [torch.zeros(spec.shape, device=self._device) for spec in self.inputs]
+        self._network = network  # its memory must live as long as the recording
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.no_grad(), torch.cuda.stream(self._stream):
+            for _ in range(_WARM_UP_CALLS):
+                network(*self._held)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, stream=self._stream):
+                self._output = network(*self._held)
+        self._landing = torch.empty(self._output.shape, pin_memory=True)
+        self._stream.synchronize()
+
+    def _run(self, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        on_cpu = tensors[0].device.type == "cpu"
+        caller = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(caller)
+        with torch.cuda.stream(self._stream):
+            for tensor, staged, held in zip(tensors, self._staging, self._held, strict=True):
+                if on_cpu:
+                    held.copy_(staged.copy_(tensor), non_blocking=True)
+                else:
+                    held.copy_(tensor, non_blocking=True)
+                    tensor.record_stream(self._stream)
+            self._graph.replay()
+            if on_cpu:
+                self._landing.copy_(self._output, non_blocking=True)
+            else:
+                result = self._output.to(torch.float32, copy=True)
+        if on_cpu:
+            self._stream.synchronize()
+            return self._landing.clone()
+        caller.wait_stream(self._stream)
+        result.record_stream(caller)
+        return result
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """Matrix products and convolutions in fp32 as such: TF32 has three digits, too few for data consistency."""
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+    before = [switch.fp32_precision for switch in switches]
+    for switch in switches:
+        switch.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.fp32_precision = value

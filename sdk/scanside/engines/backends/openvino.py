@@ -1,0 +1,111 @@
+"""OpenVINO: fastest for plain convolutional networks on Intel CPUs, in bf16 where they have matrix units for it."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from scanside.engines.backends.base import Backend, InputShape, Precision, Runner, Source
+from scanside.engines.backends.foreign import converting
+from scanside.engines.graph import fourier_operators, specialise
+from scanside.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch.export import ExportedProgram
+
+__all__ = ["OpenVino"]
+
+_MODEL = "model.xml"
+_HINT = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVino(Backend):
+    """Converts the graph to OpenVINO's own form; its CPU plugin compiles it at load, in a fraction of a second.
+
+    It runs on as many threads as PyTorch does (``torch.set_num_threads``). For bf16 it lowers the fp32 graph by
+    itself, all of it except what follows the last convolution or matrix product: the gate says for each network
+    whether that is good enough.
+    """
+
+    name = "openvino"
+
+    def available(self) -> str | None:
+        """None if the package and its CPU plugin are there."""
+        try:
+            import openvino
+
+            devices = openvino.Core().available_devices
+        except (ImportError, RuntimeError) as error:
+            return f"openvino cannot be imported: {error}; pip install 'scanside[openvino]'"
+        return (
+            None if "CPU" in devices else f"openvino has no CPU plugin, only {', '.join(devices) or 'none'}"
+        )
+
+    def versions(self) -> dict[str, str]:
+        """Of the package, and of PyTorch that exports for it."""
+        return {"openvino": version("openvino"), "torch": torch.__version__}
+
+    def precisions(self) -> tuple[Precision, ...]:
+        """bf16 only where the CPU computes in it."""
+        import openvino
+
+        offered = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return ("fp32", "bf16") if "BF16" in offered else ("fp32",)
+
+    def graph_precision(self, precision: Precision) -> Precision:
+        """The fp32 graph for both."""
+        return "fp32"
+
+    def refuses(self, program: ExportedProgram) -> str | None:
+        """Graphs with Fourier transforms, whose axes it is known to ignore."""
+        found = fourier_operators(program)
+        return f"openvino transforms along wrong axes: the graph holds {', '.join(found)}" if found else None
+
+    def build(self, source: Source, precision: Precision, folder: Path) -> None:
+        """Convert and save, without compressing weights to fp16 as is the default."""
+        import openvino
+
+        program = specialise(source, self.graph_precision(precision))
+        if refusal := self.refuses(program):
+            raise EngineError(refusal)
+        try:
+            with converting():
+                model = openvino.convert_model(program)
+                openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise EngineError(f"openvino cannot convert the graph: {error}") from error
+
+    def load(self, folder: Path, source: Source, precision: Precision) -> Runner:
+        """Compile for this CPU."""
+        import openvino
+
+        settings = {
+            # Left unset, it computes in bf16 wherever it can.
+            "INFERENCE_PRECISION_HINT": _HINT[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        path = folder / _MODEL
+        try:
+            compiled = openvino.Core().compile_model(path, "CPU", settings)
+        except RuntimeError as error:
+            raise EngineError(f"openvino cannot load {path}: {error}; build the engine again") from error
+        return _Runner(source.inputs, compiled)
+
+
+class _Runner(Runner):
+    def __init__(self, inputs: Sequence[InputShape], compiled: Any) -> None:
+        super().__init__(inputs)
+        self._request = compiled.create_infer_request()
+
+    def _run(self, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        # The output is copied, because the next call writes into the same memory.
+        results = self._request.infer(
+            [t.detach().numpy() for t in tensors], share_inputs=True, share_outputs=False
+        )
+        return torch.from_numpy(results[0])

@@ -1,0 +1,95 @@
+"""The short check at every load: one real input, and what the eager fp32 network made of it at acceptance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from scanside.engines.backends.base import InputShape, Runner
+from scanside.errors import EngineError, MissingExtra
+
+__all__ = ["CHECK_FILE", "StoredCheck", "read_check", "relative_error", "write_check"]
+
+CHECK_FILE = "check.safetensors"
+_OUTPUT = "output"
+
+
+def relative_error(result: torch.Tensor, expected: torch.Tensor) -> float:
+    """``‖result − expected‖ / ‖expected‖`` in fp64; the norm of the result alone where nothing is expected."""
+    a, b = result.detach().cpu().double(), expected.detach().cpu().double()
+    norm = b.norm().item()
+    return float((a - b).norm().item() / (norm or 1.0))
+
+
+@dataclass(frozen=True)
+class StoredCheck:
+    """Inputs and the output that is expected, in the shapes of one engine.
+
+    Attributes:
+        names: of the inputs.
+        inputs: as the engine takes them.
+        expected: what the eager fp32 network made of them.
+    """
+
+    names: tuple[str, ...]
+    inputs: tuple[torch.Tensor, ...]
+    expected: torch.Tensor
+
+    @property
+    def shapes(self) -> tuple[InputShape, ...]:
+        """What the engine takes."""
+        return tuple(
+            InputShape(name, tuple(tensor.shape))
+            for name, tensor in zip(self.names, self.inputs, strict=True)
+        )
+
+    def error_of(self, runner: Runner) -> float:
+        """The relative error of an engine; infinite where its result is not finite or of another shape."""
+        result = runner(*self.inputs)
+        if result.shape != self.expected.shape or not bool(result.isfinite().all()):
+            return float("inf")
+        return relative_error(result, self.expected)
+
+
+def write_check(
+    folder: Path, names: Sequence[str], inputs: Sequence[torch.Tensor], expected: torch.Tensor
+) -> None:
+    """Put a check beside an engine.
+
+    Raises:
+        MissingExtra: ``safetensors`` is not installed.
+    """
+    try:
+        from safetensors.torch import save_file
+    except ImportError as error:
+        raise MissingExtra("safetensors", "engines", "checks of engines") from error
+    tensors = {f"{i}.{name}": t.contiguous() for i, (name, t) in enumerate(zip(names, inputs, strict=True))}
+    save_file({**tensors, _OUTPUT: expected.contiguous()}, folder / CHECK_FILE)
+
+
+def read_check(folder: Path) -> StoredCheck:
+    """The check of an engine.
+
+    Raises:
+        EngineError: it is missing or damaged.
+        MissingExtra: ``safetensors`` is not installed.
+    """
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise MissingExtra("safetensors", "engines", "checks of engines") from error
+    path = folder / CHECK_FILE
+    try:
+        tensors = load_file(path)
+        expected = tensors.pop(_OUTPUT)
+    except (OSError, SafetensorError, KeyError) as error:
+        raise EngineError(
+            f"{path}: the engine's check cannot be read ({error}): build the engine again"
+        ) from error
+    ordered = sorted(tensors, key=lambda key: int(key.partition(".")[0]))
+    names = tuple(key.partition(".")[2] for key in ordered)
+    return StoredCheck(names, tuple(tensors[key] for key in ordered), expected)

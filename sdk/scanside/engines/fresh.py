@@ -1,0 +1,67 @@
+"""Loads and runs an engine in a process of its own that finds no compiler, as at the scanner.
+
+``python -m scanside.engines.fresh BACKEND PRECISION FOLDER`` prints the engine's relative error on its check
+inputs as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from scanside.engines.backends import backend
+from scanside.engines.check import read_check
+from scanside.engines.graph import ShapesOnly
+from scanside.engines.manifest import Precision
+from scanside.errors import EngineError
+
+__all__ = ["run_fresh"]
+
+_TIME_LIMIT_S = 300
+_COMPILERS = ("CC", "CXX", "CUDA_HOME", "CUDA_PATH")
+_LONGEST_MESSAGE = 400
+
+
+def run_fresh(name: str, precision: Precision, folder: Path) -> float:
+    """The relative error of an engine that a new process without a compiler loads.
+
+    Args:
+        name: of the backend.
+        precision: as built.
+        folder: of the engine, with its check inputs.
+
+    Raises:
+        EngineError: the process failed, or took longer than five minutes.
+    """
+    with tempfile.TemporaryDirectory() as empty:
+        kept = {key: value for key, value in os.environ.items() if key not in _COMPILERS}
+        # An empty search path, and no cache of what was compiled before.
+        environment = {**kept, "PATH": empty, "TORCHINDUCTOR_CACHE_DIR": empty, "TRITON_CACHE_DIR": empty}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+        command = [sys.executable, "-m", __name__, name, precision, str(folder)]
+        try:
+            run = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise EngineError(f"a fresh process did not load the engine within {_TIME_LIMIT_S} s") from None
+    if run.returncode:
+        lines = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]
+        raise EngineError(f"a fresh process without a compiler failed: {lines[-1][:_LONGEST_MESSAGE]}")
+    return float(json.loads(run.stdout.splitlines()[-1])["relative_error"])
+
+
+def main() -> None:
+    """Run one engine."""
+    name, precision, folder = sys.argv[1:]
+    check = read_check(Path(folder))
+    runner = backend(name).load(Path(folder), ShapesOnly(check.shapes), precision)  # type: ignore[arg-type]
+    sys.stdout.write(json.dumps({"relative_error": check.error_of(runner)}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""The inputs on which engines are compared with their network: real ones at any size, and hard ones.
+
+A bundle brings a few small real cases (*vectors*): named ``<case>.<what>``, normalised as in training.
+
+========== ======================================================================================
+task        tensors of a case, float32
+========== ======================================================================================
+image       ``image`` (1 or 2, k1, k0), ``truth`` (same)
+unrolled    ``truth`` (2, k1, k0), ``maps`` (coil, 2, k1, k0), ``mask`` (k1, 1 or k0), centred
+========== ======================================================================================
+
+Engines have static shapes, so the cases are brought to the engine's size by reflection around their centre. For
+unrolled networks that is done with truth, maps and mask, from which ``Aᴴ A x`` is computed again: the data stay
+consistent with the image, as those of a scan are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from scanside.engines.backends.base import InputShape
+from scanside.engines.manifest import Lowering, Task
+from scanside.engines.shapes import Fit, reflect
+from scanside.errors import BundleError
+from scanside.recon.consistency import sampling_inputs
+from scanside.recon.fourier import to_image, to_kspace
+
+__all__ = ["LARGEST_VECTORS", "Case", "Network", "Probe", "make_probes", "read_cases", "vectors_of"]
+
+LARGEST_VECTORS = 2**20
+"""Bytes that the vectors of a bundle should stay below."""
+
+_WEAK, _STRONG = 1e-5, 1e5
+_ACS_ONLY = 8
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the probes need to know of a network.
+
+    Attributes:
+        task: ``image`` or ``unrolled``.
+        lowering: of the normal operator; None for images.
+        inputs: static shapes of an engine's inputs.
+    """
+
+    task: Task
+    lowering: Lowering
+    inputs: tuple[InputShape, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One set of inputs.
+
+    Attributes:
+        name: for reports, for example ``real-0`` or ``coil-dead``.
+        inputs: as the engine takes them.
+        truth: ``(channel, k1, k0)`` what the result should be, where it is known.
+        inside: the part of the engine's size that the truth covers.
+    """
+
+    name: str
+    inputs: tuple[torch.Tensor, ...]
+    truth: torch.Tensor | None = None
+    inside: Fit | None = None
+
+
+Case = Mapping[str, torch.Tensor]
+_PARTS: dict[Task, tuple[str, ...]] = {"image": ("image", "truth"), "unrolled": ("truth", "maps", "mask")}
+
+
+def vectors_of(
+    task: Task, cases: Sequence[Case], size: int = 64, n_coils: int = 4
+) -> dict[str, torch.Tensor]:
+    """Vectors for a bundle from whole cases: cut out around the centre, and few of the coils, to stay small.
+
+    Args:
+        task: of the network.
+        cases: the tensors of the table above, of any size.
+        size: k1 and k0 to cut out.
+        n_coils: coils to keep; what is left is scaled so that the squares of the maps add up to 1.
+
+    Raises:
+        BundleError: a case lacks a tensor.
+    """
+    vectors = {}
+    for i, case in enumerate(cases):
+        for what in _PARTS[task]:
+            if what not in case:
+                raise BundleError(f"case {i} for the vectors of a bundle has no '{what}'")
+            tensor = case[what].detach().to("cpu", torch.float32)
+            if what == "maps":
+                tensor = _with_coils(tensor, min(n_coils, len(tensor)))
+            for axis in (-2, -1):
+                tensor = reflect(tensor, axis, min(size, tensor.shape[axis]))
+            vectors[f"real-{i}.{what}"] = tensor.contiguous()
+    return vectors
+
+
+def read_cases(task: Task, vectors: Mapping[str, torch.Tensor]) -> dict[str, Case]:
+    """The cases of a bundle's vectors by name.
+
+    Raises:
+        BundleError: there are none, or one lacks a tensor.
+    """
+    cases: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in sorted(vectors.items()):
+        case, _, what = name.rpartition(".")
+        cases.setdefault(case, {})[what] = tensor
+    for case, parts in cases.items():
+        if missing := [what for what in _PARTS[task] if what not in parts]:
+            raise BundleError(f"case '{case}' of the reference vectors has no '{missing[0]}'")
+    if not cases:
+        raise BundleError("the bundle has no reference vectors: build it again from its training run")
+    return dict(cases)
+
+
+def make_probes(network: Network, cases: Mapping[str, Case]) -> list[Probe]:
+    """All probes of a network: every real case, and hard ones made from the first.
+
+    Args:
+        network: with the shapes of the engine.
+        cases: from `read_cases`.
+    """
+    make = _image_probes if network.task == "image" else _unrolled_probes
+    return list(make(network, cases))
+
+
+def _image_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
+    (spec,) = network.inputs
+    real = []
+    for name, case in cases.items():
+        bucket = (spec.shape[-2], spec.shape[-1])
+        inside = Fit(
+            (min(bucket[0], case["truth"].shape[-2]), min(bucket[1], case["truth"].shape[-1])), bucket
+        )
+        image, truth = (_resized(case[what], inside.size) for what in ("image", "truth"))
+        real.append(Probe(name, (inside.pad(image)[None],), truth, inside))
+    yield from real
+    (image,) = real[0].inputs
+    yield from _scaled(real[0])
+    yield Probe("noise", (_noise(spec.shape),))
+    line = torch.zeros_like(image)
+    line[..., spec.shape[-2] // 2, spec.shape[-1] // 2] = 1
+    yield Probe("one-pixel", (line,))
+    yield Probe("constant", (torch.ones_like(image),))
+
+
+def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
+    maps_shape = network.inputs[1].shape
+    size, n_coils = (maps_shape[-2], maps_shape[-1]), maps_shape[1]
+    two_axes = any(spec.name == "mask" and spec.shape[-1] > 1 for spec in network.inputs)
+    whole = Fit(size, size)
+    real = []
+    for name, case in cases.items():
+        truth = _resized(case["truth"], size)
+        maps = _with_coils(_resized(case["maps"], size), n_coils)
+        mask = reflect(case["mask"], -2, size[0])
+        mask = reflect(mask, -1, size[1]) if mask.shape[-1] > 1 else mask
+        mask = mask.expand(-1, size[1]) if two_axes else mask
+        inputs = _acquired(network.lowering, truth, maps, mask)
+        real.append((Probe(name, inputs, truth, whole), maps, mask))
+    yield from (probe for probe, _, _ in real)
+    first, maps, mask = real[0]
+    assert first.truth is not None
+    truth = first.truth
+    yield from _scaled(first)
+    _, *others = first.inputs
+    yield Probe("noise", (_noise(network.inputs[0].shape), *others))
+    if n_coils > 1:
+        dead = maps.clone()
+        dead[0] = 0
+        yield Probe("coil-dead", _acquired(network.lowering, truth, dead, mask))
+    centre = torch.zeros_like(mask)
+    centre[size[0] // 2 - _ACS_ONLY // 2 : size[0] // 2 + _ACS_ONLY // 2] = 1
+    line = torch.zeros_like(mask)
+    line[size[0] // 2] = 1
+    for name, extreme in (
+        ("mask-full", torch.ones_like(mask)),
+        ("mask-centre", centre),
+        ("mask-one-line", line),
+    ):
+        yield Probe(name, _acquired(network.lowering, truth, maps, extreme))
+
+
+def _scaled(real: Probe) -> Iterator[Probe]:
+    """Inputs that someone forgot to normalise, and a scan of nothing; the image is the first input."""
+    image, *others = real.inputs
+    for name, factor in (("zeros", 0.0), ("weak", _WEAK), ("strong", _STRONG)):
+        yield replace(real, name=name, inputs=(image * factor, *others), truth=None, inside=None)
+
+
+def _noise(shape: Sequence[int]) -> torch.Tensor:
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0))
+
+
+def _resized(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Cropped around the centre or continued by reflection, ``(*, k1, k0)``."""
+    return reflect(reflect(tensor, -2, size[0]), -1, size[1])
+
+
+def _with_coils(maps: torch.Tensor, n_coils: int) -> torch.Tensor:
+    """Maps ``(coil, 2, k1, k0)`` of another coil count: some left out, or all again, mirrored along the readout."""
+    copies = [maps, maps.flip(-1), maps.flip(-2), maps.flip(-1, -2)]
+    while len(copies) * len(maps) < n_coils:
+        copies += copies
+    maps = torch.cat(copies)[:n_coils]
+    power = maps.square().sum((0, 1)).sqrt()
+    return maps / torch.where(power > 0, power, 1)
+
+
+def _acquired(
+    lowering: Lowering, truth: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """The inputs that a noiseless scan of the truth gives: ``Aᴴ A x``, maps, sampling."""
+    assert lowering != "none"
+    x, s = _complex(truth), _complex(maps)
+    kspace = to_kspace(s * x) * mask
+    image = torch.view_as_real((s.conj() * to_image(kspace)).sum(0)).movedim(-1, 0)
+    return (image[None].contiguous(), maps[None].contiguous(), *sampling_inputs(lowering, mask[None]))
+
+
+def _complex(pairs: torch.Tensor) -> torch.Tensor:
+    """``(*, 2, k1, k0)`` to complex ``(*, k1, k0)``."""
+    return torch.complex(pairs.select(-3, 0), pairs.select(-3, 1))
