@@ -110,7 +110,9 @@ class Regulariser(nn.Module):
         self, image: torch.Tensor, change: torch.Tensor, memory: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The corrected image ``(B, 2, k1, k0)`` and the memory ``(B, n, k1, k0)`` for the next cascade."""
-        out = self.body(torch.cat((image, change, memory), dim=1))
+        # TensorRT need not take tensors without elements, so none goes into the graph where there is no memory.
+        seen = (image, change, memory) if memory.shape[1] else (image, change)
+        out = self.body(torch.cat(seen, dim=1))
         return image + out[:, :2], out[:, 2:]
 
 
@@ -174,7 +176,8 @@ class Unrolled(nn.Module):
         if not isinstance(rule, ProximalConfig):
             return image
         with torch.set_grad_enabled(normal.maps.requires_grad):  # nothing in it is learned but joint maps
-            weight = image.new_tensor(rule.initial_weight)
+            # Not `new_tensor`: exported, that is a constant which torch cannot name in a graph inside a graph.
+            weight = image.new_full((), rule.initial_weight)
             return conjugate_gradients(normal, image, weight, rule.initial_iterations)
 
     def _step(self, normal: NormalOperator, misfit: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
