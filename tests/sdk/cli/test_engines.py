@@ -1,0 +1,78 @@
+"""``scanside engines``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from scanside.engines.signing import trusted_keys
+
+Scanside = Callable[..., Result]
+
+
+@pytest.fixture
+def listed(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle that is found by its name."""
+    monkeypatch.setenv("SCANSIDE_ENGINES", str(bundle_folder.parent))
+    return bundle_folder
+
+
+def test_list(scanside: Scanside, as_json: Callable[..., Any], listed: Path) -> None:
+    damaged = Path(shutil.copytree(listed, listed.parent / "damaged"))
+    (damaged / "graph.pt2").unlink()
+    text = scanside("engines", "list").stdout
+    assert "tiny 1.2.3" in text
+    assert "file 'graph.pt2' is missing" in text
+    by_name = {entry["name"]: entry for entry in as_json("engines", "list")["bundles"]}
+    assert by_name["tiny"]["n_parameters"] == 1
+    assert by_name["tiny"]["folder"] == str(listed)
+    assert by_name["tiny"]["signer"] is None
+    assert "is missing" in by_name["damaged"]["error"]
+
+
+def test_show(scanside: Scanside, as_json: Callable[..., Any], listed: Path) -> None:
+    text = scanside("engines", "show", "tiny").stdout
+    for part in (
+        "Multiplies by one number.",
+        "64×64, 128×96",
+        "R = 3–5, 16–32 ACS lines",
+        "CC0",
+        "zero-filled",
+        "30.5",
+    ):
+        assert part in text, part
+    assert as_json("engines", "show", "tiny")["shapes"]["multiple_of"] == 8
+
+
+def test_name_that_does_not_exist(scanside: Scanside, listed: Path) -> None:
+    assert "did you mean 'tiny'?" in scanside("engines", "show", "tinny", status=1).stderr
+
+
+def test_verify(scanside: Scanside, listed: Path) -> None:
+    assert (
+        "3 files unchanged, graphs without code, not signed" in scanside("engines", "verify", "tiny").stdout
+    )
+    data = (listed / "weights.safetensors").read_bytes()
+    (listed / "weights.safetensors").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert "weights.safetensors was changed" in scanside("engines", "verify", f"{listed}", status=1).stderr
+
+
+def test_from_key_to_trusted_bundle(scanside: Scanside, listed: Path, tmp_path: Path) -> None:
+    verify = ("engines", "verify", "tiny", "--require-signature", "--keys", tmp_path / "trusted")
+    assert "is not signed" in scanside(*verify, status=1).stderr
+    scanside("engines", "keygen", "site", "--folder", tmp_path / "keys")
+    scanside("engines", "sign", "tiny", "--key", tmp_path / "keys" / "site.key.pem")
+    assert "not among the 0 trusted keys" in scanside(*verify, status=1).stderr
+    (tmp_path / "trusted").mkdir(mode=0o700)
+    shutil.copy(tmp_path / "keys" / "site.pub.pem", tmp_path / "trusted")
+    (key_id,) = trusted_keys(tmp_path / "trusted")
+    assert f"signed by site ({key_id[:16]})" in scanside(*verify).stdout
+    assert (
+        "a key is never replaced"
+        in scanside("engines", "keygen", "site", "--folder", tmp_path / "keys", status=1).stderr
+    )

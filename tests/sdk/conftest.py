@@ -1,0 +1,80 @@
+"""A small bundle, for the tests of engines and of their commands."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BUNDLE_FIELDS: dict[str, Any] = {
+    "name": "tiny",
+    "version": "1.2.3",
+    "created": datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
+    "made_with": {"scanside": "0.0", "torch": "2.13.0"},
+    "description": "Multiplies by one number.",
+    "task": "image",
+    "inputs": [{"name": "image", "axes": ["batch", 2, "k1", "k0"]}],
+    "outputs": [{"name": "image", "axes": ["batch", 2, "k1", "k0"]}],
+    "lowering": "none",
+    "shapes": {"multiple_of": 8, "buckets": [[64, 64], [128, 96]]},
+    "input_image": "zero-filled",
+    "graphs": {"fp32": "graph.pt2"},
+    "trained_on": [{"name": "nothing", "licence": "CC0", "what": "a number that was made up"}],
+    "sampling": {
+        "acceleration": {"low": 3, "high": 5},
+        "acs_lines": {"low": 16, "high": 32},
+        "kinds": ["equispaced", "random"],
+        "matrix": {"low": 64, "high": 128},
+        "n_coils": {"low": 4, "high": 16},
+        "anatomy": ["brain"],
+    },
+    "metrics": [
+        {
+            "dataset": "made up",
+            "sampling": "R = 4",
+            "rows": {"network": {"psnr_db": 30.5}, "zero-filled": {"psnr_db": 25.0, "ssim": 0.5}},
+        }
+    ],
+    "n_parameters": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def _made_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    from safetensors.torch import save_file
+
+    from scanside.engines.archive import save_graph
+    from scanside.engines.bundle import BundleWriter
+
+    class Scale(torch.nn.Module):
+        def forward(self, weights: dict[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+            return image * weights["scale"]
+
+    weights = {"scale": torch.tensor([2.0])}
+    sizes = {2: torch.export.Dim("k1", min=2), 3: torch.export.Dim("k0", min=2)}
+    image = torch.ones(1, 2, 8, 8)
+    program = torch.export.export(Scale(), (weights, image), dynamic_shapes=({"scale": {}}, sizes))
+    folder = tmp_path_factory.mktemp("bundle") / "tiny"
+    with BundleWriter(folder) as writer:
+        save_graph(program, writer.path("graph.pt2"))
+        save_file(weights, writer.path("weights.safetensors"))
+        save_file({"image": image, "output": 2 * image}, writer.path("vectors.safetensors"))
+        writer.finish(**BUNDLE_FIELDS)
+    return folder
+
+
+@pytest.fixture
+def bundle_folder(_made_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle that a test may change."""
+    return Path(shutil.copytree(_made_bundle, tmp_path / "bundles" / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def bundle_fields() -> Callable[..., dict[str, Any]]:
+    """Fields of the bundle's manifest but its files, with changes."""
+    return lambda **changes: {**BUNDLE_FIELDS, **changes}
