@@ -16,6 +16,8 @@ from scanside.cli.app import app
 
 Scanside = Callable[..., Result]
 
+LOGGED = ("scanside", "scanside_gadgetron", "scanside_training", "scanside_deploy")
+
 SMALL = """
 phantom: {kind: shepp-logan, supersampling: [1, 1, 1]}
 coils: {n_coils: 4}
@@ -30,7 +32,7 @@ def scanside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scanside]:
     monkeypatch.setenv("COLUMNS", "400")
     for terminal in (console.console, console.err):
         monkeypatch.setattr(terminal, "_width", 400)  # nothing is wrapped
-    handlers = {name: logging.getLogger(name).handlers for name in ("scanside", "scanside_gadgetron")}
+    handlers = {name: logging.getLogger(name).handlers for name in LOGGED}
 
     def run(*arguments: object, status: int = 0) -> Result:
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])

@@ -40,4 +40,5 @@ class ValidationMeasures(Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the figures."""
         figures = {f"validation/{name}": value.float() for name, value in self._measures.compute().items()}
-        pl_module.log_dict({**figures, "step": float(trainer.global_step)})
+        # The measures have been summed over the processes: their mean is what they are.
+        pl_module.log_dict({**figures, "step": float(trainer.global_step)}, sync_dist=True)

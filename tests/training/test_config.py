@@ -1,0 +1,96 @@
+"""The configuration of a run: what is wrong in it is named, with what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scanside.errors import ConfigError
+from scanside_training.config import load_config, read_config
+
+
+def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    *groups, last = path.split(".")
+    branch: Any = document
+    for group in groups:
+        branch = branch[int(group)] if group.isdigit() else branch.setdefault(group, {})
+    branch[last] = value
+    return document
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("gradient_clipp", 1.0, r"has no setting 'gradient_clipp' \(did you mean 'gradient_clip'\?\); it has: name,"),
+        ("model.chanels", 8, r"model has no setting 'chanels' \(did you mean 'channels'\?\); it has: kind,"),
+        ("optimiser.learning_rate", 1, r"optimiser has no setting 'learning_rate'; it has: kind, lr, weight_decay"),
+        ("loss.terms.0.wieght", 1, r"loss\.terms\[0\] has no setting 'wieght' \(did you mean 'weight'\?\)"),
+        ("data.sources.0.n_subject", 1, r"data\.sources\[0\] has no setting 'n_subject' .*'n_subjects'"),
+        ("data.simulation.masks.accs", 1, r"data\.simulation\.masks has no setting 'accs' .*'acs'"),
+        ("distillation", {"layers": ["a"], "teacher": "t", "alfa": 1}, r"distillation has no .*'alfa' .*'alpha'"),
+        ("model.kind", "unett", r"model: .*'unett'.*'unet', 'unrolled'"),
+        ("model.channels", "many", r"model\.channels = 'many': .*integer"),
+        ("optimiser.lr", -1, r"optimiser\.lr = -1: .*greater than 0"),
+        ("precision", "fp8", r"precision = 'fp8'"),
+        ("name", "../up", r"name = '\.\./up'"),
+        ("max_epochs", 3, r"once, by max_steps or by max_epochs"),
+        ("optimiser", {"kind": "adam", "weight_decay": 0.1}, r"optimiser: .*'adam' has no weight decay"),
+    ],
+)  # fmt: skip
+def test_wrong_settings(tiny: dict[str, Any], path: str, value: Any, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected) as caught:
+        read_config(changed(tiny, path, value), "my.yaml")
+    assert str(caught.value).startswith("my.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing(tiny: dict[str, Any]) -> None:
+    del tiny["model"]
+    with pytest.raises(ConfigError, match="model is missing"):
+        read_config(tiny, "my.yaml")
+
+
+def test_one_length_at_least(tiny: dict[str, Any]) -> None:
+    del tiny["max_steps"]
+    with pytest.raises(ConfigError, match="once, by max_steps or by max_epochs"):
+        read_config(tiny | {"max_minutes": 5}, "my.yaml")
+
+
+def test_all_that_is_wrong_is_told_at_once(tiny: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"'stepz'.*; .*'sed'"):
+        read_config(tiny | {"stepz": 1, "sed": 2}, "my.yaml")
+
+
+def test_file_and_settings(tiny: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(tiny))
+    config = load_config(path, {"optimiser": {"lr": 0.5}, "seed": 7})
+    assert (config.optimiser.lr, config.seed) == (0.5, 7)
+    assert config.model.channels == 4, "a group is merged, not replaced"
+    assert config.validation.every_steps == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a: [", "is not YAML"), ("- a", "expected settings like 'name: …', found list"), ("", "found NoneType")],
+)
+def test_no_settings(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=expected):
+        load_config(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"c\.yaml: the training configuration cannot be read: No such file"):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_schema_describes_settings() -> None:
+    from scanside_training.config import TrainConfig
+
+    described = TrainConfig.model_json_schema()["properties"]
+    assert [name for name in TrainConfig.model_fields if not described[name].get("description")] == []
