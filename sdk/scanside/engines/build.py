@@ -1,0 +1,176 @@
+"""Builds a bundle's engines on this machine and keeps those that are accepted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from scanside.engines.backends import NAMES, backend
+from scanside.engines.backends.base import Backend, InputShape, Precision
+from scanside.engines.bundle import Bundle
+from scanside.engines.cache import CacheEntry, EngineCache, EngineKey
+from scanside.engines.choice import Candidate
+from scanside.engines.gate import Reference, accept, refused_report
+from scanside.engines.probes import Network, make_probes, read_cases
+from scanside.errors import BundleError, EngineError, ShapeError
+
+if TYPE_CHECKING:
+    import torch
+    from torch.export import ExportedProgram
+
+__all__ = ["BundleSource", "Workshop"]
+
+PrecisionChoice = Literal["auto", "fp32", "bf16"]
+
+
+class BundleSource:
+    """The `Source` that a bundle is, in the shapes of one engine; reads graph and weights when they are asked for.
+
+    Args:
+        bundle: opened, so its hashes have been checked.
+        shape: ``(k1, k0)`` of the engine.
+        n_coils: of its input; None where no coils go in.
+
+    Raises:
+        ShapeError: the bundle does not take that many coils.
+    """
+
+    def __init__(self, bundle: Bundle, shape: tuple[int, int], n_coils: int | None = None) -> None:
+        shapes = bundle.manifest.shapes
+        if shapes.coils is None:
+            n_coils = None
+        elif n_coils is None or not shapes.accepts_coils(n_coils):
+            raise ShapeError(
+                f"bundle '{bundle.name}' takes data of {shapes.coils} coils, got {n_coils or 'no coil count'}: "
+                "compress the coils first"
+            )
+        self.bundle = bundle
+        self.shape = shape
+        self.n_coils = n_coils
+        self.inputs = tuple(
+            InputShape(spec.name, spec.shape(*shape, n_coils)) for spec in bundle.manifest.inputs
+        )
+        self._programs: dict[Precision, ExportedProgram] = {}
+
+    def program(self, precision: Precision) -> ExportedProgram:
+        """See `Source`.
+
+        Raises:
+            BundleError: there is no graph of this precision.
+        """
+        if precision not in self._programs:
+            self._programs[precision] = self.bundle.graph(precision)
+        return self._programs[precision]
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """See `Source`."""
+        return self._weights
+
+    @cached_property
+    def _weights(self) -> dict[str, torch.Tensor]:
+        return self.bundle.weights()
+
+
+class Workshop:
+    """Finds, builds and judges the engines of one bundle in one shape.
+
+    Args:
+        source: the bundle in the engine's shape.
+        cache: where engines of this machine are kept.
+        progress: is told what is being done.
+    """
+
+    def __init__(
+        self, source: BundleSource, cache: EngineCache, progress: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._source = source
+        self._cache = cache
+        self._progress = progress
+
+    def candidates(
+        self,
+        names: Sequence[str] = NAMES,
+        precision: PrecisionChoice = "auto",
+        *,
+        build: bool = True,
+    ) -> list[Candidate]:
+        """All engines that could be used, each with its entry in the cache or the reason why there is none.
+
+        Args:
+            names: backends to think of.
+            precision: ``auto`` for all that a backend offers.
+            build: build those that are missing. If not, only ``eager`` is judged, which needs no building.
+
+        Raises:
+            ConfigError: there is no backend of some name.
+            OSError: the cache cannot be written.
+        """
+        found = []
+        for name in names:
+            one = backend(name)
+            if reason := one.available():
+                asked: Precision = "fp32" if precision == "auto" else precision
+                found.append(Candidate(name, asked, reason=reason))
+                continue
+            offered = one.precisions()
+            for each in offered if precision == "auto" else (precision,):
+                if each not in offered:
+                    found.append(
+                        Candidate(name, each, reason="the backend does not offer it on this machine")
+                    )
+                else:
+                    found.append(self._candidate(one, each, build=build or not one.carries_network))
+        return found
+
+    def _candidate(self, one: Backend, precision: Precision, *, build: bool) -> Candidate:
+        try:
+            key = self._key(one, precision)
+        except BundleError as error:
+            return Candidate(one.name, precision, reason=str(error))
+        entry = self._cache.find(key)
+        if entry is None:
+            if not build:
+                return Candidate(one.name, precision, reason="not built on this machine yet")
+            prebuilt = self._source.bundle.built_engine(key.digest)
+            if prebuilt is None and (reason := one.buildable()):
+                return Candidate(one.name, precision, reason=reason)
+            entry = self._build(one, precision, key)
+        return Candidate(one.name, precision, entry)
+
+    def _key(self, one: Backend, precision: Precision) -> EngineKey:
+        source = self._source
+        return EngineKey(
+            weights_sha256=source.bundle.manifest.weights_sha256,
+            graph_sha256=source.bundle.graph_sha256(one.graph_precision(precision)),
+            shape=source.shape,
+            n_coils=source.n_coils,
+            precision=precision,
+            backend=one.name,
+            versions=one.versions(),
+            hardware=one.hardware(),
+        )
+
+    def _build(self, one: Backend, precision: Precision, key: EngineKey) -> CacheEntry:
+        source = self._source
+        size = "×".join(map(str, source.shape))
+        with self._cache.building(key) as draft:
+            try:
+                if prebuilt := source.bundle.built_engine(key.digest):
+                    shutil.copytree(prebuilt, draft.folder, dirs_exist_ok=True)
+                else:
+                    self._progress(f"building {one.name} {precision} at {size}")
+                    one.build(source, precision, draft.folder)
+            except EngineError as error:
+                return draft.keep(refused_report(one, source, precision, str(error)))
+            self._progress(f"checking {one.name} {precision} at {size}")
+            limits = source.bundle.manifest.limits
+            return draft.keep(accept(one, source, precision, draft.folder, self._reference, limits))
+
+    @cached_property
+    def _reference(self) -> Reference:
+        source, manifest = self._source, self._source.bundle.manifest
+        network = Network(manifest.task, manifest.lowering, source.inputs)
+        cases = read_cases(manifest.task, source.bundle.vectors())
+        return Reference.compute(source, make_probes(network, cases))

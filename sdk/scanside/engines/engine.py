@@ -1,0 +1,165 @@
+"""A learned reconstruction that is ready to run: the fastest accepted engine of a bundle on this machine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+
+from scanside.engines.backends import NAMES, backend
+from scanside.engines.backends.base import Runner
+from scanside.engines.build import BundleSource, PrecisionChoice, Workshop
+from scanside.engines.bundle import Bundle
+from scanside.engines.cache import EngineCache
+from scanside.engines.choice import Candidate, Choice, rank
+from scanside.engines.gate import short_check
+from scanside.engines.manifest import AcceptanceReport
+from scanside.engines.shapes import Fit, fit
+from scanside.errors import EngineError, ShapeError
+
+__all__ = ["Engine"]
+
+logger = logging.getLogger(__name__)
+
+
+class Engine:
+    """One engine, loaded and checked; make it with `Engine.load`.
+
+    Attributes:
+        bundle: that it comes from.
+        shape: ``(k1, k0)`` that it computes at; smaller images of the task ``image`` are padded to it.
+        n_coils: of its input; None where no coils go in.
+        choice: why this backend, and why not each of the others.
+        report: of its acceptance.
+    """
+
+    def __init__(
+        self, source: BundleSource, runner: Runner, choice: Choice, report: AcceptanceReport
+    ) -> None:
+        self.bundle = source.bundle
+        self.shape = source.shape
+        self.n_coils = source.n_coils
+        self.choice = choice
+        self.report = report
+        self._runner = runner
+
+    @classmethod
+    def load(
+        cls,
+        bundle: Bundle,
+        shape: tuple[int, int],
+        n_coils: int | None = None,
+        *,
+        name: str = "auto",
+        precision: PrecisionChoice = "auto",
+        cache: EngineCache | None = None,
+        build: bool = True,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> Engine:
+        """Choose, load and check the engine for images of some size.
+
+        Args:
+            bundle: the network.
+            shape: ``(k1, k0)`` of the images; the engine's own is the bucket that holds it.
+            n_coils: of the data, where coils go in.
+            name: of the backend that must be used; ``auto`` for the fastest accepted one.
+            precision: of the network parts; ``auto`` allows all that were accepted.
+            cache: engines of this machine; by default that of the user.
+            build: build engines that are missing, which takes seconds to minutes each. If not, what was built
+                before is used, else ``eager``.
+            progress: is told what is being done.
+
+        Raises:
+            ConfigError: there is no such backend.
+            ShapeError: the bundle has no engine for such images or coils; lists what it takes.
+            EngineError: no engine was accepted, or the one that was asked for; says why for each.
+            BundleError: the bundle's files are not what they should be.
+        """
+        place = fit(bundle.manifest.task, bundle.manifest.shapes, *shape)
+        source = BundleSource(bundle, place.bucket, n_coils)
+        workshop = Workshop(source, cache or EngineCache(), progress)
+        candidates = workshop.candidates(NAMES if name == "auto" else (name,), precision, build=build)
+        choice = rank(candidates)
+        while (chosen := choice.chosen) is not None:
+            (candidate,) = (
+                one
+                for one in candidates
+                if (one.backend, one.precision) == (chosen.backend, chosen.precision)
+            )
+            try:
+                runner = _loaded(candidate, source)
+            except EngineError as error:
+                logger.warning("engine %s %s is not used: %s", chosen.backend, chosen.precision, error)
+                choice = choice.failed(chosen, str(error))
+                continue
+            assert candidate.entry is not None
+            return cls(source, runner, choice, candidate.entry.report)
+        wanted = "engine" if name == "auto" else f"engine of the backend '{name}'"
+        raise EngineError(f"no {wanted} of bundle '{bundle.name}' can be used on this machine:\n{choice}")
+
+    @property
+    def backend(self) -> str:
+        """The backend's name."""
+        return self.report.backend
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """What made an image, for its meta: bundle, weights, backend, precision, versions and machine."""
+        report = self.report
+        return {
+            "bundle": self.bundle.name,
+            "bundle_version": self.bundle.manifest.version,
+            "weights_sha256": self.bundle.manifest.weights_sha256,
+            "signed_by": str(self.bundle.signer or "no one"),
+            "backend": report.backend,
+            "precision": report.precision,
+            "shape": "×".join(map(str, self.shape)),
+            "versions": ", ".join(f"{name} {version}" for name, version in sorted(report.versions.items())),
+            "hardware": report.hardware,
+            "accepted": report.created.isoformat(timespec="seconds"),
+        }
+
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Run the network.
+
+        Args:
+            inputs: as the bundle's manifest lists them, float32, batch 1, normalised. An image of the task
+                ``image`` may be smaller than the engine.
+
+        Returns:
+            The output ``(1, channel, k1, k0)`` in the size and on the device of the first input.
+
+        Raises:
+            ShapeError: an input has a shape that this engine was not made for.
+        """
+        if not inputs:
+            raise ShapeError("an engine was called without inputs")
+        place = self._place(inputs[0])
+        if place is not None:
+            inputs = tuple(place.pad(one) for one in inputs)
+        device = inputs[0].device
+        if device.type not in ("cpu", self._runner.device):
+            inputs = tuple(one.cpu() for one in inputs)
+        result = self._runner(*(one.contiguous() for one in inputs)).to(device)
+        return result if place is None else place.crop(result).contiguous()
+
+    def _place(self, image: torch.Tensor) -> Fit | None:
+        """How an image is padded; None where it is not."""
+        if self.bundle.manifest.task != "image" or tuple(image.shape[-2:]) == self.shape:
+            return None
+        size = (image.shape[-2], image.shape[-1])
+        if size[0] > self.shape[0] or size[1] > self.shape[1]:
+            raise ShapeError(
+                f"an image of {size[0]}×{size[1]} does not fit into this engine of {self.shape[0]}×{self.shape[1]}: "
+                "load the engine for its size"
+            )
+        return Fit(size, self.shape)
+
+
+def _loaded(candidate: Candidate, source: BundleSource) -> Runner:
+    entry = candidate.entry
+    assert entry is not None
+    runner = backend(candidate.backend).load(entry.folder, source, candidate.precision)
+    short_check(runner, entry.folder, candidate.precision, source.bundle.manifest.limits)
+    return runner
