@@ -11,12 +11,13 @@ JOBS ?= 2
 DEBIAN_PACKAGES = bart ismrmrd-tools
 FULL = .venv/.installed
 BASE = .venv-base/.installed
+TENSORRT = .venv-tensorrt/.installed
 
-.PHONY: help venv venv-base ci-deps lint test test-base test-full demo bench clean
+.PHONY: help venv venv-base ci-deps lint test test-base test-full tensorrt-dryrun demo bench clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 venv: $(FULL)  ## full environment in .venv
 venv-base: $(BASE)  ## torch-free environment in .venv-base
@@ -36,6 +37,16 @@ $(FULL): pyproject.toml constraints.txt
 
 $(BASE): pyproject.toml constraints-base.txt
 	$(call environment,.venv-base,$(BASE_PYTHON),constraints-base.txt,. --group test)
+
+# torch-tensorrt and TensorRT's bindings, without the libraries, which another index has. All else is found in .venv,
+# which is linked in afterwards: pip must not take its packages for its own to replace.
+$(TENSORRT): $(FULL) constraints-tensorrt.txt
+	rm -rf .venv-tensorrt
+	.venv/bin/python -m venv --without-pip .venv-tensorrt
+	.venv/bin/python -m pip --python .venv-tensorrt/bin/python install --quiet --no-deps -r constraints-tensorrt.txt
+	.venv/bin/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$(.venv-tensorrt/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/full.pth"
+	touch $@
 
 ci-deps:  ## Debian packages that tests compare with (when root)
 	@if command -v bart && command -v ismrmrd_generate_cartesian_shepp_logan; then \
@@ -57,8 +68,11 @@ test: lint test-base test-full  ## lint, then all tests in both environments
 test-base: $(BASE)  ## the tests that need no torch, in the environment without it
 	.venv-base/bin/python -m pytest -q -m torch_free
 
-test-full: $(FULL)  ## all tests, in the full environment
+test-full: $(FULL) $(TENSORRT)  ## all tests, in the full environment
 	.venv/bin/python -m pytest -q -n $(JOBS) --dist worksteal
+
+tensorrt-dryrun: $(TENSORRT)  ## check that every network is one TensorRT engine, without TensorRT
+	.venv-tensorrt/bin/python -m scanside_deploy.tensorrt_dryrun
 
 demo: $(FULL)  ## simulate a scan, reconstruct it through the Gadgetron node, write out/demo
 	.venv/bin/scanside demo --output out/demo
@@ -67,5 +81,5 @@ bench: $(FULL)  ## all benchmarks, as a table
 	.venv/bin/scanside bench all
 
 clean:  ## remove environments, results and caches
-	rm -rf .venv .venv-base out dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-base .venv-tensorrt out dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find sdk plugin tests -name __pycache__ -prune -exec rm -rf {} +
