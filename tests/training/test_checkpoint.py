@@ -44,7 +44,7 @@ def test_no_run(tmp_path: Path) -> None:
 
 def test_no_weights_yet(run: tuple[Path, TrainConfig, torch.nn.Module]) -> None:
     (run[0] / "model.safetensors").unlink()
-    with pytest.raises(FormatError, match="has written no weights yet"):
+    with pytest.raises(FormatError, match="which it writes at each validation"):
         load_model(run[0])
 
 

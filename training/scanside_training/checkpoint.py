@@ -73,7 +73,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         found = load_file(path)
     except FileNotFoundError:
         raise FormatError(
-            f"{path} does not exist: the run has written no weights yet (it does so at each validation)"
+            f"{path} does not exist: expected weights of a run, which it writes at each validation"
         ) from None
     except SafetensorError as error:
         raise FormatError(

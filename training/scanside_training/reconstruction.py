@@ -121,7 +121,7 @@ class Reconstruction(pl.LightningModule):
             )
         else:
             cause = "batch and output are finite, so a term of the loss divides by zero"
-        values = ", ".join(f"{name} {float(value):g}" for name, value in terms.items())
+        values = ", ".join(f"{name} {value.item():g}" for name, value in terms.items())
         return NonFiniteError(
             f"the loss at step {self.global_step} (process {self.global_rank}) is no number ({values}): {cause}. "
             f"The batch is in {path}"

@@ -64,7 +64,7 @@ from scanside_training.reconstruction import Reconstruction
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["RECORD", "TrainingRecord", "train"]
+__all__ = ["RECORD", "SourceRecord", "TrainingRecord", "train"]
 
 RECORD = "training.json"
 
@@ -82,6 +82,24 @@ _SETTLED = (
 """Beginnings of warnings that nobody can act on."""
 
 
+class SourceRecord(BaseModel):
+    """What a network has seen of one source of training data.
+
+    Attributes:
+        kind: of the source.
+        licence: ``clean`` or ``research``: whether weights trained on it may be given away.
+        subjects: names of its subjects in training.
+        n_slices: number of their slices.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    licence: str
+    subjects: tuple[str, ...]
+    n_slices: int
+
+
 class TrainingRecord(BaseModel):
     """Facts about a finished run.
 
@@ -92,7 +110,7 @@ class TrainingRecord(BaseModel):
         seconds: time in training, over all resumed parts.
         seed: of all that was drawn.
         n_parameters: trained numbers of the network.
-        data: of each source: kind, licence, subjects and number of slices.
+        data: what the network was trained on.
         validation: measures of the final weights on the validation set.
         best_psnr: highest PSNR of a validation, dB.
         machine: processor, CUDA device, processes.
@@ -107,7 +125,7 @@ class TrainingRecord(BaseModel):
     seconds: float
     seed: int
     n_parameters: int
-    data: tuple[dict[str, Any], ...]
+    data: tuple[SourceRecord, ...]
     validation: dict[str, float]
     best_psnr: float | None
     machine: dict[str, str | int]
@@ -225,7 +243,7 @@ def _run(
         seconds=round(files.seconds, 1),
         seed=config.seed,
         n_parameters=n_parameters,
-        data=tuple(one._asdict() for one in data.provenance),
+        data=tuple(SourceRecord.model_validate(one._asdict()) for one in data.provenance),
         validation=files.measures,
         best_psnr=files.best_psnr if math.isfinite(files.best_psnr) else None,
         machine=_machine(accelerator, n_ranks),

@@ -80,6 +80,18 @@ class RunFolder(Callback):
         if self.validated_step != trainer.global_step:
             trainer.save_checkpoint(self.folder / LAST_CHECKPOINT)
 
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Tell whoever stops the run by hand how it goes on."""
+        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero:
+            kept = max(self.validated_step, 0)
+            logger.warning(
+                "interrupted at step %d; --resume goes on from step %d, of the last validation",
+                trainer.global_step,
+                kept,
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run goes on with."""
         return {"best_psnr": self.best_psnr, "seconds": self.seconds}
