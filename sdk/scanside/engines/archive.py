@@ -59,35 +59,37 @@ _PICKLED = (
 
 _OPERATORS = frozenset(
     """
-    abs add addcdiv addcmul addmm alias all amax amin any arange argmax argmin asinh atan2 avg_pool2d baddbmm
-    batch_norm bitwise_and bitwise_not bitwise_or bmm broadcast_to cat ceil chunk clamp clamp_max clamp_min clone
-    complex concat conj conj_physical constant_pad_nd contiguous conv1d conv2d conv3d conv_transpose2d
-    conv_transpose3d convolution copy cos cumsum detach div dot dropout einsum elu eq exp expand
-    expand_as expm1 eye feature_dropout fft_fft fft_fft2 fft_fftn fft_fftshift fft_ifft fft_ifft2 fft_ifftn
-    fft_ifftshift fill flatten flip floor floor_divide fmod full full_like ge gelu group_norm gt hardsigmoid
-    hardswish hardtanh imag index index_select instance_norm is_nonzero isfinite isnan layer_norm le leaky_relu
-    lerp lift lift_fresh lift_fresh_copy linalg_inv linalg_norm linalg_solve linalg_vector_norm linear linspace log
-    log1p log2 log_softmax logical_and logical_not logical_or logical_xor logsumexp lt masked_fill matmul max
-    max_pool2d maximum mean median min minimum mish mm movedim moveaxis mul multiply mv nan_to_num narrow
+    abs acos add addcdiv addcmul addmm adjoint alias all amax amin any arange argmax argmin asin asinh
+    atan atan2 avg_pool2d baddbmm batch_norm bitwise_and bitwise_not bitwise_or bmm broadcast_to cat ceil
+    chunk clamp clamp_max clamp_min clone complex concat conj conj_physical constant_pad_nd contiguous
+    conv1d conv2d conv3d conv_transpose2d conv_transpose3d convolution copy cos cumsum detach diagonal div
+    dot dropout einsum elu eq erf exp expand expand_as expm1 eye feature_dropout fft_fft fft_fft2 fft_fftn
+    fft_fftshift fft_ifft fft_ifft2 fft_ifftn fft_ifftshift fill flatten flip floor floor_divide fmod full
+    full_like gather ge gelu group_norm gt hardsigmoid hardswish hardtanh imag index index_select
+    instance_norm is_nonzero isfinite isnan layer_norm le leaky_relu lerp lift lift_fresh lift_fresh_copy
+    linalg_inv linalg_norm linalg_solve linalg_vector_norm linear linspace log log1p log2 log_softmax
+    logical_and logical_not logical_or logical_xor logsumexp lt masked_fill matmul max max_pool2d maximum
+    mean median mH min minimum mish mm moveaxis movedim mT mul multiply mv nan_to_num narrow
     native_batch_norm native_group_norm native_layer_norm ne neg new_full new_ones new_zeros norm ones
-    ones_like pad permute pixel_shuffle pixel_unshuffle polar pow prelu prod quantile real reciprocal
-    reflection_pad1d reflection_pad2d reflection_pad3d relu relu6 remainder repeat replication_pad2d
-    replication_pad3d reshape reshape_as resolve_conj resolve_neg rms_norm roll rsqrt rsub scalar_tensor
-    scaled_dot_product_attention select sgn sigmoid sign silu sin sinh slice softmax softplus sort split
-    split_with_sizes sqrt square squeeze stack std std_mean sub subtract sum swapaxes sym_numel sym_size
-    sym_storage_offset sym_stride t tan tanh tensordot threshold tile to topk transpose tril triu true_divide
-    trunc type_as unbind unflatten unsqueeze upsample_bicubic2d upsample_bilinear2d upsample_nearest2d
+    ones_like outer pad permute pixel_shuffle pixel_unshuffle polar pow prelu prod quantile real
+    reciprocal reflection_pad1d reflection_pad2d reflection_pad3d relu relu6 remainder repeat
+    replication_pad2d replication_pad3d reshape reshape_as resolve_conj resolve_neg rms_norm roll round
+    rsqrt rsub scalar_tensor scaled_dot_product_attention select sgn sigmoid sign silu sin sinc sinh slice
+    softmax softplus sort split split_with_sizes sqrt square squeeze stack std std_mean sub subtract sum
+    swapaxes sym_constrain_range sym_constrain_range_for_size sym_numel sym_size sym_storage_offset
+    sym_stride t tan tanh tensordot threshold tile to topk transpose tril triu true_divide trunc type_as
+    unbind unflatten unfold unsqueeze upsample_bicubic2d upsample_bilinear2d upsample_nearest2d
     upsample_trilinear3d var var_mean vdot view view_as view_as_complex view_as_complex_copy view_as_real
-    view_as_real_copy where xlogy zero zeros zeros_like
-    _assert_async _assert_scalar _assert_tensor_metadata _conj _conj_physical _fft_c2c _fft_c2r _fft_r2c
-    _native_batch_norm_legit _neg_view _reshape_alias _softmax _log_softmax _to_copy _unsafe_view
+    view_as_real_copy where xlogy zero zeros zeros_like _assert_async _assert_scalar
+    _assert_tensor_metadata _conj _conj_physical _fft_c2c _fft_c2r _fft_r2c _log_softmax
+    _native_batch_norm_legit _neg_view _reshape_alias _softmax _to_copy _unsafe_view
     """.split()  # noqa: SIM905 — a name per line would hide what is in the list
 )
 """Operators of ``torch.ops.aten`` that compute on tensors and touch nothing else; ``from_file``, ``save``,
 ``set_`` and their like are not among them. An underscore at the end (in place) is left out."""
 
 _TARGET = re.compile(
-    r"torch\.ops\.aten\.(?P<aten>_?[a-z][a-z0-9_]*?)_?\.[A-Za-z][A-Za-z0-9_]*"
+    r"torch\.ops\.aten\.(?P<aten>_?[a-z][A-Za-z0-9_]*?)_?\.[A-Za-z][A-Za-z0-9_]*"
     r"|_operator\.(add|sub|mul|floordiv|truediv|mod|neg|pow|pos|eq|ne|lt|le|gt|ge|and_|or_|getitem)"
     r"|torch\.sym_(int|float|max|min|not|ite|sum)"
     r"|math\.(ceil|floor|trunc)"
