@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -146,6 +147,24 @@ def test_resumed_run_is_the_uninterrupted_one(
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_run_stopped_by_hand_says_where_it_goes_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(module: Reconstruction, *_: Any) -> None:
+        if module.global_step == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Reconstruction, "on_train_batch_end", interrupt)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit):
+            run()
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning lets nobody interrupt its end
+    log = (tmp_path / "run" / "log").read_text("utf-8")
+    assert "interrupted at step 5; --resume goes on from step 3, of the last validation" in log
+
+
 def test_run_that_ended_goes_on_with_more_steps(run: Run, tmp_path: Path) -> None:
     constant = {**INTERRUPTIBLE, "schedule": {"kind": "constant"}, "validation": {"every_steps": 8}}
     run("whole", **constant)
@@ -237,6 +256,20 @@ def test_bf16(run: Run, tmp_path: Path) -> None:
     )
     difference = (weights(tmp_path / "narrow") - weights(tmp_path / "wide")).abs().max()
     assert 0 < difference < 0.1
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_cuda(run: Run, tmp_path: Path, precision: str) -> None:
+    run("teacher", max_steps=2, model={"kind": "unet", "channels": 8, "pools": 2})
+    distillation = {"teacher": str(tmp_path / "teacher"), "layers": ["body.bottleneck"]}
+    settings = {"accelerator": "cuda", "precision": precision, "ema_decay": 0.9, "distillation": distillation}
+    record = run("cuda", **settings)
+    assert record.machine["gpu"] == torch.cuda.get_device_name()
+    further = run("cuda", **settings, max_steps=9, resume=True)
+    assert further.steps == 9
+    model, _ = load_model(tmp_path / "cuda")
+    assert all(p.device.type == "cpu" and p.isfinite().all() for p in model.parameters())
 
 
 def test_worker_processes_change_nothing(run: Run, tiny: dict[str, Any], tmp_path: Path) -> None:
