@@ -75,7 +75,11 @@ def test_file_and_settings(tiny: dict[str, Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("a: [", "is not YAML"), ("- a", "expected settings like 'name: …', found list"), ("", "found NoneType")],
+    [
+        ("a: [", "is not YAML"),
+        ("- a", "expected settings like 'name: …', found list"),
+        ("", "found NoneType"),
+    ],
 )
 def test_no_settings(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "c.yaml"
@@ -85,7 +89,9 @@ def test_no_settings(tmp_path: Path, text: str, expected: str) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"c\.yaml: the training configuration cannot be read: No such file"):
+    with pytest.raises(
+        ConfigError, match=r"c\.yaml: the training configuration cannot be read: No such file"
+    ):
         load_config(tmp_path / "c.yaml")
 
 

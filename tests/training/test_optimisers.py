@@ -20,7 +20,9 @@ def test_settings_reach_the_optimiser() -> None:
     }
     weight.grad = torch.zeros(3)
     made.step()
-    torch.testing.assert_close(weight.detach(), torch.full((3,), 1 - 0.1 * 0.5))  # decoupled: decay alone moves it
+    torch.testing.assert_close(
+        weight.detach(), torch.full((3,), 1 - 0.1 * 0.5)
+    )  # decoupled: decay alone moves it
 
 
 def test_adam() -> None:

@@ -312,6 +312,7 @@ def test_run_that_failed_early_can_be_started_again(run: Run, tmp_path: Path) ->
     assert run().complete
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_mean_over_different_data(
     run: Run, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
