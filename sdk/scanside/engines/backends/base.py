@@ -44,12 +44,12 @@ class Source(Protocol):
     """What an engine is made from: graph, weights and the shapes it is for.
 
     Graph and weights are asked for only when they are needed, so that an engine that carries its own loads fast.
-
-    Attributes:
-        inputs: static shape of every input, in the order of the call.
     """
 
-    inputs: tuple[InputShape, ...]
+    @property
+    def inputs(self) -> tuple[InputShape, ...]:
+        """Static shape of every input, in the order of the call."""
+        ...
 
     def program(self, precision: Precision) -> ExportedProgram:
         """The exported graph whose first argument is the dictionary of weights; see `scanside.engines.graph`.
