@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 
 from scanside.mrd.header import Encoding, MrdHeader
@@ -34,12 +35,14 @@ class Scan:
         pipeline: name of the pipeline that reconstructs it.
         warnings: what an operator should know, in the order in which it was noticed, each once.
         parameters: settings that the host sent with the scan (TEXT before the data), by name.
+        metrics: how often something happened, by a name such as ``engine.fallback.deadline``, for whoever watches.
     """
 
     header: MrdHeader
     pipeline: str = ""
     warnings: list[str] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=dict)
+    metrics: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def from_xml(cls, xml: bytes | str, pipeline: str = "") -> Scan:
@@ -57,6 +60,10 @@ class Scan:
             HeaderError: there is no such encoding space.
         """
         return self.header.encoding(index)
+
+    def count(self, name: str) -> None:
+        """Count that something happened."""
+        self.metrics[name] += 1
 
     def warn(self, text: str) -> None:
         """Note something that an operator should know; repeated texts are noted once."""

@@ -1,0 +1,112 @@
+"""Whether a network is fit for a k-space: what it cannot take at all, and what it was not trained for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from scanside.engines.manifest import Manifest, Range
+from scanside.engines.shapes import fit
+from scanside.errors import ShapeError
+from scanside.items import KSpace
+from scanside.stages._lattice import lattice_of
+from scanside.stages.partial_fourier import axis_name, partial_bands
+
+__all__ = ["Fitness", "fitness_of", "readout_of"]
+
+
+@dataclass(frozen=True)
+class Fitness:
+    """What speaks against a network, in words; nothing where both are empty.
+
+    Attributes:
+        cannot: why it cannot reconstruct this k-space.
+        untrained: in what the scan differs from those that it was trained for.
+    """
+
+    cannot: tuple[str, ...] = ()
+    untrained: tuple[str, ...] = ()
+
+
+def fitness_of(manifest: Manifest, item: KSpace) -> Fitness:
+    """Compare a k-space with what a bundle's manifest says."""
+    return Fitness(tuple(_obstacles(manifest, item)), tuple(_differences(manifest, item)))
+
+
+def readout_of(item: KSpace) -> slice | None:
+    """Which samples of a line were acquired; None for all of them."""
+    if item.ranges is None:
+        return None
+    first, last = item.ranges[0].first, item.ranges[0].last
+    return None if last - first + 1 == item.data.shape[-1] else slice(first, last + 1)
+
+
+def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:
+    n2, n1, n0 = item.data.shape[-3:]
+    found = []
+    if n2 > 1:
+        found.append(f"it takes slices, and this k-space has {n2} partitions")
+    try:
+        fit(manifest.task, manifest.shapes, n1, n0)
+    except ShapeError as error:
+        found.append(str(error))
+    if manifest.task == "unrolled":
+        if not manifest.shapes.accepts_coils(item.n_coils):
+            fewer = manifest.shapes.coils_for(item.n_coils)
+            remedy = (
+                "" if fewer is None else f"; put 'coil-compression: {{n_coils: {fewer}}}' before 'coil-maps'"
+            )
+            found.append(f"it takes {_counts(manifest)} coils, and there are {item.n_coils}{remedy}")
+        if manifest.sampling.undersampled_axes == 1 and readout_of(item) is not None:
+            found.append("it takes whole readouts only, and these are asymmetric echoes")
+    return found
+
+
+def _differences(manifest: Manifest, item: KSpace) -> list[str]:
+    trained = manifest.sampling
+    n1, n0 = item.data.shape[-2:]
+    found = []
+    for name, value, allowed in (
+        ("matrix", n1, trained.matrix),
+        ("matrix", n0, trained.matrix),
+        ("coil count", item.n_coils, trained.n_coils),
+    ):
+        found += _outside(name, value, allowed)
+    for sampled in np.unique(item.mask.reshape(-1, n1).cpu().numpy(), axis=0):
+        n_lines = int(sampled.sum())
+        if not n_lines:
+            continue  # a frame without lines gives an empty image
+        found += _outside("acceleration", n1 / n_lines, trained.acceleration)
+        found += _outside("ACS width", _lines_around(sampled, n1 // 2), trained.acs_lines)
+        kinds = _kinds(sampled)
+        if not set(kinds) & set(trained.kinds):
+            found.append(f"sampling {' or '.join(kinds)}, trained for {', '.join(trained.kinds)}")
+    partial = [axis_name(dim) for dim in partial_bands(item)]
+    if partial:
+        found.append(f"sampled on one side only along {', '.join(partial)}, trained on whole k-space")
+    return list(dict.fromkeys(found))
+
+
+def _outside(name: str, value: float, allowed: Range) -> list[str]:
+    return [] if value in allowed else [f"{name} {value:.3g}, trained for {allowed}"]
+
+
+def _kinds(sampled: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    """What kinds of sampling a pattern ``(k1,)`` may be: irregular ones look alike."""
+    return ("equispaced",) if lattice_of(sampled[None]) is not None else ("random", "variable-density")
+
+
+def _lines_around(sampled: npt.NDArray[np.bool_], center: int) -> int:
+    """How many lines lie around the centre without a gap."""
+    above = np.flatnonzero(~sampled[center:])
+    below = np.flatnonzero(~sampled[center::-1])
+    n_above = int(above[0]) if len(above) else len(sampled) - center
+    n_below = int(below[0]) if len(below) else center + 1
+    return max(n_above + n_below - 1, 0)
+
+
+def _counts(manifest: Manifest) -> str:
+    coils = manifest.shapes.coils
+    return str(coils) if isinstance(coils, Range) else " or ".join(map(str, coils or ()))

@@ -1,0 +1,144 @@
+"""One bundle in a stage: its engines by size, and their inputs from k-space."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+
+from scanside.engines.build import PrecisionChoice
+from scanside.engines.bundle import Bundle
+from scanside.engines.catalog import find_bundle
+from scanside.engines.engine import Engine
+from scanside.engines.shapes import fit
+from scanside.engines.trust import TrustPolicy
+from scanside.errors import ConfigError
+from scanside.recon.consistency import sampling_inputs
+from scanside.recon.scaling import image_scale
+
+__all__ = ["Learned"]
+
+logger = logging.getLogger(__name__)
+
+_Key = tuple[tuple[int, int], int | None]
+
+_ADJOINT = ("adjoint", "zero-filled")
+_CLASSICAL = ("cg-sense", "sense")
+
+
+class Learned:
+    """One bundle and its engines, loaded by the size of their images.
+
+    Args:
+        name: of the bundle, or its path.
+        policy: what is asked of it.
+        backend: ``auto`` or one that must be used.
+        precision: ``auto`` or one that must be used.
+
+    Raises:
+        BundleError: its files are not what they should be.
+        BundleNotFound: there is none.
+        ConfigError: its input is an image that nothing here makes.
+    """
+
+    def __init__(self, name: str, policy: TrustPolicy, backend: str, precision: PrecisionChoice) -> None:
+        self.bundle = Bundle.open(find_bundle(name), policy)
+        self.manifest = self.bundle.manifest
+        self._backend, self._precision = backend, precision
+        self._engines: dict[_Key, Engine] = {}
+        if self.manifest.input_image not in (*_ADJOINT, *_CLASSICAL):
+            raise ConfigError(
+                f"bundle '{self.bundle.name}' wants an input image '{self.manifest.input_image}', which this stage "
+                f"cannot make: it makes {', '.join((*_ADJOINT, *_CLASSICAL))}"
+            )
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self.bundle.name
+
+    @property
+    def wants(self) -> Literal["adjoint", "sense"]:
+        """The image at its input: ``Aᴴ y``, or that of CG-SENSE."""
+        return "adjoint" if self.manifest.input_image in _ADJOINT else "sense"
+
+    def prepare(self, sizes: Iterable[tuple[int, int]], coil_counts: Iterable[int]) -> None:
+        """Build, accept, load and warm up engines for images ``(k1, k0)``; by default for the smallest bucket.
+
+        Raises:
+            EngineError: none can be used on this machine.
+            ShapeError: the bundle takes no such images.
+        """
+        shapes = self.manifest.shapes
+        counts: set[int | None] = {None}
+        if shapes.coils is not None:
+            counts = {shapes.coils_for(n) for n in coil_counts} - {None}
+        for size in tuple(sizes) or (min(shapes.buckets),):
+            for n_coils in sorted(counts, key=lambda n: n or 0):
+                self._load(self._key(size, n_coils), build=True)
+
+    def engine(self, size: tuple[int, int], n_coils: int) -> Engine | None:
+        """The engine for an image, where one is loaded."""
+        return self._engines.get(self._key(size, n_coils))
+
+    def load_unbuilt(self, size: tuple[int, int], n_coils: int) -> Engine:
+        """An engine for an image while a scan is running: one that was built earlier, else the slow reference.
+
+        Raises:
+            EngineError: none can be used on this machine.
+        """
+        return self._load(self._key(size, n_coils), build=False)
+
+    def inputs(self, image: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The inputs of an engine, normalised as in training.
+
+        Args:
+            image: ``(y, x)`` complex, what the manifest says of the input image.
+            maps: ``(coil, y, x)`` complex.
+            mask: ``(k1,)``, sampled lines.
+        """
+        image = image / self._scale(image)
+        if self._magnitude:
+            return (image.abs()[None, None],)
+        first = _channels(image)[None]
+        if self.manifest.lowering == "none":
+            return (first,)
+        return (first, _channels(maps)[None], *sampling_inputs(self.manifest.lowering, mask[None, :, None]))
+
+    def image(self, output: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """The image ``(y, x)`` complex from an engine's output ``(1, 1|2, y, x)`` and the image at its input.
+
+        A network of magnitudes leaves the phase as it was.
+        """
+        scale = self._scale(image)
+        if self._magnitude:
+            return output[0, 0] * scale * torch.sgn(image)
+        return torch.complex(output[0, 0], output[0, 1]) * scale
+
+    @property
+    def _magnitude(self) -> bool:
+        return self.manifest.inputs[0].axes[1] == 1
+
+    def _scale(self, image: torch.Tensor) -> torch.Tensor:
+        return image_scale(image, self.manifest.normalisation.quantile)
+
+    def _key(self, size: tuple[int, int], n_coils: int | None) -> _Key:
+        place = fit(self.manifest.task, self.manifest.shapes, *size)
+        return place.bucket, None if self.manifest.shapes.coils is None else n_coils
+
+    def _load(self, key: _Key, *, build: bool) -> Engine:
+        if key not in self._engines:
+            shape, n_coils = key
+            engine = Engine.load(
+                self.bundle, shape, n_coils, name=self._backend, precision=self._precision, build=build
+            )
+            logger.info("engine %s: %s", self.bundle.name, engine.choice)
+            self._engines[key] = engine
+        return self._engines[key]
+
+
+def _channels(image: torch.Tensor) -> torch.Tensor:
+    """Complex ``(*, y, x)`` as real ``(*, 2, y, x)``."""
+    return torch.view_as_real(image).movedim(-1, -3).contiguous()

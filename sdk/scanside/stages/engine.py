@@ -1,0 +1,276 @@
+"""Learned reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+
+from scanside.context import Context
+from scanside.engines.engine import Engine
+from scanside.engines.trust import TrustPolicy
+from scanside.errors import ConfigError, EngineError, ScansideError
+from scanside.items import Image, KSpace
+from scanside.recon.sense import SenseOperator
+from scanside.scan import Scan
+from scanside.stage import Stage, StageConfig
+from scanside.stages._classical import Classical
+from scanside.stages._deadline import DeadlineExceeded, DeadlineRunner, StillBusy
+from scanside.stages._finite import check_finite
+from scanside.stages._fitness import fitness_of, readout_of
+from scanside.stages._images import images_of
+from scanside.stages._learned import Learned
+from scanside.stages._provenance import describe_engine
+from scanside.stages.sense import Sense
+
+__all__ = ["RunEngine"]
+
+Why = Literal["unfit", "size", "failed", "deadline", "busy", "non-finite", "data-consistency"]
+
+
+class RunEngine(Stage[KSpace, Image]):
+    """Reconstructs with a learned network that was accepted on this machine, and classically where it must not.
+
+    The network of the bundle gets what its manifest asks for: the image ``Aᴴ y`` of the acquired lines, with coil
+    maps and sampling for unrolled networks, or a CG-SENSE image. Its image is taken if it is finite, came in time,
+    and agrees with the acquired lines: ``‖A x − y‖ ≤ residual ‖y‖``. Otherwise the fallback's image goes out, the
+    attribute ``ScansideFallback`` says which and why, the operator is told, and the scan's metrics count it.
+
+    Every image of the network says in its meta which bundle, weights, backend and precision made it, how far it is
+    from the acquired lines (``ScansideDataConsistency``), and in what the scan differs from those that the network
+    was trained for (``ScansideFitness``). K-space of zeros gives an image of zeros that says so.
+
+    Engines for the sizes in the settings are built, accepted and warmed up before any scan. Coil maps come from an
+    earlier stage.
+    """
+
+    class Config(StageConfig):
+        """Settings.
+
+        Attributes:
+            bundle: name of the bundle, or its path; of several, the first that is fit for a k-space is taken.
+            fallback: classical stage that takes over, ``sense`` or ``fourier``, with its settings; None makes an
+                error of it. A network that improves a CG-SENSE image gets it from here.
+            sizes: of images, (k1, k0), for which engines are ready before a scan; by default the smallest of the
+                bundle's.
+            n_coils: coil counts for which they are ready, where coils go in.
+            other_sizes: images of other sizes: ``eager`` takes an engine that was built earlier, or the slow
+                reference that needs no building; ``fallback`` does without a network.
+            fitness: a scan that the network was not trained for: ``warn`` tells so in the meta and to the operator,
+                ``fallback`` does without the network, ``ignore`` says nothing.
+            residual: largest relative distance to the acquired lines; None for any.
+            deadline_ms: longest time that an engine may take for an image; None for any.
+            backend: that must be used; ``auto`` takes the fastest accepted one.
+            precision: that must be used.
+            require_signature: refuse bundles that no trusted key signed.
+        """
+
+        bundle: tuple[str, ...] = Field(min_length=1)
+        fallback: Classical | None = Classical(sense=Sense.Config())
+        sizes: tuple[tuple[int, int], ...] = ()
+        n_coils: tuple[int, ...] = (8,)
+        other_sizes: Literal["eager", "fallback"] = "eager"
+        fitness: Literal["warn", "fallback", "ignore"] = "warn"
+        residual: float | None = Field(0.4, gt=0)
+        deadline_ms: float | None = Field(None, gt=0)
+        backend: str = "auto"
+        precision: Literal["auto", "fp32", "bf16"] = "auto"
+        require_signature: bool = False
+
+        @field_validator("bundle", mode="before")
+        @classmethod
+        def _one_or_several(cls, value: object) -> object:
+            return (value,) if isinstance(value, str) else value
+
+    config: Config
+
+    def prepare(self, context: Context) -> None:
+        """Open the bundles, and have their engines ready."""
+        policy = TrustPolicy(require_signature=self.config.require_signature)
+        self._networks = []
+        for name in self.config.bundle:
+            network = Learned(name, policy, self.config.backend, self.config.precision)
+            network.prepare(self.config.sizes, self.config.n_coils)
+            self._networks.append(network)
+        self._fallback = None if self.config.fallback is None else self.config.fallback.stage()
+        # A network that was trained on CG-SENSE images gets them whatever the fallback is.
+        self._sense = self._fallback if isinstance(self._fallback, Sense) else Sense()
+        self._classical = list(dict.fromkeys(filter(None, (self._sense, self._fallback))))
+        for stage in self._classical:
+            stage.prepare(context)
+        self._in_time = DeadlineRunner()
+
+    def open(self, scan: Scan) -> None:
+        """A new scan."""
+        self._scan = scan
+        self._told: set[Why] = set()
+        for stage in self._classical:
+            stage.open(scan)
+
+    def process(self, item: KSpace) -> Iterator[Image]:
+        """Reconstruct the images of one k-space."""
+        if item.coil_maps is None:
+            raise ConfigError(
+                "the network needs coil maps, but no stage before it made them: add 'coil-maps'"
+            )
+        classical: list[Image] = []
+        try:
+            network, untrained = self._fit(item)
+            engine = self._engine(network, item)
+            if network.wants == "sense":
+                classical = list(self._sense.process(item))
+            voxels, residual = self._reconstruct(item, item.coil_maps, network, engine, classical)
+        except _Refused as refused:
+            yield from self._fall_back(item, refused, classical)
+            return
+        self._scan.count("engine.images")
+        meta = item.meta.copy()
+        describe_engine(meta, engine, self._scan.pipeline)
+        meta["ScansideDataConsistency"] = f"{residual:.3g}"
+        if untrained:
+            meta["ScansideFitness"] = untrained
+        if not bool(voxels.any()):
+            meta["ScansideEmpty"] = "all acquired lines are zero, and so is the image"
+        yield from images_of(self._scan, item.replace(meta=meta), voxels)
+
+    def close(self) -> None:
+        """Forget the scan."""
+        for stage in self._classical:
+            stage.close()
+
+    def _fit(self, item: KSpace) -> tuple[Learned, tuple[str, ...]]:
+        """The first network that is fit, else the first that may be used, and what it was not trained for."""
+        usable: list[tuple[Learned, tuple[str, ...]]] = []
+        against = []
+        for network in self._networks:
+            fitness = fitness_of(network.manifest, item)
+            untrained = () if self.config.fitness == "ignore" else fitness.untrained
+            reasons = fitness.cannot + (untrained if self.config.fitness == "fallback" else ())
+            if reasons:
+                against.append(f"'{network.name}': {'; '.join(reasons)}")
+            else:
+                usable.append((network, untrained))
+        if not usable:
+            raise _Refused("unfit", f"no bundle is fit for this k-space: {'. '.join(against)}")
+        network, untrained = min(usable, key=lambda one: bool(one[1]))
+        if untrained:
+            self._scan.count("engine.untrained")
+            self._scan.warn(
+                f"network '{network.name}' was not trained for such scans: {'; '.join(untrained)}"
+            )
+        return network, untrained
+
+    def _engine(self, network: Learned, item: KSpace) -> Engine:
+        size, n_coils = (item.data.shape[-2], item.data.shape[-1]), item.n_coils
+        engine = network.engine(size, n_coils)
+        if engine is not None:
+            return engine
+        coils = "" if network.manifest.shapes.coils is None else f" and {n_coils} coils"
+        what = f"no engine of '{network.name}' was prepared for {size[0]}×{size[1]}{coils}"
+        remedy = "name them in engine.sizes and engine.n_coils"
+        if self.config.other_sizes == "fallback":
+            raise _Refused("size", f"{what}: {remedy}")
+        try:
+            engine = network.load_unbuilt(size, n_coils)
+        except ScansideError as error:
+            raise _Refused("size", f"{what}, and none can be used unprepared: {error}") from error
+        self._scan.warn(f"{what}: '{engine.backend}' runs it, perhaps slowly; {remedy}")
+        return engine
+
+    def _reconstruct(
+        self, item: KSpace, maps: torch.Tensor, network: Learned, engine: Engine, classical: Sequence[Image]
+    ) -> tuple[torch.Tensor, float]:
+        """Images ``(*other, z, y, x)``, and the largest of their distances to the acquired lines."""
+        operator = SenseOperator(maps, item.mask, readout_of(item))
+        if classical:
+            start = torch.stack([image.data[0] for image in classical])
+            start = start.reshape(*item.mask.shape[:-2], *start.shape[-3:])
+        else:
+            start = operator.adjoint(item.data)
+        check_finite(start, item, item.reference)
+        voxels = torch.zeros_like(start)
+        by_frame = maps.expand(*item.mask.shape[:-2], *maps.shape[-4:])
+        for frame in np.ndindex(*item.mask.shape[:-2]):
+            image = start[frame][0]
+            if bool(image.any()):  # of nothing, a network has nothing to make
+                inputs = network.inputs(image, by_frame[frame][:, 0], item.mask[frame][0])
+                voxels[frame][0] = network.image(self._called(partial(engine, *inputs)), image)
+        if not bool(torch.isfinite(torch.view_as_real(voxels)).all()):
+            raise _Refused("non-finite", f"'{network.name}' gave NaN or infinite values")
+        residual = _relative_distance(operator.forward(voxels), item.data)
+        limit = self.config.residual
+        if limit is not None and residual > limit:
+            raise _Refused(
+                "data-consistency",
+                f"the image of '{network.name}' disagrees with the acquired lines: its relative residual is "
+                f"{residual:.3g}, allowed is {limit:g} (engine.residual)",
+            )
+        return voxels, residual
+
+    def _called(self, call: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """What an engine gives, in time."""
+        limit = self.config.deadline_ms
+        try:
+            return call() if limit is None else self._in_time(call, limit)
+        except DeadlineExceeded:
+            raise _Refused(
+                "deadline", f"the engine took more than {limit:g} ms (engine.deadline_ms)"
+            ) from None
+        except StillBusy:
+            raise _Refused(
+                "busy", "the engine is still busy with an image that it was too slow for"
+            ) from None
+        except (
+            ScansideError,
+            RuntimeError,
+        ) as error:  # native code reports whatever it meets as RuntimeError
+            raise _Refused("failed", f"the engine failed: {error}") from error
+
+    def _fall_back(self, item: KSpace, refused: _Refused, made: Sequence[Image]) -> Iterator[Image]:
+        """Images of the fallback.
+
+        Args:
+            item: the k-space.
+            refused: why the network's are not taken.
+            made: those that CG-SENSE has made already.
+        """
+        config = self.config.fallback
+        self._scan.count(f"engine.fallback.{refused.why}")
+        if config is None:
+            raise EngineError(
+                f"{refused}. Set engine.fallback to have a classical image instead"
+            ) from refused
+        if refused.why not in self._told:
+            self._told.add(refused.why)
+            self._scan.warn(f"images come from the classical fallback '{config.name}': {refused}")
+        fallback = self._fallback
+        assert fallback is not None
+        for image in made if fallback is self._sense and made else fallback.process(item):
+            meta = image.meta.copy()
+            meta["ScansideFallback"] = [config.name, refused.why, str(refused)]
+            yield image.replace(meta=meta)
+
+
+class _Refused(Exception):
+    """A network's image is not to be had, or not to be used.
+
+    Args:
+        why: in one word.
+        text: the same for an operator.
+    """
+
+    def __init__(self, why: Why, text: str) -> None:
+        super().__init__(text)
+        self.why = why
+
+
+def _relative_distance(found: torch.Tensor, acquired: torch.Tensor) -> float:
+    """``‖a − b‖ / ‖b‖`` of k-space ``(*other, coil, k2, k1, k0)``, the largest of all frames; 0 where b is 0."""
+    distance, size = (
+        torch.view_as_real(one).square().sum((-5, -4, -3, -2, -1)) for one in (found - acquired, acquired)
+    )
+    return float(torch.where(size > 0, distance / size, 0).max().sqrt())
