@@ -63,7 +63,9 @@ def _made_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with BundleWriter(folder) as writer:
         save_graph(program, writer.path("graph.pt2"))
         save_file(weights, writer.path("weights.safetensors"))
-        save_file({"image": image, "output": 2 * image}, writer.path("vectors.safetensors"))
+        case = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(1))
+        vectors = {"real-0.image": case, "real-0.truth": 2 * case}
+        save_file(vectors, writer.path("vectors.safetensors"))
         writer.finish(**BUNDLE_FIELDS)
     return folder
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scanside.cli.console import console, err, print_json, table
+from scanside.cli.engine_build import build
 from scanside.errors import ScansideError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ __all__ = ["engines"]
 engines = typer.Typer(
     help="List, check and sign the bundles that learned engines come from.", no_args_is_help=True
 )
+
+engines.command()(build)
 
 _Name = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's name, or its folder (with a /).")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
+from scanside.engines.bundle import Bundle
+from scanside.engines.cache import EngineCache
 from scanside.engines.signing import trusted_keys
 
 Scanside = Callable[..., Result]
@@ -76,3 +79,43 @@ def test_from_key_to_trusted_bundle(scanside: Scanside, listed: Path, tmp_path: 
         "a key is never replaced"
         in scanside("engines", "keygen", "site", "--folder", tmp_path / "keys", status=1).stderr
     )
+
+
+def test_build_engines_of_a_bundle(
+    scanside: Scanside, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "cache"))
+    build = ("engines", "build", "tiny", "--backend", "eager")
+    text = scanside(*build, "--bucket", "64x64").stdout
+    assert re.search(r"eager +fp32 +chosen", text)
+    (entry,) = EngineCache(tmp_path / "cache").entries()
+    assert entry.report.passed
+    assert entry.key.shape == (64, 64)
+    assert entry.key.weights_sha256 == Bundle.open(listed).manifest.weights_sha256
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tiny", "--bucket", "64"), "expected two sizes, such as 256x256"),
+        (("tiny", "--output", "x"), "--output is for training runs"),
+        ((".",), "say with --output where its bundle goes"),
+    ],
+)
+def test_build_says_what_is_missing(
+    scanside: Scanside,
+    listed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: Any,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in scanside("engines", "build", *arguments, status=2).stderr
+
+
+def test_folder_that_is_no_run_is_named(scanside: Scanside, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    text = scanside("engines", "build", tmp_path / "run", "-o", tmp_path / "bundle", status=1).stderr
+    assert "is no folder of a training run" in text
+    assert not (tmp_path / "bundle").exists()

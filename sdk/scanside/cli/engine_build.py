@@ -1,0 +1,159 @@
+"""``scanside engines build``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from scanside.cli.console import console, err, table
+from scanside.errors import EngineError, MissingExtra
+
+if TYPE_CHECKING:
+    from scanside.engines.choice import Candidate, Choice
+
+__all__ = ["build"]
+
+_COLOURS = {"chosen": "green", "slower": "green", "refused": "red", "failed": "red", "absent": "dim"}
+_OF_A_RUN = "bundles made from a run"
+
+
+def build(
+    source: Annotated[
+        str, typer.Argument(metavar="RUN|BUNDLE", help="Folder of a finished training run, or a bundle.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The bundle's folder, for a run.", rich_help_panel=_OF_A_RUN),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the bundle; its folder's by default.", rich_help_panel=_OF_A_RUN)
+    ] = None,
+    version: Annotated[str, typer.Option(help="Of the bundle.", rich_help_panel=_OF_A_RUN)] = "1.0.0",
+    description: Annotated[
+        str, typer.Option(help="One sentence for people.", rich_help_panel=_OF_A_RUN)
+    ] = "",
+    lowering: Annotated[
+        Literal["fft", "pmatrix", "dft_matmul"],
+        typer.Option(
+            help="How data consistency is computed, in unrolled networks.", rich_help_panel=_OF_A_RUN
+        ),
+    ] = "pmatrix",
+    weights: Annotated[
+        Literal["float32", "float16"],
+        typer.Option(help="Type in which weights are kept.", rich_help_panel=_OF_A_RUN),
+    ] = "float32",
+    size_limit_mb: Annotated[
+        float | None,
+        typer.Option("--size-limit-mb", help="Refuse larger bundles.", rich_help_panel=_OF_A_RUN),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a bundle that is there.", rich_help_panel=_OF_A_RUN)
+    ] = False,
+    buckets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bucket", metavar="K1xK0", help="Size to build engines for; may be given several times."
+        ),
+    ] = None,
+    coils: Annotated[
+        int | None,
+        typer.Option(help="Coils of the engines; by default the most, up to 8, that the network takes."),
+    ] = None,
+    backends: Annotated[
+        list[str] | None,
+        typer.Option("--backend", help="Backend to build for; may be given several times. All by default."),
+    ] = None,
+) -> None:
+    """Make a bundle from a training run, then build its engines for this machine and check them.
+
+    Given a bundle, only its engines are built.
+    """
+    from scanside.engines.bundle import Bundle, replace_manifest
+    from scanside.engines.catalog import find_bundle
+    from scanside.engines.manifest import MANIFEST_FILE
+
+    sizes = [_size(bucket) for bucket in buckets or ()]
+    from_run = Path(source).is_dir() and not (Path(source) / MANIFEST_FILE).exists()
+    if from_run:
+        if output is None:
+            raise typer.BadParameter(f"{source} is a training run: say with --output where its bundle goes")
+        _need_training()
+        from scanside_deploy.build import BuildOptions, build_bundle
+
+        options = BuildOptions(
+            name=name or output.name,
+            version=version,
+            description=description,
+            lowering=lowering,
+            buckets=tuple(sizes) or BuildOptions.buckets,
+            weights=weights,
+            size_limit=None if size_limit_mb is None else int(size_limit_mb * 1e6),
+        )
+        build_bundle(Path(source), output, options, replace=replace)
+        folder = output
+    else:
+        if output is not None:
+            raise typer.BadParameter(f"--output is for training runs, and {source} is none")
+        folder = Path(source) if Path(source).is_dir() else find_bundle(source)
+    bundle = Bundle.open(folder)
+    candidates = _engines(bundle.folder, sizes or list(bundle.manifest.shapes.buckets), coils, backends)
+    if from_run:
+        reports = tuple(one.entry.report for one in candidates if one.entry is not None)
+        replace_manifest(folder, acceptance=reports)
+        console.print(f"\nThe bundle is in {folder}", markup=False, soft_wrap=True)
+
+
+def _engines(
+    folder: Path, sizes: Sequence[tuple[int, int]], coils: int | None, backends: Sequence[str] | None
+) -> list[Candidate]:
+    """Build and judge the engines of a bundle; all that were thought of."""
+    from scanside.engines.backends import NAMES
+    from scanside.engines.build import BundleSource, Workshop
+    from scanside.engines.bundle import Bundle
+    from scanside.engines.cache import EngineCache
+    from scanside.engines.choice import rank
+
+    bundle, cache = Bundle.open(folder), EngineCache()
+    shapes = bundle.manifest.shapes
+    if coils is None and shapes.coils is not None:
+        coils = shapes.coils_for(8) or shapes.coils_for(1024)
+    found = []
+    for size in sizes:
+        with err.status("") as status:
+            workshop = Workshop(BundleSource(bundle, size, coils), cache, status.update)
+            candidates = workshop.candidates(backends or NAMES)
+        choice = rank(candidates)
+        _show(f"{size[0]}×{size[1]}" + (f", {coils} coils" if coils else ""), choice)
+        if choice.chosen is None:
+            raise EngineError(
+                f"no engine of bundle '{bundle.name}' was accepted for {size[0]}×{size[1]}; see above"
+            )
+        found += candidates
+    return found
+
+
+def _show(title: str, choice: Choice) -> None:
+    from rich.markup import escape
+
+    rows = table("backend", "precision", "verdict", "why", title=title)
+    for one in choice.verdicts:
+        colour = _COLOURS[one.status]
+        rows.add_row(one.backend, one.precision, f"[{colour}]{one.status}[/]", escape(one.why))
+    console.print(rows)
+
+
+def _size(text: str) -> tuple[int, int]:
+    k1, _, k0 = text.replace("×", "x").partition("x")
+    if not (k1.isdecimal() and k0.isdecimal() and int(k1) and int(k0)):
+        raise typer.BadParameter(f"--bucket {text}: expected two sizes, such as 256x256")
+    return int(k1), int(k0)
+
+
+def _need_training() -> None:
+    for package in ("lightning", "safetensors"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "training", "bundles from training runs")
