@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
 from scanside.simulate import CoilConfig
@@ -35,7 +35,7 @@ class CoilsConfig(Settings):
     measured: Probability = 0.5
     """How often the coils come from 32 measured ones, of which a part or linear combinations are taken; otherwise
     they are simulated loops."""
-    root: str | None = Field(default=None)
+    root: Path | None = None
     """Folder of all data; default is ``$SCANSIDE_DATA``, else ``../shared/data``."""
 
     @model_validator(mode="after")
@@ -57,7 +57,7 @@ class CoilsConfig(Settings):
         """
         if not self.measured or self.n_coils[1] == 1:
             return None
-        return measured_maps(data_file(Path(self.root) if self.root else None, MEASURED))
+        return measured_maps(data_file(self.root, MEASURED))
 
 
 @cache
@@ -127,15 +127,17 @@ def _recombined(measured: Tensor, n_coils: int, shape: tuple[int, int], rng: np.
 def _loops(n_coils: int, shape: tuple[int, int], rng: np.random.Generator) -> Tensor:
     """Loops around a head-sized object, on a plane somewhere in the array, ``(coil, coarse, coarse)``."""
     center = tuple(float(v) for v in rng.normal(0, 10, 3))
+    fov = 256.0 * np.array(shape) / max(shape)
+    # Beyond the loops sensitivities are wild: they keep their distance from an object that fills the field of view.
+    radius = 256.0 * rng.uniform(0.6, 0.8)
     array = CoilArray(
         CoilConfig(
             n_coils=n_coils,
-            radius_mm=float(rng.uniform(125, 190)),
+            radius_mm=radius,
             center_mm=(center[0], center[1], center[2]),
         ),
-        default_radius_mm=150.0,
+        default_radius_mm=radius,
     )
-    fov = 256.0 * rng.uniform(0.85, 1.1) * np.array(shape) / max(shape)
     y, x = ((np.arange(_COARSE) / (_COARSE - 1) - 0.5) * extent for extent in fov)
     plane = np.stack(np.broadcast_arrays(x[None, :], y[:, None], np.float64(rng.uniform(-50, 50))))
     points = np.einsum("ij,j...->i...", _rotation(rng), plane)

@@ -16,9 +16,11 @@ from scanside.recon.combine import combine_with_maps
 from scanside.recon.fourier import spatial_dims, to_image
 from scanside.replay import replay
 
-__all__ = ["decode_folder", "decode_recording", "folder_recordings"]
+__all__ = ["SUBJECTS_TABLE", "decode_folder", "decode_recording", "folder_recordings"]
 
-_SUBJECTS = "subjects.csv"
+SUBJECTS_TABLE = "subjects.csv"
+"""File in a folder that says whose the recordings are."""
+
 _PATTERNS = ("*.h5", "*.mrd")
 
 _STAGES: list[str | dict[str, Any]] = [
@@ -74,7 +76,7 @@ def folder_recordings(folder: Path) -> list[tuple[str, Path]]:
         raise ConfigError(
             f"source mrd-folder: {folder} is no folder; set sources.folder to one of ISMRMRD files"
         )
-    table = folder / _SUBJECTS
+    table = folder / SUBJECTS_TABLE
     found = _by_table(table) if table.exists() else _by_subfolder(folder)
     if not found:
         raise ConfigError(f"source mrd-folder: {folder} holds no file {' or '.join(_PATTERNS)}")
@@ -104,8 +106,8 @@ def _by_subfolder(folder: Path) -> list[tuple[str, Path]]:
         raise ConfigError(
             f"source mrd-folder: {folder} does not say whose the files are ({', '.join(stray[:3])}"
             f"{', ...' if len(stray) > 3 else ''} lie in no sub-folder), and splits go by subject: put the files of "
-            f"each subject into a sub-folder of its own, or write {folder / _SUBJECTS} with a line 'file,subject' "
-            f"and one such as '{stray[0]},subject-01' for every file"
+            f"each subject into a sub-folder of its own, or write {folder / SUBJECTS_TABLE} with a line "
+            f"'file,subject' and one such as '{stray[0]},subject-01' for every file"
         )
     return [(path.relative_to(folder).parts[0], path) for path in found]
 

@@ -25,6 +25,12 @@ _OVERSAMPLING = 2
 _AIR = 0.1
 """Parts of an image below this share of its bright tissue do not count for the size of the object."""
 
+_STRIDE = 2
+"""Every second pixel is enough to tell the size of an object."""
+
+_SPECK = 0.02
+"""Lines across an object with fewer pixels, as a share of the widest one, are specks of noise."""
+
 
 class PlacementConfig(Settings):
     """Size, position and orientation of objects."""
@@ -68,7 +74,7 @@ def random_scan_of(
     steps = (step, step * rng.uniform(*config.aspect))
     center = _turned((low + high) / 2, -angle) + np.array(image.shape) // 2
     # The object stays in the field of view along k1; along the readout it may reach out of it.
-    room = (0.5 * (1 - fill) * matrix[0], 0.05 * matrix[1])
+    room = (0.45 * (1 - fill) * matrix[0], 0.05 * matrix[1])
     # Mirroring the result is mirroring the source about the same centre, turned the other way.
     placement = Placement(
         pixels=(
@@ -91,18 +97,25 @@ def _window(n: int, taper: int) -> Tensor:
 
 def _extent(image: Tensor, angle: float) -> tuple[Points, Points]:
     """Lowest and highest (y, x) of the object about the middle of the image, seen along turned axes."""
-    few = image[::2, ::2].abs()
+    few = image[::_STRIDE, ::_STRIDE].abs()
     threshold = _AIR * image_scale(few)
-    points = 2 * torch.nonzero(few > threshold).numpy() - np.array(image.shape) // 2
+    points = _STRIDE * torch.nonzero(few > threshold).numpy() - np.array(image.shape) // 2
     if not len(points):
         points = np.array([(0, 0), image.shape]) - np.array(image.shape) // 2
-    turned = _turned(points.T, angle)
-    # Single bright pixels of noise do not make the object larger.
-    return np.quantile(turned, 0.005, axis=1), np.quantile(turned, 0.995, axis=1)
+    low, high = zip(*(_occupied(positions) for positions in _turned(points.T, angle)), strict=True)
+    return np.array(low), np.array(high)
+
+
+def _occupied(positions: Points) -> tuple[float, float]:
+    """Ends of what is occupied along an axis, in spite of single bright pixels of noise."""
+    start = positions.min()
+    counts = np.bincount(((positions - start) / _STRIDE).astype(int))
+    occupied = np.flatnonzero(counts > _SPECK * counts.max())
+    return start + _STRIDE * occupied[0], start + _STRIDE * (occupied[-1] + 1)
 
 
 def _turned(points: Points, angle: float) -> Points:
     """Coordinates (y, x) of points along axes turned by an angle: the inverse of what `Placement` does."""
     y, x = points
     cos, sin = math.cos(angle), math.sin(angle)
-    return np.array([cos * y + sin * x, -sin * y + cos * x])
+    return np.array([cos * y - sin * x, sin * y + cos * x])

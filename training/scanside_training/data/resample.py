@@ -19,7 +19,7 @@ class Placement:
 
     Attributes:
         pixels: pixels of the source per pixel of the result, along (y, x) of the result.
-        angle: rotation in radians.
+        angle: rotation in radians, in the sense of `numpy.rot90`.
         flip: whether (y, x) of the source run backwards.
         center: point (y, x) of the source, in its pixels, that comes to lie on the middle of the result.
         offset: pixels (y, x) of the result by which that point is then moved.
@@ -34,15 +34,15 @@ class Placement:
     def points(self, shape: tuple[int, int], oversampling: int = 1) -> Tensor:
         """Where the pixels of a result ``(y, x)`` lie in the source, ``(y, x, 2)``, in its pixels as (y, x).
 
-        Pixel ``n // 2`` is the middle; with oversampling every pixel is divided into as many along each axis.
+        Pixel ``n // 2`` is the middle, also of the finer grid that oversampling gives.
         """
         y, x = (
-            (torch.arange(n * oversampling) / oversampling - n // 2 - moved) * step
+            ((torch.arange(n * oversampling) - n * oversampling // 2) / oversampling - moved) * step
             for n, moved, step in zip(shape, self.offset, self.pixels, strict=True)
         )
         cos, sin = torch.cos(torch.tensor(self.angle)), torch.sin(torch.tensor(self.angle))
-        turned_y = cos * y[:, None] - sin * x
-        turned_x = sin * y[:, None] + cos * x
+        turned_y = cos * y[:, None] + sin * x
+        turned_x = -sin * y[:, None] + cos * x
         sign_y, sign_x = (-1.0 if flipped else 1.0 for flipped in self.flip)
         return torch.stack([sign_y * turned_y + self.center[0], sign_x * turned_x + self.center[1]], -1)
 

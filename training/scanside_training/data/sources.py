@@ -18,7 +18,7 @@ from pydantic import Field
 from scanside_training.data import generated
 from scanside_training.data.cache import cached_slices
 from scanside_training.data.coils import MEASURED
-from scanside_training.data.folders import decode_folder, decode_recording, folder_recordings
+from scanside_training.data.folders import SUBJECTS_TABLE, decode_folder, decode_recording, folder_recordings
 from scanside_training.data.matlab import read_matlab
 from scanside_training.data.roots import data_file
 from scanside_training.data.settings import Settings
@@ -61,8 +61,6 @@ class SliceSource(Protocol):
 class _Source(Settings):
     """What all kinds share."""
 
-    licence: ClassVar[Licence]
-
     kind: str
     weight: float = Field(default=1.0, ge=0)
     """How often slices of this source are drawn for training, relative to the other sources."""
@@ -76,7 +74,7 @@ class _Source(Settings):
             ConfigError: a file is not there.
             FormatError: a file is not what it should be.
         """
-        settings = self.model_dump(mode="json", exclude={"weight", "split", "root"})
+        settings = self.model_dump(mode="json", exclude={"weight", "split", "root", "licence"})
         return cached_slices(self.kind, settings, self._files(), self._decode)
 
     @abstractmethod
@@ -112,10 +110,10 @@ class _FileSource(_Source):
 class BrainT2Complex(_FileSource):
     """T2-weighted head slices with their phase: six subjects of 30 slices."""
 
-    licence: ClassVar[Licence] = "research"
     file: ClassVar[str] = "brain-t2-complex/slices_001-180.npz"
 
     kind: Literal["brain-t2-complex"] = "brain-t2-complex"
+    licence: Literal["research"] = "research"
     split: SubjectSplit = SubjectLists(train=("0", "1", "2", "3"), validation=("4",), test=("5",))
 
     def _decode(self) -> Decoded:
@@ -128,10 +126,10 @@ class BrainT2Complex(_FileSource):
 class BrainT1w(_FileSource):
     """T1-weighted head slices of one subject, magnitude."""
 
-    licence: ClassVar[Licence] = "clean"
     file: ClassVar[str] = "brain-t1w/t1w_axial_every2.npz"
 
     kind: Literal["brain-t1w"] = "brain-t1w"
+    licence: Literal["clean"] = "clean"
     split: SubjectSplit = SubjectLists(train=("0",))
 
     def _decode(self) -> Decoded:
@@ -143,10 +141,10 @@ class BrainT1w(_FileSource):
 class CoilMapsBrain(_FileSource):
     """The one complex brain slice that comes with the measured coil maps."""
 
-    licence: ClassVar[Licence] = "clean"
     file: ClassVar[str] = MEASURED
 
     kind: Literal["coil-maps-32ch"] = "coil-maps-32ch"
+    licence: Literal["clean"] = "clean"
     split: SubjectSplit = SubjectLists(train=("0",))
 
     def _decode(self) -> Decoded:
@@ -156,10 +154,10 @@ class CoilMapsBrain(_FileSource):
 class PhantomArray16(_FileSource):
     """A fully sampled scan of a phantom with 16 coils."""
 
-    licence: ClassVar[Licence] = "clean"
     file: ClassVar[str] = "scanner-ismrmrd/phantom_array16.h5"
 
     kind: Literal["phantom-array16"] = "phantom-array16"
+    licence: Literal["clean"] = "clean"
     split: SubjectSplit = SubjectLists(train=("0",))
 
     def _decode(self) -> Decoded:
@@ -170,10 +168,10 @@ class PhantomArray16(_FileSource):
 class CineSax(_FileSource):
     """Short-axis cardiac cine of 25 subjects, magnitude: every `frame_step`-th frame."""
 
-    licence: ClassVar[Licence] = "research"
     file: ClassVar[str] = "cine-sax/cine_sax.h5"
 
     kind: Literal["cine-sax"] = "cine-sax"
+    licence: Literal["research"] = "research"
     frame_step: int = Field(default=4, ge=1)
     split: SubjectSplit = SubjectLists(
         train=tuple(str(n) for n in range(18)), validation=("18", "19", "20"), test=("21", "22", "23", "24")
@@ -182,7 +180,8 @@ class CineSax(_FileSource):
     def _decode(self) -> Decoded:
         subjects, slices = [], []
         with h5py.File(self.path, "r") as file:
-            for subject, frames in zip(file["subject"][:], file["frames"], strict=True):
+            # Chunks span many slices: reading one slice after the other would decompress them many times.
+            for subject, frames in zip(file["subject"][:], file["frames"][:], strict=True):
                 for frame in frames[:: self.frame_step]:
                     subjects.append(str(subject))
                     slices.append(frame.astype(np.float32))
@@ -192,10 +191,10 @@ class CineSax(_FileSource):
 class CardiacMagnitude(_FileSource):
     """Cardiac short-axis slices, magnitude. Whose they are is not known: they count as one subject."""
 
-    licence: ClassVar[Licence] = "research"
     file: ClassVar[str] = "cardiac-magnitude/chest100_u16.npz"
 
     kind: Literal["cardiac-magnitude"] = "cardiac-magnitude"
+    licence: Literal["research"] = "research"
     split: SubjectSplit = SubjectLists(train=("unknown",))
 
     def _decode(self) -> Decoded:
@@ -207,9 +206,8 @@ class CardiacMagnitude(_FileSource):
 class Synthetic(_Source):
     """Generated objects: heads whose folds, contrast, shape and plane vary, hearts, and heaps of textured shapes."""
 
-    licence: ClassVar[Licence] = "clean"
-
     kind: Literal["synthetic"] = "synthetic"
+    licence: Literal["clean"] = "clean"
     n_subjects: int = Field(default=60, ge=1)
     """Number of different objects."""
     slices_per_subject: int = Field(default=6, ge=1)
@@ -243,13 +241,14 @@ class MrdFolder(_Source):
     kind: Literal["mrd-folder"] = "mrd-folder"
     folder: Path
     """The folder. ``subjects.csv`` in it has the columns ``file`` (relative to the folder) and ``subject``."""
-    licence: Licence = "research"  # type: ignore[misc]
+    licence: Licence = "research"
     """Whether weights trained on the files may be given away."""
-    split: SubjectSplit
-    """Who is in training, validation and test: it has to be said."""
+    split: SubjectSplit = SubjectFractions()
+    """Who is in training, validation and test."""
 
     def _files(self) -> list[Path]:
-        return [path for _, path in folder_recordings(self.folder)]
+        table = self.folder / SUBJECTS_TABLE
+        return [path for _, path in folder_recordings(self.folder)] + [table] * table.exists()
 
     def _decode(self) -> Decoded:
         return decode_folder(self.folder)

@@ -40,7 +40,10 @@ class SubjectLists(Settings):
 
 
 class SubjectFractions(Settings):
-    """Shares of the subjects, which are shuffled by a seed; training gets what validation and test leave."""
+    """Shares of the subjects, which are shuffled by a seed; training gets what validation and test leave.
+
+    A share above 0 is one subject at least.
+    """
 
     validation: Probability = 0.1
     test: Probability = 0.1
@@ -85,8 +88,11 @@ def subjects_of(part: Part, split: SubjectSplit, available: Iterable[str], sourc
 
 def _by_fractions(split: SubjectFractions, names: list[str]) -> dict[Part, list[str]]:
     order = [names[i] for i in np.random.default_rng(split.seed).permutation(len(names))]
-    n_validation, n_test = (round(share * len(names)) for share in (split.validation, split.test))
-    # Rounding up twice may ask for one subject more than there are.
+    # A share of few subjects is one of them at least; both together may then be more than there are.
+    n_validation, n_test = (
+        max(round(share * len(names)), share > 0) for share in (split.validation, split.test)
+    )
+    n_validation = min(n_validation, len(names))
     n_test = min(n_test, len(names) - n_validation)
     rest = n_validation + n_test
     return {"validation": order[:n_validation], "test": order[n_validation:rest], "train": order[rest:]}

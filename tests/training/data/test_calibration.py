@@ -1,0 +1,57 @@
+"""Quick ESPIRiT maps against those on the full grid, which agree with BART's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from scanside.errors import CalibrationError
+from scanside.recon.espirit import espirit
+from scanside.recon.fourier import to_kspace
+from scanside_training.data import CoilsConfig, EspiritConfig
+from scanside_training.data.calibration import espirit_maps
+from scanside_training.data.coils import random_maps
+
+
+@pytest.fixture(scope="module")
+def scene() -> tuple[torch.Tensor, torch.Tensor]:
+    """True maps ``(coil, y, x)``, and an object ``(y, x)`` that fills most of the field of view."""
+    rng = np.random.default_rng(2)
+    maps = random_maps(CoilsConfig(measured=0), None, 6, (100, 120), rng)
+    y, x = torch.linspace(-1, 1, 100)[:, None], torch.linspace(-1, 1, 120)
+    body = (y / 0.8) ** 2 + (x / 0.75) ** 2 < 1
+    texture = torch.from_numpy(rng.uniform(0.5, 1, (100, 120)).astype(np.float32))
+    return maps, body * texture * torch.exp(1j * y)
+
+
+def acs_of(maps: torch.Tensor, object_: torch.Tensor, lines: int = 24) -> torch.Tensor:
+    kspace = to_kspace(maps * object_)
+    return kspace[:, 50 - lines // 2 : 50 - lines // 2 + lines]
+
+
+def test_as_on_the_full_grid(scene: tuple[torch.Tensor, torch.Tensor]) -> None:
+    acs = acs_of(*scene)
+    quick = espirit_maps(EspiritConfig(crop=0.8), acs, (100, 120))
+    full = espirit(acs[:, None], (1, 100, 120), crop=0.8)[:, 0]
+    power = quick.abs().square().sum(0)
+    assert bool((((power - 1).abs() < 1e-4) | (power == 0)).all())
+    both = (power > 0) & (full.abs().square().sum(0) > 0)
+    # Where one of them ends lies within the distance of the coarse points.
+    assert float(both[scene[1].abs() > 0].float().mean()) > 0.995
+    error = (quick - full).abs().square().sum(0).sqrt()[both & (scene[1].abs() > 0)]
+    assert float(error.median()) < 1e-3
+    assert float(error.quantile(0.99)) < 0.02
+
+
+def test_target_keeps_the_object(scene: tuple[torch.Tensor, torch.Tensor]) -> None:
+    maps, object_ = scene
+    estimated = espirit_maps(EspiritConfig(), acs_of(*scene), (100, 120))
+    target = (estimated.conj() * maps * object_).sum(0)
+    energy = target.abs().square().sum() / object_.abs().square().sum()
+    assert float(energy) > 0.995
+
+
+def test_too_few_lines(scene: tuple[torch.Tensor, torch.Tensor]) -> None:
+    with pytest.raises(CalibrationError, match="too small for a kernel"):
+        espirit_maps(EspiritConfig(), acs_of(*scene, lines=8), (100, 120))

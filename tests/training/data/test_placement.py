@@ -1,0 +1,62 @@
+"""Objects lie in the field of view as asked."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from scanside_training.data import PlacementConfig
+from scanside_training.data.placement import random_scan_of
+
+
+def ellipse(shape: tuple[int, int], center: tuple[float, float], radii: tuple[float, float]) -> torch.Tensor:
+    y, x = torch.arange(shape[0])[:, None] - center[0], torch.arange(shape[1]) - center[1]
+    inside = ((y / radii[0]) ** 2 + (x / radii[1]) ** 2 < 1).float()
+    return torch.complex(inside, torch.zeros_like(inside))
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("matrix", [(96, 128), (128, 96)])
+def test_extent_along_k1_and_no_wrap(seed: int, matrix: tuple[int, int]) -> None:
+    config = PlacementConfig(fill=(0.7, 0.7), aspect=(1, 1), rotation_deg=(-40, 40), transpose=0.5)
+    image = ellipse((150, 130), (80, 60), (50, 30))
+    scan = random_scan_of(config, image, matrix, np.random.default_rng(seed)).abs()
+    rows = torch.nonzero((scan > 0.5).any(1)).flatten()
+    extent = int(rows[-1] - rows[0]) + 1
+    assert extent == pytest.approx(0.7 * matrix[0], abs=2.5)
+    # It ends before the field of view does, and nothing of it comes back on the other side.
+    assert rows[0] > 0
+    assert rows[-1] < matrix[0] - 1
+    assert scan[[0, -1]].max() < 0.2
+
+
+def test_area_tells_that_pixels_have_the_aspect_that_was_asked_for() -> None:
+    image = ellipse((100, 100), (50, 50), (40, 40))
+    for aspect in (0.8, 1.0, 1.25):
+        config = PlacementConfig(fill=(0.8, 0.8), aspect=(aspect, aspect), transpose=0)
+        scan = random_scan_of(config, image, (100, 160), np.random.default_rng(1)).abs()
+        assert float((scan > 0.5).sum()) == pytest.approx(math.pi * 40**2 / aspect, rel=0.04)
+
+
+def test_flips_and_transposition_happen() -> None:
+    image = ellipse((64, 64), (32, 32), (24, 24))
+    image[20:28, 16:22] += 3  # off the middle on both axes, and nearer to one
+    config = PlacementConfig(rotation_deg=(0, 0), aspect=(1, 1), transpose=0.5, flips=0.5)
+    seen = set()
+    for seed in range(60):
+        scan = random_scan_of(config, image, (64, 64), np.random.default_rng(seed)).abs()
+        spot, body = torch.nonzero(scan > 2).float().mean(0), torch.nonzero(scan > 0.5).float().mean(0)
+        away = spot - body
+        seen.add((bool(away[0] > 0), bool(away[1] > 0), bool(away[0].abs() > away[1].abs())))
+    assert len(seen) == 8
+
+
+def test_an_empty_slice_gives_an_empty_scan() -> None:
+    scan = random_scan_of(
+        PlacementConfig(), torch.zeros(40, 50, dtype=torch.complex64), (32, 48), np.random.default_rng(0)
+    )
+    assert scan.shape == (32, 48)
+    assert not scan.any()
