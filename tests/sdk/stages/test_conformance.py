@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import torch
 
 from scanside.items import AxisRange, Item, KSpace
 from scanside.registry import load_stage, stage_names
 from scanside.stage import Stage
 from scanside.stages.accumulate import Accumulate
+from scanside.stages.coil_compression import CompressCoils
 from scanside.stages.coil_maps import CoilMaps
+from scanside.stages.engine import RunEngine
 from scanside.stages.filter import KSpaceFilter
 from scanside.stages.finish import Finish
 from scanside.stages.fourier import Fourier
@@ -41,6 +44,30 @@ class TestCoilMaps(StageTests):
 class TestCoilMapsEspirit(StageTests):
     def stage(self) -> Stage[Any, Any]:
         return CoilMaps(method="espirit", kernel=4)
+
+
+class TestCompressCoils(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return CompressCoils(n_coils=2)
+
+
+class TestCompressCoilsGeometric(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return CompressCoils(n_coils=2, method="geometric")
+
+
+@pytest.mark.usefixtures("learned_bundles")
+class TestRunEngine(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return RunEngine(bundle="gradient", backend="eager", n_coils=(4,))
+
+    def items(self) -> Sequence[Item]:
+        return [small_kspace(repetition=i, coil_maps=True) for i in range(2)]
+
+
+class TestRunEngineFallback(TestRunEngine):
+    def stage(self) -> Stage[Any, Any]:
+        return RunEngine(bundle="smooth", backend="eager", residual=1e-6)
 
 
 class TestFilter(StageTests):

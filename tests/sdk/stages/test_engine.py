@@ -1,0 +1,462 @@
+"""Learned reconstruction as a stage: the right image, or the classical one and why."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from scanside import Context, Image, KSpace
+from scanside.errors import (
+    BundleError,
+    ConfigError,
+    EngineError,
+    NonFiniteError,
+    SignatureError,
+    StageConfigError,
+)
+from scanside.items import AxisRange
+from scanside.recon.fourier import to_image, to_kspace
+from scanside.stages.engine import RunEngine
+from scanside.stages.sense import Sense
+from scanside.testing import small_kspace, small_scan
+
+pytestmark = pytest.mark.usefixtures("learned_bundles")
+
+STEPS = 8
+
+
+_PREPARED: dict[str, tuple[RunEngine, list[dict[Any, Any]]]] = {}
+
+
+class Session:
+    """A prepared stage and a scan that it is opened for; one of the same settings is not prepared again."""
+
+    def __init__(self, **settings: Any) -> None:
+        key = repr(settings)
+        if key not in _PREPARED:
+            stage = RunEngine(**{"bundle": "gradient", "backend": "eager", "n_coils": (4,), **settings})
+            stage.prepare(Context(device="cpu"))
+            _PREPARED[key] = stage, [dict(network._engines) for network in stage._networks]
+        self.stage, engines = _PREPARED[key]
+        for network, whole in zip(self.stage._networks, engines, strict=True):
+            network._engines = dict(whole)
+        self.scan = small_scan()
+        self.stage.open(self.scan)
+
+    def __call__(self, item: KSpace) -> Image:
+        (image,) = self.stage.process(item)
+        return image
+
+    def break_engine(self, call: Callable[..., torch.Tensor]) -> None:
+        """Let all engines do something else; it is called with the right function and the inputs."""
+        for network in self.stage._networks:
+            network._engines = {key: _Broken(engine, call) for key, engine in network._engines.items()}
+
+
+class _Broken:
+    def __init__(self, engine: Any, call: Callable[..., torch.Tensor]) -> None:
+        self._engine, self._call = engine, call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self._call(self._engine, *inputs)
+
+
+def kspace(**changes: Any) -> KSpace:
+    return small_kspace(coil_maps=True).replace(**changes)
+
+
+def sense_image(item: KSpace) -> torch.Tensor:
+    stage = Sense()
+    stage.open(small_scan())
+    (image,) = stage.process(item)
+    return image.data
+
+
+def assert_fell_back(image: Image, session: Session, why: str, item: KSpace) -> None:
+    assert image.meta["ScansideFallback"][:2] == ["sense", why]
+    assert "ScansideEngine" not in image.meta
+    assert session.scan.metrics[f"engine.fallback.{why}"] >= 1
+    assert any(image.meta["ScansideFallback"][2] in told for told in session.scan.warnings)
+    torch.testing.assert_close(image.data, sense_image(item))
+
+
+# The image
+
+
+def expected(item: KSpace) -> torch.Tensor:
+    """The unrolled test network, as its formula says, with Fourier transforms and in double precision."""
+    maps, mask = item.coil_maps.to(torch.complex128), item.mask[..., None].double()
+    start = u = (maps.conj() * to_image(item.data.to(torch.complex128) * mask)).sum(0)
+    for _ in range(STEPS):
+        u = u - ((maps.conj() * to_image(to_kspace(maps * u) * mask)).sum(0) - start)
+    return u
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
+def test_unrolled(scale: float) -> None:
+    session, item = Session(), kspace()
+    item = item.replace(data=scale * item.data)
+    image = session(item)
+    torch.testing.assert_close(
+        image.data[0] / scale, expected(item).to(torch.complex64) / scale, rtol=1e-4, atol=1e-5
+    )
+    assert image.header["matrix_size"].tolist() == [24, 24, 1]
+    assert session.scan.warnings == []
+    assert session.scan.metrics == {"engine.images": 1}
+
+
+def test_improves_a_sense_image() -> None:
+    """The network's input is the image of the fallback, with the fallback's settings."""
+    item = kspace()
+    for l2 in (0.002, 0.5):
+        stage = Sense(l2=l2)
+        stage.open(small_scan())
+        (start,) = (image.data for image in stage.process(item))
+        image = Session(bundle="smooth", fallback={"sense": {"l2": l2}})(item)
+        smooth = start + 0.25 * (start.roll(1, -1) + start.roll(-1, -1) - 2 * start)
+        torch.testing.assert_close(image.data, smooth, rtol=1e-4, atol=1e-5)
+    by_default = Session(bundle="smooth", fallback="fourier")(item)
+    torch.testing.assert_close(by_default.data, Session(bundle="smooth")(item).data)
+
+
+def test_frames_one_by_one() -> None:
+    """Frames with patterns of their own give the same together as alone."""
+    first, second = small_kspace(coil_maps=True), small_kspace(repetition=1, coil_maps=True)
+    mask = second.mask.clone()
+    mask[:, 20] = False
+    second = second.replace(mask=mask, data=second.data * mask[..., None])
+    together = first.replace(
+        data=torch.stack([first.data, second.data]),
+        mask=torch.stack([first.mask, second.mask]),
+        headers=np.stack([first.headers, second.headers]),
+        other=("repetition",),
+        counters={"slice": 0},
+    )
+    session = Session()
+    images = list(session.stage.process(together))
+    assert [int(image.header["repetition"]) for image in images] == [0, 1]
+    for image, item in zip(images, (first, second), strict=True):
+        torch.testing.assert_close(image.data, session(item).data, rtol=1e-4, atol=1e-5)
+
+
+def test_says_what_made_it() -> None:
+    session = Session()
+    meta = session(kspace()).meta
+    network = session.stage._networks[0]
+    assert meta["ScansideEngine"] == ["gradient", "1.0.0"]
+    assert meta["ScansideWeights"] == [network.manifest.weights_sha256[:12], network.manifest.weights_sha256]
+    assert meta["ScansideBackend"] == ["eager", "fp32", "24×24"]
+    assert meta["ScansidePipeline"] == ["small"]
+    assert "research use only" in meta.first("ScansideResearchUse")
+    assert 0 < float(meta.first("ScansideDataConsistency")) < 0.05
+    assert "ScansideFallback" not in meta
+    assert "ScansideFitness" not in meta
+
+
+# When the network's image is not to be had
+
+
+def test_not_finite() -> None:
+    session, item = Session(), kspace()
+    session.break_engine(lambda engine, *inputs: engine(*inputs) * float("nan"))
+    assert_fell_back(session(item), session, "non-finite", item)
+
+
+def test_disagrees_with_the_data() -> None:
+    session, item = Session(), kspace()
+    session.break_engine(lambda engine, *inputs: engine(*inputs).roll(3, -1))
+    image = session(item)
+    assert_fell_back(image, session, "data-consistency", item)
+    assert "allowed is 0.4" in image.meta["ScansideFallback"][2]
+    tolerant = Session(residual=None)
+    tolerant.break_engine(lambda engine, *inputs: engine(*inputs).roll(3, -1))
+    assert float(tolerant(item).meta.first("ScansideDataConsistency")) > 0.4
+
+
+def test_distance_to_the_data() -> None:
+    """Half the right image is half the data away."""
+    session, item = Session(residual=None), kspace()
+    session.break_engine(lambda engine, *inputs: engine(*inputs) / 2)
+    assert float(session(item).meta.first("ScansideDataConsistency")) == pytest.approx(0.5, abs=0.01)
+
+
+def test_failing_engine() -> None:
+    def fail(*_: Any) -> torch.Tensor:
+        raise RuntimeError("the native library is out of memory")
+
+    session, item = Session(), kspace()
+    session.break_engine(fail)
+    image = session(item)
+    assert_fell_back(image, session, "failed", item)
+    assert "out of memory" in image.meta["ScansideFallback"][2]
+
+
+def test_deadline() -> None:
+    """An engine that is late is not waited for; until it has ended, nothing else is asked of it."""
+    released = threading.Event()
+
+    def late(engine: Any, *inputs: torch.Tensor) -> torch.Tensor:
+        released.wait(20)
+        return engine(*inputs)  # type: ignore[no-any-return]
+
+    session, item = Session(deadline_ms=150), kspace()
+    session.break_engine(late)
+    begun = time.monotonic()
+    assert_fell_back(session(item), session, "deadline", item)
+    assert time.monotonic() - begun < 5
+    assert_fell_back(session(item), session, "busy", item)
+    session.stage.close()
+    session.stage.open(session.scan)
+    released.set()
+    for _ in range(200):
+        image = session(item)
+        if "ScansideEngine" in image.meta:
+            break
+        time.sleep(0.01)
+    torch.testing.assert_close(image.data, Session()(item).data)
+    assert session.scan.metrics["engine.fallback.deadline"] == 1
+    assert len([told for told in session.scan.warnings if "still busy" in told]) == 1
+
+
+def test_in_time() -> None:
+    item = kspace()
+    torch.testing.assert_close(Session(deadline_ms=20_000)(item).data, Session()(item).data)
+
+
+def test_each_reason_is_told_once() -> None:
+    session, item = Session(), kspace()
+    session.break_engine(lambda engine, *inputs: engine(*inputs) * float("nan"))
+    for _ in range(3):
+        session(item)
+    assert len(session.scan.warnings) == 1
+    assert session.scan.metrics == {"engine.fallback.non-finite": 3}
+
+
+def test_without_a_fallback() -> None:
+    session = Session(fallback=None)
+    session(kspace())
+    session.break_engine(lambda engine, *inputs: engine(*inputs) * float("nan"))
+    with pytest.raises(EngineError, match=r"NaN or infinite.*Set engine.fallback"):
+        session(kspace())
+
+
+def test_fallback_of_another_kind() -> None:
+    session = Session(fallback={"fourier": {"combine": "maps"}})
+    session.break_engine(lambda engine, *inputs: engine(*inputs) * float("nan"))
+    assert session(kspace()).meta["ScansideFallback"][:2] == ["fourier", "non-finite"]
+
+
+# K-space that is nothing, or no numbers
+
+
+@pytest.mark.parametrize("bundle", ["gradient", "smooth"])
+def test_zeros(bundle: str) -> None:
+    session, item = Session(bundle=bundle), kspace()
+    image = session(item.replace(data=torch.zeros_like(item.data)))
+    assert not bool(image.data.any())
+    assert "zero" in image.meta.first("ScansideEmpty")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("bundle", ["gradient", "smooth"])
+def test_no_numbers(bundle: str, value: float) -> None:
+    session, item = Session(bundle=bundle), kspace()
+    data = item.data.clone()
+    data[1, 0, 4, 7] = value
+    counter = int(item.headers["scan_counter"][0, 4])
+    with pytest.raises(NonFiniteError, match=f"scan counter {counter} .*holds NaN"):
+        session(item.replace(data=data))
+
+
+def test_maps_must_be_there() -> None:
+    with pytest.raises(ConfigError, match="add 'coil-maps'"):
+        Session()(small_kspace())
+
+
+# Fitness
+
+
+def with_lines(lines: Any) -> KSpace:
+    """Only these lines of k-space, which was sampled on lines 0, 2, … and 8 to 15."""
+    item = kspace()
+    mask = torch.zeros_like(item.mask)
+    mask[:, list(lines)] = True
+    mask &= item.mask
+    return item.replace(mask=mask, data=item.data * mask[..., None])
+
+
+CENTRE = tuple(range(8, 16))
+UNTRAINED = {
+    "acceleration 1, trained for 1.2–4": lambda: kspace(mask=torch.ones(1, 24, dtype=torch.bool)),
+    "acceleration 4.8": lambda: with_lines((0, 4, 8, 12, 20)),
+    "ACS width 3, trained for 6–30": lambda: with_lines((*range(0, 24, 2), 11)),
+    "ACS width 0": lambda: with_lines((*range(0, 12, 2), *range(14, 24, 2))),
+    "random or variable-density, trained for equispaced": lambda: with_lines((*CENTRE, 0, 2, 18)),
+    "sampled on one side only along k1": lambda: with_lines((*CENTRE, 16, 18, 20, 22)),
+}
+
+
+@pytest.mark.parametrize("what", UNTRAINED)
+def test_not_trained_for(what: str) -> None:
+    item = UNTRAINED[what]()
+    session = Session(residual=None)
+    image = session(item)
+    assert any(what in told for told in image.meta["ScansideFitness"])
+    assert image.meta.first("ScansideEngine") == "gradient"
+    assert any(what in told for told in session.scan.warnings)
+    assert session.scan.metrics["engine.untrained"] == 1
+
+    session = Session(residual=None, fitness="fallback")
+    assert_fell_back(session(item), session, "unfit", item)
+    assert any(what in told for told in session.scan.warnings)
+
+    session = Session(residual=None, fitness="ignore")
+    assert "ScansideFitness" not in session(item).meta
+    assert session.scan.warnings == []
+
+
+def test_trained_for_what_it_was_trained_for() -> None:
+    assert "ScansideFitness" not in Session()(kspace()).meta
+
+
+def padded(n: int, *, k0: int | None = None) -> KSpace:
+    """K-space with another number of lines, and samples."""
+    item = kspace()
+    shape = (n, k0 or n)
+
+    def to_size(tensor: torch.Tensor) -> torch.Tensor:
+        whole = tensor.new_zeros(*tensor.shape[:-2], *shape)
+        low = [m // 2 - 12 for m in shape]
+        whole[..., low[0] : low[0] + 24, low[1] : low[1] + 24] = tensor
+        return whole
+
+    mask = torch.zeros(1, n, dtype=torch.bool)
+    mask[:, n // 2 - 12 : n // 2 + 12] = item.mask
+    headers = np.zeros((1, n), item.headers.dtype)
+    headers[:, n // 2 - 12 : n // 2 + 12] = item.headers
+    full = AxisRange(0, shape[1] - 1, shape[1] // 2)
+    return item.replace(
+        data=to_size(item.data),
+        coil_maps=to_size(item.coil_maps),
+        mask=mask,
+        headers=headers,
+        ranges=(full, AxisRange(n // 2 - 12, n // 2 + 11, n // 2), AxisRange(0, 0, 0)),
+        reference=None,
+    )
+
+
+CANNOT = {
+    "takes 24×24 to 64×64 in multiples of 2": lambda: padded(70),
+    "it takes 2–8 coils, and there are 12; put 'coil-compression: {n_coils: 8}'": lambda: kspace(
+        data=kspace().data.repeat(3, 1, 1, 1), coil_maps=kspace().coil_maps.repeat(3, 1, 1, 1) / 3**0.5
+    ),
+    "whole readouts only": lambda: kspace(
+        data=torch.cat((torch.zeros(4, 1, 24, 6), kspace().data[..., 6:]), -1),
+        ranges=(AxisRange(6, 23, 12), *kspace().ranges[1:]),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", CANNOT)
+@pytest.mark.parametrize("fitness", ["warn", "ignore"])
+def test_cannot_be_used_at_all(what: str, fitness: str) -> None:
+    session, item = Session(fitness=fitness), CANNOT[what]()
+    image = session(item)
+    assert image.meta["ScansideFallback"][:2] == ["sense", "unfit"]
+    assert what in image.meta["ScansideFallback"][2]
+    torch.testing.assert_close(image.data, sense_image(item))
+    with pytest.raises(EngineError, match="no bundle is fit"):
+        Session(fallback=None)(item)
+
+
+def test_partitions() -> None:
+    item = kspace()
+    thick = item.replace(
+        data=item.data.repeat(1, 2, 1, 1),
+        coil_maps=item.coil_maps.repeat(1, 2, 1, 1),
+        mask=item.mask.repeat(2, 1),
+        headers=item.headers.repeat(2, axis=0),
+        ranges=(*item.ranges[:2], AxisRange(0, 1, 1)),
+    )
+    image = Session()(thick)
+    assert "this k-space has 2 partitions" in image.meta["ScansideFallback"][2]
+
+
+def test_first_fit_of_several() -> None:
+    """Of two bundles the one that takes the k-space, and of two that take it the first."""
+    both = Session(bundle=("gradient", "smooth"))
+    assert both(kspace()).meta.first("ScansideEngine") == "gradient"
+    asymmetric = CANNOT["whole readouts only"]()
+    assert both(asymmetric).meta.first("ScansideEngine") == "smooth"
+    assert Session(bundle=("smooth", "gradient"))(kspace()).meta.first("ScansideEngine") == "smooth"
+    neither = both(padded(70)).meta["ScansideFallback"][2]
+    assert "'gradient': " in neither
+    assert "'smooth': " in neither
+
+
+def test_other_sizes() -> None:
+    item = padded(32)
+    session = Session()
+    image = session(item)
+    assert image.meta["ScansideBackend"][2] == "32×32"
+    assert "no engine of 'gradient' was prepared for 32×32 and 4 coils" in session.scan.warnings[0]
+    torch.testing.assert_close(image.data[0], expected(item).to(torch.complex64), rtol=1e-4, atol=1e-5)
+
+    session = Session(other_sizes="fallback")
+    assert_fell_back(session(item), session, "size", item)
+
+    session = Session(sizes=((24, 24), (32, 32)))
+    assert session(item).meta["ScansideBackend"][2] == "32×32"
+    assert session.scan.warnings == []
+
+
+def test_images_are_padded_to_an_engine() -> None:
+    """A network of images takes smaller ones than its engine."""
+    item = padded(30)
+    session = Session(bundle="smooth", sizes=((64, 64),))
+    image = session(item)
+    assert image.meta["ScansideBackend"][2] == "64×64"
+    assert image.data.shape == (1, 1, 30, 30)
+    start = sense_image(item)
+    smooth = start + 0.25 * (start.roll(1, -1) + start.roll(-1, -1) - 2 * start)
+    torch.testing.assert_close(image.data[..., 1:-1], smooth[..., 1:-1], rtol=1e-4, atol=1e-5)
+
+
+# What prepare finds
+
+
+def test_changed_bundle(learned_bundles: Path, tmp_path: Path) -> None:
+    import shutil
+
+    broken = Path(shutil.copytree(learned_bundles / "gradient", tmp_path / "gradient"))
+    weights = bytearray((broken / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (broken / "weights.safetensors").write_bytes(weights)
+    with pytest.raises(BundleError, match="was changed"):
+        Session(bundle=str(broken))
+
+
+def test_unsigned_bundle() -> None:
+    with pytest.raises(SignatureError):
+        Session(require_signature=True)
+
+
+def test_settings() -> None:
+    with pytest.raises(StageConfigError, match="one classical stage"):
+        RunEngine(bundle="x", fallback={"sense": {}, "fourier": {}})
+    with pytest.raises(StageConfigError, match="grappa"):
+        RunEngine(bundle="x", fallback="grappa")
+    assert (
+        RunEngine(bundle="x", fallback={"sense": None}).config.fallback
+        == RunEngine(bundle="x").config.fallback
+    )
