@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from scanside.recon.resize import crop_or_pad
 from scanside_training.data import PlacementConfig
 from scanside_training.data.placement import random_scan_of
 
@@ -22,7 +23,7 @@ def ellipse(shape: tuple[int, int], center: tuple[float, float], radii: tuple[fl
 @pytest.mark.parametrize("matrix", [(96, 128), (128, 96)])
 def test_extent_along_k1_and_no_wrap(seed: int, matrix: tuple[int, int]) -> None:
     config = PlacementConfig(fill=(0.7, 0.7), aspect=(1, 1), rotation_deg=(-40, 40), transpose=0.5)
-    image = ellipse((150, 130), (80, 60), (50, 30))
+    image = ellipse((300, 260), (160, 120), (100, 60))
     scan = random_scan_of(config, image, matrix, np.random.default_rng(seed)).abs()
     rows = torch.nonzero((scan > 0.5).any(1)).flatten()
     extent = int(rows[-1] - rows[0]) + 1
@@ -34,7 +35,7 @@ def test_extent_along_k1_and_no_wrap(seed: int, matrix: tuple[int, int]) -> None
 
 
 def test_area_tells_that_pixels_have_the_aspect_that_was_asked_for() -> None:
-    image = ellipse((100, 100), (50, 50), (40, 40))
+    image = ellipse((300, 300), (150, 150), (120, 120))
     for aspect in (0.8, 1.0, 1.25):
         config = PlacementConfig(fill=(0.8, 0.8), aspect=(aspect, aspect), transpose=0)
         scan = random_scan_of(config, image, (100, 160), np.random.default_rng(1)).abs()
@@ -60,3 +61,13 @@ def test_an_empty_slice_gives_an_empty_scan() -> None:
     )
     assert scan.shape == (32, 48)
     assert not scan.any()
+
+
+@pytest.mark.parametrize("matrix", [(72, 60), (48, 64)])
+def test_native_slices_keep_their_pixels(matrix: tuple[int, int], rng: np.random.Generator) -> None:
+    image = torch.from_numpy(rng.standard_normal((64, 60)) + 1j).to(torch.complex64)
+    config = PlacementConfig(native=1, transpose=0, flips=0)
+    scan = random_scan_of(config, image, matrix, rng)
+    torch.testing.assert_close(scan, crop_or_pad(image, matrix))
+    flipped = random_scan_of(config.model_copy(update={"flips": 1.0}), image, matrix, rng)
+    torch.testing.assert_close(flipped, crop_or_pad(image.flip(0, 1), matrix))

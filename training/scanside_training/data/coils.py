@@ -104,11 +104,12 @@ def _recombined(measured: Tensor, n_coils: int, shape: tuple[int, int], rng: np.
     # The longer axis spans the measured field of view more or less; turned and mirrored as it comes.
     span = measured.shape[-1] * rng.uniform(0.85, 1.15)
     step = span / max(shape) * np.array(shape) / _COARSE
+    turn = rng.integers(4) * math.pi / 2 + rng.uniform(-0.3, 0.3)
+    step[0] *= -1 if rng.integers(2) else 1
     middle = (measured.shape[-2] // 2, measured.shape[-1] // 2)
     placement = Placement(
         pixels=(float(step[0]), float(step[1])),
-        angle=float(rng.integers(4) * math.pi / 2 + rng.uniform(-0.3, 0.3)),
-        flip=(bool(rng.integers(2)), False),
+        angle=float(turn),
         center=(middle[0] + rng.uniform(-6, 6), middle[1] + rng.uniform(-6, 6)),
     )
     maps = sample_at(measured, placement.points((_COARSE, _COARSE)), beyond="border")

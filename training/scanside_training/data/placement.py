@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from scanside.recon.resize import crop_or_pad
 from scanside.recon.scaling import image_scale
 from scanside_training.data.resample import Placement, band_limited, sample_at
 from scanside_training.data.settings import FloatRange, Probability, Settings
@@ -45,6 +46,9 @@ class PlacementConfig(Settings):
     """How often phase encoding runs along x of the slice instead of y."""
     flips: Probability = 0.5
     """How often each axis runs backwards."""
+    native: Probability = 0.0
+    """How often a slice keeps its pixels: it is put on the middle of the matrix as it is, neither interpolated nor
+    rotated nor tapered; what lies beyond the matrix is cut off. Flips and transposition stay."""
     taper: int = Field(default=6, ge=0)
     """Pixels over which slices fade at their borders: where one cuts through the object there would be an edge."""
 
@@ -63,24 +67,24 @@ def random_scan_of(
     Returns:
         Complex ``matrix``.
     """
-    image = image * _window(image.shape[0], config.taper)[:, None] * _window(image.shape[1], config.taper)
     if rng.random() < config.transpose:
         image = image.mT
+    if config.native and rng.random() < config.native:
+        mirrored = [axis for axis in (0, 1) if rng.random() < config.flips]
+        return crop_or_pad(image.flip(mirrored), matrix)
+    image = image * _window(image.shape[0], config.taper)[:, None] * _window(image.shape[1], config.taper)
     angle = math.radians(rng.uniform(*config.rotation_deg))
     low, high = _extent(image, angle)
     extent = np.maximum(high - low, 8.0)
     fill = rng.uniform(*config.fill)
     step = float(extent[0] / (fill * matrix[0]))
-    steps = (step, step * rng.uniform(*config.aspect))
     center = _turned((low + high) / 2, -angle) + np.array(image.shape) // 2
     # The object stays in the field of view along k1; along the readout it may reach out of it.
     room = (0.45 * (1 - fill) * matrix[0], 0.05 * matrix[1])
-    # Mirroring the result is mirroring the source about the same centre, turned the other way.
+    steps = np.array([step, step * rng.uniform(*config.aspect)])
+    steps *= [-1 if rng.random() < config.flips else 1 for _ in range(2)]
     placement = Placement(
-        pixels=(
-            steps[0] * (-1 if rng.random() < config.flips else 1),
-            steps[1] * (-1 if rng.random() < config.flips else 1),
-        ),
+        pixels=(float(steps[0]), float(steps[1])),
         angle=angle,
         center=(float(center[0]), float(center[1])),
         offset=(float(rng.uniform(-room[0], room[0])), float(rng.uniform(-room[1], room[1]))),

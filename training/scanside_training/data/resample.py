@@ -18,16 +18,15 @@ class Placement:
     """How an image lies in the field of view: turned, stretched, mirrored and moved about its middle.
 
     Attributes:
-        pixels: pixels of the source per pixel of the result, along (y, x) of the result.
+        pixels: pixels of the source per pixel of the result, along (y, x) of the result; negative where the result
+            is mirrored.
         angle: rotation in radians, in the sense of `numpy.rot90`.
-        flip: whether (y, x) of the source run backwards.
         center: point (y, x) of the source, in its pixels, that comes to lie on the middle of the result.
         offset: pixels (y, x) of the result by which that point is then moved.
     """
 
     pixels: tuple[float, float]
     angle: float = 0.0
-    flip: tuple[bool, bool] = (False, False)
     center: tuple[float, float] = (0.0, 0.0)
     offset: tuple[float, float] = (0.0, 0.0)
 
@@ -43,8 +42,7 @@ class Placement:
         cos, sin = torch.cos(torch.tensor(self.angle)), torch.sin(torch.tensor(self.angle))
         turned_y = cos * y[:, None] + sin * x
         turned_x = -sin * y[:, None] + cos * x
-        sign_y, sign_x = (-1.0 if flipped else 1.0 for flipped in self.flip)
-        return torch.stack([sign_y * turned_y + self.center[0], sign_x * turned_x + self.center[1]], -1)
+        return torch.stack([turned_y + self.center[0], turned_x + self.center[1]], -1)
 
 
 def sample_at(image: Tensor, points: Tensor, *, beyond: str = "zeros", mode: str = "bicubic") -> Tensor:
