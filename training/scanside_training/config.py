@@ -6,7 +6,7 @@ import difflib
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -25,8 +25,13 @@ __all__ = [
     "TrainConfig",
     "ValidationConfig",
     "load_config",
+    "merged",
     "read_config",
+    "read_settings",
+    "read_yaml",
 ]
+
+AnySettings = TypeVar("AnySettings", bound=BaseModel)
 
 
 class _Settings(BaseModel):
@@ -161,15 +166,7 @@ def load_config(path: Path, settings: Mapping[str, Any] | None = None) -> TrainC
     Raises:
         ConfigError: no such file, not YAML, or a setting is unknown, missing or wrong.
     """
-    try:
-        document = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: the training configuration cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: expected settings like 'name: …', found {type(document).__name__}")
-    return read_config(_merged(document, settings or {}), str(path))
+    return read_config(read_yaml(path, settings, "training configuration"), str(path))
 
 
 def read_config(document: Mapping[str, Any], where: str) -> TrainConfig:
@@ -183,28 +180,67 @@ def read_config(document: Mapping[str, Any], where: str) -> TrainConfig:
         ConfigError: a setting is unknown, missing or wrong; every one is named, and an unknown one with those
             that exist.
     """
+    return read_settings(TrainConfig, document, where, "a training configuration")
+
+
+def read_yaml(path: Path, settings: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
+    """Read a YAML file of settings.
+
+    Args:
+        path: the file.
+        settings: nested settings that replace those of the file.
+        what: what they are, for messages: ``training configuration``.
+
+    Raises:
+        ConfigError: no such file, not YAML, or no mapping.
+    """
     try:
-        return TrainConfig.model_validate(document)
+        document = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: the {what} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected settings like 'name: …', found {type(document).__name__}")
+    return merged(document, settings or {})
+
+
+def read_settings(cls: type[AnySettings], document: Mapping[str, Any], where: str, what: str) -> AnySettings:
+    """Check settings of any kind.
+
+    Args:
+        cls: their model.
+        document: as read from YAML.
+        where: where they stand, for messages.
+        what: what they are, for messages.
+
+    Raises:
+        ConfigError: a setting is unknown, missing or wrong; every one is named, and an unknown one with those
+            that exist.
+    """
+    try:
+        return cls.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_sentences(error))) from error
+        raise ConfigError(f"{where}: " + "; ".join(_sentences(error, cls, what))) from error
 
 
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of which some are replaced, groups setting by setting."""
+    together = dict(base)
     for key, value in over.items():
-        below = merged.get(key)
+        below = together.get(key)
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(below, value) if both else value  # type: ignore[arg-type]
-    return merged
+        together[key] = merged(below, value) if both else value  # type: ignore[arg-type]
+    return together
 
 
-def _sentences(error: ValidationError) -> Iterator[str]:
+def _sentences(error: ValidationError, cls: type[BaseModel], what: str) -> Iterator[str]:
     for problem in error.errors():
-        models, names = _walk(problem["loc"])
+        models, names = _walk(problem["loc"], cls)
         where = ".".join(names)
         if problem["type"] == "extra_forbidden":
             known = list(dict.fromkeys(field for model in models for field in model.model_fields))
-            group = ".".join(names[:-1]) or "a training configuration"
+            group = ".".join(names[:-1]) or what
             near = difflib.get_close_matches(names[-1], known, n=1)
             meant = f" (did you mean '{near[0]}'?)" if near else ""
             yield f"{group} has no setting '{names[-1]}'{meant}; it has: {', '.join(known) or 'none'}"
@@ -216,9 +252,9 @@ def _sentences(error: ValidationError) -> Iterator[str]:
             yield f"{where} = {problem['input']!r}: {problem['msg']}"
 
 
-def _walk(location: tuple[int | str, ...]) -> tuple[list[type[BaseModel]], list[str]]:
+def _walk(location: tuple[int | str, ...], cls: type[BaseModel]) -> tuple[list[type[BaseModel]], list[str]]:
     """The models whose setting stands at a location, and its path without the tags of unions."""
-    models: list[type[BaseModel]] = [TrainConfig]
+    models: list[type[BaseModel]] = [cls]
     names: list[str] = []
     for i, part in enumerate(location):
         fields = [model.model_fields[part] for model in models if part in model.model_fields]

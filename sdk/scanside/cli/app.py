@@ -17,6 +17,7 @@ from scanside.cli import (
     demo,
     doctor,
     engines,
+    evaluate,
     inspect,
     pipelines,
     replay,
@@ -85,6 +86,7 @@ for _command in (
     stages.stages,
     pipelines.pipelines,
     train.train,
+    evaluate.evaluate,
     bench.bench,
     doctor.doctor,
 ):

@@ -174,6 +174,11 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         pixels = torch.from_numpy(source[index])
         return simulate_sample(self._simulation, pixels, shape, rng, self._measured)
 
+    def subject(self, key: SampleKey) -> str:
+        """Whose slice a sample for validation or test is made from."""
+        source, index = self._fixed(key.sample)
+        return source.subjects[index]
+
     def _drawn(self, rng: np.random.Generator) -> tuple[SliceSource, int]:
         source, indices = self._sources[int(rng.choice(len(self._sources), p=self._probability))]
         return source, indices[int(rng.integers(len(indices)))]

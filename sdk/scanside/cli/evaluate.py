@@ -1,0 +1,93 @@
+"""``scanside evaluate``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from scanside.cli.console import console, err, progress_bar, table
+from scanside.cli.options import nested, settings_from
+from scanside.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from scanside_training.evaluation import Evaluation
+    from scanside_training.evaluation.scores import Summary
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    config: Annotated[Path, typer.Argument(help="Data, and what is compared on it: a YAML file.")],
+    candidates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--candidate",
+            "-c",
+            metavar="[NAME=]WHAT",
+            help="Compare this too: the folder of a run, a bundle's name or folder (@backend:precision), "
+            "zero-filled, grappa, cg-sense, bart, or pipeline:NAME; may be given several times.",
+        ),
+    ] = None,
+    only: Annotated[
+        bool, typer.Option("--only", help="Compare the candidates given here and not those of the file.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder; evaluations/<name> by default.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY.PATH=VALUE", help="Replace a setting; may be given several times."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of torch; its choice by default.")
+    ] = None,
+) -> None:
+    """Compare networks, engines and classical reconstructions on the same data."""
+    for package in ("lightning", "safetensors", "torchmetrics"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "training", "scanside evaluate")
+    import torch
+
+    from scanside_training.evaluation import compare, load_evaluation, write_evaluation
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = load_evaluation(config, nested(settings_from(settings or ())), candidates or (), only=only)
+    folder = output or Path("evaluations") / chosen.name
+    with progress_bar(chosen.name) as progress:
+        result = compare(chosen, on_progress=progress)
+    write_evaluation(result, folder)
+    _show(result)
+    console.print(f"{folder / 'report.html'} has the pictures. Research use only.", style="dim")
+
+
+def _show(result: Evaluation) -> None:
+    from scanside_training.evaluation.report import cells, speed_cells, speed_columns
+
+    measures = {"PSNR, dB": "psnr", "SSIM": "ssim", "PSNR inside, dB": "psnr_inside"}
+    extra = speed_columns(result)
+    console.print(f"{escape(result.config.data.title)}\n", soft_wrap=True)
+    groups: dict[str, list[Summary]] = {}
+    for one in result.summaries:
+        groups.setdefault(f"{one.stratum} {one.value}".strip(), []).append(one)
+    for title, rows in groups.items():
+        columns = ("n", *measures, *(extra if title == "all" else ()))
+        shown = table(
+            "candidate", *columns, title=f"{title} images" if title == "all" else title, right=columns
+        )
+        for one in rows:
+            size = speed_cells(result, one.candidate) if title == "all" else []
+            shown.add_row(escape(one.candidate), str(one.n), *cells(one, tuple(measures.values())), *size)
+        console.print(shown, "", sep="\n")
+    for failure in result.failures:
+        where = f", {len(failure.cases)} image(s)" if failure.cases else ""
+        err.print(
+            f"[yellow]not compared:[/] {escape(failure.candidate)}{where}: {escape(failure.reason)}",
+            soft_wrap=True,
+        )

@@ -1,0 +1,16 @@
+"""Compares reconstructions: networks in training form, engines, and classical methods, on the same data.
+
+::
+
+    config = load_evaluation(Path("evaluate.yaml"))
+    result = compare(config)
+    write_evaluation(result, Path("evaluations") / config.name)
+"""
+
+from __future__ import annotations
+
+from scanside_training.evaluation.config import EvaluationConfig, load_evaluation
+from scanside_training.evaluation.report import write_evaluation
+from scanside_training.evaluation.run import Evaluation, Failure, compare
+
+__all__ = ["Evaluation", "EvaluationConfig", "Failure", "compare", "load_evaluation", "write_evaluation"]

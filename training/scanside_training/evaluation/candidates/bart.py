@@ -1,0 +1,100 @@
+"""BART's ``pics`` with an L1 penalty on wavelet coefficients: what compressed sensing reaches.
+
+Uecker et al., *Berkeley advanced reconstruction toolbox*, ISMRM 2015, 2486; Lustig et al., *Sparse MRI*,
+MRM 58:1182-1195 (2007).
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from scanside.errors import ConfigError, ScanError
+from scanside.recon.fourier import to_image
+from scanside_training.evaluation.bart_files import read_cfl, write_cfl
+from scanside_training.evaluation.candidates.base import CandidateConfig, Job, kspace_of, problem_of
+from scanside_training.evaluation.case import Case
+
+__all__ = ["BartPics"]
+
+
+class BartPics(CandidateConfig):
+    """``bart pics`` in a process of its own; data go through files."""
+
+    kind: Literal["bart"] = "bart"
+    weight: float = Field(default=0.002, ge=0)
+    """Of the penalty, for data whose largest coil image magnitude is 1."""
+    iterations: int = Field(default=100, ge=1)
+    maps: Literal["ecalib", "same"] = "ecalib"
+    """Coil maps by ``bart ecalib`` from the calibration lines, or those that the other candidates get."""
+
+    @property
+    def label(self) -> str:
+        """Name where none is given."""
+        return "L1-wavelet (BART)"
+
+    def open(self) -> _Pics:
+        """The candidate.
+
+        Raises:
+            ConfigError: BART is not installed.
+        """
+        program = shutil.which("bart")
+        if program is None:
+            raise ConfigError("the program 'bart' is not installed: get it with apt-get install bart")
+        version = _bart(program, "version").strip()
+        return _Pics(self, program, {"BART": version})
+
+
+class _Pics:
+    n_parameters = None
+    timed = False
+
+    def __init__(self, config: BartPics, program: str, facts: dict[str, str]) -> None:
+        self._config = config
+        self._program = program
+        self.facts = facts
+
+    def job(self, case: Case) -> Job:
+        problem = problem_of(case)
+        kspace = kspace_of(problem)
+        n_calibration = problem.n_calibration
+
+        def run() -> torch.Tensor:
+            config = self._config
+            largest = float(to_image(kspace, (-2, -1)).abs().max()) or 1.0
+            with tempfile.TemporaryDirectory(prefix="scanside-bart-") as name:
+                folder = Path(name)
+                # (coil, k1, k0) becomes (k0, k1, 1, coil).
+                write_cfl(folder / "kspace", (kspace / largest).numpy().transpose(2, 1, 0)[:, :, None])
+                if config.maps == "ecalib":
+                    size = f"-r{n_calibration}"
+                    _bart(self._program, "ecalib", size, "-k5", "-m1", "kspace", "maps", folder=folder)
+                else:
+                    write_cfl(folder / "maps", problem.maps.numpy().transpose(2, 1, 0)[:, :, None])
+                penalty = ("-l1", "-r", f"{config.weight:g}", "-i", str(config.iterations))
+                _bart(self._program, "pics", "-S", *penalty, "kspace", "maps", "image", folder=folder)
+                image = read_cfl(folder / "image").reshape(kspace.shape[:0:-1], order="F")
+            return torch.from_numpy(np.ascontiguousarray(image.T)) * largest
+
+        return run
+
+
+def _bart(program: str, *arguments: str, folder: Path | None = None) -> str:
+    """Run a command and give what it printed.
+
+    Raises:
+        ScanError: it failed; carries what it said.
+    """
+    run = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    if run.returncode:
+        said = (run.stderr or run.stdout).strip().splitlines()
+        raise ScanError(f"bart {arguments[0]} failed: {said[-1] if said else f'status {run.returncode}'}")
+    return run.stdout

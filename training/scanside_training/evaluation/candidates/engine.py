@@ -1,0 +1,111 @@
+"""Engines from bundles: the accepted one that is fastest here, or the one that is named."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from scanside.engines.bundle import Bundle
+from scanside.engines.catalog import find_bundle
+from scanside.engines.engine import Engine
+from scanside.errors import ConfigError
+from scanside.recon.scaling import image_scale
+from scanside_training.evaluation.candidates.base import CandidateConfig, Job, problem_of
+from scanside_training.evaluation.case import Case
+from scanside_training.evaluation.inputs import image_input, next_multiple, unrolled_inputs
+
+__all__ = ["EngineOf"]
+
+
+class EngineOf(CandidateConfig):
+    """An engine of a bundle. One that is missing on this machine is built and judged first."""
+
+    kind: Literal["engine"] = "engine"
+    bundle: str
+    """Name of the bundle, or its folder (with a ``/``)."""
+    backend: str = "auto"
+    """``auto`` for the fastest that was accepted."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    l2: float = Field(default=0.002, ge=0)
+    """Of the CG-SENSE image at the input, where the bundle wants one."""
+    iterations: int = Field(default=15, ge=1)
+    """The same: most steps of conjugate gradients."""
+
+    @property
+    def label(self) -> str:
+        """Name where none is given."""
+        choice = [one for one in (self.backend, self.precision) if one != "auto"]
+        return " ".join([self.bundle.rstrip("/").rpartition("/")[2], *choice])
+
+    def open(self) -> _Engine:
+        """The bundle, checked; its engines are loaded when the size of images is known.
+
+        Raises:
+            BundleNotFound: there is none.
+            BundleError: its files are not what they should be.
+        """
+        return _Engine(self)
+
+
+class _Engine:
+    timed = True
+
+    def __init__(self, config: EngineOf) -> None:
+        self._config = config
+        self._bundle = Bundle.open(find_bundle(config.bundle))
+        self._engines: dict[tuple[int, ...], Engine] = {}
+        manifest = self._bundle.manifest
+        self.n_parameters = manifest.n_parameters
+        self.facts = {"bundle": f"{manifest.name} {manifest.version}"}
+
+    def job(self, case: Case) -> Job:
+        return self._image(case) if self._bundle.manifest.task == "image" else self._unrolled(case)
+
+    def _image(self, case: Case) -> Job:
+        manifest, config = self._bundle.manifest, self._config
+        channels = manifest.inputs[0].axes[1]
+        if case.problem is None:
+            image, scale = case.sample["image"], torch.ones(())
+            if len(image) != channels:
+                raise ConfigError(
+                    f"the data's images have {len(image)} channel(s), and the bundle takes {channels}"
+                )
+        else:
+            kind: Literal["zero-filled", "cg-sense"] = (
+                "cg-sense" if manifest.input_image in ("cg-sense", "sense") else "zero-filled"
+            )
+            found, scale = image_input(case.problem, kind, config.l2, config.iterations)
+            image = found.abs()[None] if channels == 1 else torch.stack((found.real, found.imag))
+        engine = self._engine(image.shape[-2], image.shape[-1], None)
+        return lambda: _image_of(engine(image[None])[0]) * scale
+
+    def _unrolled(self, case: Case) -> Job:
+        manifest, problem = self._bundle.manifest, problem_of(case)
+        if manifest.lowering == "none":
+            raise ConfigError(f"bundle '{manifest.name}' is unrolled and has no lowering")
+        n1, n0 = problem.adjoint.shape
+        scale = (
+            torch.ones(()) if case.sample else image_scale(problem.adjoint, manifest.normalisation.quantile)
+        )
+        inputs = unrolled_inputs(problem, manifest.lowering, manifest.shapes.multiple_of, scale)
+        multiple = manifest.shapes.multiple_of
+        engine = self._engine(next_multiple(n1, multiple), next_multiple(n0, multiple), len(problem.maps))
+        return lambda: _image_of(engine(*inputs)[0, :, :n1, :n0]) * scale
+
+    def _engine(self, k1: int, k0: int, n_coils: int | None) -> Engine:
+        key = (k1, k0, n_coils or 0)
+        if key not in self._engines:
+            config = self._config
+            engine = Engine.load(
+                self._bundle, (k1, k0), n_coils, name=config.backend, precision=config.precision
+            )
+            self._engines[key] = engine
+            self.facts["backend"] = f"{engine.backend} {engine.report.precision}"
+        return self._engines[key]
+
+
+def _image_of(channels: torch.Tensor) -> torch.Tensor:
+    """``(1 or 2, y, x)`` as real or complex ``(y, x)``."""
+    return channels[0] if len(channels) == 1 else torch.complex(channels[0], channels[1])

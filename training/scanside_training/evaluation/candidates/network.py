@@ -1,0 +1,142 @@
+"""Trained networks, from the folders that ``scanside train`` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from scanside.engines.shapes import Fit
+from scanside.errors import ConfigError
+from scanside.recon.scaling import image_scale
+from scanside_training.checkpoint import load_model
+from scanside_training.config import TrainConfig
+from scanside_training.data import ImageTask
+from scanside_training.evaluation.candidates.base import CandidateConfig, Job, problem_of
+from scanside_training.evaluation.case import Case
+from scanside_training.evaluation.inputs import image_input, next_multiple, unrolled_inputs
+from scanside_training.models import Unet, Unrolled, build_model
+
+__all__ = ["Run"]
+
+
+class Run(CandidateConfig):
+    """A network that was trained, computed by torch as it is, in float32."""
+
+    kind: Literal["run"] = "run"
+    folder: Path
+    """Of the run."""
+    weights: str = "model.safetensors"
+    """File in it: the last weights, or ``best.safetensors``."""
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    """Where it computes."""
+
+    @property
+    def label(self) -> str:
+        """Name where none is given."""
+        return self.folder.resolve().name
+
+    def open(self) -> _Image | _Unrolled:
+        """The network with its weights.
+
+        Raises:
+            ConfigError: there is no such run, its network finds its own coil maps, or there is no CUDA device.
+            FormatError: its weights are damaged.
+        """
+        model, config = load_model(self.folder, self.weights)
+        device = _device(self.device)
+        if isinstance(model, Unet):
+            return _Image(model.to(device), config)
+        assert isinstance(model, Unrolled)
+        if model.sensitivities is not None:
+            raise ConfigError(
+                f"the network of {self.folder} estimates its own coil maps, and is given them here"
+            )
+        return _Unrolled(model.to(device))
+
+
+class _Image:
+    timed = True
+
+    def __init__(self, model: Unet, config: TrainConfig) -> None:
+        self._model = model
+        task = config.data.simulation.task
+        self._task = task if isinstance(task, ImageTask) else ImageTask()
+        self.n_parameters = _count(model)
+        self.facts: dict[str, str] = {"backend": "eager fp32"}
+
+    def job(self, case: Case) -> Job:
+        channels = self._model.config.image_channels
+        if case.problem is not None:
+            task = self._task
+            image, scale = image_input(case.problem, task.input, task.l2, task.iterations)
+            image = image.abs()[None] if channels == 1 else torch.stack((image.real, image.imag))
+        else:
+            image, scale = case.sample["image"], torch.ones(())
+            if len(image) != channels:
+                raise ConfigError(
+                    f"the data's images have {len(image)} channel(s), and the network takes {channels}"
+                )
+        size = (image.shape[-2], image.shape[-1])
+        multiple = self._model.multiple_of
+        place = Fit(size, (next_multiple(size[0], multiple), next_multiple(size[1], multiple)))
+        network, padded = self._model, place.pad(image[None]).to(_device_of(self._model))
+
+        def run() -> torch.Tensor:
+            with torch.inference_mode():
+                out: torch.Tensor = network(padded).cpu()
+            return _image_of(place.crop(out)[0]) * scale
+
+        return run
+
+
+class _Unrolled:
+    timed = True
+
+    def __init__(self, model: Unrolled) -> None:
+        self._model = model
+        # The weights are the same whatever the lowering; this one holds for sizes of any kind.
+        self._any_size = build_model(model.config.model_copy(update={"lowering": "pmatrix"})).eval()
+        self._any_size.load_state_dict(model.state_dict())
+        self._any_size.to(_device_of(model))
+        self.n_parameters = _count(model)
+        self.facts: dict[str, str] = {"backend": "eager fp32"}
+
+    def job(self, case: Case) -> Job:
+        problem = problem_of(case)
+        multiple = self._model.multiple_of
+        n1, n0 = problem.adjoint.shape
+        fits = n1 % multiple == 0 and n0 % multiple == 0
+        network: Any = self._model if fits else self._any_size
+        # Samples are scaled already, by the scale of the image before columns were left out.
+        scale = torch.ones(()) if case.sample else image_scale(problem.adjoint)
+        inputs = unrolled_inputs(problem, network.config.lowering, multiple, scale)
+        inputs = tuple(one.to(_device_of(network)) for one in inputs)
+
+        def run() -> torch.Tensor:
+            with torch.inference_mode():
+                out: torch.Tensor = network(*inputs).cpu()
+            return _image_of(out[0, :, :n1, :n0]) * scale
+
+        return run
+
+
+def _image_of(channels: torch.Tensor) -> torch.Tensor:
+    """``(1 or 2, y, x)`` as real or complex ``(y, x)``."""
+    return channels[0] if len(channels) == 1 else torch.complex(channels[0], channels[1])
+
+
+def _count(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _device_of(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise ConfigError("device 'cuda' was asked for, and torch sees none")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")

@@ -1,0 +1,197 @@
+"""Measured, fully sampled scans that are undersampled afterwards: BART's files and ISMRMRD files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from scanside.errors import ConfigError, FileFormatError, FormatError
+from scanside.items import Item, KSpace
+from scanside.metrics import object_mask
+from scanside.pipeline import Pipeline
+from scanside.recon.combine import combine_with_maps, root_sum_of_squares
+from scanside.recon.espirit import espirit
+from scanside.recon.fourier import to_image
+from scanside.replay import replay
+from scanside_training.data.roots import data_file
+from scanside_training.data.sampling import MaskConfig, random_mask
+from scanside_training.data.settings import Settings
+from scanside_training.evaluation.bart_files import read_cfl
+from scanside_training.evaluation.case import Case, Recorded
+from scanside_training.evaluation.problem import Problem
+
+__all__ = ["CflData", "MeasuredCases", "MrdData"]
+
+_STAGES = ["noise", "oversampling", "accumulate", "fourier", "finish"]
+
+
+class _Scan(NamedTuple):
+    """One fully sampled slice: k-space ``(coil, k1, k0)``, whose it is, and where it was read."""
+
+    kspace: torch.Tensor
+    name: str
+    subject: str
+    path: Path
+    slice: int
+    number: int
+
+
+class _MeasuredData(Settings):
+    root: Path | None = None
+    """Folder that the files' names are relative to; by default ``$SCANSIDE_DATA``, or ``../shared/data``."""
+    masks: dict[str, Path | Annotated[MaskConfig, Field()]] = Field(min_length=1)
+    """By name: a ``.npy`` file with one value for each line k1, not 0 where it is kept; or what to draw."""
+    seed: int = Field(default=0, ge=0)
+    """Of the masks that are drawn: each slice has its own."""
+
+    def mask(self, name: str, n: int, number: int) -> torch.Tensor:
+        """``(n,)`` bool, the lines that are kept of the scan with some number.
+
+        Raises:
+            ConfigError: there is no such file.
+            FormatError: a file holds a mask of another size.
+        """
+        chosen = self.masks[name]
+        if isinstance(chosen, MaskConfig):
+            place = list(self.masks).index(name)
+            return torch.from_numpy(
+                random_mask(chosen, n, np.random.default_rng([self.seed, place, number]))[0]
+            )
+        path = data_file(self.root, str(chosen))
+        values = np.load(path, allow_pickle=False)
+        if values.shape != (n,):
+            raise FormatError(f"{path} has the shape {values.shape}, and the scan has {n} lines k1")
+        return torch.from_numpy(values != 0)
+
+
+class CflData(_MeasuredData):
+    """One slice of fully sampled multi-coil k-space in BART's format."""
+
+    kind: Literal["cfl"] = "cfl"
+    kspace: Path
+    """The files' name; dimensions (k0, k1, 1, coil) or (1, k0, k1, coil)."""
+
+    def open(self) -> MeasuredCases:
+        """The cases.
+
+        Raises:
+            ConfigError: a file is not there.
+            FormatError: it is not what it should be.
+        """
+        path = data_file(self.root, str(self.kspace.with_suffix(".cfl")))
+        values = read_cfl(path)
+        if values.ndim != 4 or 1 not in values.shape[:3]:
+            raise FormatError(
+                f"{path}: expected one slice, (k0, k1, 1, coil) or (1, k0, k1, coil), got dimensions {values.shape}"
+            )
+        flat = values.squeeze(max(axis for axis in range(3) if values.shape[axis] == 1))
+        kspace = torch.from_numpy(np.ascontiguousarray(flat.transpose(2, 1, 0)))
+        return MeasuredCases(self, [_Scan(kspace, path.parent.name, path.parent.name, path, 0, 0)])
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        return f"{self.kspace}, undersampled by {', '.join(self.masks)}"
+
+
+class MrdData(_MeasuredData):
+    """Fully sampled 2-D Cartesian ISMRMRD files."""
+
+    kind: Literal["mrd"] = "mrd"
+    files: dict[str, Path] = Field(min_length=1)
+    """The file of each subject."""
+
+    def open(self) -> MeasuredCases:
+        """The cases; files are read here.
+
+        Raises:
+            ConfigError: a file is not there.
+            FileFormatError: a scan is undersampled or 3-D.
+            ScansideError: a scan cannot be read.
+        """
+        scans = []
+        for subject, file in self.files.items():
+            scans += _read_slices(data_file(self.root, str(file)), subject)
+        return MeasuredCases(self, scans)
+
+    @property
+    def title(self) -> str:
+        """In words."""
+        return f"{', '.join(map(str, self.files.values()))}, undersampled by {', '.join(self.masks)}"
+
+
+class MeasuredCases:
+    """Every slice with every mask.
+
+    The reference over the whole image is the root sum of squares of the full data, inside the object it is the full
+    data combined with ESPIRiT maps of the full data.
+
+    Args:
+        config: names of the masks, and how they are made.
+        scans: fully sampled slices.
+    """
+
+    def __init__(self, config: _MeasuredData, scans: list[_Scan]) -> None:
+        self._config = config
+        self._scans = scans
+
+    def __len__(self) -> int:
+        return len(self._scans) * len(self._config.masks)
+
+    def __iter__(self) -> Iterator[Case]:
+        for number, scan in enumerate(self._scans):
+            n_coils, *grid = scan.kspace.shape
+            images = to_image(scan.kspace[:, None], (-2, -1))
+            maps = espirit(scan.kspace[:, None], (1, grid[0], grid[1]))
+            whole = root_sum_of_squares(images)[0].double().numpy()
+            inside = combine_with_maps(images, maps)[0].abs().double().numpy()
+            for name in self._config.masks:
+                mask = self._config.mask(name, grid[0], number)
+                strata: Mapping[str, str] = {
+                    "mask": name,
+                    "acceleration": f"{grid[0] / max(int(mask.sum()), 1):.1f}",
+                    "subject": scan.subject,
+                    "n_coils": str(n_coils),
+                }
+                yield Case(
+                    name=f"{scan.name}-{name}",
+                    strata=strata,
+                    whole=whole,
+                    inside=inside,
+                    roi=object_mask(inside),
+                    problem=Problem.from_kspace(scan.kspace, mask),
+                    recorded=Recorded(scan.path, mask.numpy(), scan.slice, scan.number)
+                    if isinstance(self._config, MrdData)
+                    else None,
+                )
+
+
+def _read_slices(path: Path, subject: str) -> list[_Scan]:
+    """All slices of an ISMRMRD file, whitened, without oversampling."""
+    scans: list[_Scan] = []
+
+    def take(label: str, item: Item) -> None:
+        if label != "accumulate" or not isinstance(item, KSpace):
+            return
+        if item.data.shape[-3] != 1 or not bool(item.mask.all()):
+            raise FileFormatError(
+                f"{path} is no fully sampled 2-D scan ({int((~item.mask).sum())} of {item.mask.numel()} lines are "
+                "missing): there is no truth to compare with"
+            )
+        number = int(item.counters.get("slice", 0))
+        flat = item.data.reshape(-1, *item.data.shape[-4:])[:, :, 0]
+        for kspace in flat:
+            index = sum(scan.slice == number for scan in scans)
+            name = f"{subject}-slice{number:02d}" + (f"-{index}" if index else "")
+            scans.append(_Scan(kspace.cpu().clone(), name, subject, path, number, index))
+
+    pipeline = Pipeline.from_config({"name": "full-kspace", "stages": _STAGES})
+    replay(path, pipeline, device="cpu", threads=False, observe=take)
+    if not scans:
+        raise ConfigError(f"{path} holds no image: leave it out")
+    return scans

@@ -1,0 +1,96 @@
+"""What a scan leaves to be solved: ``Aᴴ y``, coil maps and mask, and k-space where it is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from scanside.errors import CalibrationError
+from scanside.recon.cg import conjugate_gradient
+from scanside.recon.espirit import espirit
+from scanside.recon.grappa import calibration_region
+from scanside.recon.sense import SenseOperator
+from scanside_training.models import Batch
+
+__all__ = ["Problem"]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A two-dimensional Cartesian scan whose lines k1 were acquired in part.
+
+    Attributes:
+        mask: ``(k1,)`` bool, the centre of k-space at ``k1 // 2``.
+        maps: ``(coil, y, x)`` complex64 with ``Σ_coil |map|² = 1``, or 0 where there is no object.
+        adjoint: ``(y, x)`` complex64, ``Aᴴ y``: the zero-filled image, combined with the maps.
+        kspace: ``(coil, k1, k0)`` complex64, 0 where nothing was acquired; None where only ``Aᴴ y`` is known.
+    """
+
+    mask: torch.Tensor
+    maps: torch.Tensor
+    adjoint: torch.Tensor
+    kspace: torch.Tensor | None = None
+
+    @classmethod
+    def from_kspace(cls, kspace: torch.Tensor, mask: torch.Tensor) -> Problem:
+        """Undersample a scan, and find its coil maps by ESPIRiT in the lines that are complete around the centre.
+
+        Args:
+            kspace: ``(coil, k1, k0)`` complex64.
+            mask: ``(k1,)`` bool.
+
+        Raises:
+            CalibrationError: there are no complete lines around the centre, or too few of them.
+        """
+        kspace = kspace * mask[:, None]
+        first, last = _calibration_lines(mask)
+        maps = espirit(kspace[:, None, first:last], (1, *kspace.shape[-2:]))
+        adjoint = SenseOperator(maps, mask[None]).adjoint(kspace[:, None])[0]
+        return cls(mask, maps[:, 0], adjoint, kspace)
+
+    @classmethod
+    def from_sample(cls, sample: Batch) -> Problem | None:
+        """The problem that a training sample states; None where it holds an image only."""
+        if "maps" not in sample:
+            return None
+        maps, adjoint = (_complex(sample[name]) for name in ("maps", "image"))
+        return cls(sample["mask"][:, 0] > 0, maps, adjoint)
+
+    @property
+    def n_calibration(self) -> int:
+        """Lines around the centre of k-space without a gap."""
+        first, last = _calibration_lines(self.mask)
+        return last - first
+
+    def cg_sense(self, l2: float, iterations: int) -> torch.Tensor:
+        """The image ``(y, x)`` that explains the data best, by conjugate gradients.
+
+        Args:
+            l2: Tikhonov weight, relative to the largest eigenvalue of ``Aᴴ A``.
+            iterations: most steps.
+        """
+        operator = SenseOperator(self.maps[:, None], self.mask[None])
+        return conjugate_gradient(
+            lambda image: operator.normal(image) + l2 * image,
+            self.adjoint[None],
+            tolerance=1e-5,
+            max_iterations=iterations,
+        ).solution[0]
+
+
+def _calibration_lines(mask: torch.Tensor) -> tuple[int, int]:
+    """First line of the complete block that holds the centre, and the one after its last."""
+    region = calibration_region(mask[None])[1]
+    centre = len(mask) // 2
+    if not region.start <= centre < region.stop:
+        raise CalibrationError(
+            f"the longest run of acquired lines is {region.start} to {region.stop - 1}, which does not hold the "
+            f"centre of k-space, line {centre}: coil maps need calibration (ACS) lines there"
+        )
+    return region.start, region.stop
+
+
+def _complex(pairs: torch.Tensor) -> torch.Tensor:
+    """float32 ``(*, 2, y, x)`` as complex64 ``(*, y, x)``."""
+    return torch.complex(pairs[..., 0, :, :], pairs[..., 1, :, :])

@@ -1,0 +1,199 @@
+"""Compares reconstructions: makes images, measures them, times them, and writes what came out."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from scanside._version import __version__
+from scanside.bench.result import machine
+from scanside.errors import ConfigError, ScansideError
+from scanside_training.evaluation.candidates import Candidate, Job
+from scanside_training.evaluation.case import Case
+from scanside_training.evaluation.config import EvaluationConfig, SpeedConfig
+from scanside_training.evaluation.pictures import Shown
+from scanside_training.evaluation.scores import Score, Summary, score, summaries
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["Evaluation", "Failure", "compare"]
+
+Progress = Callable[[int, "int | None"], None]
+
+_UNUSABLE = (ScansideError, OSError, RuntimeError, ValueError, MemoryError)
+"""What may end one candidate, but not the comparison."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A candidate that could not be opened, or could not reconstruct some cases.
+
+    Attributes:
+        candidate: which.
+        cases: names of the cases, none where it could not be opened.
+        reason: why; of several cases, that of the first.
+    """
+
+    candidate: str
+    cases: tuple[str, ...]
+    reason: str
+
+
+@dataclass
+class Evaluation:
+    """What came out.
+
+    Attributes:
+        config: what was asked for.
+        scores: of every image.
+        failures: what could not be done, and why.
+        parameters: trained numbers of each candidate that has any.
+        milliseconds: median time of one image of each candidate that was timed.
+        facts: by candidate, such as its backend.
+        shown: cases with their images, for pictures.
+        machine: what it was timed on.
+    """
+
+    config: EvaluationConfig
+    scores: list[Score] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    parameters: dict[str, int] = field(default_factory=dict)
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, dict[str, str]] = field(default_factory=dict)
+    shown: list[Shown] = field(default_factory=list)
+    machine: dict[str, Any] = field(default_factory=machine)
+
+    @property
+    def summaries(self) -> list[Summary]:
+        """The rows of the table."""
+        return summaries(self.scores)
+
+    @property
+    def candidates(self) -> list[str]:
+        """Names of those that made an image, in the order of the configuration."""
+        made = {one.candidate for one in self.scores}
+        return [name for name in (one.name or one.label for one in self.config.candidates) if name in made]
+
+    def as_json(self) -> str:
+        """Everything but the pictures."""
+        document = {
+            "scanside": __version__,
+            "notice": "Research use only",
+            "config": self.config.model_dump(mode="json"),
+            "machine": self.machine | {"torch_threads": torch.get_num_threads()},
+            "candidates": {
+                name: {
+                    "n_parameters": self.parameters.get(name),
+                    "median_ms": self.milliseconds.get(name),
+                    **self.facts.get(name, {}),
+                }
+                for name in self.candidates
+            },
+            "summaries": [asdict(one) for one in self.summaries],
+            "images": [asdict(one) for one in self.scores],
+            "failures": [asdict(one) for one in self.failures],
+        }
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def compare(
+    config: EvaluationConfig,
+    *,
+    on_progress: Progress = lambda done, total: None,  # noqa: ARG005
+) -> Evaluation:
+    """Reconstruct all cases with all candidates.
+
+    A candidate that fails is listed with the reason and does not stop the others.
+
+    Args:
+        config: what is compared, on which data.
+        on_progress: told how many images are made, and how many there are to make.
+
+    Raises:
+        ConfigError: no candidate was given, or the data are not there.
+        ScansideError: the data cannot be read.
+    """
+    if not config.candidates:
+        raise ConfigError(
+            f"evaluation '{config.name}' has no candidates: name some in the file or with --candidate"
+        )
+    result = Evaluation(config)
+    cases = config.data.open()
+    candidates = _opened(config, result)
+    total = len(cases) * len(candidates)
+    chosen = _spread(len(cases), config.pictures)
+    refused: dict[str, list[tuple[str, str]]] = {}
+    first: Case | None = None
+    on_progress(0, total)
+    for number, case in enumerate(cases):
+        first = first or case
+        images: dict[str, torch.Tensor] = {}
+        for place, (name, candidate) in enumerate(candidates.items()):
+            try:
+                image = candidate.job(case)()
+                result.scores.append(score(name, case, image))
+                images[name] = image.detach().cpu()
+            except _UNUSABLE as error:
+                logger.debug("%s, %s", name, case.name, exc_info=True)
+                refused.setdefault(name, []).append((case.name, _reason(error)))
+            on_progress(number * len(candidates) + place + 1, total)
+        if number in chosen:
+            result.shown.append(Shown(case, images))
+    for name, which in refused.items():
+        result.failures.append(Failure(name, tuple(case for case, _ in which), which[0][1]))
+    result.facts = {name: dict(candidate.facts) for name, candidate in candidates.items()}
+    if config.speed is not None and first is not None:
+        working = {name: candidates[name] for name in result.candidates if candidates[name].timed}
+        result.milliseconds = _timed(working, first, config.speed)
+    return result
+
+
+def _opened(config: EvaluationConfig, result: Evaluation) -> dict[str, Candidate]:
+    found: dict[str, Candidate] = {}
+    for one in config.candidates:
+        name = one.name or one.label
+        try:
+            candidate: Candidate = one.open()
+        except _UNUSABLE as error:
+            result.failures.append(Failure(name, (), _reason(error)))
+            continue
+        found[name] = candidate
+        if candidate.n_parameters is not None:
+            result.parameters[name] = candidate.n_parameters
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """Our own errors say all; of any other one needs to know the type too."""
+    kind = "" if isinstance(error, ScansideError) else f"{type(error).__name__}: "
+    return f"{kind}{error}"
+
+
+def _timed(candidates: dict[str, Candidate], case: Case, config: SpeedConfig) -> dict[str, float]:
+    """Median time of a case in ms; candidates take turns."""
+    jobs: dict[str, Job] = {}
+    for name, candidate in candidates.items():
+        try:
+            jobs[name] = candidate.job(case)
+        except ScansideError:
+            logger.debug("%s is not timed", name, exc_info=True)
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for turn in range(config.repeats + 1):
+        for name, job in jobs.items():
+            begun = perf_counter()
+            job()
+            if turn:  # the first one finds code and memory cold
+                times[name].append(1e3 * (perf_counter() - begun))
+    return {name: median(values) for name, values in times.items()}
+
+
+def _spread(n: int, wanted: int) -> set[int]:
+    """Numbers of the cases that are shown."""
+    return {int((i + 0.5) * n / wanted) for i in range(min(n, wanted))} if wanted < n else set(range(n))

@@ -1,0 +1,138 @@
+"""Measures of single images, and their mean and spread by strata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from scanside.metrics import Mask, Real
+from scanside_training.evaluation.case import Case
+from scanside_training.measures import measure
+
+__all__ = ["MEASURES", "Score", "Summary", "score", "summaries"]
+
+MEASURES = ("psnr", "ssim", "psnr_inside", "ssim_inside", "nmse", "nmse_inside", "mse")
+"""In the order of tables."""
+
+ALL = "all"
+"""The stratum of everything."""
+
+_BORDER = 3  # half of SSIM's window: where nothing of the object is farther inside, it has no SSIM
+
+
+@dataclass(frozen=True)
+class Score:
+    """Measures of one image.
+
+    Attributes:
+        candidate: whose.
+        case: of which.
+        strata: of the case.
+        values: by measure; those inside are missing where there is no object.
+    """
+
+    candidate: str
+    case: str
+    strata: Mapping[str, str]
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One row of a table.
+
+    Attributes:
+        candidate: whose.
+        stratum: what the images have in common, ``all`` for nothing.
+        value: of the stratum.
+        n: number of images.
+        means: by measure.
+        deviations: standard deviations over the images, by measure; 0 for a single one.
+    """
+
+    candidate: str
+    stratum: str
+    value: str
+    n: int
+    means: Mapping[str, float]
+    deviations: Mapping[str, float]
+
+
+def score(candidate: str, case: Case, image: torch.Tensor) -> Score:
+    """Compare an image with the case's references, each after the best scalar fit.
+
+    Args:
+        candidate: who made it.
+        case: with the references.
+        image: ``(y, x)`` real or complex.
+
+    Raises:
+        ShapeError: it has another shape than the reference.
+        NonFiniteError: a value is NaN or infinite.
+        ScanError: the reference is zero everywhere.
+    """
+    pixels = image.detach().cpu().numpy()
+    values = dict(measure(pixels, case.whole)._asdict())
+    if _usable(case.roi, case.inside):
+        inside = measure(pixels, case.inside, case.roi)._asdict()
+        values |= {f"{name}_inside": value for name, value in inside.items()}
+    return Score(candidate, case.name, case.strata, values)
+
+
+def summaries(scores: Sequence[Score]) -> list[Summary]:
+    """Mean and standard deviation for each candidate: over all images, and over those of each stratum.
+
+    Strata that are the same for all images, or divide them as another one does, are left out.
+    """
+    candidates = list(dict.fromkeys(one.candidate for one in scores))
+    rows = [_summary(candidate, ALL, "", scores) for candidate in candidates]
+    for stratum, value in _divisions(scores):
+        chosen = [one for one in scores if one.strata.get(stratum) == value]
+        present = {one.candidate for one in chosen}
+        rows += [
+            _summary(candidate, stratum, value, chosen) for candidate in candidates if candidate in present
+        ]
+    return rows
+
+
+def _divisions(scores: Iterable[Score]) -> Iterator[tuple[str, str]]:
+    """Strata with more than one value, and their values; of strata that divide the images alike, the first."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for one in scores:
+        for stratum, value in one.strata.items():
+            found.setdefault(stratum, {}).setdefault(value, set()).add(one.case)
+    seen: set[frozenset[frozenset[str]]] = set()
+    for stratum, values in found.items():
+        division = frozenset(map(frozenset, values.values()))
+        if len(values) > 1 and division not in seen:
+            seen.add(division)
+            yield from ((stratum, value) for value in sorted(values, key=_order))
+
+
+def _order(value: str) -> tuple[float, str]:
+    try:
+        return float(value), value
+    except ValueError:
+        return float("inf"), value
+
+
+def _summary(candidate: str, stratum: str, value: str, scores: Iterable[Score]) -> Summary:
+    own = [one.values for one in scores if one.candidate == candidate]
+    columns = {name: [values[name] for values in own if name in values] for name in MEASURES}
+    present = {name: np.array(column) for name, column in columns.items() if column}
+    return Summary(
+        candidate,
+        stratum,
+        value,
+        len(own),
+        {name: float(column.mean()) for name, column in present.items()},
+        {name: float(column.std(ddof=1)) if len(column) > 1 else 0.0 for name, column in present.items()},
+    )
+
+
+def _usable(roi: Mask, reference: Real) -> bool:
+    inner = roi[_BORDER:-_BORDER, _BORDER:-_BORDER]
+    return bool(inner.any() and reference[roi].any())
