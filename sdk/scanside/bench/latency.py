@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable
 
 from scanside.bench.result import BenchResult, Headline
-from scanside.bench.scans import FrameScan
+from scanside.bench.scans import FrameScan, live_blocks
 from scanside.context import Context
 from scanside.items import Image
 from scanside.mrd.messages import Readouts
@@ -26,7 +23,6 @@ _SCANS = {
     "sense": FrameScan(acceleration=2, noise=True),
 }
 _FRAMES = {"fft": 100, "grappa": 60, "sense": 10}
-_LIVE_BLOCK = 4  # readouts that arrive together at a scanner's pace
 
 
 def measure(progress: Callable[[str], None]) -> BenchResult:
@@ -69,7 +65,7 @@ def _latency(name: str, scan: FrameScan) -> tuple[StageTimes, dict[str, StageTim
             list(run.push(block))
         for repetition in range(_FRAMES[name] + 2):
             scan.number(frame, repetition)
-            pieces = list(_pieces(frame))
+            pieces = list(live_blocks(frame))
             for piece in pieces[:-1]:
                 list(run.push(piece))
             before = {label: times.total_ms for label, times in trace.stages.items()}
@@ -83,11 +79,3 @@ def _latency(name: str, scan: FrameScan) -> tuple[StageTimes, dict[str, StageTim
                     last_only[label].add(times.total_ms - before[label])
         list(run.finish(ScanEnd()))
     return total, last_only
-
-
-def _pieces(frame: npt.NDArray[np.uint8]) -> Iterator[Readouts]:
-    """A frame's readouts, a few at a time."""
-    for message in decode(frame.tobytes()):
-        assert isinstance(message, Readouts)
-        for start in range(0, len(message), _LIVE_BLOCK):
-            yield message.select(slice(start, start + _LIVE_BLOCK))

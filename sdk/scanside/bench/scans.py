@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,23 @@ import numpy.typing as npt
 
 from scanside.mrd.dtypes import ACQUISITION_HEADER, ENCODING_COUNTERS
 from scanside.mrd.flags import AcquisitionFlag
+from scanside.mrd.reader import decode
 from scanside.mrd.readouts import Readouts
 from scanside.mrd.writer import encode
 
-__all__ = ["FrameScan"]
+__all__ = ["FrameScan", "live_blocks"]
+
+_LIVE_BLOCK = 4  # readouts that arrive together at a scanner's pace
 
 _REPETITION = 2 + ACQUISITION_HEADER.fields["idx"][1] + ENCODING_COUNTERS.fields["repetition"][1]  # type: ignore[index]
+
+
+def live_blocks(frame: npt.NDArray[np.uint8]) -> Iterator[Readouts]:
+    """The readouts of a `FrameScan.frame`, a few at a time."""
+    for message in decode(frame.tobytes()):
+        assert isinstance(message, Readouts)
+        for start in range(0, len(message), _LIVE_BLOCK):
+            yield message.select(slice(start, start + _LIVE_BLOCK))
 
 
 @dataclass(frozen=True)

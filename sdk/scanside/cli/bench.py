@@ -15,7 +15,7 @@ __all__ = ["bench"]
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="ingest, hdf5, chain, latency, or all.")] = "all",
+    name: Annotated[str, typer.Argument(help="ingest, hdf5, chain, latency, learned, or all.")] = "all",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per benchmark and line.")
     ] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal
@@ -26,6 +27,7 @@ from scanside.stages._images import images_of
 from scanside.stages._learned import Learned
 from scanside.stages._provenance import describe_engine
 from scanside.stages.sense import Sense
+from scanside.trace import StageTimes
 
 __all__ = ["RunEngine"]
 
@@ -46,6 +48,9 @@ class RunEngine(Stage[KSpace, Image]):
 
     Engines for the sizes in the settings are built, accepted and warmed up before any scan. Coil maps come from an
     earlier stage.
+
+    Attributes:
+        engine_times: of the engine's calls in this scan, all else left out.
     """
 
     class Config(StageConfig):
@@ -108,6 +113,7 @@ class RunEngine(Stage[KSpace, Image]):
         """A new scan."""
         self._scan = scan
         self._told: set[Why] = set()
+        self.engine_times = StageTimes()
         for stage in self._classical:
             stage.open(scan)
 
@@ -214,6 +220,7 @@ class RunEngine(Stage[KSpace, Image]):
     def _called(self, call: Callable[[], torch.Tensor]) -> torch.Tensor:
         """What an engine gives, in time."""
         limit = self.config.deadline_ms
+        begun = time.perf_counter()
         try:
             return call() if limit is None else self._in_time(call, limit)
         except DeadlineExceeded:
@@ -229,6 +236,8 @@ class RunEngine(Stage[KSpace, Image]):
             RuntimeError,
         ) as error:  # native code reports whatever it meets as RuntimeError
             raise _Refused("failed", f"the engine failed: {error}") from error
+        finally:
+            self.engine_times.add(1e3 * (time.perf_counter() - begun))
 
     def _fall_back(self, item: KSpace, refused: _Refused, made: Sequence[Image]) -> Iterator[Image]:
         """Images of the fallback.

@@ -1,0 +1,118 @@
+"""Learned pipelines from the last readout to the image: what the network takes, and everything else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from scanside.bench.result import BenchResult, Headline
+from scanside.bench.scans import FrameScan, live_blocks
+from scanside.context import Context
+from scanside.errors import ScansideError
+from scanside.items import Image
+from scanside.mrd.messages import Readouts
+from scanside.mrd.reader import decode
+from scanside.pipeline import Pipeline, PipelineRun
+from scanside.scan import Scan, ScanEnd
+from scanside.stages.engine import RunEngine
+from scanside.trace import StageTimes, Trace
+
+__all__ = ["measure"]
+
+PIPELINES = ("unrolled", "student")
+SCAN = FrameScan(n_coils=8, n_samples=512, n_lines=256, acceleration=4, n_acs=24, noise=True)
+"""256 × 256 with 8 coils; the readout is oversampled."""
+
+_LIMIT_MS = 15
+_FRAMES = 40
+_COLD = 3  # the first frames find code and memory cold
+
+
+def measure(progress: Callable[[str], None]) -> BenchResult:
+    """Times per image of every shipped learned pipeline.
+
+    Calibration lines differ from image to image, so that coil maps are made for each; they are made when these lines
+    are in, and do not count into the time from the last readout. Frames are sent as fast as they are taken.
+    """
+    rows: list[dict[str, object]] = []
+    headline = []
+    for name in PIPELINES:
+        progress(f"pipeline {name}")
+        rest, parts, backend = _times(name)
+        for what, times in parts.items():
+            row = {"median": round(times.quantile_ms(0.5), 2), "p99": round(times.quantile_ms(0.99), 2)}
+            rows.append(
+                {"pipeline": name, "what": what, "unit": "ms", **row, "n": times.n, "engine": backend}
+            )
+        what = f"{name}: median ms from last readout to image without engine and coil calibration"
+        headline.append(Headline.at_most(what, rest.quantile_ms(0.5), _LIMIT_MS))
+    return BenchResult(name="learned", rows=rows, headline=headline)
+
+
+def _times(name: str) -> tuple[StageTimes, dict[str, StageTimes], str]:
+    """All but engine and calibration; everything by what it is; and the engine's backend."""
+    pipeline = Pipeline.load(
+        name, {"engine.sizes": [[SCAN.n_lines, SCAN.n_samples // 2]], "engine.n_coils": [SCAN.n_coils]}
+    )
+    pipeline.prepare(Context(device="cpu"))
+    (stage,) = (one for one in pipeline.stages if isinstance(one, RunEngine))
+    rest = StageTimes()
+    parts = {
+        what: StageTimes()
+        for what in ("last readout in to image out", "engine", "everything else", "coil calibration, before")
+    }
+    after: dict[str, StageTimes] = {label: StageTimes() for label in pipeline.labels}
+    backend = ""
+    frame, _ = SCAN.frame()
+    trace = Trace()
+    with pipeline.open(Scan.from_xml(SCAN.header_xml), trace) as run:
+        for message in decode(SCAN.noise_readout()):
+            assert isinstance(message, Readouts)
+            list(run.push(message))
+        for repetition in range(_FRAMES + _COLD):
+            SCAN.number(frame, repetition)
+            *blocks, last = _blocks(frame, repetition)
+            calibrated = trace.stages["coil-maps"].total_ms
+            for block in blocks:
+                list(run.push(block))
+            before = {label: times.total_ms for label, times in trace.stages.items()}
+            ran = stage.engine_times.total_ms
+            took, image = _last(run, last)
+            engine = stage.engine_times.total_ms - ran
+            backend = " ".join(image.meta["ScansideBackend"][:2])
+            if repetition < _COLD:
+                continue
+            rest.add(took - engine)
+            parts["last readout in to image out"].add(took)
+            parts["engine"].add(engine)
+            parts["everything else"].add(took - engine)
+            parts["coil calibration, before"].add(before["coil-maps"] - calibrated)
+            for label, times in trace.stages.items():
+                share = times.total_ms - before[label]
+                after[label].add(share - engine if label == "engine" else share)
+        list(run.finish(ScanEnd()))
+    return (
+        rest,
+        {**parts, **{f"of everything else: {label}": times for label, times in after.items()}},
+        backend,
+    )
+
+
+def _last(run: PipelineRun, block: Readouts) -> tuple[float, Image]:
+    """Push the last readouts of a frame: milliseconds, and its image."""
+    begun = time.perf_counter()
+    images = [item for item in run.push(block) if isinstance(item, Image)]
+    took = 1e3 * (time.perf_counter() - begun)
+    (image,) = images
+    if "ScansideFallback" in image.meta:
+        raise ScansideError(f"the network made no image: {image.meta['ScansideFallback'][2]}")
+    return took, image
+
+
+def _blocks(frame: npt.NDArray[np.uint8], repetition: int) -> Iterator[Readouts]:
+    """The blocks of a frame, no two frames alike."""
+    for block in live_blocks(frame):
+        yield block.with_samples(block.samples * (1 + 1e-3 * repetition))
