@@ -17,10 +17,16 @@ CHECK_FILE = "check.safetensors"
 _OUTPUT = "output"
 
 
-def relative_error(result: torch.Tensor, expected: torch.Tensor) -> float:
-    """``‖result − expected‖ / ‖expected‖`` in fp64; the norm of the result alone where nothing is expected."""
+def relative_error(result: torch.Tensor, expected: torch.Tensor, at_least: float = 0.0) -> float:
+    """``‖result − expected‖ / ‖expected‖`` in fp64.
+
+    Args:
+        result: any shape.
+        expected: the same shape.
+        at_least: a norm that takes the place of a smaller one of what is expected.
+    """
     a, b = result.detach().cpu().double(), expected.detach().cpu().double()
-    norm = b.norm().item()
+    norm = max(b.norm().item(), at_least)
     return float((a - b).norm().item() / (norm or 1.0))
 
 

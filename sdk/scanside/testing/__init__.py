@@ -1,4 +1,4 @@
-"""Tests for other people's stages and transports: subclass them, or call them.
+"""Tests for other people's stages, engine backends and transports: subclass them, or call them.
 
 A stage of yours passes them like this, under pytest::
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scanside.testing.adjoint import assert_adjoint
+    from scanside.testing.backends import BackendTests
     from scanside.testing.small import (
         small_image,
         small_kspace,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from scanside.testing.transports import TransportTests
 
 __all__ = [
+    "BackendTests",
     "StageTests",
     "TransportTests",
     "assert_adjoint",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "BackendTests": "backends",
     "StageTests": "stages",
     "TransportTests": "transports",
     "assert_adjoint": "adjoint",

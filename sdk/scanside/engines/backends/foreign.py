@@ -9,19 +9,23 @@ from contextlib import contextmanager
 
 __all__ = ["converting"]
 
+_LOGGERS = ("torch.onnx", "torch._inductor")
+
 
 @contextmanager
 def converting() -> Iterator[None]:
-    """While other people's converters run, ignore what they say about their own deprecated calls.
+    """While other people's converters run, ignore what they say about their own deprecated calls and fallbacks.
 
     Whether a conversion is right is not told by warnings: the gate compares the engine with the network.
     """
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

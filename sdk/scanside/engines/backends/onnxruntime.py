@@ -69,7 +69,9 @@ class OnnxRuntime(Backend):
             raise EngineError(refusal)
         try:
             with converting():
-                converted = torch.onnx.export(program, dynamo=True, verbose=False)
+                # Not optimised here: that takes constants below 1e-7 for zero, and what keeps a division from 0/0
+                # with them; the session optimises by itself.
+                converted = torch.onnx.export(program, dynamo=True, optimize=False, verbose=False)
                 assert converted is not None
                 converted.save(folder / _MODEL, external_data=False)
         except (RuntimeError, ValueError) as error:  # torch.onnx's own errors are RuntimeErrors

@@ -1,0 +1,228 @@
+"""From a bundle to an engine that runs: built, accepted, chosen, loaded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from scanside.engines import gate
+from scanside.engines.archive import save_graph
+from scanside.engines.build import BundleSource, Workshop
+from scanside.engines.bundle import Bundle, BundleWriter
+from scanside.engines.cache import EngineCache
+from scanside.engines.engine import Engine
+from scanside.errors import EngineError, ShapeError
+from scanside.testing.backends import small_source
+
+
+@pytest.fixture
+def bundle(bundle_folder: Path) -> Bundle:
+    return Bundle.open(bundle_folder)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> EngineCache:
+    return EngineCache(tmp_path / "engines")
+
+
+def absent(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """Make the import of packages fail, as where they are not installed."""
+    for package in packages:
+        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, package, None)
+
+
+def test_eager_engine_runs_without_building(bundle: Bundle, cache: EngineCache) -> None:
+    engine = Engine.load(bundle, (64, 64), cache=cache, build=False)
+    image = torch.randn(1, 2, 64, 64)
+    assert torch.equal(engine(image), 2 * image)
+    assert engine.backend == "eager"
+    assert "openvino fp32: absent, not built on this machine yet" in str(engine.choice)
+    assert engine.provenance["weights_sha256"] == bundle.manifest.weights_sha256
+    assert engine.provenance["backend"] == "eager"
+    assert engine.report.passed
+
+
+def test_smaller_images_are_padded_and_cropped(bundle: Bundle, cache: EngineCache) -> None:
+    engine = Engine.load(bundle, (50, 60), cache=cache, name="eager")
+    assert engine.shape == (64, 64)
+    image = torch.randn(1, 2, 50, 60)
+    assert torch.equal(engine(image), 2 * image)
+    with pytest.raises(ShapeError, match="65×60 does not fit into this engine of 64×64"):
+        engine(torch.randn(1, 2, 65, 60))
+    with pytest.raises(ShapeError, match="64×64, 128×96"):
+        Engine.load(bundle, (129, 64), cache=cache)
+
+
+def test_accepted_engines_are_built_once(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    said: list[str] = []
+    first = Engine.load(
+        bundle, (64, 64), cache=cache, name="openvino", precision="fp32", progress=said.append
+    )
+    assert said == ["building openvino fp32 at 64×64", "checking openvino fp32 at 64×64"]
+    second = Engine.load(
+        bundle, (64, 64), cache=cache, name="openvino", precision="fp32", progress=said.append
+    )
+    assert len(said) == 2
+    image = torch.randn(1, 2, 64, 64)
+    assert torch.equal(first(image), second(image))
+    assert second.report == first.report
+
+
+def test_without_openvino_and_then_onnxruntime_the_system_works(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("eager", "onnxruntime", "openvino")
+    monkeypatch.setattr("scanside.engines.engine.NAMES", names)
+    # How fast the engines of this tiny network are says nothing: let their order be known.
+    speed = {"openvino": 1.0, "onnxruntime": 2.0, "eager": 3.0}
+    report = gate._report
+    monkeypatch.setattr(
+        gate,
+        "_report",
+        lambda one, source, precision, checks, _: report(one, source, precision, checks, speed[one.name]),
+    )
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnxruntime")
+    image = torch.randn(1, 2, 64, 64)
+
+    def used() -> Engine:
+        engine = Engine.load(bundle, (64, 64), cache=cache, precision="fp32")
+        assert torch.equal(engine(image), 2 * image)
+        return engine
+
+    assert used().backend == "openvino"
+    absent(monkeypatch, "openvino")
+    second = used()
+    assert second.backend == "onnxruntime"
+    assert "openvino fp32: absent, openvino cannot be imported" in str(second.choice)
+    absent(monkeypatch, "onnxruntime")
+    third = used()
+    assert third.backend == "eager"
+    assert "onnxruntime fp32: absent, onnxruntime cannot be imported" in str(third.choice)
+    assert "pip install 'scanside[openvino]'" in str(third.choice)
+
+
+def test_backend_that_must_be_used_and_is_absent_is_an_error(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent(monkeypatch, "openvino")
+    with pytest.raises(
+        EngineError, match=r"no engine of the backend 'openvino'.*can be used(?s:.*)pip install"
+    ):
+        Engine.load(bundle, (64, 64), cache=cache, name="openvino")
+
+
+def test_precision_that_is_not_offered(bundle: Bundle, cache: EngineCache) -> None:
+    with pytest.raises(EngineError, match="eager bf16: absent, bundle 'tiny' has no graph in bf16"):
+        Engine.load(bundle, (64, 64), cache=cache, name="eager", precision="bf16")
+
+
+def test_engine_that_fails_at_load_gives_way_to_the_next(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("openvino")
+    from scanside.engines.backends.openvino import OpenVino
+
+    monkeypatch.setattr("scanside.engines.engine.NAMES", ("eager", "openvino"))
+    report = gate._report
+    speed = {"openvino": 1.0, "eager": 3.0}
+    monkeypatch.setattr(
+        gate,
+        "_report",
+        lambda one, source, precision, checks, _: report(one, source, precision, checks, speed[one.name]),
+    )
+    assert Engine.load(bundle, (64, 64), cache=cache, precision="fp32").backend == "openvino"
+
+    def broken(*_: object) -> None:
+        raise EngineError("the library refuses")
+
+    monkeypatch.setattr(OpenVino, "load", broken)
+    engine = Engine.load(bundle, (64, 64), cache=cache, precision="fp32")
+    assert engine.backend == "eager"
+    assert "openvino fp32: failed, the library refuses" in str(engine.choice)
+    assert "openvino fp32 is not used: the library refuses" in caplog.text
+
+
+def test_engine_that_the_gate_refuses_is_not_kept(
+    tmp_path: Path, cache: EngineCache, bundle_fields: Any
+) -> None:
+    """A network that makes something of nothing has no engine, not even an eager one."""
+    bundle = written(tmp_path / "offset", bundle_fields, offset=1.0)
+    with pytest.raises(
+        EngineError, match=r"(?s)no engine of bundle.*eager fp32: refused, near-zero/zeros 1 "
+    ):
+        Engine.load(bundle, (64, 64), cache=cache, build=False)
+    (entry,) = cache.entries()
+    assert not entry.report.passed
+    assert list(entry.folder.iterdir()) == []
+
+
+def written(folder: Path, bundle_fields: Callable[..., dict[str, Any]], offset: float) -> Bundle:
+    class Offset(torch.nn.Module):
+        def forward(self, weights: dict[str, torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+            return image + weights["offset"]
+
+    weights = {"offset": torch.tensor([offset])}
+    sizes = {2: torch.export.Dim("k1", min=2), 3: torch.export.Dim("k0", min=2)}
+    example = (weights, torch.ones(1, 2, 8, 8))
+    program = torch.export.export(Offset(), example, dynamic_shapes=({"offset": {}}, sizes))
+    case = torch.randn(2, 64, 64)
+    with BundleWriter(folder) as writer:
+        save_graph(program, writer.path("graph.pt2"))
+        save_file(weights, writer.path("weights.safetensors"))
+        save_file({"real-0.image": case, "real-0.truth": case.clone()}, writer.path("vectors.safetensors"))
+        writer.finish(**bundle_fields())
+    return Bundle.open(folder)
+
+
+@pytest.fixture
+def coils_bundle(tmp_path: Path, bundle_fields: Callable[..., dict[str, Any]]) -> Bundle:
+    """An unrolled network over 4 to 8 coils; maps are not used, so that it stays small."""
+    source = small_source()
+    inputs = [
+        {"name": "image", "axes": ["batch", 2, "k1", "k0"]},
+        {"name": "p", "axes": ["batch", 2, "k1", "k1"]},
+        {"name": "maps", "axes": ["batch", "coil", 2, "k1", "k0"]},
+    ]
+    shapes = {"multiple_of": 2, "buckets": [[32, 24], [64, 64]], "coils": {"low": 4, "high": 8}}
+    with BundleWriter(tmp_path / "coils") as writer:
+        save_graph(source.program("fp32"), writer.path("graph.pt2"))
+        save_file(dict(source.weights()), writer.path("weights.safetensors"))
+        save_file({"real-0.truth": torch.zeros(2, 8, 8)}, writer.path("vectors.safetensors"))
+        fields = bundle_fields(task="unrolled", lowering="pmatrix", inputs=inputs, shapes=shapes)
+        writer.finish(**fields)
+    return Bundle.open(tmp_path / "coils")
+
+
+def test_coil_counts_that_the_bundle_takes(coils_bundle: Bundle) -> None:
+    source = BundleSource(coils_bundle, (32, 24), 6)
+    assert [spec.shape for spec in source.inputs] == [(1, 2, 32, 24), (1, 2, 32, 32), (1, 6, 2, 32, 24)]
+    with pytest.raises(ShapeError, match=r"takes data of 4–8 coils, got 9: compress"):
+        BundleSource(coils_bundle, (32, 24), 9)
+    with pytest.raises(ShapeError, match="got no coil count"):
+        BundleSource(coils_bundle, (32, 24))
+
+
+def test_engine_of_another_machine_is_not_found(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = BundleSource(bundle, (64, 64))
+    (here,) = Workshop(source, cache).candidates(("eager",), "fp32")
+    assert here.accepted
+    monkeypatch.setattr("scanside.engines.backends.base.cpu_fingerprint", lambda: "cpu another")
+    said: list[str] = []
+    (there,) = Workshop(source, cache, said.append).candidates(("eager",), "fp32")
+    assert said, "the engine of one machine was used on another"
+    assert there.entry is not None
+    assert there.entry.report.hardware == "cpu another"

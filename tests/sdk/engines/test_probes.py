@@ -1,0 +1,82 @@
+"""Inputs on which engines are compared."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from scanside.engines.backends.base import InputShape
+from scanside.engines.probes import Network, make_probes, read_cases, vectors_of
+from scanside.errors import BundleError
+
+GENERATOR = torch.Generator().manual_seed(0)
+TRUTH = torch.randn(2, 40, 36, generator=GENERATOR)
+MAPS = torch.randn(6, 2, 40, 36, generator=GENERATOR)
+MASK = (torch.arange(40) % 4 == 0).float()[:, None]
+UNROLLED_CASE = {"truth": TRUTH, "maps": MAPS, "mask": MASK}
+
+
+def unrolled(lowering: str, size: tuple[int, int], n_coils: int, sampling: InputShape) -> Network:
+    image = InputShape("image", (1, 2, *size))
+    return Network("unrolled", lowering, (image, InputShape("maps", (1, n_coils, 2, *size)), sampling))
+
+
+def test_vectors_are_small_and_hold_what_is_needed() -> None:
+    vectors = vectors_of("unrolled", [UNROLLED_CASE, UNROLLED_CASE], size=32, n_coils=4)
+    assert {name: tuple(tensor.shape) for name, tensor in vectors.items() if name.startswith("real-1")} == {
+        "real-1.truth": (2, 32, 32),
+        "real-1.maps": (4, 2, 32, 32),
+        "real-1.mask": (32, 1),
+    }
+    power = vectors["real-0.maps"].square().sum((0, 1))
+    torch.testing.assert_close(power, torch.ones_like(power))
+    assert torch.equal(vectors["real-0.truth"][:, 16, 16], TRUTH[:, 20, 18]), "the centre moved"
+
+
+@pytest.mark.parametrize(("size", "n_coils"), [((32, 32), 4), ((24, 48), 3), ((64, 40), 10)])
+def test_unrolled_inputs_are_consistent_with_the_truth(size: tuple[int, int], n_coils: int) -> None:
+    """With all samples and normalised maps, ``Aᴴ A`` is the identity: the probe's image is its truth."""
+    cases = read_cases("unrolled", vectors_of("unrolled", [UNROLLED_CASE], size=32, n_coils=4))
+    network = unrolled("fft", size, n_coils, InputShape("mask", (1, size[0], 1)))
+    probes = {probe.name: probe for probe in make_probes(network, cases)}
+    for probe in probes.values():
+        assert [tuple(one.shape) for one in probe.inputs] == [spec.shape for spec in network.inputs]
+        assert all(one.is_contiguous() and one.dtype == torch.float32 for one in probe.inputs)
+    real, full = probes["real-0"], probes["mask-full"]
+    assert real.truth is not None
+    torch.testing.assert_close(full.inputs[0][0], real.truth, atol=1e-5, rtol=0)
+    assert not torch.allclose(real.inputs[0][0], real.truth, atol=0.1), "nothing was undersampled"
+    assert not bool(probes["coil-dead"].inputs[1][0, 0].any())
+    assert not bool(probes["zeros"].inputs[0].any())
+
+
+def test_pmatrix_probes_are_the_same_scan() -> None:
+    """``P (S x)`` summed over the coils is the image that the Fourier transforms gave."""
+    cases = read_cases("unrolled", vectors_of("unrolled", [UNROLLED_CASE], size=32, n_coils=4))
+    network = unrolled("pmatrix", (32, 32), 4, InputShape("p", (1, 2, 32, 32)))
+    probe = make_probes(network, cases)[0]
+    image, maps, p = (torch.complex(*one[0].unbind(-3)) for one in probe.inputs)
+    assert probe.truth is not None
+    truth = torch.complex(*probe.truth.unbind(0))
+    torch.testing.assert_close((maps.conj() * (p @ (maps * truth))).sum(0), image, atol=1e-5, rtol=0)
+
+
+def test_images_are_padded_as_at_run_time() -> None:
+    vectors = vectors_of("image", [{"image": TRUTH + 1, "truth": TRUTH}], size=32)
+    probes = make_probes(
+        Network("image", "none", (InputShape("image", (1, 2, 48, 40)),)), read_cases("image", vectors)
+    )
+    real = probes[0]
+    assert real.inside is not None
+    assert real.truth is not None
+    assert torch.equal(real.inside.crop(real.inputs[0][0]), real.truth + 1)
+    assert {"zeros", "weak", "strong", "noise", "one-pixel", "constant"} <= {probe.name for probe in probes}
+
+
+def test_incomplete_vectors_are_named() -> None:
+    with pytest.raises(BundleError, match="has no 'mask'"):
+        vectors_of("unrolled", [{"truth": TRUTH, "maps": MAPS}])
+    with pytest.raises(BundleError, match=r"case 'real-0' .* no 'image'"):
+        read_cases("image", {"real-0.truth": TRUTH})
+    with pytest.raises(BundleError, match="no reference vectors"):
+        read_cases("image", {})
