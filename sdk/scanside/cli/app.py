@@ -24,6 +24,7 @@ from scanside.cli import (
     serve,
     simulate,
     stages,
+    study,
     train,
 )
 from scanside.cli.console import report_error, show_log
@@ -87,6 +88,7 @@ for _command in (
     pipelines.pipelines,
     train.train,
     evaluate.evaluate,
+    study.study,
     bench.bench,
     doctor.doctor,
 ):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from scanside_training.config import load_config
 from scanside_training.data import DataConfig, ReconstructionData, SampleKey
 from scanside_training.data.settings import Settings
 from scanside_training.evaluation.case import Case
@@ -20,11 +22,34 @@ class SimulatedData(Settings):
     """Samples of the part for validation or test of training data."""
 
     kind: Literal["simulated"] = "simulated"
-    data: DataConfig
-    """Sources, splits and simulation; ``validation_samples`` is how many images are made."""
+    data: DataConfig | None = None
+    """Sources, splits and simulation."""
+    config: Path | None = None
+    """The same, from this training configuration."""
     part: Literal["test", "validation"] = "test"
-    first: int | None = Field(default=None, ge=1)
-    """Take this many samples only, from the first on."""
+    samples: int | None = Field(default=None, ge=1)
+    """How many images, spread evenly over the slices; by default the data's ``validation_samples``."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SimulatedData:
+        if (self.data is None) == (self.config is None):
+            raise ValueError(
+                "give the data once: as 'data', or as those of a training configuration, 'config'"
+            )
+        return self
+
+    def resolved(self) -> DataConfig:
+        """The data's settings.
+
+        Raises:
+            ConfigError: the training configuration cannot be read.
+        """
+        if self.config is not None:
+            data = load_config(self.config).data
+        else:
+            assert self.data is not None
+            data = self.data
+        return data.model_copy(update={"validation_samples": self.samples or data.validation_samples})
 
     def open(self) -> SimulatedCases:
         """The cases.
@@ -32,12 +57,12 @@ class SimulatedData(Settings):
         Raises:
             ConfigError: no source has a slice in this part, or a file is not there.
         """
-        return SimulatedCases(self)
+        return SimulatedCases(self.resolved(), self.part)
 
     @property
     def title(self) -> str:
         """In words."""
-        kinds = ", ".join(source.kind for source in self.data.sources)
+        kinds = ", ".join(source.kind for source in self.resolved().sources)
         return f"simulated from {kinds}, {self.part}"
 
 
@@ -45,13 +70,13 @@ class SimulatedCases:
     """Makes samples one by one.
 
     Args:
-        config: which.
+        data: sources, splits and simulation.
+        part: whose slices.
     """
 
-    def __init__(self, config: SimulatedData) -> None:
-        self._samples = ReconstructionData(config.data).samples(config.part)
-        n_samples = config.data.validation_samples
-        self._n = min(config.first or n_samples, n_samples)
+    def __init__(self, data: DataConfig, part: Literal["test", "validation"]) -> None:
+        self._samples = ReconstructionData(data).samples(part)
+        self._n = data.validation_samples
 
     def __len__(self) -> int:
         return self._n

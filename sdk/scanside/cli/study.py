@@ -1,0 +1,75 @@
+"""``scanside study``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from scanside.cli.console import console, err, progress_bar, table
+from scanside.cli.options import nested, settings_from
+from scanside.errors import MissingExtra
+
+__all__ = ["study"]
+
+
+def study(
+    config: Annotated[
+        Path, typer.Argument(help="A training configuration and what is varied in it: a YAML file.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder; studies/<name> by default.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY.PATH=VALUE", help="Replace a setting; may be given several times."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of torch; its choice by default.")
+    ] = None,
+) -> None:
+    """Train variations of a network with several seeds, and compare them. What is finished is not trained again."""
+    for package in ("lightning", "safetensors", "tensorboard"):
+        if find_spec(package) is None:
+            raise MissingExtra(package, "training", "scanside study")
+    import torch
+
+    from scanside_training.study import load_study, run_study, write_study
+    from scanside_training.study.report import DIFFERENCE_COLUMNS, columns, difference_cells, row_cells
+    from scanside_training.study.tables import differences, rows
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen, base, training = load_study(config, nested(settings_from(settings or ())))
+    folder = output or Path("studies") / chosen.name
+    with progress_bar("images") as progress:
+        result = run_study(
+            chosen,
+            base,
+            training.data,
+            folder,
+            console=err,
+            on_step=lambda step: err.print(escape(step), style="dim"),
+            on_progress=progress,
+        )
+    write_study(result, folder)
+    titles = columns(result)
+    kept = [i for i, title in enumerate(titles) if "inside" not in title]  # the report has them all
+    shown = table(*(titles[i] for i in kept), title=chosen.name, right=tuple(titles[1:]))
+    for row in rows(result):
+        cells = row_cells(result, row)
+        shown.add_row(*(escape(cells[i]) for i in kept))
+    console.print(shown)
+    if compared := differences(result):
+        shown = table(*DIFFERENCE_COLUMNS)
+        for one in compared:
+            shown.add_row(*map(escape, difference_cells(one)))
+        console.print("", shown, sep="\n")
+    for name, reason in result.failures.items():
+        err.print(f"[yellow]not trained:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
+    console.print(f"\n{folder / 'report.html'} has the pictures. Research use only.", style="dim")

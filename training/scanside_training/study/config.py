@@ -1,0 +1,140 @@
+"""The configuration of a study: one training configuration, what is varied in it, and what is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from scanside_training.config import TrainConfig, load_config, merged, read_config, read_settings, read_yaml
+from scanside_training.data.settings import Settings
+from scanside_training.evaluation.config import SpeedConfig
+
+__all__ = ["Comparison", "Planned", "SimilarityConfig", "StudyConfig", "Variation", "load_study"]
+
+
+class Variation(Settings):
+    """One network, trained once with each seed."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    labels: dict[str, str | int | float] = Field(default_factory=dict)
+    """What tells it from the others: a column of the table each."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Replace those of the base."""
+    seeds: tuple[int, ...] = ()
+    """By default those of the study."""
+    teacher: str | None = None
+    """Another variation, listed before, whose first network this one learns from (``distillation.teacher``)."""
+    run: Path | None = None
+    """Folder of a run that is there already; nothing is trained then."""
+
+
+class Comparison(Settings):
+    """Which variation should be better than which."""
+
+    variation: str
+    against: str
+
+
+class SimilarityConfig(Settings):
+    """Linear CKA of all blocks of a teacher with those of students, on the images of the test."""
+
+    teacher: str
+    students: tuple[str, ...] = Field(min_length=1)
+    batch_size: int = Field(default=10, ge=4)
+
+
+class StudyConfig(Settings):
+    """``scanside study`` reads it from a YAML file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Title of the report; the folder is ``studies/<name>`` unless told otherwise."""
+    base: Path
+    """Training configuration, relative to the study's file."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Replace those of the base in all variations."""
+    seeds: tuple[int, ...] = Field(default=(1,), min_length=1)
+    variations: tuple[Variation, ...] = Field(min_length=1)
+    part: Literal["test", "validation"] = "test"
+    """Part of the base's data on which all are compared."""
+    samples: int = Field(default=30, ge=1)
+    """Images of it, spread evenly over its slices."""
+    speed: SpeedConfig | None = SpeedConfig()
+    """Times one image with each network; ``reference`` names a variation."""
+    pictures: int = Field(default=3, ge=0)
+    comparisons: tuple[Comparison, ...] = ()
+    similarity: SimilarityConfig | None = None
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> StudyConfig:
+        names = [one.name for one in self.variations]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"variations of the same name: {', '.join(twice)}")
+        for place, one in enumerate(self.variations):
+            if one.teacher is not None and one.teacher not in names[:place]:
+                raise ValueError(
+                    f"the teacher of '{one.name}' is '{one.teacher}', and no variation before has that name"
+                )
+            if one.run is not None and (one.settings or one.seeds or one.teacher):
+                raise ValueError(f"'{one.name}' is a finished run: it takes no settings, seeds or teacher")
+        asked = [name for pair in self.comparisons for name in (pair.variation, pair.against)]
+        if self.similarity is not None:
+            asked += [self.similarity.teacher, *self.similarity.students]
+        if self.speed is not None and self.speed.reference is not None:
+            asked.append(self.speed.reference)
+        if unknown := sorted(set(asked) - set(names)):
+            raise ValueError(f"there is no variation {', '.join(unknown)}; there are {', '.join(names)}")
+        return self
+
+
+class Planned:
+    """One network of a study.
+
+    Attributes:
+        variation: what it is an example of.
+        seed: of its training; None where it was trained before.
+        name: in tables, and of its folder.
+        folder: of its run.
+        config: of its training; None where it was trained before.
+    """
+
+    def __init__(
+        self, study: StudyConfig, base: Mapping[str, Any], variation: Variation, seed: int, runs: Path
+    ):
+        self.variation = variation
+        self.seed = None if variation.run else seed
+        self.name = variation.name if variation.run else f"{variation.name}-seed{seed}"
+        self.folder = variation.run or runs / self.name
+        self.config: TrainConfig | None = None
+        if variation.run is None:
+            document = merged(merged(base, study.settings), variation.settings)
+            document |= {"name": self.name, "seed": seed}
+            if variation.teacher is not None:
+                teacher = next(one for one in study.variations if one.name == variation.teacher)
+                first = (teacher.seeds or study.seeds)[0]
+                folder = teacher.run or runs / f"{teacher.name}-seed{first}"
+                document = merged(document, {"distillation": {"teacher": str(folder)}})
+            self.config = read_config(document, f"study '{study.name}', variation '{variation.name}'")
+
+
+def load_study(
+    path: Path, settings: Mapping[str, Any] | None = None
+) -> tuple[StudyConfig, dict[str, Any], TrainConfig]:
+    """Read a study's file and its base.
+
+    Args:
+        path: a YAML file.
+        settings: nested settings that replace those of the file.
+
+    Returns:
+        The study, the base as it stands in its file, and the base as it is understood.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a setting is unknown, missing or wrong.
+    """
+    document = read_yaml(path, settings, "configuration of a study")
+    study = read_settings(StudyConfig, document, str(path), "the configuration of a study")
+    base = path.parent / study.base
+    return study, read_yaml(base, None, "training configuration"), load_config(base, study.settings)

@@ -1,0 +1,213 @@
+"""What a study leaves in its folder.
+
+::
+
+    studies/<name>/
+    ├── report.html       tables, layers, pictures, in one file
+    ├── table.csv         a row for each variation
+    ├── differences.csv   who is better than whom, with the figures of every seed
+    ├── similarity-*.csv  linear CKA of the teacher's layers with a student's
+    ├── evaluation/       all images of all networks (see `scanside_training.evaluation.report`)
+    └── runs/             the trainings
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from scanside.report.figures import save
+from scanside.report.page import Messages, Page, Part, Picture, Rows, Section, Text
+from scanside_training.evaluation.pictures import Shown, case_figure
+from scanside_training.evaluation.report import write_csv, write_evaluation
+from scanside_training.similarity import similarity_figure
+from scanside_training.study.run import Study
+from scanside_training.study.tables import MEASURES, Difference, Row, differences, rows
+
+__all__ = ["DIFFERENCE_COLUMNS", "columns", "difference_cells", "row_cells", "write_study"]
+
+_TITLES = {
+    "mse": "MSE",
+    "nmse": "NMSE",
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "psnr_inside": "PSNR inside, dB",
+    "ssim_inside": "SSIM inside",
+}
+_FORMATS = {"mse": "{:.5f}", "nmse": "{:.5f}", "psnr": "{:.2f}", "psnr_inside": "{:.2f}"}
+
+DIFFERENCE_COLUMNS = ("compared", "measure", "difference", "better images", "seeds", "seeds of the other", "")
+
+
+def columns(study: Study) -> list[str]:
+    """Titles of the columns of the table: name, labels, measures, size and time."""
+    return ["network", *_labels(study), "networks", *(_TITLES[name] for name in MEASURES), *_sizes(study)]
+
+
+def row_cells(study: Study, row: Row) -> list[str]:
+    """A row as text, in the order of `columns`."""
+    measures = [f"{_text(name, row.means[name])} ± {_text(name, row.spread[name])}" for name in MEASURES]
+    values = {
+        "parameters": f"{row.n_parameters:,}" if row.n_parameters else "–",
+        "training, min": f"{row.seconds / 60:.1f}" if row.seconds is not None else "–",
+        "ms per image": f"{row.median_ms:.1f}" if row.median_ms is not None else "–",
+    }
+    reference = _reference(study)
+    if reference is not None:
+        smaller, faster = "–", "–"
+        if row.n_parameters and reference.n_parameters:
+            smaller = f"{reference.n_parameters / row.n_parameters:.1f}"
+        if row.median_ms and reference.median_ms:
+            faster = f"{reference.median_ms / row.median_ms:.1f}"
+        values |= {"times smaller": smaller, "times faster": faster}
+    labels = [row.labels.get(name, "") for name in _labels(study)]
+    n_networks = str(row.n_seeds) if row.n_parameters else "–"
+    return [row.variation, *labels, n_networks, *measures, *(values[name] for name in _sizes(study))]
+
+
+def difference_cells(one: Difference) -> list[str]:
+    """A comparison as text, in the order of `DIFFERENCE_COLUMNS`."""
+    form = _FORMATS.get(one.measure, "{:.4f}")
+    signed = form.replace("{:", "{:+")
+    return [
+        f"{one.variation} against {one.against}",
+        _TITLES[one.measure],
+        f"{signed.format(one.mean)} ± {form.format(one.spread)}",
+        f"{100 * one.images:.0f} %",
+        ", ".join(form.format(value) for value in one.first),
+        ", ".join(form.format(value) for value in one.second),
+        "better" if one.better else "not better",
+    ]
+
+
+def write_study(study: Study, folder: Path) -> None:
+    """Write tables, pictures and report."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found, compared = rows(study), differences(study)
+    labels = _labels(study)
+    write_csv(
+        folder / "table.csv",
+        [
+            "network",
+            *labels,
+            "networks",
+            "images",
+            *(title for name in MEASURES for title in (f"{name}_mean", f"{name}_spread")),
+            "n_parameters",
+            "training_seconds",
+            "median_ms",
+        ],
+        (
+            [
+                row.variation,
+                *(row.labels.get(name, "") for name in labels),
+                row.n_seeds,
+                row.n_images,
+                *(value for name in MEASURES for value in (row.means[name], row.spread[name])),
+                row.n_parameters,
+                row.seconds,
+                row.median_ms,
+            ]
+            for row in found
+        ),
+    )
+    write_csv(
+        folder / "differences.csv",
+        [
+            "network",
+            "against",
+            "measure",
+            "difference",
+            "spread",
+            "share_of_images",
+            "seeds",
+            "seeds_against",
+        ],
+        (
+            [one.variation, one.against, one.measure, one.mean, one.spread, one.images]
+            + [" ".join(map(str, side)) for side in (one.first, one.second)]
+            for one in compared
+        ),
+    )
+    for name, similarity in study.similarities.items():
+        write_csv(
+            folder / f"similarity-{name}.csv",
+            ["teacher", *similarity.student_layers],
+            (
+                [layer, *values]
+                for layer, values in zip(similarity.teacher_layers, similarity.values, strict=True)
+            ),
+        )
+        save(similarity_figure(similarity), folder / f"similarity-{name}.png")
+    write_evaluation(study.evaluation, folder / "evaluation")
+    _page(study, found, compared).write(folder / "report.html")
+
+
+def _page(study: Study, found: Sequence[Row], compared: Sequence[Difference]) -> Page:
+    titles = columns(study)
+    text = (
+        "Means over the images; ± is the standard deviation over the networks of different seeds, or over the images "
+        "where there is one network. Measures of magnitudes after the best scalar fit; MSE of images that are "
+        "normalised as the network sees them."
+    )
+    table = Rows(
+        titles, [row_cells(study, row) for row in found], frozenset(titles[1 + len(_labels(study)) :])
+    )
+    sections = [Section("Networks", [table, Text(text)])]
+    if compared:
+        cells = [difference_cells(one) for one in compared]
+        about = (
+            "The difference of the means over all seeds; ± is its standard deviation, from the spread of the seeds. "
+            "Better images: the share of images on which the mean over the seeds is better."
+        )
+        sections.append(Section("Differences", [Rows(DIFFERENCE_COLUMNS, cells), Text(about)]))
+    layers: list[Part] = [
+        Picture(
+            similarity_figure(similarity),
+            f"Linear CKA of the blocks of {name} with those of the teacher, on the images of the test: 1 where they "
+            "tell the same of an image, up to rotation and scale.",
+            f"CKA matrix of {name}",
+        )
+        for name, similarity in study.similarities.items()
+    ]
+    sections.append(Section("How alike the layers are", layers))
+    sections.append(Section("Pictures", _pictures(study)))
+    failures = [("warning", f"{name} was not trained: {reason}") for name, reason in study.failures.items()]
+    failures += [("warning", f"{one.candidate}: {one.reason}") for one in study.evaluation.failures]
+    sections.append(Section("What could not be done", [Messages(failures)] if failures else []))
+    return Page(
+        title=f"Study {study.config.name}",
+        lead=f"{study.evaluation.config.data.title}, {study.config.samples} images",
+        sections=sections,
+    )
+
+
+def _pictures(study: Study) -> list[Part]:
+    """One network of each variation, beside what they begin with."""
+    first = {"zero-filled", *(study.of(one.name)[0].name for one in study.config.variations)}
+    parts: list[Part] = []
+    for shown in study.evaluation.shown:
+        images = {name: image for name, image in shown.images.items() if name in first}
+        figure = case_figure(Shown(shown.case, images))
+        caption = f"Image {shown.case.name}; below, the magnitude of the differences to the reference, in one scale."
+        parts.append(Picture(figure, caption, f"Image {shown.case.name}"))
+    return parts
+
+
+def _labels(study: Study) -> list[str]:
+    return list(dict.fromkeys(name for one in study.config.variations for name in one.labels))
+
+
+def _sizes(study: Study) -> list[str]:
+    timed = ["ms per image"] if study.evaluation.milliseconds else []
+    related = ["times smaller", "times faster"] if _reference(study) else []
+    return ["parameters", "training, min", *timed, *related]
+
+
+def _reference(study: Study) -> Row | None:
+    speed = study.config.speed
+    return next((row for row in rows(study) if speed and row.variation == speed.reference), None)
+
+
+def _text(measure: str, value: float) -> str:
+    return _FORMATS.get(measure, "{:.4f}").format(value)

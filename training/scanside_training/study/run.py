@@ -1,0 +1,216 @@
+"""Trains the networks of a study one after the other, goes on where it was interrupted, and compares them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from rich.console import Console
+
+from scanside.errors import ConfigError, FormatError, ScansideError
+from scanside_training.checkpoint import CONFIG, LAST_CHECKPOINT, load_model
+from scanside_training.config import TrainConfig, load_config
+from scanside_training.data import DataConfig, ReconstructionData, SampleKeys
+from scanside_training.evaluation.candidates import Run, ZeroFilled
+from scanside_training.evaluation.config import EvaluationConfig
+from scanside_training.evaluation.run import Evaluation, Progress, compare
+from scanside_training.evaluation.simulated import SimulatedData
+from scanside_training.similarity import Similarity, layer_similarity
+from scanside_training.study.config import Planned, SimilarityConfig, StudyConfig
+from scanside_training.trainer import RECORD, TrainingRecord, train
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["Study", "plan", "run_study"]
+
+
+@dataclass
+class Study:
+    """What came of a study.
+
+    Attributes:
+        config: what was asked for.
+        networks: all that were planned.
+        evaluation: their images on the same data, under their names.
+        records: of their trainings, by name.
+        failures: why a network could not be trained, by name.
+        similarities: of the teacher's blocks with those of each student.
+    """
+
+    config: StudyConfig
+    networks: list[Planned]
+    evaluation: Evaluation
+    records: dict[str, TrainingRecord] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    similarities: dict[str, Similarity] = field(default_factory=dict)
+
+    def of(self, variation: str) -> list[Planned]:
+        """The networks of one variation."""
+        return [one for one in self.networks if one.variation.name == variation]
+
+
+def plan(study: StudyConfig, base: dict[str, Any], folder: Path) -> list[Planned]:
+    """All networks, in the order in which they are trained.
+
+    Args:
+        study: what is varied.
+        base: the training configuration, as it stands in its file.
+        folder: of the study.
+
+    Raises:
+        ConfigError: a variation's settings are wrong.
+    """
+    return [
+        Planned(study, base, variation, seed, folder / "runs")
+        for variation in study.variations
+        for seed in ((0,) if variation.run else variation.seeds or study.seeds)
+    ]
+
+
+def run_study(
+    study: StudyConfig,
+    base: dict[str, Any],
+    data: DataConfig,
+    folder: Path,
+    *,
+    console: Console | None = None,
+    on_step: Callable[[str], None] = lambda step: None,  # noqa: ARG005
+    on_progress: Progress = lambda done, total: None,  # noqa: ARG005
+) -> Study:
+    """Train what is missing, and compare all.
+
+    A training that fails is reported, and the others go on.
+
+    Args:
+        study: what is varied.
+        base: the training configuration, as it stands in its file.
+        data: of the base.
+        folder: of the study; finished runs in it are kept, interrupted ones resumed.
+        console: where trainings draw their progress.
+        on_step: told what is about to happen.
+        on_progress: told how many images were compared.
+
+    Raises:
+        ConfigError: settings are wrong, or a finished run in the folder was made with others.
+    """
+    networks = plan(study, base, folder)
+    for one in networks:
+        _check_finished(one)
+    failures: dict[str, str] = {}
+    records: dict[str, TrainingRecord] = {}
+    for number, one in enumerate(networks):
+        on_step(f"{number + 1} of {len(networks)}: {one.name}")
+        try:
+            record = _trained(one, console)
+        except (ScansideError, OSError, RuntimeError) as error:
+            logger.warning("%s was not trained: %s", one.name, error)
+            failures[one.name] = str(error) or type(error).__name__
+            continue
+        if record is not None:
+            records[one.name] = record
+    on_step("comparing")
+    evaluation = compare(_evaluation(study, networks, failures, data), on_progress=on_progress)
+    result = Study(study, networks, evaluation, records, failures)
+    if study.similarity is not None:
+        on_step("comparing layers")
+        result.similarities = _similarities(result, study.similarity, data)
+    return result
+
+
+def _check_finished(one: Planned) -> None:
+    """Refuse a folder whose run was made with other settings: its figures would be taken for those of these."""
+    if one.config is None:
+        load_config(one.folder / CONFIG)
+        return
+    if not (one.folder / CONFIG).is_file():
+        return
+    there = load_config(one.folder / CONFIG).model_dump(mode="json")
+    asked = one.config.model_dump(mode="json")
+    other = [name for name in asked if asked[name] != there[name]]
+    if other:
+        raise ConfigError(
+            f"{one.folder} holds a run with other settings ({', '.join(other)}): choose another folder for the "
+            "study, or remove this one"
+        )
+
+
+def _trained(one: Planned, console: Console | None) -> TrainingRecord | None:
+    """The record of a network's training, which is done here unless it is finished."""
+    record = _record(one.folder)
+    if one.config is None or _is_finished(record, one.config):
+        return record
+    resume = (one.folder / LAST_CHECKPOINT).is_file()
+    if not resume and (one.folder / CONFIG).is_file():
+        raise ConfigError(
+            f"{one.folder} holds a run that ended before its first checkpoint: remove the folder"
+        )
+    return train(one.config, one.folder, resume=resume, console=console)
+
+
+def _is_finished(record: TrainingRecord | None, config: TrainConfig) -> bool:
+    if record is None:
+        return False
+    used_up = config.max_minutes is not None and record.seconds >= 60 * config.max_minutes
+    return record.complete or used_up
+
+
+def _record(folder: Path) -> TrainingRecord | None:
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    try:
+        return TrainingRecord.model_validate_json(path.read_text("utf-8"))
+    except ValidationError as error:
+        raise FormatError(f"{path} is no record of a training: remove the run's folder") from error
+
+
+def _evaluation(
+    study: StudyConfig, networks: list[Planned], failures: dict[str, str], data: DataConfig
+) -> EvaluationConfig:
+    runs = [Run(name=one.name, folder=one.folder) for one in networks if one.name not in failures]
+    speed = study.speed
+    if speed is not None and speed.reference is not None:
+        first = next(one for one in networks if one.variation.name == speed.reference)
+        reference = None if first.name in failures else first.name
+        speed = speed.model_copy(update={"reference": reference})
+    return EvaluationConfig(
+        name=study.name,
+        data=SimulatedData(data=data, part=study.part, samples=study.samples),
+        candidates=(ZeroFilled(), *runs),
+        speed=speed,
+        pictures=study.pictures,
+    )
+
+
+def _similarities(study: Study, config: SimilarityConfig, data: DataConfig) -> dict[str, Similarity]:
+    """CKA of the first network of each variation, on whole batches of the images."""
+    part, n_samples = study.config.part, study.config.samples
+    batch_size = min(config.batch_size, n_samples)
+    settings = data.model_copy(
+        update={"batch_size": batch_size, "validation_samples": n_samples, "num_workers": 0}
+    )
+    keys = SampleKeys(n_samples - n_samples % batch_size, batch_size)
+    batches = list(ReconstructionData(settings).loader(part, keys))
+    found = {}
+    teacher = study.of(config.teacher)[0]
+    for name in config.students:
+        student = study.of(name)[0]
+        if {teacher.name, student.name} & set(study.failures):
+            continue
+        large, small = (load_model(one.folder)[0] for one in (teacher, student))
+        found[student.name] = layer_similarity(large, small, batches, _blocks(large), _blocks(small))
+    return found
+
+
+def _blocks(network: torch.nn.Module) -> list[str]:
+    """Names of a U-Net's blocks, from its input to its output."""
+    encoder, decoder = (
+        [f"{path}.{name}" for name, _ in network.get_submodule(path).named_children()]
+        for path in ("body.encoder", "body.decoder")
+    )
+    return [*encoder, "body.bottleneck", *decoder]

@@ -1,0 +1,157 @@
+"""The tables of a study: one row for each variation, with the spread over seeds; and who is better than whom."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import mean, median, stdev
+
+from scanside_training.evaluation.scores import Score
+from scanside_training.study.run import Study
+
+__all__ = ["MEASURES", "Difference", "Row", "differences", "rows"]
+
+MEASURES = ("mse", "nmse", "psnr", "ssim", "psnr_inside", "ssim_inside")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variation.
+
+    Attributes:
+        variation: its name; ``zero-filled`` for what the networks begin with.
+        labels: its columns.
+        n_seeds: trained networks.
+        n_images: on which each was measured.
+        means: over all images and seeds, by measure.
+        spread: standard deviation of the means of the seeds; for a single network that of its images.
+        n_parameters: of the network.
+        seconds: of training, mean over the seeds; None where that is not known.
+        median_ms: time of one image; None where it was not measured.
+    """
+
+    variation: str
+    labels: dict[str, str]
+    n_seeds: int
+    n_images: int
+    means: dict[str, float]
+    spread: dict[str, float]
+    n_parameters: int | None = None
+    seconds: float | None = None
+    median_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One measure of a variation beside the one that it is compared with.
+
+    Attributes:
+        variation: the one that should be better.
+        against: the other.
+        measure: which.
+        first: mean of each seed of the one.
+        second: mean of each seed of the other.
+        images: share of the images on which the one is better, both averaged over their seeds.
+    """
+
+    variation: str
+    against: str
+    measure: str
+    first: tuple[float, ...]
+    second: tuple[float, ...]
+    images: float
+
+    @property
+    def mean(self) -> float:
+        """Mean of the one less mean of the other."""
+        return mean(self.first) - mean(self.second)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of this difference over seeds drawn anew, from the spread of both; 0 for one seed."""
+        parts = [_spread(side) ** 2 / len(side) for side in (self.first, self.second)]
+        return math.sqrt(sum(parts))
+
+    @property
+    def better(self) -> bool:
+        """Whether the mean is better: higher, or for errors lower."""
+        return self.mean < 0 if self.measure.startswith(("mse", "nmse")) else self.mean > 0
+
+
+def rows(study: Study) -> list[Row]:
+    """Zero-filled, and every variation of which a network was measured."""
+    evaluation = study.evaluation
+    found = [_row("zero-filled", {}, [_scores(study, "zero-filled")])]
+    for variation in study.config.variations:
+        names = [one.name for one in study.of(variation.name) if _scores(study, one.name)]
+        if not names:
+            continue
+        seconds = [study.records[name].seconds for name in names if name in study.records]
+        times = [evaluation.milliseconds[name] for name in names if name in evaluation.milliseconds]
+        found.append(
+            _row(
+                variation.name,
+                {key: str(value) for key, value in variation.labels.items()},
+                [_scores(study, name) for name in names],
+                n_parameters=evaluation.parameters[names[0]],
+                seconds=mean(seconds) if seconds else None,
+                median_ms=median(times) if times else None,
+            )
+        )
+    return found
+
+
+def differences(study: Study) -> list[Difference]:
+    """All measures of all comparisons that were asked for and of which both sides were measured."""
+    found = []
+    for pair in study.config.comparisons:
+        sides = [
+            [scores for one in study.of(name) if (scores := _scores(study, one.name))]
+            for name in (pair.variation, pair.against)
+        ]
+        if not all(sides):
+            continue
+        for measure in ("psnr", "ssim", "nmse"):
+            first, second = (tuple(_mean(scores, measure) for scores in side) for side in sides)
+            images = [
+                [
+                    mean(values)
+                    for values in zip(*([one.values[measure] for one in s] for s in side), strict=True)
+                ]
+                for side in sides
+            ]
+            sign = -1 if measure == "nmse" else 1
+            won = [sign * a > sign * b for a, b in zip(*images, strict=True)]
+            found.append(
+                Difference(pair.variation, pair.against, measure, first, second, sum(won) / len(won))
+            )
+    return found
+
+
+def _row(
+    name: str,
+    labels: dict[str, str],
+    networks: list[list[Score]],
+    n_parameters: int | None = None,
+    seconds: float | None = None,
+    median_ms: float | None = None,
+) -> Row:
+    means, spread = {}, {}
+    for measure in MEASURES:
+        of_seeds = [_mean(scores, measure) for scores in networks]
+        means[measure] = mean(of_seeds)
+        images = [one.values[measure] for one in networks[0] if measure in one.values]
+        spread[measure] = _spread(of_seeds if len(of_seeds) > 1 else images)
+    return Row(name, labels, len(networks), len(networks[0]), means, spread, n_parameters, seconds, median_ms)
+
+
+def _scores(study: Study, candidate: str) -> list[Score]:
+    return [one for one in study.evaluation.scores if one.candidate == candidate]
+
+
+def _mean(scores: list[Score], measure: str) -> float:
+    return mean(one.values[measure] for one in scores if measure in one.values)
+
+
+def _spread(values: tuple[float, ...] | list[float]) -> float:
+    return stdev(values) if len(values) > 1 else 0.0
