@@ -13,7 +13,7 @@ from scanside.errors import ConfigError
 
 __all__ = ["NAMES", "BenchResult", "Headline", "run"]
 
-NAMES = ("ingest", "hdf5", "chain", "latency", "learned")
+NAMES = ("ingest", "hdf5", "chain", "latency", "learned", "engines")
 """The benchmarks by name."""
 
 

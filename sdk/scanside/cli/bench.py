@@ -15,7 +15,7 @@ __all__ = ["bench"]
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="ingest, hdf5, chain, latency, learned, or all.")] = "all",
+    name: Annotated[str, typer.Argument(help="ingest, hdf5, chain, latency, learned, engines, or all.")] = "all",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per benchmark and line.")
     ] = False,
@@ -48,5 +48,5 @@ def _show(result: BenchResult) -> None:
 
 def _shown(value: object) -> str:
     if not isinstance(value, float):
-        return str(value)
+        return "" if value is None else str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,41 @@
+"""The bench of engines: every backend has a row, with figures or with the reason why it has none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scanside.bench.engines import measure
+from scanside.engines.backends import NAMES
+from scanside.engines.cache import EngineCache
+from scanside.errors import ConfigError
+
+
+def test_all_backends_are_in_the_table(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Compiling takes half a minute; that engines are compiled is another test's matter.
+    monkeypatch.setattr("scanside.engines.backends.aoti_cpu.shutil.which", lambda _: None)
+    said: list[str] = []
+    result = measure(said.append, {"tiny": bundle_folder}, EngineCache(tmp_path / "engines"))
+    rows = {(row["backend"], row["precision"]): row for row in result.rows}
+    assert {name for name, _ in rows} == set(NAMES)
+    eager = rows["eager", "fp32"]
+    assert eager["times_faster"] == 1.0
+    assert eager["relative_error"] == 0.0
+    assert eager["size"] == "128×96", "the bucket nearest to 256×256"
+    assert 0 < eager["median_ms"] <= eager["p90_ms"]
+    for row in result.rows:
+        assert (row["median_ms"] is None) == bool(row["note"]), f"neither figures nor a reason: {row}"
+    assert "no C++ compiler" in rows["aoti-cpu", "fp32"]["note"]
+    (promise,) = result.headline
+    assert promise.what.startswith("tiny: fastest accepted engine")
+    assert promise.target == ">= 4"
+    assert promise.value == max(row["times_faster"] or 0 for row in result.rows)
+    assert said[-1] == "tiny: timing"
+
+
+def test_without_bundles_it_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="scanside engines build"):
+        measure(lambda _: None, {}, EngineCache(tmp_path))
