@@ -96,8 +96,12 @@ def check_target(path: Path, here: dict[str, str]) -> None:
             )
 
 
-def load_package(path: Path) -> Any:
+def load_package(path: Path, *, single_threaded: bool = False) -> Any:
     """What ``torch._inductor.aoti_compile_and_package`` wrote, as a function on tensors.
+
+    Args:
+        path: the package.
+        single_threaded: without locks between calls, which CUDA graphs do not allow.
 
     Raises:
         EngineError: the file is damaged.
@@ -106,7 +110,7 @@ def load_package(path: Path) -> Any:
 
     try:
         with converting():
-            return aoti_load_package(str(path))
+            return aoti_load_package(str(path), run_single_threaded=single_threaded)
     except Exception as error:  # RuntimeError, OSError and zip errors of its own
         raise EngineError(f"{path}: AOTInductor cannot load it ({error}): build the engine again") from error
 

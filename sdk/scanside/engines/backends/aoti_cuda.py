@@ -80,7 +80,7 @@ class AotiCuda(Backend):
         """Load the library and record it as a CUDA graph."""
         check_target(folder / _TARGET, self._target())
         with exact_products():
-            return CudaGraphRunner(source.inputs, load_package(folder / _PACKAGE))
+            return CudaGraphRunner(source.inputs, load_package(folder / _PACKAGE, single_threaded=True))
 
     def _target(self) -> dict[str, str]:
         return {"GPU": self.hardware(), **self.versions()}
