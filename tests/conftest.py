@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -79,3 +82,106 @@ def _program(name: str, debian_package: str) -> str:
     if path is None:
         pytest.skip(f"'{name}' is not installed: apt-get install {debian_package}, or make ci-deps")
     return path
+
+
+@pytest.fixture(scope="session")
+def learned_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Bundles of two networks whose results can be told otherwise, and a cache for their engines.
+
+    ``gradient``: unrolled, 8 steps of ``u ← u − (Aᴴ A u − Aᴴ y)`` from ``Aᴴ y``, times one weight of 1.
+    ``smooth``: adds to a CG-SENSE image a quarter of its second difference along the readout.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from scanside.engines.archive import save_graph
+    from scanside.engines.bundle import BundleWriter
+    from scanside.engines.graph import dynamic_axes, export_graph
+    from scanside.engines.probes import vectors_of
+
+    class Gradient(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, image: torch.Tensor, maps: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+            start = u = torch.complex(image[:, 0], image[:, 1])
+            coils = torch.complex(maps[:, :, 0], maps[:, :, 1])
+            matrix = torch.complex(p[:, 0], p[:, 1])[:, None]
+            for _ in range(8):
+                u = u - ((coils.conj() * (matrix @ (coils * u[:, None]))).sum(1) - start)
+            return torch.stack((u.real, u.imag), 1) * self.weight
+
+    class Smooth(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor([0.25]))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image + self.weight * (image.roll(1, -1) + image.roll(-1, -1) - 2 * image)
+
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(2, 32, 32, generator=generator)
+    maps = torch.randn(4, 2, 32, 32, generator=generator)
+    maps = maps / maps.square().sum((0, 1)).sqrt()
+    mask = (torch.arange(32) % 2 == 0).float()[:, None]
+    image, coil = ["batch", 2, "k1", "k0"], ["batch", "coil", 2, "k1", "k0"]
+    trained = {
+        "acceleration": {"low": 1.2, "high": 4},
+        "acs_lines": {"low": 6, "high": 30},
+        "kinds": ["equispaced"],
+        "matrix": {"low": 20, "high": 64},
+        "n_coils": {"low": 4, "high": 8},
+        "anatomy": ["phantom"],
+    }
+    made: dict[str, dict[str, Any]] = {
+        "gradient": {
+            "task": "unrolled",
+            "module": Gradient(),
+            "case": {"truth": truth, "maps": maps, "mask": mask},
+            "example": (torch.ones(1, 2, 32, 32), torch.ones(1, 5, 2, 32, 32), torch.ones(1, 2, 32, 32)),
+            "inputs": {"image": image, "maps": coil, "p": ["batch", 2, "k1", "k1"]},
+            "lowering": "pmatrix",
+            "input_image": "adjoint",
+            "coils": {"low": 2, "high": 8},
+        },
+        "smooth": {
+            "task": "image",
+            "module": Smooth(),
+            "case": {"image": 0.9 * truth, "truth": truth},
+            "example": (torch.ones(1, 2, 32, 32),),
+            "inputs": {"image": image},
+            "lowering": "none",
+            "input_image": "cg-sense",
+            "coils": None,
+        },
+    }
+    root = tmp_path_factory.mktemp("bundles")
+    for name, parts in made.items():
+        shapes = dynamic_axes(list(parts["inputs"].values()), 2)
+        program, weights = export_graph(parts["module"].eval(), parts["example"], shapes)
+        with BundleWriter(root / name) as writer:
+            save_graph(program, writer.path("graph.pt2"))
+            save_file(weights, writer.path("weights.safetensors"))
+            save_file(vectors_of(parts["task"], [parts["case"]]), writer.path("vectors.safetensors"))
+            writer.finish(
+                name=name,
+                version="1.0.0",
+                created=datetime(2026, 1, 2, tzinfo=timezone.utc),
+                made_with={"torch": torch.__version__},
+                description="For tests.",
+                task=parts["task"],
+                inputs=[{"name": key, "axes": axes} for key, axes in parts["inputs"].items()],
+                outputs=[{"name": "image", "axes": image}],
+                lowering=parts["lowering"],
+                shapes={"multiple_of": 2, "buckets": [[24, 24], [64, 64]], "coils": parts["coils"]},
+                input_image=parts["input_image"],
+                graphs={"fp32": "graph.pt2"},
+                trained_on=[{"name": "nothing", "licence": "CC0", "what": "made up"}],
+                sampling=trained,
+                n_parameters=1,
+            )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path_factory.mktemp("engines")))
+        patch.setenv("SCANSIDE_ENGINES", str(root))
+        yield root

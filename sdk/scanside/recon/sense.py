@@ -5,11 +5,14 @@ Pruessmann et al., *Advances in sensitivity encoding with arbitrary k-space traj
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
+
 import torch
 
 from scanside.errors import ShapeError
 from scanside.recon.cg import CgResult, conjugate_gradient
-from scanside.recon.fourier import spatial_dims, to_image, to_kspace
+from scanside.recon.fourier import spatial_dims
 
 __all__ = ["SenseOperator", "cg_sense"]
 
@@ -17,8 +20,11 @@ __all__ = ["SenseOperator", "cg_sense"]
 class SenseOperator:
     """``A``: image -> coil images -> k-space -> acquired samples.
 
-    The Fourier transform is orthonormal. ``other`` axes of maps, mask, images and k-space broadcast against each
-    other.
+    The Fourier transform is centred and orthonormal. ``other`` axes of maps, mask, images and k-space broadcast
+    against each other.
+
+    Moving the centre to index 0 and back takes as long as the transform. It is a phase ramp on either side of it, and
+    these become part of the maps and of the mask once and for all.
 
     Args:
         maps: ``(*other, coil, z, y, x)`` coil sensitivities.
@@ -35,38 +41,78 @@ class SenseOperator:
                 f"SENSE needs maps (*other, coil, z, y, x) and a mask (*other, k2, k1) of the same grid, "
                 f"got {tuple(maps.shape)} and {tuple(mask.shape)}"
             )
-        self._maps = maps
         self._dims = spatial_dims(maps)
         self._mask = mask.to(maps.device)[..., None, :, :, None].to(maps.real.dtype)
         # Transforms along the readout cancel in the normal operator where whole lines were acquired.
-        self._normal_dims = self._dims[:-1]
-        n = maps.shape[-1]
-        samples = torch.zeros(n, dtype=self._mask.dtype, device=maps.device)
-        samples[slice(None) if readout is None else readout] = 1
-        if not bool(samples.any()):
-            raise ShapeError(f"SENSE with the samples {readout} of a readout of {n}: none was acquired")
-        if not bool(samples.all()):
+        self._readout_cancels = readout is None
+        if readout is not None:
+            n = maps.shape[-1]
+            samples = torch.zeros(n, dtype=self._mask.dtype, device=maps.device)
+            samples[readout] = 1
+            if not bool(samples.any()):
+                raise ShapeError(f"SENSE with the samples {readout} of a readout of {n}: none was acquired")
             self._mask = self._mask * samples
-            self._normal_dims = self._dims
-        self._shifted_mask = torch.fft.ifftshift(self._mask, dim=self._normal_dims)
+            self._readout_cancels = bool(samples.all())
+        ramp = _ramp(maps, self._dims)
+        turn = torch.exp(
+            -2j * torch.pi * torch.tensor(sum((n // 2) ** 2 / n for n in _sizes(maps, self._dims)))
+        )
+        self._maps = maps * ramp
+        self._phased_mask = self._mask * (ramp * turn.to(ramp))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """From image ``(*other, z, y, x)`` to k-space ``(*other, coil, k2, k1, k0)``, 0 where not acquired."""
-        return to_kspace(self._maps * image.unsqueeze(-4), self._dims) * self._mask
+        kspace: torch.Tensor = torch.fft.fftn(self._maps * image.unsqueeze(-4), dim=self._dims, norm="ortho")
+        return _times(kspace, self._phased_mask)
 
     def adjoint(self, kspace: torch.Tensor) -> torch.Tensor:
         """From k-space ``(*other, coil, k2, k1, k0)`` to image ``(*other, z, y, x)``."""
-        return (self._maps.conj() * to_image(kspace * self._mask, self._dims)).sum(-4)
+        # Computed as its conjugate, so that the maps, which are large, are taken as they are.
+        acquired = (kspace * self._phased_mask.conj()).conj_physical_()
+        coils: torch.Tensor = torch.fft.fftn(acquired, dim=self._dims, norm="ortho")
+        return _times(coils, self._maps).sum(-4).conj_physical_()
 
     def normal(self, image: torch.Tensor) -> torch.Tensor:
         """``Aᴴ A`` on an image ``(*other, z, y, x)``, for less than half the cost of forward and adjoint.
 
-        It is a circular convolution, which does not care where the centre lies; and where whole lines were
-        acquired, the transforms along the readout cancel.
+        The phases cancel in it; and where whole lines were acquired, the transforms along the readout do, and phase
+        encoding is transformed where it lies in memory without gaps.
         """
-        coils: torch.Tensor = torch.fft.fftn(self._maps * image.unsqueeze(-4), dim=self._normal_dims)
-        coils = torch.fft.ifftn(coils * self._shifted_mask, dim=self._normal_dims)
-        return (self._maps.conj() * coils).sum(-4)
+        if not self._readout_cancels:
+            return self.adjoint(self.forward(image))
+        maps, conjugate, mask = self._phase_last
+        dims = (-1,) if len(self._dims) == 2 else (-3, -1)
+        kspace: torch.Tensor = torch.fft.fftn(maps * image.mT.unsqueeze(-4), dim=dims)
+        coils: torch.Tensor = torch.fft.ifftn(_times(kspace, mask), dim=dims)
+        return _times(coils, conjugate).sum(-4).mT
+
+    @cached_property
+    def _phase_last(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Maps, their conjugate and the mask with their last two axes exchanged."""
+        maps = self._maps.mT.contiguous()
+        return maps, torch.conj_physical(maps), self._mask.mT
+
+
+def _times(own: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """The product, in the memory of the first tensor where it fits: new memory costs more than multiplying."""
+    padded = (1,) * (own.ndim - factor.ndim) + factor.shape
+    fits = len(padded) == own.ndim and all(n in (1, m) for n, m in zip(padded, own.shape, strict=True))
+    return own.mul_(factor) if fits else own * factor
+
+
+def _sizes(maps: torch.Tensor, dims: Sequence[int]) -> list[int]:
+    return [maps.shape[dim] for dim in dims]
+
+
+def _ramp(maps: torch.Tensor, dims: Sequence[int]) -> torch.Tensor:
+    """``exp(2πi Σ c x / n)`` with the centres c = n // 2: a shift by c on the other side of the transform."""
+    ramp = torch.ones((), dtype=maps.dtype, device=maps.device)
+    for dim, n in zip(dims, _sizes(maps, dims), strict=True):
+        # The product is taken modulo n before it becomes an angle: large angles lose digits.
+        turns = torch.remainder(torch.arange(n, dtype=torch.float64) * (n // 2), n) / n
+        along = torch.exp(2j * torch.pi * turns).to(ramp)
+        ramp = ramp * along.reshape(-1, *[1] * (-1 - dim))
+    return ramp
 
 
 def cg_sense(

@@ -91,15 +91,18 @@ class Learned:
         """
         return self._load(self._key(size, n_coils), build=False)
 
+    def scale(self, image: torch.Tensor) -> torch.Tensor:
+        """What an input image ``(y, x)`` is divided by, and the result multiplied with, as in training."""
+        return image_scale(image, self.manifest.normalisation.quantile)
+
     def inputs(self, image: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The inputs of an engine, normalised as in training.
+        """The inputs of an engine.
 
         Args:
-            image: ``(y, x)`` complex, what the manifest says of the input image.
+            image: ``(y, x)`` complex, what the manifest says of the input image, divided by its scale.
             maps: ``(coil, y, x)`` complex.
             mask: ``(k1,)``, sampled lines.
         """
-        image = image / self._scale(image)
         if self._magnitude:
             return (image.abs()[None, None],)
         first = _channels(image)[None]
@@ -112,17 +115,13 @@ class Learned:
 
         A network of magnitudes leaves the phase as it was.
         """
-        scale = self._scale(image)
         if self._magnitude:
-            return output[0, 0] * scale * torch.sgn(image)
-        return torch.complex(output[0, 0], output[0, 1]) * scale
+            return output[0, 0] * torch.sgn(image)
+        return torch.complex(output[0, 0], output[0, 1])
 
     @property
     def _magnitude(self) -> bool:
         return self.manifest.inputs[0].axes[1] == 1
-
-    def _scale(self, image: torch.Tensor) -> torch.Tensor:
-        return image_scale(image, self.manifest.normalisation.quantile)
 
     def _key(self, size: tuple[int, int], n_coils: int | None) -> _Key:
         place = fit(self.manifest.task, self.manifest.shapes, *size)

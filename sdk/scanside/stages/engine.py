@@ -80,7 +80,7 @@ class RunEngine(Stage[KSpace, Image]):
         n_coils: tuple[int, ...] = (8,)
         other_sizes: Literal["eager", "fallback"] = "eager"
         fitness: Literal["warn", "fallback", "ignore"] = "warn"
-        residual: float | None = Field(0.4, gt=0)
+        residual: float | None = Field(0.3, gt=0)
         deadline_ms: float | None = Field(None, gt=0)
         backend: str = "auto"
         precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -203,8 +203,10 @@ class RunEngine(Stage[KSpace, Image]):
         for frame in np.ndindex(*item.mask.shape[:-2]):
             image = start[frame][0]
             if bool(image.any()):  # of nothing, a network has nothing to make
+                scale = network.scale(image)
+                image = image / scale
                 inputs = network.inputs(image, by_frame[frame][:, 0], item.mask[frame][0])
-                voxels[frame][0] = network.image(self._called(partial(engine, *inputs)), image)
+                voxels[frame][0] = scale * network.image(self._called(partial(engine, *inputs)), image)
         if not bool(torch.isfinite(torch.view_as_real(voxels)).all()):
             raise _Refused("non-finite", f"'{network.name}' gave NaN or infinite values")
         residual = _relative_distance(operator.forward(voxels), item.data)
@@ -280,6 +282,7 @@ class _Refused(Exception):
 def _relative_distance(found: torch.Tensor, acquired: torch.Tensor) -> float:
     """``‖a − b‖ / ‖b‖`` of k-space ``(*other, coil, k2, k1, k0)``, the largest of all frames; 0 where b is 0."""
     distance, size = (
-        torch.view_as_real(one).square().sum((-5, -4, -3, -2, -1)) for one in (found - acquired, acquired)
+        torch.linalg.vecdot(real, real)
+        for real in (torch.view_as_real(one).flatten(-5) for one in (found - acquired, acquired))
     )
     return float(torch.where(size > 0, distance / size, 0).max().sqrt())

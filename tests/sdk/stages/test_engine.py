@@ -118,7 +118,7 @@ def test_unrolled(scale: float) -> None:
 def test_improves_a_sense_image() -> None:
     """The network's input is the image of the fallback, with the fallback's settings."""
     item = kspace()
-    for l2 in (0.002, 0.5):
+    for l2 in (0.002, 0.1):
         stage = Sense(l2=l2)
         stage.open(small_scan())
         (start,) = (image.data for image in stage.process(item))
@@ -177,10 +177,10 @@ def test_disagrees_with_the_data() -> None:
     session.break_engine(lambda engine, *inputs: engine(*inputs).roll(3, -1))
     image = session(item)
     assert_fell_back(image, session, "data-consistency", item)
-    assert "allowed is 0.4" in image.meta["ScansideFallback"][2]
+    assert "allowed is 0.3" in image.meta["ScansideFallback"][2]
     tolerant = Session(residual=None)
     tolerant.break_engine(lambda engine, *inputs: engine(*inputs).roll(3, -1))
-    assert float(tolerant(item).meta.first("ScansideDataConsistency")) > 0.4
+    assert float(tolerant(item).meta.first("ScansideDataConsistency")) > 0.3
 
 
 def test_distance_to_the_data() -> None:
