@@ -83,7 +83,7 @@ def test_conjugate_gradients_solve(
     mask = mask_of(1, generator)
     normal = operator("fft", maps, mask)
     normal.maps.requires_grad_(trained_maps)
-    weight = torch.tensor(0.3, dtype=torch.float64)
+    weight = torch.full((1, 1, 1, 1), 0.3, dtype=torch.float64)
     solution = conjugate_gradients(normal, pairs(image), weight, 60)
     torch.testing.assert_close(normal(solution) + weight * solution, pairs(image), rtol=0, atol=1e-9)
 
@@ -93,7 +93,7 @@ def test_gradients_are_those_of_the_solution(
 ) -> None:
     normal = operator("fft", maps, mask_of(1, generator))
     right = pairs(image).requires_grad_()
-    weight = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    weight = torch.tensor([0.3, 0.2], dtype=torch.float64).view(-1, 1, 1, 1).requires_grad_()
     assert torch.autograd.gradcheck(lambda r, w: conjugate_gradients(normal, r, w, 60), (right, weight))
     assert torch.autograd.gradcheck(normal, (right,))
 

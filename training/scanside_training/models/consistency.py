@@ -49,6 +49,8 @@ class NormalOperator(nn.Module):
         self.lowering = lowering
         self.maps = maps
         self.sampling = sampling
+        # Once for all applications: graphs stay small.
+        self._matrix = _blocks(sampling[0]).unsqueeze(1) if lowering == "pmatrix" else None
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Apply to an image ``(B, 2, k1, k0)``."""
@@ -83,8 +85,8 @@ class NormalOperator(nn.Module):
 
     def _project(self, coils: torch.Tensor) -> torch.Tensor:
         """``Fᴴ m F`` on coil images ``(B, coil, 2, k1, k0)``."""
-        if self.lowering == "pmatrix":
-            return _along_k1(self.sampling[0].unsqueeze(1), coils)
+        if self._matrix is not None:
+            return _along_k1(self._matrix, coils)
         if self.lowering == "dft_matmul":
             return self._project_by_matrices(coils)
         (mask,) = self.sampling
@@ -96,13 +98,13 @@ class NormalOperator(nn.Module):
 
     def _project_by_matrices(self, coils: torch.Tensor) -> torch.Tensor:
         mask, *transforms = self.sampling
-        spectrum = _along_k1(transforms[0], coils)
+        spectrum = _along_k1(_blocks(transforms[0]), coils)
         if len(transforms) > 1:
-            spectrum = _along_k0(transforms[1], spectrum)
+            spectrum = _along_k0(_blocks(transforms[1]), spectrum)
         spectrum = spectrum * mask[:, None, None]
         if len(transforms) > 1:
-            spectrum = _along_k0(_conjugate(transforms[1]), spectrum)
-        return _along_k1(_conjugate(transforms[0]), spectrum)
+            spectrum = _along_k0(_blocks(_conjugate(transforms[1])), spectrum)
+        return _along_k1(_blocks(_conjugate(transforms[0])), spectrum)
 
 
 class _SelfAdjoint(torch.autograd.Function):
@@ -130,8 +132,8 @@ def _blocks(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def _along_k1(matrix: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:
-    """A complex matrix ``(…, 2, k1, k1)`` times ``(B, coil, 2, k1, k0)``."""
-    stacked = torch.matmul(_blocks(matrix), coils.flatten(2, 3))
+    """A matrix of blocks ``(…, 2 k1, 2 k1)`` times ``(B, coil, 2, k1, k0)``."""
+    stacked = torch.matmul(matrix, coils.flatten(2, 3))
     return stacked.unflatten(2, (2, -1))
 
 
@@ -151,7 +153,7 @@ def conjugate_gradients(
     Args:
         normal: ``Aᴴ A``.
         right: ``(B, 2, k1, k0)``.
-        weight: scalar λ > 0.
+        weight: λ > 0, ``(B or 1, 1, 1, 1)``.
         iterations: number of steps.
     """
     if torch.is_grad_enabled() and not normal.maps.requires_grad and not torch.compiler.is_exporting():
@@ -198,4 +200,6 @@ class _ImplicitSolve(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         solution, weight = ctx.saved_tensors
         back = _steps(ctx.normal, grads[0], weight, ctx.iterations)
-        return None, back, -(back * solution).sum().reshape(weight.shape), None
+        # One λ for the batch or one for each image.
+        slope = -(back * solution).sum((1, 2, 3), keepdim=True).sum_to_size(weight.shape)
+        return None, back, slope, None

@@ -42,20 +42,24 @@ class GradientConfig(ModelConfig):
 
 
 class ProximalConfig(ModelConfig):
-    """The image nearest to the network's that explains the data, by conjugate gradients; their weight is learned.
+    """The image nearest to the network's that explains the data as well as their noise allows.
+
+    The weight λ of the network's image against the data is learned in units of the noise's variance: the noisier the
+    data, the less they count. A weight that is the same for all scans is an order of magnitude too large for quiet
+    ones, and leaves aliasing that their data would have resolved.
 
     Attributes:
         iterations: conjugate-gradient steps in each cascade.
-        weight: where the learning of λ starts: the weight of the network's image against the data.
+        weight: where the learning of λ / noise² starts: 1 / the squared error that the network's image has.
         initial_iterations: steps from zero to the image that the first network sees.
-        initial_weight: λ of those, pulling to zero.
+        initial_weight: λ / noise² of those, pulling to zero.
     """
 
     kind: Literal["cg"] = "cg"
-    iterations: int = Field(4, ge=1)
-    weight: float = Field(0.05, gt=0)
-    initial_iterations: int = Field(8, ge=1)
-    initial_weight: float = Field(0.01, gt=0)
+    iterations: int = Field(8, ge=1)
+    weight: float = Field(40.0, gt=0)
+    initial_iterations: int = Field(10, ge=1)
+    initial_weight: float = Field(10.0, gt=0)
 
 
 Consistency = Annotated[HardConfig | GradientConfig | ProximalConfig, Field(discriminator="kind")]
@@ -129,20 +133,27 @@ class Unrolled(nn.Module):
         self.networks = nn.ModuleList(Regulariser(config) for _ in range(n_networks))
         rule = config.consistency
         # The logarithm is learned: weights and steps stay positive.
-        start = {"hard": 1.0, "gradient": getattr(rule, "step", 1.0), "cg": getattr(rule, "weight", 1.0)}[rule.kind]
+        start = {"hard": 1.0, "gradient": getattr(rule, "step", 1.0), "cg": getattr(rule, "weight", 1.0)}[
+            rule.kind
+        ]
         self.log_weights = nn.Parameter(
             torch.full((config.n_cascades,), start).log(), requires_grad=rule.kind != "hard"
         )
-        self.sensitivities = None if config.sensitivities is None else SensitivityNetwork(config.sensitivities)
+        self.sensitivities = (
+            None if config.sensitivities is None else SensitivityNetwork(config.sensitivities)
+        )
 
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         """What `forward` takes, from a batch of training samples."""
         sampling = sampling_inputs(self.config.lowering, batch["mask"])
+        noise = batch["noise"].view(-1, 1, 1, 1)
         if self.sensitivities is not None:
-            return (batch["coil_images"], batch["calibration"], *sampling)
-        return (batch["image"], batch["maps"], *sampling)
+            return (batch["coil_images"], batch["calibration"], noise, *sampling)
+        return (batch["image"], batch["maps"], noise, *sampling)
 
-    def forward(self, image: torch.Tensor, maps: torch.Tensor, *sampling: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, image: torch.Tensor, maps: torch.Tensor, noise: torch.Tensor, *sampling: torch.Tensor
+    ) -> torch.Tensor:
         """Reconstruct.
 
         Args:
@@ -150,6 +161,8 @@ class Unrolled(nn.Module):
                 zero-filled coil images.
             maps: ``(B, coil, 2, k1, k0)`` coil sensitivities; with a sensitivity network, coil images of the
                 calibration lines.
+            noise: ``(B, 1, 1, 1)`` standard deviation of the noise's real and imaginary part in a coil's voxels, on the
+                image's scale.
             *sampling: the inputs of the lowering (`scanside.recon.consistency.sampling_inputs`).
 
         Returns:
@@ -159,30 +172,36 @@ class Unrolled(nn.Module):
             maps = self.sensitivities(maps)
             image = hermitian_sum(maps, image)
         normal = NormalOperator(self.config.lowering, maps, sampling)
-        x = self._start(normal, image)
+        x = self._start(normal, image, noise)
         # What data consistency changed last shows the network where it erred; the first one sees the aliasing.
         change = image
         memory = x.new_zeros(x.shape[0], self.config.memory, *x.shape[2:])
         for cascade, weight in enumerate(self.log_weights.exp()):
             network = self.networks[0 if self.config.share_weights else cascade]
             x, memory = network(x, change, memory)
-            change = self._step(normal, image - normal(x), weight)
+            change = self._step(normal, image - normal(x), weight, noise)
             x = x + change
         return x
 
-    def _start(self, normal: NormalOperator, image: torch.Tensor) -> torch.Tensor:
+    def _start(self, normal: NormalOperator, image: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """The image that the first network sees."""
         rule = self.config.consistency
         if not isinstance(rule, ProximalConfig):
             return image
         with torch.set_grad_enabled(normal.maps.requires_grad):  # nothing in it is learned but joint maps
-            # Not `new_tensor`: exported, that is a constant which torch cannot name in a graph inside a graph.
-            weight = image.new_full((), rule.initial_weight)
+            weight = _bounded(rule.initial_weight * noise.square())
             return conjugate_gradients(normal, image, weight, rule.initial_iterations)
 
-    def _step(self, normal: NormalOperator, misfit: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def _step(
+        self, normal: NormalOperator, misfit: torch.Tensor, weight: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
         """What data consistency adds to an image with the misfit ``Aᴴ y − Aᴴ A x``."""
         rule = self.config.consistency
         if isinstance(rule, ProximalConfig):
-            return conjugate_gradients(normal, misfit, weight, rule.iterations)
+            return conjugate_gradients(normal, misfit, _bounded(weight * noise.square()), rule.iterations)
         return weight * misfit
+
+
+def _bounded(weight: torch.Tensor) -> torch.Tensor:
+    """λ within what a few conjugate-gradient steps solve, and what still lets the data count."""
+    return weight.clamp(1e-3, 1.0)

@@ -1,0 +1,248 @@
+"""From a finished training run to a bundle: exported graphs, weights, reference vectors, manifest."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from scanside._version import __version__
+from scanside.engines.archive import save_graph
+from scanside.engines.bundle import BundleWriter
+from scanside.engines.graph import dynamic_axes, export_graph
+from scanside.engines.manifest import (
+    VECTORS_FILE,
+    WEIGHTS_FILE,
+    DataSource,
+    Manifest,
+    Precision,
+    Range,
+    Sampling,
+    Shapes,
+    TensorSpec,
+    Training,
+)
+from scanside.engines.probes import vectors_of
+from scanside.errors import ConfigError
+from scanside.recon.consistency import Lowering
+from scanside_deploy.datasheet import data_sheet
+from scanside_training.checkpoint import CONFIG, WEIGHTS, load_weights
+from scanside_training.config import TrainConfig, load_config
+from scanside_training.data import ImageTask, SampleKey, SimulatedSamples
+from scanside_training.data.simulation import SimulationConfig
+from scanside_training.models import Unet, Unrolled, UnrolledConfig, build_model
+from scanside_training.models.unet import UnetBody
+from scanside_training.trainer import RECORD, TrainingRecord
+
+__all__ = ["BuildOptions", "build_bundle"]
+
+_GRAPHS: dict[Precision, str] = {"fp32": "graph.pt2", "bf16": "graph-bf16.pt2"}
+_N_VECTORS = 3
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a run does not know of the bundle to be.
+
+    Attributes:
+        name: of the bundle.
+        version: of the bundle.
+        description: one sentence for people.
+        anatomy: what the training data show.
+        lowering: of data consistency, for unrolled networks.
+        buckets: ``(k1, k0)`` for which engines are built beforehand.
+        weights: type in which weights are kept; ``float16`` halves the bundle and rounds them once, for every
+            backend alike.
+        size_limit: bytes that the bundle may have.
+    """
+
+    name: str
+    version: str = "1.0.0"
+    description: str = ""
+    anatomy: tuple[str, ...] = ("brain",)
+    lowering: Lowering = "pmatrix"
+    buckets: tuple[tuple[int, int], ...] = ((256, 256),)
+    weights: Literal["float32", "float16"] = "float32"
+    size_limit: int | None = None
+
+
+def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: bool = False) -> Manifest:
+    """Write the bundle of a finished run.
+
+    Args:
+        run: folder that ``scanside train`` wrote.
+        output: the bundle's folder.
+        options: what the run does not say.
+        replace: put it in the place of a bundle that is there.
+
+    Raises:
+        ConfigError: the run is not finished, or its network cannot become a bundle.
+        FormatError: the run's weights are damaged.
+        BundleError: the bundle is larger than allowed, or an option is wrong.
+        FileExistsError: there is something at `output`, and it may not be replaced.
+    """
+    config, record = _finished(run)
+    network = _network(run, config, options)
+    axes = _inputs(network)
+    samples = SimulatedSamples(config.data, "validation")
+    with BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer:
+        weights: dict[str, torch.Tensor] = {}
+        for precision, file in _GRAPHS.items():
+            program, tensors = _exported(network, precision, axes)
+            save_graph(program, writer.path(file))
+            weights = weights or tensors
+        kept = getattr(torch, options.weights)
+        save_file({k: v.to(kept).contiguous() for k, v in weights.items()}, writer.path(WEIGHTS_FILE))
+        save_file(_vectors(network, samples, config), writer.path(VECTORS_FILE))
+        sources, sampling = _sources(record), _sampling(config, options)
+        sheet = data_sheet(options.name, options.description, config, record, sources, sampling)
+        writer.path("datasheet.md").write_text(sheet, "utf-8")
+        writer.path(CONFIG).write_bytes((run / CONFIG).read_bytes())
+        writer.path("training.csv").write_bytes((run / "metrics.csv").read_bytes())
+        return writer.finish(
+            name=options.name,
+            version=options.version,
+            created=datetime.now(timezone.utc),
+            made_with={**record.versions, "scanside": __version__},
+            description=options.description,
+            task=network.task,
+            inputs=axes,
+            outputs=(TensorSpec(name="image", axes=axes[0].axes),),
+            lowering=options.lowering if isinstance(network, Unrolled) else "none",
+            shapes=Shapes(
+                multiple_of=network.multiple_of,
+                buckets=options.buckets,
+                coils=sampling.n_coils if isinstance(network, Unrolled) else None,
+            ),
+            input_image=_input_image(config.data.simulation),
+            graphs=_GRAPHS,
+            trained_on=sources,
+            sampling=sampling,
+            n_parameters=record.n_parameters,
+            training=Training(config=CONFIG, seed=record.seed, log="training.csv", datasheet="datasheet.md"),
+        )
+
+
+def _finished(run: Path) -> tuple[TrainConfig, TrainingRecord]:
+    if not (run / CONFIG).is_file():
+        raise ConfigError(
+            f"{run} is no folder of a training run: it has no {CONFIG}; make one with 'scanside train'"
+        )
+    if not (run / RECORD).is_file():
+        raise ConfigError(
+            f"the run in {run} is not finished: it has no {RECORD}; let it end, or go on with "
+            "'scanside train --resume'"
+        )
+    return load_config(run / CONFIG), TrainingRecord.model_validate_json((run / RECORD).read_text("utf-8"))
+
+
+def _network(run: Path, config: TrainConfig, options: BuildOptions) -> Unet | Unrolled:
+    """The trained network with the lowering that was asked for: the weights are the same for all of them."""
+    model = config.model
+    if isinstance(model, UnrolledConfig):
+        if model.sensitivities is not None:
+            raise ConfigError(
+                "a network that estimates its coil maps takes coil images, which no engine stage makes: "
+                "train it with given maps (leave out model.sensitivities)"
+            )
+        model = model.model_copy(update={"lowering": options.lowering})
+    network = build_model(model)
+    load_weights(network, run / WEIGHTS)
+    if options.weights == "float16":
+        for tensor in network.state_dict().values():
+            tensor.copy_(tensor.to(torch.float16))
+    return network.eval()
+
+
+def _inputs(network: Unet | Unrolled) -> tuple[TensorSpec, ...]:
+    """The network's inputs, in their order."""
+    if isinstance(network, Unet):
+        return (TensorSpec(name="image", axes=("batch", network.config.image_channels, "k1", "k0")),)
+    sampling = {
+        "fft": (TensorSpec(name="mask", axes=("batch", "k1", 1)),),
+        "pmatrix": (TensorSpec(name="p", axes=("batch", 2, "k1", "k1")),),
+        "dft_matmul": (
+            TensorSpec(name="mask", axes=("batch", "k1", 1)),
+            TensorSpec(name="dft1", axes=(2, "k1", "k1")),
+        ),
+    }[network.config.lowering]
+    return (
+        TensorSpec(name="image", axes=("batch", 2, "k1", "k0")),
+        TensorSpec(name="maps", axes=("batch", "coil", 2, "k1", "k0")),
+        *sampling,
+    )
+
+
+def _exported(network: Unet | Unrolled, precision: Precision, axes: tuple[TensorSpec, ...]) -> Any:
+    """Graph and weights; in bf16 the U-Nets compute in it, everything around them stays in fp32."""
+    if precision == "bf16":
+        network = copy.deepcopy(network)
+        for module in network.modules():
+            if isinstance(module, UnetBody):
+                module.to(torch.bfloat16)
+    m = network.multiple_of
+    # Sizes that differ from each other and from all fixed lengths, so that none is taken for another.
+    example = tuple(torch.zeros(spec.shape(k1=4 * m, k0=6 * m, n_coils=5)) for spec in axes)
+    dynamic = dynamic_axes([spec.axes for spec in axes], m)
+    return export_graph(network, example, dynamic)
+
+
+def _vectors(network: nn.Module, samples: SimulatedSamples, config: TrainConfig) -> dict[str, torch.Tensor]:
+    """A few validation samples, spread over the set, cut small."""
+    n = config.data.validation_samples
+    if n < 1:
+        raise ConfigError("data.validation_samples is 0: a bundle needs a few real cases to be checked with")
+    cases = []
+    for index in sorted({round(i * (n - 1) / max(_N_VECTORS - 1, 1)) for i in range(_N_VECTORS)}):
+        sample = samples[SampleKey(0, index // config.data.batch_size, index)]
+        cases.append({"truth": sample["target"], **{k: v for k, v in sample.items() if k != "target"}})
+    return vectors_of("unrolled" if isinstance(network, Unrolled) else "image", cases)
+
+
+def _sources(record: TrainingRecord) -> tuple[DataSource, ...]:
+    return tuple(
+        DataSource(
+            name=source.kind,
+            licence=source.licence,
+            what=f"{source.n_slices} slices of {len(source.subjects)} subjects",
+        )
+        for source in record.data
+    )
+
+
+def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:
+    """The scans that were simulated."""
+    simulation = config.data.simulation
+    masks = simulation.masks
+    # Equispaced lines come with ACS lines on top, which lowers the acceleration that a scan as a whole has.
+    return Sampling(
+        acceleration=Range(low=_lowest_acceleration(simulation), high=masks.acceleration[1]),
+        acs_lines=Range(low=masks.acs[0], high=masks.acs[1]),
+        kinds=masks.patterns,
+        matrix=Range(
+            low=min(simulation.k1[0], simulation.k0[0]), high=max(simulation.k1[1], simulation.k0[1])
+        ),
+        n_coils=Range(low=simulation.coils.n_coils[0], high=simulation.coils.n_coils[1]),
+        anatomy=options.anatomy,
+    )
+
+
+def _lowest_acceleration(simulation: SimulationConfig) -> float:
+    masks = simulation.masks
+    step, n = math.ceil(masks.acceleration[0]), simulation.k1[0]
+    if "equispaced" not in masks.patterns:
+        return masks.acceleration[0]
+    n_acs = masks.acs[1]
+    return math.floor(10 * n / (n / step + n_acs * (1 - 1 / step))) / 10
+
+
+def _input_image(simulation: SimulationConfig) -> str:
+    task = simulation.task
+    return task.input if isinstance(task, ImageTask) else "adjoint"
