@@ -39,7 +39,7 @@ _ENDLESS = 1000  # more repetitions than this announce a series that is stopped 
 _REMEMBERED = 4096  # finished k-spaces that are known as such, to catch late lines in an endless series
 
 
-class Accumulate(Stage[Readouts, Calibration | KSpace]):
+class Accumulate(Stage[Readouts, KSpace | Calibration]):
     """Puts every line where its counters say and gives a `KSpace` when its last line has come.
 
     The line with phase-encoding counter i goes to row i − center + N // 2 of the encoded matrix, with the

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from scanside.context import Context
 from scanside.engines.engine import Engine
@@ -58,8 +58,8 @@ class RunEngine(Stage[KSpace, Image]):
 
         Attributes:
             bundle: name of the bundle, or its path; of several, the first that is fit for a k-space is taken.
-            fallback: classical stage that takes over, ``sense`` or ``fourier``, with its settings; None makes an
-                error of it. A network that improves a CG-SENSE image gets it from here.
+            fallback: classical stage that takes over, ``{sense: {…}}`` or ``{fourier: {…}}`` with its settings; None
+                makes an error of it. A network that improves a CG-SENSE image gets it from here.
             sizes: of images, (k1, k0), for which engines are ready before a scan; by default the smallest of the
                 bundle's.
             n_coils: coil counts for which they are ready, where coils go in.
@@ -74,7 +74,7 @@ class RunEngine(Stage[KSpace, Image]):
             require_signature: refuse bundles that no trusted key signed.
         """
 
-        bundle: tuple[str, ...] = Field(min_length=1)
+        bundle: str | Annotated[tuple[str, ...], Field(min_length=1)]
         fallback: Classical | None = Classical(sense=Sense.Config())
         sizes: tuple[tuple[int, int], ...] = ()
         n_coils: tuple[int, ...] = (8,)
@@ -86,10 +86,10 @@ class RunEngine(Stage[KSpace, Image]):
         precision: Literal["auto", "fp32", "bf16"] = "auto"
         require_signature: bool = False
 
-        @field_validator("bundle", mode="before")
-        @classmethod
-        def _one_or_several(cls, value: object) -> object:
-            return (value,) if isinstance(value, str) else value
+        @property
+        def bundles(self) -> tuple[str, ...]:
+            """One or several."""
+            return (self.bundle,) if isinstance(self.bundle, str) else self.bundle
 
     config: Config
 
@@ -97,7 +97,7 @@ class RunEngine(Stage[KSpace, Image]):
         """Open the bundles, and have their engines ready."""
         policy = TrustPolicy(require_signature=self.config.require_signature)
         self._networks = []
-        for name in self.config.bundle:
+        for name in self.config.bundles:
             network = Learned(name, policy, self.config.backend, self.config.precision)
             network.prepare(self.config.sizes, self.config.n_coils)
             self._networks.append(network)

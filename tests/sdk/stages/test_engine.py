@@ -125,7 +125,7 @@ def test_improves_a_sense_image() -> None:
         image = Session(bundle="smooth", fallback={"sense": {"l2": l2}})(item)
         smooth = start + 0.25 * (start.roll(1, -1) + start.roll(-1, -1) - 2 * start)
         torch.testing.assert_close(image.data, smooth, rtol=1e-4, atol=1e-5)
-    by_default = Session(bundle="smooth", fallback="fourier")(item)
+    by_default = Session(bundle="smooth", fallback={"fourier": {}})(item)
     torch.testing.assert_close(by_default.data, Session(bundle="smooth")(item).data)
 
 
@@ -455,8 +455,6 @@ def test_settings() -> None:
     with pytest.raises(StageConfigError, match="one classical stage"):
         RunEngine(bundle="x", fallback={"sense": {}, "fourier": {}})
     with pytest.raises(StageConfigError, match="grappa"):
-        RunEngine(bundle="x", fallback="grappa")
-    assert (
-        RunEngine(bundle="x", fallback={"sense": None}).config.fallback
-        == RunEngine(bundle="x").config.fallback
-    )
+        RunEngine(bundle="x", fallback={"grappa": {}})
+    with pytest.raises(StageConfigError, match="at least 1"):
+        RunEngine(bundle=())
