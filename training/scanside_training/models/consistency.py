@@ -134,7 +134,7 @@ def _blocks(matrix: torch.Tensor) -> torch.Tensor:
 def _along_k1(matrix: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:
     """A matrix of blocks ``(…, 2 k1, 2 k1)`` times ``(B, coil, 2, k1, k0)``."""
     stacked = torch.matmul(matrix, coils.flatten(2, 3))
-    return stacked.unflatten(2, (2, -1))
+    return torch.stack(stacked.chunk(2, dim=2), dim=2)
 
 
 def _along_k0(matrix: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:

@@ -161,8 +161,8 @@ class Unrolled(nn.Module):
                 zero-filled coil images.
             maps: ``(B, coil, 2, k1, k0)`` coil sensitivities; with a sensitivity network, coil images of the
                 calibration lines.
-            noise: ``(B, 1, 1, 1)`` standard deviation of the noise's real and imaginary part in a coil's voxels, on the
-                image's scale.
+            noise: ``(B, 1, 1, 1)`` standard deviation of the noise's real and imaginary part in the voxels of a coil,
+                on the scale of the image.
             *sampling: the inputs of the lowering (`scanside.recon.consistency.sampling_inputs`).
 
         Returns:
