@@ -6,7 +6,8 @@ A bundle brings a few small real cases (*vectors*): named ``<case>.<what>``, nor
 task        tensors of a case, float32
 ========== ======================================================================================
 image       ``image`` (1 or 2, k1, k0), ``truth`` (same)
-unrolled    ``truth`` (2, k1, k0), ``maps`` (coil, 2, k1, k0), ``mask`` (k1, 1 or k0), centred
+unrolled    ``truth`` (2, k1, k0), ``maps`` (coil, 2, k1, k0), ``mask`` (k1, 1 or k0), centred; where the
+            network takes it, ``noise`` (): standard deviation per coil and voxel of an orthonormal transform
 ========== ======================================================================================
 
 Engines have static shapes, so the cases are brought to the engine's size by reflection around their centre. For
@@ -35,6 +36,8 @@ LARGEST_VECTORS = 2**20
 
 _WEAK, _STRONG = 1e-5, 1e5
 _ACS_ONLY = 8
+_NOISE_LEVEL = 0.01  # of a quiet scan: data consistency has most to do
+_NOISY = 100
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,8 @@ def vectors_of(
             for axis in (-2, -1):
                 tensor = reflect(tensor, axis, min(size, tensor.shape[axis]))
             vectors[f"real-{i}.{what}"] = tensor.contiguous()
+        if task == "unrolled" and "noise" in case:
+            vectors[f"real-{i}.noise"] = case["noise"].detach().to("cpu", torch.float32)
     return vectors
 
 
@@ -153,38 +158,47 @@ def _image_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe
 def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
     maps_shape = network.inputs[1].shape
     size, n_coils = (maps_shape[-2], maps_shape[-1]), maps_shape[1]
-    two_axes = any(spec.name == "mask" and spec.shape[-1] > 1 for spec in network.inputs)
     whole = Fit(size, size)
     real = []
     for name, case in cases.items():
-        truth = _resized(case["truth"], size)
-        maps = _with_coils(_resized(case["maps"], size), n_coils)
         mask = reflect(case["mask"], -2, size[0])
-        mask = reflect(mask, -1, size[1]) if mask.shape[-1] > 1 else mask
-        mask = mask.expand(-1, size[1]) if two_axes else mask
-        inputs = _acquired(network.lowering, truth, maps, mask)
-        real.append((Probe(name, inputs, truth, whole), maps, mask))
-    yield from (probe for probe, _, _ in real)
-    first, maps, mask = real[0]
-    assert first.truth is not None
-    truth = first.truth
-    yield from _scaled(first)
-    _, *others = first.inputs
-    yield Probe("noise", (_noise(network.inputs[0].shape), *others))
+        scan = _Scan(
+            truth=_resized(case["truth"], size),
+            maps=_with_coils(_resized(case["maps"], size), n_coils),
+            mask=reflect(mask, -1, size[1]) if mask.shape[-1] > 1 else mask,
+            noise=_noise_of(network, name, case),
+        )
+        real.append((Probe(name, scan.inputs(network), scan.truth, whole), scan))
+    yield from (probe for probe, _ in real)
+    probe, scan = real[0]
+    yield from _scaled(probe)
+    yield Probe("noise", (_noise(network.inputs[0].shape), *probe.inputs[1:]))
     if n_coils > 1:
-        dead = maps.clone()
+        dead = scan.maps.clone()
         dead[0] = 0
-        yield Probe("coil-dead", _acquired(network.lowering, truth, dead, mask))
-    centre = torch.zeros_like(mask)
+        yield Probe("coil-dead", replace(scan, maps=dead).inputs(network))
+    centre = torch.zeros_like(scan.mask)
     centre[size[0] // 2 - _ACS_ONLY // 2 : size[0] // 2 + _ACS_ONLY // 2] = 1
-    line = torch.zeros_like(mask)
+    line = torch.zeros_like(scan.mask)
     line[size[0] // 2] = 1
-    for name, extreme in (
-        ("mask-full", torch.ones_like(mask)),
-        ("mask-centre", centre),
-        ("mask-one-line", line),
-    ):
-        yield Probe(name, _acquired(network.lowering, truth, maps, extreme))
+    masks = {"mask-full": torch.ones_like(scan.mask), "mask-centre": centre, "mask-one-line": line}
+    for name, mask in masks.items():
+        yield Probe(name, replace(scan, mask=mask).inputs(network))
+    if _takes(network, "noise"):
+        for name, noise in (("noiseless", 0.0), ("noisy", _NOISY * scan.noise)):
+            yield Probe(name, replace(scan, noise=noise).inputs(network))
+
+
+def _takes(network: Network, name: str) -> bool:
+    return any(spec.name == name for spec in network.inputs)
+
+
+def _noise_of(network: Network, name: str, case: Case) -> float:
+    if "noise" not in case and _takes(network, "noise"):
+        raise BundleError(
+            f"the network takes the noise of a scan, but case '{name}' of the vectors has no 'noise'"
+        )
+    return float(case["noise"]) if "noise" in case else 0.0
 
 
 def _scaled(real: Probe) -> Iterator[Probe]:
@@ -213,15 +227,40 @@ def _with_coils(maps: torch.Tensor, n_coils: int) -> torch.Tensor:
     return maps / torch.where(power > 0, power, 1)
 
 
-def _acquired(
-    lowering: Lowering, truth: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
-    """The inputs that a noiseless scan of the truth gives: ``Aᴴ A x``, maps, sampling."""
-    assert lowering != "none"
-    x, s = _complex(truth), _complex(maps)
-    kspace = to_kspace(s * x) * mask
-    image = torch.view_as_real((s.conj() * to_image(kspace)).sum(0)).movedim(-1, 0)
-    return (image[None].contiguous(), maps[None].contiguous(), *sampling_inputs(lowering, mask[None]))
+@dataclass(frozen=True)
+class _Scan:
+    """What a scan is made of.
+
+    Attributes:
+        truth: ``(2, k1, k0)``.
+        maps: ``(coil, 2, k1, k0)``.
+        mask: ``(k1, 1 or k0)``, centred.
+        noise: standard deviation of real and imaginary part in k-space.
+    """
+
+    truth: torch.Tensor
+    maps: torch.Tensor
+    mask: torch.Tensor
+    noise: float
+
+    def inputs(self, network: Network) -> tuple[torch.Tensor, ...]:
+        """What the network is given: ``Aᴴ y``, maps, noise where it takes it, and sampling."""
+        assert network.lowering != "none"
+        s = _complex(self.maps)
+        kspace = to_kspace(s * _complex(self.truth))
+        kspace = (kspace + self.noise * torch.view_as_complex(_noise((*kspace.shape, 2)))) * self.mask
+        adjoint = (s.conj() * to_image(kspace)).sum(0)
+        two_axes = any(spec.name == "mask" and spec.shape[-1] > 1 for spec in network.inputs)
+        mask = self.mask.expand(-1, s.shape[-1]) if two_axes else self.mask
+        sampling = iter(sampling_inputs(network.lowering, mask[None]))
+        known = {"image": torch.view_as_real(adjoint).movedim(-1, 0)[None], "maps": self.maps[None]}
+        inputs = []
+        for spec in network.inputs:
+            if spec.name == "noise":
+                inputs.append(torch.full(spec.shape, self.noise))
+            else:
+                inputs.append((known[spec.name] if spec.name in known else next(sampling)).contiguous())
+        return tuple(inputs)
 
 
 def _complex(pairs: torch.Tensor) -> torch.Tensor:

@@ -61,6 +61,27 @@ def test_pmatrix_probes_are_the_same_scan() -> None:
     torch.testing.assert_close((maps.conj() * (p @ (maps * truth))).sum(0), image, atol=1e-5, rtol=0)
 
 
+def test_networks_that_take_the_noise_are_given_it_and_the_scan_has_it() -> None:
+    vectors = vectors_of("unrolled", [{**UNROLLED_CASE, "noise": torch.tensor(0.25)}], size=32)
+    plain = unrolled("fft", (32, 32), 4, InputShape("mask", (1, 32, 1)))
+    image, maps, mask = plain.inputs
+    network = Network("unrolled", "fft", (image, maps, InputShape("noise", (1, 1, 1, 1)), mask))
+    probes = {probe.name: probe for probe in make_probes(network, read_cases("unrolled", vectors))}
+    assert all(
+        [tuple(one.shape) for one in p.inputs] == [spec.shape for spec in network.inputs]
+        for p in probes.values()
+    )
+    levels = {name: float(probes[name].inputs[2]) for name in ("real-0", "noiseless", "noisy", "coil-dead")}
+    assert levels == {"real-0": 0.25, "noiseless": 0.0, "noisy": 25.0, "coil-dead": 0.25}
+    full = probes["mask-full"]
+    error = full.inputs[0][0] - torch.as_tensor(probes["real-0"].truth)
+    # The adjoint of maps whose squares add up to 1 leaves white noise as it is.
+    assert 0.23 < float(error.std()) < 0.27
+    without = {name: tensor for name, tensor in vectors.items() if not name.endswith("noise")}
+    with pytest.raises(BundleError, match="case 'real-0' of the vectors has no 'noise'"):
+        make_probes(network, read_cases("unrolled", without))
+
+
 def test_images_are_padded_as_at_run_time() -> None:
     vectors = vectors_of("image", [{"image": TRUTH + 1, "truth": TRUTH}], size=32)
     probes = make_probes(
