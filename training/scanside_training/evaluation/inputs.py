@@ -12,46 +12,49 @@ from scanside.recon.consistency import Lowering, sampling_inputs
 from scanside.recon.scaling import image_scale
 from scanside_training.evaluation.problem import Problem
 
-__all__ = ["image_input", "next_multiple", "unrolled_inputs"]
+__all__ = ["image_input", "padded_size", "unrolled_inputs"]
 
 
-def next_multiple(n: int, multiple: int) -> int:
-    """The smallest multiple that is not smaller than n."""
-    return -(-n // multiple) * multiple
+def padded_size(size: tuple[int, int], multiple_of: int) -> tuple[int, int]:
+    """The smallest size ``(y, x)`` of multiples that holds an image."""
+    n1, n0 = (-(-n // multiple_of) * multiple_of for n in size)
+    return n1, n0
 
 
 def unrolled_inputs(
-    problem: Problem, lowering: Lowering, multiple_of: int, scale: torch.Tensor
+    problem: Problem, lowering: Lowering, size: tuple[int, int], scale: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
     """Inputs of the task ``unrolled`` for one scan.
 
-    Where a size is no multiple, image and maps get zeros at their ends, and the matrices of the Fourier transform
-    stand in a larger matrix of zeros. With maps of zero nothing there is part of the normal operator, which so stays
-    exactly that of the scan's own size; a Fourier transform of the larger size would not be.
+    Where a network computes at a larger size, image and maps get zeros at their ends, and the matrices of the Fourier
+    transform stand in a larger matrix of zeros. With maps of zero nothing there is part of the normal operator,
+    which so stays exactly that of the scan's own size; a Fourier transform of the larger size would not be.
 
     Args:
         problem: the scan.
-        lowering: that the network was built with; where sizes have to grow, not ``fft``.
-        multiple_of: what sizes must be multiples of.
+        lowering: that the network was built with; where the size is larger, not ``fft``.
+        size: ``(y, x)`` at which the network computes, not smaller than the scan's.
         scale: that the image is divided by.
 
     Returns:
-        Image ``(1, 2, y, x)``, maps ``(1, coil, 2, y, x)`` and the lowering's inputs, float32.
+        Image ``(1, 2, y, x)``, maps ``(1, coil, 2, y, x)``, noise ``(1, 1, 1, 1)`` and the lowering's
+        inputs, float32.
 
     Raises:
-        ConfigError: a size is no multiple and the lowering is ``fft``.
+        ConfigError: the size is larger and the lowering is ``fft``.
     """
     n1, n0 = problem.adjoint.shape
-    grow1, grow0 = (next_multiple(n, multiple_of) - n for n in (n1, n0))
+    grow1, grow0 = size[0] - n1, size[1] - n0
     if lowering == "fft" and (grow1 or grow0):
         raise ConfigError(
-            f"images of {n1}×{n0} must become multiples of {multiple_of}, which is exact with the lowerings "
-            "'pmatrix' and 'dft_matmul' only, and this network was built with 'fft'"
+            f"images of {n1}×{n0} must be padded to {size[0]}×{size[1]}, which is exact with the lowerings 'pmatrix' "
+            "and 'dft_matmul' only, and this network was built with 'fft'"
         )
     image = pad(_pairs(problem.adjoint / scale)[None], (0, grow0, 0, grow1))
     maps = pad(_pairs(problem.maps)[None], (0, grow0, 0, grow1))
     sampling = sampling_inputs(lowering, problem.mask[None, :, None].float())
-    return image, maps, *(_grown(one, n1, grow1) for one in sampling)
+    noise = (problem.noise / scale).reshape(1, 1, 1, 1).float()
+    return image, maps, noise, *(_grown(one, n1, grow1) for one in sampling)
 
 
 def _grown(sampling: torch.Tensor, n: int, grow: int) -> torch.Tensor:

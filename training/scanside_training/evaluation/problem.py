@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,12 +25,14 @@ class Problem:
         mask: ``(k1,)`` bool, the centre of k-space at ``k1 // 2``.
         maps: ``(coil, y, x)`` complex64 with ``Σ_coil |map|² = 1``, or 0 where there is no object.
         adjoint: ``(y, x)`` complex64, ``Aᴴ y``: the zero-filled image, combined with the maps.
+        noise: ``()`` standard deviation of the noise's real and imaginary part, in k-space as in a coil's voxels.
         kspace: ``(coil, k1, k0)`` complex64, 0 where nothing was acquired; None where only ``Aᴴ y`` is known.
     """
 
     mask: torch.Tensor
     maps: torch.Tensor
     adjoint: torch.Tensor
+    noise: torch.Tensor
     kspace: torch.Tensor | None = None
 
     @classmethod
@@ -47,7 +50,7 @@ class Problem:
         first, last = _calibration_lines(mask)
         maps = espirit(kspace[:, None, first:last], (1, *kspace.shape[-2:]))
         adjoint = SenseOperator(maps, mask[None]).adjoint(kspace[:, None])[0]
-        return cls(mask, maps[:, 0], adjoint, kspace)
+        return cls(mask, maps[:, 0], adjoint, _noise_level(kspace, mask), kspace)
 
     @classmethod
     def from_sample(cls, sample: Batch) -> Problem | None:
@@ -55,7 +58,7 @@ class Problem:
         if "maps" not in sample:
             return None
         maps, adjoint = (_complex(sample[name]) for name in ("maps", "image"))
-        return cls(sample["mask"][:, 0] > 0, maps, adjoint)
+        return cls(sample["mask"][:, 0] > 0, maps, adjoint, sample["noise"])
 
     @property
     def n_calibration(self) -> int:
@@ -89,6 +92,22 @@ def _calibration_lines(mask: torch.Tensor) -> tuple[int, int]:
             f"centre of k-space, line {centre}: coil maps need calibration (ACS) lines there"
         )
     return region.start, region.stop
+
+
+def _noise_level(kspace: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Standard deviation of the noise, from where k-space has the least signal: the ends of the outer lines.
+
+    Half of the acquired lines, those farthest from the centre, and of them a sixteenth of the readout at either end
+    are looked at. The median of a complex Gaussian's squared magnitude is 2 ln 2 times its variance per part, and does
+    not mind the few samples that hold signal.
+    """
+    lines = mask.nonzero().flatten()
+    farthest = (lines - len(mask) // 2).abs().argsort(descending=True)[: (len(lines) + 1) // 2]
+    n = max(kspace.shape[-1] // 16, 1)
+    outer = kspace[:, lines[farthest]]
+    ends = torch.cat((outer[..., :n], outer[..., -n:]), dim=-1)
+    power = ends.abs().square().flatten(1).median(dim=1).values / math.log(2)
+    return (power.mean() / 2).sqrt()
 
 
 def _complex(pairs: torch.Tensor) -> torch.Tensor:

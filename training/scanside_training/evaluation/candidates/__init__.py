@@ -53,14 +53,14 @@ def candidate_of(text: str) -> Run | EngineOf | ZeroFilled | GrappaFill | CgSens
     if what.startswith("pipeline:"):
         return PipelineRun(name=label, pipeline=what.partition(":")[2])
     place, _, choice = what.partition("@")
-    if (Path(place) / CONFIG).is_file():
-        return Run(name=label, folder=Path(place))
     is_folder = (Path(place) / MANIFEST_FILE).is_file()
     if is_folder or place in available_bundles():
         backend, _, precision = choice.partition(":")
         bundle = place if os.sep in place or not is_folder else f".{os.sep}{place}"
         settings = {"bundle": bundle, "backend": backend or "auto", "precision": precision or "auto"}
         return EngineOf.model_validate({"name": label, **settings})
+    if (Path(place) / CONFIG).is_file():
+        return Run(name=label, folder=Path(place))
     raise ConfigError(
         f"candidate '{what}' is none of {', '.join(_CLASSICAL)}, no folder of a run (with {CONFIG}) or bundle "
         f"(with {MANIFEST_FILE}), no bundle's name ({', '.join(available_bundles()) or 'there are none'}), and no "

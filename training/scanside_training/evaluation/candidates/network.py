@@ -15,7 +15,7 @@ from scanside_training.config import TrainConfig
 from scanside_training.data import ImageTask
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, problem_of
 from scanside_training.evaluation.case import Case
-from scanside_training.evaluation.inputs import image_input, next_multiple, unrolled_inputs
+from scanside_training.evaluation.inputs import image_input, padded_size, unrolled_inputs
 from scanside_training.models import Unet, Unrolled, build_model
 
 __all__ = ["Run"]
@@ -79,8 +79,7 @@ class _Image:
                     f"the data's images have {len(image)} channel(s), and the network takes {channels}"
                 )
         size = (image.shape[-2], image.shape[-1])
-        multiple = self._model.multiple_of
-        place = Fit(size, (next_multiple(size[0], multiple), next_multiple(size[1], multiple)))
+        place = Fit(size, padded_size(size, self._model.multiple_of))
         network, padded = self._model, place.pad(image[None]).to(_device_of(self._model))
 
         def run() -> torch.Tensor:
@@ -105,13 +104,12 @@ class _Unrolled:
 
     def job(self, case: Case) -> Job:
         problem = problem_of(case)
-        multiple = self._model.multiple_of
         n1, n0 = problem.adjoint.shape
-        fits = n1 % multiple == 0 and n0 % multiple == 0
-        network: Any = self._model if fits else self._any_size
+        size = padded_size((n1, n0), self._model.multiple_of)
+        network: Any = self._model if size == (n1, n0) else self._any_size
         # Samples are scaled already, by the scale of the image before columns were left out.
         scale = torch.ones(()) if case.sample else image_scale(problem.adjoint)
-        inputs = unrolled_inputs(problem, network.config.lowering, multiple, scale)
+        inputs = unrolled_inputs(problem, network.config.lowering, size, scale)
         inputs = tuple(one.to(_device_of(network)) for one in inputs)
 
         def run() -> torch.Tensor:

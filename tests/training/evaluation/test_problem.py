@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from scanside.errors import CalibrationError
+from scanside.recon.sense import cg_sense
+from scanside_training.evaluation.problem import Problem
+
+NOISE = 0.01
+"""Standard deviation that the scan was simulated with."""
+
+
+def test_from_kspace(kspace: torch.Tensor, mask: torch.Tensor) -> None:
+    problem = Problem.from_kspace(kspace, mask)
+    assert problem.kspace is not None
+    assert not problem.kspace[:, ~mask].any()
+    assert problem.n_calibration == 13  # lines 16 to 27, and 28 of the lattice
+    assert float(problem.noise) == pytest.approx(NOISE, rel=0.25)
+    power = problem.maps.abs().square().sum(0)
+    assert torch.isclose(power, torch.ones(())).logical_or(power == 0).all()
+
+
+def test_cg_sense_is_that_of_recon(kspace: torch.Tensor, mask: torch.Tensor) -> None:
+    problem = Problem.from_kspace(kspace, mask)
+    expected = cg_sense(
+        kspace[:, None], problem.maps[:, None], mask[None], l2=0.01, max_iterations=20
+    ).solution[0]
+    torch.testing.assert_close(problem.cg_sense(0.01, 20), expected)
+
+
+def test_calibration_lines_hold_the_centre(kspace: torch.Tensor) -> None:
+    mask = torch.zeros(kspace.shape[-2], dtype=torch.bool)
+    mask[:14] = True
+    with pytest.raises(CalibrationError, match="0 to 13, which does not hold the centre of k-space, line 22"):
+        Problem.from_kspace(kspace, mask)

@@ -1,0 +1,111 @@
+"""Whole evaluations: what they measure, what they write, and what one that fails leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scanside.errors import ConfigError
+from scanside_training.config import read_config
+from scanside_training.evaluation import compare, load_evaluation, write_evaluation
+from scanside_training.trainer import train
+
+pytestmark = pytest.mark.usefixtures("slice_cache", "one_thread")
+
+
+def written(path: Path, **settings: Any) -> Path:
+    path.write_text(yaml.safe_dump({"name": "test", **settings}, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def measured(scan_folder: Path) -> dict[str, Any]:
+    masks = {
+        "half": "scan/half.npy",
+        "drawn": {"patterns": ["random"], "acceleration": [2, 2], "acs": [12, 12]},
+    }
+    return {"kind": "cfl", "root": str(scan_folder), "kspace": "scan/full", "masks": masks}
+
+
+def test_one_that_fails_stops_no_other(measured: dict[str, Any], tmp_path: Path) -> None:
+    candidates = [
+        {"kind": "run", "folder": str(tmp_path / "nowhere")},
+        {"kind": "zero-filled"},
+        {"kind": "grappa"},
+        {"kind": "cg-sense", "iterations": 10},
+        {"kind": "pipeline", "pipeline": "sense"},
+    ]
+    path = written(
+        tmp_path / "e.yaml", data=measured, candidates=candidates, speed={"repeats": 1}, pictures=1
+    )
+    seen: list[tuple[int, int | None]] = []
+    result = compare(load_evaluation(path), on_progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (8, 8)
+    assert result.candidates == ["zero-filled", "GRAPPA", "CG-SENSE"]
+    failed = {one.candidate: one for one in result.failures}
+    assert failed["nowhere"].cases == ()
+    assert "no folder of a training run" in failed["nowhere"].reason
+    assert failed["GRAPPA"].cases == ("scan-drawn",)
+    assert failed["pipeline sense"].cases == ("scan-half", "scan-drawn")
+    assert set(result.milliseconds) == {"GRAPPA", "CG-SENSE"}
+
+    folder = tmp_path / "out"
+    write_evaluation(result, folder)
+    with (folder / "table.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    overall = {row["candidate"]: row for row in table if row["stratum"] == "all"}
+    assert float(overall["CG-SENSE"]["psnr_mean"]) > float(overall["zero-filled"]["psnr_mean"]) + 3
+    with (folder / "images.csv").open(newline="", encoding="utf-8") as file:
+        images = list(csv.DictReader(file))
+    own = [float(row["psnr"]) for row in images if row["candidate"] == "CG-SENSE"]
+    assert sum(own) / 2 == pytest.approx(float(overall["CG-SENSE"]["psnr_mean"]))
+    document = json.loads((folder / "results.json").read_text("utf-8"))
+    assert document["config"]["candidates"][3]["iterations"] == 10
+    html = (folder / "report.html").read_text("utf-8")
+    assert "Research use only" in html
+    assert "no folder of a training run" in html
+    assert [path.name for path in (folder / "pictures").iterdir()] == ["scan-drawn.png"]
+
+
+def test_networks_on_simulated_data(tiny: dict[str, Any], tmp_path: Path) -> None:
+    train(read_config(tiny, "tiny"), tmp_path / "run")
+    data = {"kind": "simulated", "data": tiny["data"], "part": "validation", "samples": 3}
+    path = written(tmp_path / "e.yaml", data=data, candidates=[{"kind": "zero-filled"}, {"kind": "cg-sense"}])
+    result = compare(load_evaluation(path, candidates=[str(tmp_path / "run")]))
+    assert [(row.candidate, row.n) for row in result.summaries if row.stratum == "all"] == [
+        ("zero-filled", 3),
+        ("run", 3),
+    ]
+    assert result.parameters == {"run": 7346}
+    assert "images only" in result.failures[0].reason
+    only = load_evaluation(path, candidates=["zero-filled"], only=True)
+    assert [one.kind for one in only.candidates] == ["zero-filled"]
+
+
+def test_figures_are_those_of_validation(tiny: dict[str, Any], tmp_path: Path) -> None:
+    record = train(read_config(tiny, "tiny"), tmp_path / "run")
+    data = {"kind": "simulated", "data": tiny["data"], "part": "validation"}
+    path = written(tmp_path / "e.yaml", data=data)
+    result = compare(load_evaluation(path, candidates=[str(tmp_path / "run")]))
+    means = result.summaries[0].means
+    for name in ("psnr", "ssim", "nmse", "psnr_inside"):
+        assert means[name] == pytest.approx(record.validation[name], rel=1e-4), name
+
+
+def test_configuration_that_cannot_work(measured: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "e.yaml"
+    with pytest.raises(ConfigError, match=r"has no setting 'kspaces'.*did you mean 'kspace'"):
+        load_evaluation(written(path, data=measured | {"kspaces": "x"}))
+    with pytest.raises(ConfigError, match="candidates of the same name: zero-filled"):
+        load_evaluation(written(path, data=measured, candidates=[{"kind": "zero-filled"}] * 2))
+    with pytest.raises(ConfigError, match=r"speed\.reference is 'x'"):
+        load_evaluation(written(path, data=measured, speed={"reference": "x"}))
+    with pytest.raises(ConfigError, match="has no candidates"):
+        compare(load_evaluation(written(path, data=measured)))
+    with pytest.raises(ConfigError, match="give the data once"):
+        load_evaluation(written(path, data={"kind": "simulated"}))
