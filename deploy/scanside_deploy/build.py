@@ -176,6 +176,7 @@ def _inputs(network: Unet | Unrolled) -> tuple[TensorSpec, ...]:
     return (
         TensorSpec(name="image", axes=("batch", 2, "k1", "k0")),
         TensorSpec(name="maps", axes=("batch", "coil", 2, "k1", "k0")),
+        TensorSpec(name="noise", axes=("batch", 1, 1, 1)),
         *sampling,
     )
 

@@ -95,20 +95,24 @@ class Learned:
         """What an input image ``(y, x)`` is divided by, and the result multiplied with, as in training."""
         return image_scale(image, self.manifest.normalisation.quantile)
 
-    def inputs(self, image: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def inputs(
+        self, image: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
         """The inputs of an engine.
 
         Args:
             image: ``(y, x)`` complex, what the manifest says of the input image, divided by its scale.
             maps: ``(coil, y, x)`` complex.
             mask: ``(k1,)``, sampled lines.
+            noise: scalar, standard deviation of the noise's real part in a coil's voxels, divided by the same scale.
         """
         if self._magnitude:
             return (image.abs()[None, None],)
         first = _channels(image)[None]
         if self.manifest.lowering == "none":
             return (first,)
-        return (first, _channels(maps)[None], *sampling_inputs(self.manifest.lowering, mask[None, :, None]))
+        sampling = sampling_inputs(self.manifest.lowering, mask[None, :, None])
+        return (first, _channels(maps)[None], noise.view(1, 1, 1, 1), *sampling)
 
     def image(self, output: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """The image ``(y, x)`` complex from an engine's output ``(1, 1|2, y, x)`` and the image at its input.

@@ -16,6 +16,7 @@ from scanside.engines.engine import Engine
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import ConfigError, EngineError, ScansideError
 from scanside.items import Image, KSpace
+from scanside.recon.noise_level import noise_level
 from scanside.recon.sense import SenseOperator
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
@@ -205,7 +206,8 @@ class RunEngine(Stage[KSpace, Image]):
             if bool(image.any()):  # of nothing, a network has nothing to make
                 scale = network.scale(image)
                 image = image / scale
-                inputs = network.inputs(image, by_frame[frame][:, 0], item.mask[frame][0])
+                noise = noise_level(item.data[frame][:, 0], item.mask[frame][0], readout_of(item)) / scale
+                inputs = network.inputs(image, by_frame[frame][:, 0], item.mask[frame][0], noise)
                 voxels[frame][0] = scale * network.image(self._called(partial(engine, *inputs)), image)
         if not bool(torch.isfinite(torch.view_as_real(voxels)).all()):
             raise _Refused("non-finite", f"'{network.name}' gave NaN or infinite values")
