@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from scanside.errors import CalibrationError
 from scanside.recon.cg import conjugate_gradient
 from scanside.recon.espirit import espirit
 from scanside.recon.grappa import calibration_region
+from scanside.recon.noise_level import noise_level
 from scanside.recon.sense import SenseOperator
 from scanside_training.models import Batch
 
@@ -50,7 +50,7 @@ class Problem:
         first, last = _calibration_lines(mask)
         maps = espirit(kspace[:, None, first:last], (1, *kspace.shape[-2:]))
         adjoint = SenseOperator(maps, mask[None]).adjoint(kspace[:, None])[0]
-        return cls(mask, maps[:, 0], adjoint, _noise_level(kspace, mask), kspace)
+        return cls(mask, maps[:, 0], adjoint, noise_level(kspace, mask), kspace)
 
     @classmethod
     def from_sample(cls, sample: Batch) -> Problem | None:
@@ -92,22 +92,6 @@ def _calibration_lines(mask: torch.Tensor) -> tuple[int, int]:
             f"centre of k-space, line {centre}: coil maps need calibration (ACS) lines there"
         )
     return region.start, region.stop
-
-
-def _noise_level(kspace: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Standard deviation of the noise, from where k-space has the least signal: the ends of the outer lines.
-
-    Half of the acquired lines, those farthest from the centre, and of them a sixteenth of the readout at either end
-    are looked at. The median of a complex Gaussian's squared magnitude is 2 ln 2 times its variance per part, and does
-    not mind the few samples that hold signal.
-    """
-    lines = mask.nonzero().flatten()
-    farthest = (lines - len(mask) // 2).abs().argsort(descending=True)[: (len(lines) + 1) // 2]
-    n = max(kspace.shape[-1] // 16, 1)
-    outer = kspace[:, lines[farthest]]
-    ends = torch.cat((outer[..., :n], outer[..., -n:]), dim=-1)
-    power = ends.abs().square().flatten(1).median(dim=1).values / math.log(2)
-    return (power.mean() / 2).sqrt()
 
 
 def _complex(pairs: torch.Tensor) -> torch.Tensor:

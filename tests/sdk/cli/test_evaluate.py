@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import Result
+
+from scanside.recon.fourier import to_kspace
+
+Scanside = Callable[..., Result]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A box seen by two coils, and every second line of it."""
+    import torch
+
+    from scanside_training.evaluation.bart_files import write_cfl
+
+    image = torch.zeros(2, 32, 32, dtype=torch.complex64)
+    image[:, 8:24, 8:24] = 1.0
+    image[0] *= torch.linspace(0.2, 1, 32)[:, None]
+    image[1] *= torch.linspace(1, 0.2, 32)[:, None]
+    write_cfl(tmp_path / "box", to_kspace(image, (-2, -1)).numpy().transpose(2, 1, 0)[None])
+    lines = np.arange(32) % 2 == 0
+    lines[10:22] = True
+    np.save(tmp_path / "half.npy", lines)
+    (tmp_path / "box.yaml").write_text(
+        f"name: box\ndata: {{kind: cfl, root: {tmp_path}, kspace: box, masks: {{half: half.npy}}}}\n"
+        "candidates: [{kind: zero-filled}]\n"
+    )
+    return tmp_path / "box.yaml"
+
+
+def test_evaluate(scanside: Scanside, config: Path, tmp_path: Path) -> None:
+    result = scanside("evaluate", config, "-c", "mine=cg-sense", "-c", "grappa", "-o", tmp_path / "out")
+    assert "zero-filled" in result.stdout
+    assert "mine" in result.stdout
+    assert "Research use only" in result.stdout
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_a_candidate_that_is_not_there(scanside: Scanside, config: Path) -> None:
+    result = scanside("evaluate", config, "-c", "no-such-run", status=1)
+    assert "candidate 'no-such-run' is none of zero-filled" in result.stderr
+
+
+def test_a_setting_with_a_typo(scanside: Scanside, config: Path) -> None:
+    result = scanside("evaluate", config, "--set", "pictres=2", status=1)
+    assert "has no setting 'pictres' (did you mean 'pictures'?)" in result.stderr
