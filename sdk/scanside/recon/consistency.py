@@ -46,7 +46,9 @@ def sampling_inputs(lowering: Lowering, mask: torch.Tensor) -> tuple[torch.Tenso
         ShapeError: no such mask, or one over two axes for ``pmatrix``.
     """
     if mask.ndim != 3:
-        raise ShapeError(f"a sampling mask (batch, k1, 1 or k0) was expected, got the shape {tuple(mask.shape)}")
+        raise ShapeError(
+            f"a sampling mask (batch, k1, 1 or k0) was expected, got the shape {tuple(mask.shape)}"
+        )
     mask = mask.to(torch.float32)
     if lowering == "pmatrix":
         if mask.shape[-1] != 1:
