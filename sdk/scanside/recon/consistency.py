@@ -1,8 +1,8 @@
 """What a network needs to know of the sampling to evaluate ``Aᴴ A`` with real numbers only.
 
 Networks that check their image against the data apply the normal operator ``Aᴴ A x = Σ_c conj(S_c) Fᴴ m F S_c x``
-of coil sensitivities S, Fourier transform F and sampling mask m. No engine format has it, and some have neither Fourier
-transforms nor complex numbers, so it comes in three forms (*lowerings*), each with inputs of its own:
+of coil sensitivities S, Fourier transform F and sampling mask m. No engine format has it, and some have neither
+Fourier transforms nor complex numbers, so it comes in three forms (*lowerings*), each with inputs of its own:
 
 ``fft``
     the mask with its centre at index 0, as ``torch.fft`` has it: for machines with a good FFT, any mask.
