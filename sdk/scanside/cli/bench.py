@@ -15,7 +15,9 @@ __all__ = ["bench"]
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="ingest, hdf5, chain, latency, learned, engines, or all.")] = "all",
+    name: Annotated[
+        str, typer.Argument(help="ingest, hdf5, chain, latency, learned, engines, or all.")
+    ] = "all",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per benchmark and line.")
     ] = False,
