@@ -30,6 +30,7 @@ from scanside.engines.manifest import (
     Training,
 )
 from scanside.engines.probes import vectors_of
+from scanside.engines.shapes import unrolled_specs
 from scanside.errors import ConfigError
 from scanside.recon.consistency import Lowering
 from scanside_deploy.datasheet import data_sheet
@@ -165,20 +166,7 @@ def _inputs(network: Unet | Unrolled) -> tuple[TensorSpec, ...]:
     """The network's inputs, in their order."""
     if isinstance(network, Unet):
         return (TensorSpec(name="image", axes=("batch", network.config.image_channels, "k1", "k0")),)
-    sampling = {
-        "fft": (TensorSpec(name="mask", axes=("batch", "k1", 1)),),
-        "pmatrix": (TensorSpec(name="p", axes=("batch", 2, "k1", "k1")),),
-        "dft_matmul": (
-            TensorSpec(name="mask", axes=("batch", "k1", 1)),
-            TensorSpec(name="dft1", axes=(2, "k1", "k1")),
-        ),
-    }[network.config.lowering]
-    return (
-        TensorSpec(name="image", axes=("batch", 2, "k1", "k0")),
-        TensorSpec(name="maps", axes=("batch", "coil", 2, "k1", "k0")),
-        TensorSpec(name="noise", axes=("batch", 1, 1, 1)),
-        *sampling,
-    )
+    return unrolled_specs(network.config.lowering)
 
 
 def _exported(network: Unet | Unrolled, precision: Precision, axes: tuple[TensorSpec, ...]) -> Any:

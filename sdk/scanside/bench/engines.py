@@ -73,7 +73,7 @@ def measure(
 def _source(bundle: Bundle) -> BundleSource:
     shapes = bundle.manifest.shapes
     try:
-        shape = fit(bundle.manifest.task, shapes, _SIZE, _SIZE).bucket
+        shape = fit(bundle.manifest.lowering, shapes, _SIZE, _SIZE).bucket
     except ShapeError:
         shape = min(shapes.buckets, key=lambda one: abs(one[0] - _SIZE) + abs(one[1] - _SIZE))
     n_coils = shapes.coils_for(_COILS)

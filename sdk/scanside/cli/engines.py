@@ -183,7 +183,8 @@ def _show_facts(bundle: Bundle) -> None:
         "outputs": "; ".join(map(str, manifest.outputs)),
         "input image": f"{manifest.input_image}, divided by its quantile {manifest.normalisation.quantile:g}",
         "sizes (k1×k0)": ", ".join(f"{k1}×{k0}" for k1, k0 in shapes.buckets)
-        + f"; smaller ones are padded; multiples of {shapes.multiple_of}",
+        + ("; smaller ones are padded" if manifest.lowering != "fft" else "; those between, unpadded")
+        + f"; multiples of {shapes.multiple_of}",
         "coils": "–" if shapes.coils is None else _coils(shapes.coils),
         "precisions": ", ".join(manifest.precisions),
         "parameters": f"{manifest.n_parameters:,}",

@@ -28,7 +28,7 @@ class Engine:
 
     Attributes:
         bundle: that it comes from.
-        shape: ``(k1, k0)`` that it computes at; smaller images of the task ``image`` are padded to it.
+        shape: ``(k1, k0)`` that it computes at; smaller images are padded to it.
         n_coils: of its input; None where no coils go in.
         choice: why this backend, and why not each of the others.
         report: of its acceptance.
@@ -76,7 +76,7 @@ class Engine:
             EngineError: no engine was accepted, or the one that was asked for; says why for each.
             BundleError: the bundle's files are not what they should be.
         """
-        place = fit(bundle.manifest.task, bundle.manifest.shapes, *shape)
+        place = fit(bundle.manifest.lowering, bundle.manifest.shapes, *shape)
         source = BundleSource(bundle, place.bucket, n_coils)
         workshop = Workshop(source, cache or EngineCache(), progress)
         candidates = workshop.candidates(NAMES if name == "auto" else (name,), precision, build=build)
@@ -124,8 +124,8 @@ class Engine:
         """Run the network.
 
         Args:
-            inputs: as the bundle's manifest lists them, float32, batch 1, normalised. An image of the task
-                ``image`` may be smaller than the engine.
+            inputs: as the bundle's manifest lists them, float32, batch 1, normalised. They may be of a smaller
+                size than the engine's, unless its lowering is ``fft``.
 
         Returns:
             The output ``(1, channel, k1, k0)`` in the size and on the device of the first input.
@@ -137,7 +137,7 @@ class Engine:
             raise ShapeError("an engine was called without inputs")
         place = self._place(inputs[0])
         if place is not None:
-            inputs = tuple(place.pad(one) for one in inputs)
+            inputs = self._padded(place, inputs)
         device = inputs[0].device
         if device.type not in ("cpu", self._runner.device):
             inputs = tuple(one.cpu() for one in inputs)
@@ -146,7 +146,7 @@ class Engine:
 
     def _place(self, image: torch.Tensor) -> Fit | None:
         """How an image is padded; None where it is not."""
-        if self.bundle.manifest.task != "image" or tuple(image.shape[-2:]) == self.shape:
+        if self.bundle.manifest.lowering == "fft" or tuple(image.shape[-2:]) == self.shape:
             return None
         size = (image.shape[-2], image.shape[-1])
         if size[0] > self.shape[0] or size[1] > self.shape[1]:
@@ -155,6 +155,12 @@ class Engine:
                 "load the engine for its size"
             )
         return Fit(size, self.shape)
+
+    def _padded(self, place: Fit, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        manifest = self.bundle.manifest
+        if manifest.task == "unrolled":
+            return place.surround(manifest.inputs, inputs)
+        return tuple(place.pad(one) for one in inputs)
 
 
 def _loaded(candidate: Candidate, source: BundleSource) -> Runner:

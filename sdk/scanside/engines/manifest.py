@@ -113,7 +113,7 @@ class TensorSpec(_Record):
     """One tensor at the engine's boundary.
 
     Attributes:
-        name: what it is: ``image``, ``maps``, ``mask``, ``p``, ``dft1``, ``dft0``.
+        name: what it is: ``image``, ``maps``, ``noise``, ``mask``, ``p``, ``dft1``, ``dft0``.
         axes: in order; a number is a fixed length, a name stands for a length of the scan.
         dtype: of the elements; boundaries are fp32 whatever the network computes in.
     """
@@ -142,7 +142,8 @@ class Shapes(_Record):
 
     Attributes:
         multiple_of: both image sizes must be divisible by it inside the network; padding is done outside.
-        buckets: ``(k1, k0)`` for which engines are built; smaller images are padded to the next one.
+        buckets: ``(k1, k0)`` for which engines are built; smaller images are padded to the next one, except with
+            the lowering ``fft`` (see `scanside.engines.shapes`).
         coils: coil counts; None where no coil axis goes in.
     """
 

@@ -1,15 +1,24 @@
-"""Sizes: which engine an image goes to, and how it is padded to it and cropped back."""
+"""Sizes: which engine a scan goes to, and how it is padded to it and cropped back.
+
+Images are continued by reflection, as networks that see nothing else want it. Unrolled networks check their image
+against the data, whose Fourier transform has the scan's own size; one of a larger size would be another operator.
+Where the transform comes in as matrices, the network may be larger all the same: image and coil maps get zeros around
+them, and the matrices stand in larger matrices of zeros. With maps of zero nothing out there takes part in ``Aᴴ A``,
+which stays exactly that of the scan.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import pad
 
-from scanside.engines.manifest import Shapes, Task
+from scanside.engines.manifest import Lowering, Shapes, TensorSpec
 from scanside.errors import ShapeError
 
-__all__ = ["Fit", "fit", "reflect"]
+__all__ = ["Fit", "fit", "reflect", "unrolled_specs"]
 
 
 @dataclass(frozen=True)
@@ -36,22 +45,56 @@ class Fit:
             image = reflect(image, axis, n)
         return image.contiguous()
 
+    def surround(
+        self, specs: Sequence[TensorSpec], inputs: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, ...]:
+        """Inputs of an unrolled network, with zeros around them along every axis ``k1`` and ``k0``; contiguous.
+
+        Exact for the lowerings ``pmatrix`` and ``dft_matmul``, and for no other.
+
+        Args:
+            specs: what the inputs are.
+            inputs: of the image's size, one for each of `specs`.
+
+        Raises:
+            ShapeError: there are more or fewer inputs than specs, or one is not of the image's size.
+        """
+        if len(inputs) != len(specs):
+            raise ShapeError(
+                f"expected {len(specs)} inputs ({', '.join(map(str, specs))}), got {len(inputs)}"
+            )
+        return tuple(self._surrounded(spec, one) for spec, one in zip(specs, inputs, strict=True))
+
     def crop(self, image: torch.Tensor) -> torch.Tensor:
         """From ``(*, k1, k0)`` of the engine to that of the image."""
         for axis, n, large in ((-2, self.size[0], self.bucket[0]), (-1, self.size[1], self.bucket[1])):
             image = image.narrow(axis, large // 2 - n // 2, n)
         return image
 
+    def _surrounded(self, spec: TensorSpec, tensor: torch.Tensor) -> torch.Tensor:
+        lengths = {"k1": (self.size[0], self.bucket[0]), "k0": (self.size[1], self.bucket[1])}
+        known = [lengths.get(str(axis)) for axis in spec.axes]
+        if tensor.ndim != len(known) or any(
+            one and one[0] != n for one, n in zip(known, tensor.shape, strict=True)
+        ):
+            raise ShapeError(
+                f"input {spec} was announced for images of {_text(self.size)}, got {tuple(tensor.shape)}"
+            )
+        margins: list[int] = []
+        for one in reversed(known):  # torch counts from the last axis
+            before = one[1] // 2 - one[0] // 2 if one else 0
+            margins += [before, one[1] - one[0] - before if one else 0]
+        return pad(tensor, margins).contiguous()
 
-def fit(task: Task, shapes: Shapes, k1: int, k0: int) -> Fit:
-    """The engine that an image goes to.
 
-    Images (task ``image``) go to the smallest bucket that holds them. Unrolled networks check their image against
-    the data, whose Fourier transform has the image's own size, so that nothing can be padded outside of them: they
-    have an engine of exactly each size, within the smallest and the largest bucket.
+def fit(lowering: Lowering, shapes: Shapes, k1: int, k0: int) -> Fit:
+    """The engine that an image goes to: the smallest bucket that holds it.
+
+    With the lowering ``fft`` nothing can be padded outside of the network. Such networks have an engine of exactly
+    each size, within the smallest and the largest bucket.
 
     Args:
-        task: of the bundle.
+        lowering: of the bundle's data consistency.
         shapes: sizes that the bundle allows.
         k1: phase-encoding size of the image.
         k0: readout size.
@@ -59,7 +102,7 @@ def fit(task: Task, shapes: Shapes, k1: int, k0: int) -> Fit:
     Raises:
         ShapeError: no engine of the bundle takes this size; lists those that are taken.
     """
-    if task == "unrolled":
+    if lowering == "fft":
         return _exact(shapes, (k1, k0))
     holding = [bucket for bucket in shapes.buckets if bucket[0] >= k1 and bucket[1] >= k0]
     if not holding:
@@ -68,6 +111,26 @@ def fit(task: Task, shapes: Shapes, k1: int, k0: int) -> Fit:
             "build the bundle with a larger size"
         )
     return Fit((k1, k0), min(holding, key=lambda bucket: (bucket[0] * bucket[1], bucket)))
+
+
+def unrolled_specs(lowering: Lowering) -> tuple[TensorSpec, ...]:
+    """The inputs of unrolled networks with masks along k1 (see `scanside.recon.consistency`), in their order.
+
+    Args:
+        lowering: of data consistency; ``none`` for no inputs that tell of the sampling.
+    """
+    mask = TensorSpec(name="mask", axes=("batch", "k1", 1))
+    sampling: dict[Lowering, tuple[TensorSpec, ...]] = {
+        "fft": (mask,),
+        "pmatrix": (TensorSpec(name="p", axes=("batch", 2, "k1", "k1")),),
+        "dft_matmul": (mask, TensorSpec(name="dft1", axes=(2, "k1", "k1"))),
+    }
+    return (
+        TensorSpec(name="image", axes=("batch", 2, "k1", "k0")),
+        TensorSpec(name="maps", axes=("batch", "coil", 2, "k1", "k0")),
+        TensorSpec(name="noise", axes=("batch", 1, 1, 1)),
+        *sampling.get(lowering, ()),
+    )
 
 
 def _exact(shapes: Shapes, size: tuple[int, int]) -> Fit:
@@ -80,7 +143,7 @@ def _exact(shapes: Shapes, size: tuple[int, int]) -> Fit:
         raise ShapeError(
             f"k-space of {_text(size)} fits into no engine of this unrolled network: it takes {_text(lowest)} to "
             f"{_text(highest)}{step} ({_listed(shapes)} are built beforehand); use a classical pipeline, or "
-            "build the bundle with other sizes"
+            "build the bundle with other sizes, or with the lowering 'pmatrix', which takes all sizes"
         )
     return Fit(size, size)
 

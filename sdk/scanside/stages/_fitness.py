@@ -49,7 +49,7 @@ def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:
     if n2 > 1:
         found.append(f"it takes slices, and this k-space has {n2} partitions")
     try:
-        fit(manifest.task, manifest.shapes, n1, n0)
+        fit(manifest.lowering, manifest.shapes, n1, n0)
     except ShapeError as error:
         found.append(str(error))
     if manifest.task == "unrolled":

@@ -98,7 +98,7 @@ class Learned:
     def inputs(
         self, image: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """The inputs of an engine.
+        """The inputs of an engine, in the image's own size; those of the engine may be larger.
 
         Args:
             image: ``(y, x)`` complex, what the manifest says of the input image, divided by its scale.
@@ -111,8 +111,10 @@ class Learned:
         first = _channels(image)[None]
         if self.manifest.lowering == "none":
             return (first,)
-        sampling = sampling_inputs(self.manifest.lowering, mask[None, :, None])
-        return (first, _channels(maps)[None], noise.view(1, 1, 1, 1), *sampling)
+        known = {"image": first, "maps": _channels(maps)[None], "noise": noise.view(1, 1, 1, 1)}
+        sampling = iter(sampling_inputs(self.manifest.lowering, mask[None, :, None]))
+        names = [spec.name for spec in self.manifest.inputs]
+        return tuple(known[name] if name in known else next(sampling) for name in names)
 
     def image(self, output: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """The image ``(y, x)`` complex from an engine's output ``(1, 1|2, y, x)`` and the image at its input.
@@ -128,7 +130,7 @@ class Learned:
         return self.manifest.inputs[0].axes[1] == 1
 
     def _key(self, size: tuple[int, int], n_coils: int | None) -> _Key:
-        place = fit(self.manifest.task, self.manifest.shapes, *size)
+        place = fit(self.manifest.lowering, self.manifest.shapes, *size)
         return place.bucket, None if self.manifest.shapes.coils is None else n_coils
 
     def _load(self, key: _Key, *, build: bool) -> Engine:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scanside.engines.manifest import Shapes
-from scanside.engines.shapes import Fit, fit, reflect
+from scanside.engines.manifest import Shapes, TensorSpec
+from scanside.engines.shapes import Fit, fit, reflect, unrolled_specs
 from scanside.errors import ShapeError
+from scanside.recon.consistency import sampling_inputs
+from scanside.recon.fourier import to_image, to_kspace
 
 SHAPES = Shapes(multiple_of=16, buckets=((256, 256), (320, 320), (256, 320)))
 UNROLLED = SHAPES.model_copy(update={"coils": (8,)})
@@ -26,20 +30,90 @@ UNROLLED = SHAPES.model_copy(update={"coils": (8,)})
     ],
 )
 def test_smallest_bucket_that_holds_the_image(size: tuple[int, int], bucket: tuple[int, int]) -> None:
-    assert fit("image", SHAPES, *size) == Fit(size, bucket)
+    for lowering in ("none", "pmatrix", "dft_matmul"):
+        assert fit(lowering, SHAPES, *size) == Fit(size, bucket)
 
 
 def test_too_large_image_is_refused_with_the_list() -> None:
     with pytest.raises(ShapeError, match=r"321×100 fits into no engine.*256×256, 256×320, 320×320"):
-        fit("image", SHAPES, 321, 100)
+        fit("pmatrix", SHAPES, 321, 100)
 
 
-def test_unrolled_networks_have_exact_sizes() -> None:
-    assert fit("unrolled", UNROLLED, 272, 304) == Fit((272, 304), (272, 304))
-    with pytest.raises(ShapeError, match="in multiples of 16"):
-        fit("unrolled", UNROLLED, 270, 304)
+def test_networks_with_fourier_transforms_inside_have_exact_sizes() -> None:
+    assert fit("fft", UNROLLED, 272, 304) == Fit((272, 304), (272, 304))
+    with pytest.raises(ShapeError, match=r"in multiples of 16.*'pmatrix', which takes all sizes"):
+        fit("fft", UNROLLED, 270, 304)
     with pytest.raises(ShapeError, match="takes 256×256 to 320×320"):
-        fit("unrolled", UNROLLED, 240, 304)
+        fit("fft", UNROLLED, 240, 304)
+
+
+TWO_AXES = (
+    *unrolled_specs("none"),
+    TensorSpec(name="mask", axes=("batch", "k1", "k0")),
+    TensorSpec(name="dft1", axes=(2, "k1", "k1")),
+    TensorSpec(name="dft0", axes=(2, "k0", "k0")),
+)
+
+
+@pytest.mark.parametrize("size", [(13, 10), (12, 13), (16, 11), (7, 12)])
+@pytest.mark.parametrize(
+    ("lowering", "specs"),
+    [
+        ("pmatrix", unrolled_specs("pmatrix")),
+        ("dft_matmul", unrolled_specs("dft_matmul")),
+        ("dft_matmul", TWO_AXES),
+    ],
+)
+def test_surrounded_by_zeros_the_operator_stays_that_of_the_scan(
+    lowering: Any, specs: tuple[TensorSpec, ...], size: tuple[int, int]
+) -> None:
+    """``Aᴴ A`` of matrices in larger ones, against that of FFTs of the scan's own size."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 2, *size, generator=generator, dtype=torch.float64)
+    maps = torch.randn(1, 3, 2, *size, generator=generator, dtype=torch.float64)
+    mask = (torch.rand(1, size[0], size[1] if specs is TWO_AXES else 1, generator=generator) < 0.5).double()
+    sampling = [one.double() for one in sampling_inputs(lowering, mask)]
+    place = Fit(size, (16, 14))
+    inputs = place.surround(specs, (image, maps, torch.full((1, 1, 1, 1), 0.1), *sampling))
+    assert all(one.is_contiguous() for one in inputs)
+    assert [tuple(one.shape) for one in inputs] == [spec.shape(16, 14, 3) for spec in specs]
+    large, large_maps, noise, *large_sampling = inputs
+    assert float(noise) == pytest.approx(0.1)
+    result = plain_normal(lowering, large, large_maps, large_sampling)
+    x, s = (torch.complex(*one.unbind(-3)) for one in (image, maps))
+    expected = (s.conj() * to_image(mask[:, None] * to_kspace(s * x[:, None]))).sum(1)
+    torch.testing.assert_close(place.crop(result), expected, rtol=1e-6, atol=1e-6)
+    outside = result.clone()
+    place.crop(outside).zero_()
+    assert not outside.any(), "something reached the surroundings"
+
+
+def plain_normal(
+    lowering: str, image: torch.Tensor, maps: torch.Tensor, sampling: list[torch.Tensor]
+) -> torch.Tensor:
+    """``Aᴴ A`` as the formulas say it, in complex numbers."""
+    x, s = (torch.complex(*one.unbind(-3)) for one in (image, maps))
+    coils = s * x[:, None]
+    if lowering == "pmatrix":
+        coils = torch.complex(*sampling[0].unbind(1))[:, None] @ coils
+    else:
+        mask, *transforms = sampling
+        f = [torch.complex(*one.unbind(0)) for one in transforms]
+        f0 = f[1] if len(f) > 1 else torch.eye(x.shape[-1], dtype=x.dtype)
+        coils = f[0].mH @ (mask[:, None] * (f[0] @ coils @ f0.T)) @ f0.conj()
+    return (s.conj() * coils).sum(1)
+
+
+def test_inputs_that_were_not_announced_are_refused() -> None:
+    place, specs = Fit((8, 8), (16, 16)), unrolled_specs("pmatrix")
+    inputs = [torch.zeros(spec.shape(8, 8, 3)) for spec in specs]
+    with pytest.raises(ShapeError, match=r"expected 4 inputs \(image .*got 3"):
+        place.surround(specs, inputs[:3])
+    inputs[-1] = torch.zeros(1, 2, 16, 16)
+    with pytest.raises(
+        ShapeError, match=r"input p \(.*\) was announced for images of 8×8, got \(1, 2, 16, 16\)"
+    ):
+        place.surround(specs, inputs)
 
 
 @given(n=st.integers(2, 20), more=st.integers(0, 18))

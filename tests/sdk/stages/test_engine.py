@@ -356,7 +356,7 @@ def padded(n: int, *, k0: int | None = None) -> KSpace:
 
 
 CANNOT = {
-    "takes 24×24 to 64×64 in multiples of 2": lambda: padded(70),
+    "the bundle has 24×24, 64×64": lambda: padded(70),
     "it takes 2–8 coils, and there are 12; put 'coil-compression: {n_coils: 8}'": lambda: kspace(
         data=kspace().data.repeat(3, 1, 1, 1), coil_maps=kspace().coil_maps.repeat(3, 1, 1, 1) / 3**0.5
     ),
@@ -405,18 +405,20 @@ def test_first_fit_of_several() -> None:
 
 
 def test_other_sizes() -> None:
-    item = padded(32)
+    """An unrolled network computes at a prepared size, with the operator of the scan's own."""
+    item = padded(31)
     session = Session()
     image = session(item)
-    assert image.meta["ScansideBackend"][2] == "32×32"
-    assert "no engine of 'gradient' was prepared for 32×32 and 4 coils" in session.scan.warnings[0]
+    assert image.meta["ScansideBackend"][2] == "64×64"
+    assert "no engine of 'gradient' was prepared for 31×31 and 4 coils" in session.scan.warnings[0]
+    assert image.data.shape == (1, 1, 31, 31)
     torch.testing.assert_close(image.data[0], expected(item).to(torch.complex64), rtol=1e-4, atol=1e-5)
 
     session = Session(other_sizes="fallback")
     assert_fell_back(session(item), session, "size", item)
 
     session = Session(sizes=((24, 24), (32, 32)))
-    assert session(item).meta["ScansideBackend"][2] == "32×32"
+    assert session(item).meta["ScansideBackend"][2] == "64×64"
     assert session.scan.warnings == []
 
 

@@ -1,13 +1,11 @@
-"""What networks and engines get of a measured scan, at sizes that their pooling can halve."""
+"""What networks and engines get of a measured scan, and the sizes that their pooling can halve."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import torch
-from torch.nn.functional import pad
 
-from scanside.errors import ConfigError
 from scanside.recon.consistency import Lowering, sampling_inputs
 from scanside.recon.scaling import image_scale
 from scanside_training.evaluation.problem import Problem
@@ -21,47 +19,21 @@ def padded_size(size: tuple[int, int], multiple_of: int) -> tuple[int, int]:
     return n1, n0
 
 
-def unrolled_inputs(
-    problem: Problem, lowering: Lowering, size: tuple[int, int], scale: torch.Tensor
-) -> tuple[torch.Tensor, ...]:
-    """Inputs of the task ``unrolled`` for one scan.
-
-    Where a network computes at a larger size, image and maps get zeros at their ends, and the matrices of the Fourier
-    transform stand in a larger matrix of zeros. With maps of zero nothing there is part of the normal operator,
-    which so stays exactly that of the scan's own size; a Fourier transform of the larger size would not be.
+def unrolled_inputs(problem: Problem, lowering: Lowering, scale: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Inputs of the task ``unrolled`` for one scan, in its own size.
 
     Args:
         problem: the scan.
-        lowering: that the network was built with; where the size is larger, not ``fft``.
-        size: ``(y, x)`` at which the network computes, not smaller than the scan's.
+        lowering: that the network was built with.
         scale: that the image is divided by.
 
     Returns:
         Image ``(1, 2, y, x)``, maps ``(1, coil, 2, y, x)``, noise ``(1, 1, 1, 1)`` and the lowering's
         inputs, float32.
-
-    Raises:
-        ConfigError: the size is larger and the lowering is ``fft``.
     """
-    n1, n0 = problem.adjoint.shape
-    grow1, grow0 = size[0] - n1, size[1] - n0
-    if lowering == "fft" and (grow1 or grow0):
-        raise ConfigError(
-            f"images of {n1}×{n0} must be padded to {size[0]}×{size[1]}, which is exact with the lowerings 'pmatrix' "
-            "and 'dft_matmul' only, and this network was built with 'fft'"
-        )
-    image = pad(_pairs(problem.adjoint / scale)[None], (0, grow0, 0, grow1))
-    maps = pad(_pairs(problem.maps)[None], (0, grow0, 0, grow1))
-    sampling = sampling_inputs(lowering, problem.mask[None, :, None].float())
+    image, maps = _pairs(problem.adjoint / scale)[None], _pairs(problem.maps)[None]
     noise = (problem.noise / scale).reshape(1, 1, 1, 1).float()
-    return image, maps, noise, *(_grown(one, n1, grow1) for one in sampling)
-
-
-def _grown(sampling: torch.Tensor, n: int, grow: int) -> torch.Tensor:
-    """Zeros at the end of every axis that runs along k1, be it in a mask or in a matrix."""
-    if not grow:
-        return sampling
-    return pad(sampling, (0, grow if sampling.shape[-1] == n else 0, 0, grow))
+    return image, maps, noise, *sampling_inputs(lowering, problem.mask[None, :, None].float())
 
 
 def image_input(

@@ -10,13 +10,11 @@ from pydantic import Field
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle
 from scanside.engines.engine import Engine
-from scanside.engines.manifest import Shapes
-from scanside.engines.shapes import fit
-from scanside.errors import ConfigError, ShapeError
+from scanside.errors import ConfigError
 from scanside.recon.scaling import image_scale
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, problem_of
 from scanside_training.evaluation.case import Case
-from scanside_training.evaluation.inputs import image_input, padded_size, unrolled_inputs
+from scanside_training.evaluation.inputs import image_input, unrolled_inputs
 
 __all__ = ["EngineOf"]
 
@@ -87,16 +85,14 @@ class _Engine:
         manifest, problem = self._bundle.manifest, problem_of(case)
         if manifest.lowering == "none":
             raise ConfigError(f"bundle '{manifest.name}' is unrolled and has no lowering")
-        n1, n0 = problem.adjoint.shape
         scale = (
             torch.ones(()) if case.sample else image_scale(problem.adjoint, manifest.normalisation.quantile)
         )
-        size = _size(manifest.shapes, (n1, n0))
-        image, maps, noise, *sampling = unrolled_inputs(problem, manifest.lowering, size, scale)
+        image, maps, noise, *sampling = unrolled_inputs(problem, manifest.lowering, scale)
         weighs_noise = any(spec.name == "noise" for spec in manifest.inputs)
         inputs = (image, maps, *((noise,) if weighs_noise else ()), *sampling)
-        engine = self._engine(*size, len(problem.maps))
-        return lambda: _image_of(engine(*inputs)[0, :, :n1, :n0]) * scale
+        engine = self._engine(image.shape[-2], image.shape[-1], len(problem.maps))
+        return lambda: _image_of(engine(*inputs)[0]) * scale
 
     def _engine(self, k1: int, k0: int, n_coils: int | None) -> Engine:
         key = (k1, k0, n_coils or 0)
@@ -108,15 +104,6 @@ class _Engine:
             self._engines[key] = engine
             self.facts["backend"] = f"{engine.backend} {engine.report.precision}"
         return self._engines[key]
-
-
-def _size(shapes: Shapes, size: tuple[int, int]) -> tuple[int, int]:
-    """Where an unrolled network computes: as close to the image's own size as the bundle allows."""
-    closest = padded_size(size, shapes.multiple_of)
-    try:
-        return fit("unrolled", shapes, *closest).bucket
-    except ShapeError:
-        return fit("image", shapes, *size).bucket
 
 
 def _image_of(channels: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from scanside.engines.shapes import Fit
+from scanside.engines.shapes import Fit, unrolled_specs
 from scanside.errors import ConfigError
 from scanside.recon.scaling import image_scale
 from scanside_training.checkpoint import load_model
@@ -105,17 +105,20 @@ class _Unrolled:
     def job(self, case: Case) -> Job:
         problem = problem_of(case)
         n1, n0 = problem.adjoint.shape
-        size = padded_size((n1, n0), self._model.multiple_of)
-        network: Any = self._model if size == (n1, n0) else self._any_size
+        place = Fit((n1, n0), padded_size((n1, n0), self._model.multiple_of))
+        network: Any = self._model if place.size == place.bucket else self._any_size
+        lowering = network.config.lowering
         # Samples are scaled already, by the scale of the image before columns were left out.
         scale = torch.ones(()) if case.sample else image_scale(problem.adjoint)
-        inputs = unrolled_inputs(problem, network.config.lowering, size, scale)
+        inputs = unrolled_inputs(problem, lowering, scale)
+        if place.size != place.bucket:
+            inputs = place.surround(unrolled_specs(lowering), inputs)
         inputs = tuple(one.to(_device_of(network)) for one in inputs)
 
         def run() -> torch.Tensor:
             with torch.inference_mode():
                 out: torch.Tensor = network(*inputs).cpu()
-            return _image_of(out[0, :, :n1, :n0]) * scale
+            return _image_of(place.crop(out)[0]) * scale
 
         return run
 
