@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -37,7 +40,8 @@ from scanside_deploy.datasheet import data_sheet
 from scanside_training.checkpoint import CONFIG, WEIGHTS, load_weights
 from scanside_training.config import TrainConfig, load_config
 from scanside_training.data import ImageTask, SampleKey, SimulatedSamples
-from scanside_training.data.simulation import SimulationConfig
+from scanside_training.data.sampling import random_mask
+from scanside_training.data.simulation import SimulationConfig, draw_shape
 from scanside_training.models import Unet, Unrolled, UnrolledConfig, build_model
 from scanside_training.models.unet import UnetBody
 from scanside_training.trainer import RECORD, TrainingRecord
@@ -46,6 +50,7 @@ __all__ = ["BuildOptions", "build_bundle"]
 
 _GRAPHS: dict[Precision, str] = {"fp32": "graph.pt2", "bf16": "graph-bf16.pt2"}
 _N_VECTORS = 3
+_N_MASKS = 2000  # enough to meet the rare ones
 
 
 @dataclass(frozen=True)
@@ -84,13 +89,14 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
         replace: put it in the place of a bundle that is there.
 
     Raises:
-        ConfigError: the run is not finished, or its network cannot become a bundle.
+        ConfigError: the run is not finished, its network cannot become a bundle, or cannot compute at a bucket.
         FormatError: the run's weights are damaged.
         BundleError: the bundle is larger than allowed, or an option is wrong.
         FileExistsError: there is something at `output`, and it may not be replaced.
     """
     config, record = _finished(run)
     network = _network(run, config, options)
+    _check_buckets(options.buckets, network.multiple_of)
     axes = _inputs(network)
     samples = SimulatedSamples(config.data, "validation")
     with BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer:
@@ -162,6 +168,17 @@ def _network(run: Path, config: TrainConfig, options: BuildOptions) -> Unet | Un
     return network.eval()
 
 
+def _check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None:
+    """Said before anything is exported, which takes a while."""
+    for k1, k0 in buckets:
+        if k1 % multiple_of or k0 % multiple_of:
+            fitting = "x".join(str(-(-n // multiple_of) * multiple_of) for n in (k1, k0))
+            raise ConfigError(
+                f"bucket {k1}x{k0}: the network halves images, so that sizes must be divisible by {multiple_of}; "
+                f"take {fitting}, to which smaller images are padded"
+            )
+
+
 def _inputs(network: Unet | Unrolled) -> tuple[TensorSpec, ...]:
     """The network's inputs, in their order."""
     if isinstance(network, Unet):
@@ -186,8 +203,6 @@ def _exported(network: Unet | Unrolled, precision: Precision, axes: tuple[Tensor
 def _vectors(network: nn.Module, samples: SimulatedSamples, config: TrainConfig) -> dict[str, torch.Tensor]:
     """A few validation samples, spread over the set, cut small."""
     n = config.data.validation_samples
-    if n < 1:
-        raise ConfigError("data.validation_samples is 0: a bundle needs a few real cases to be checked with")
     cases = []
     for index in sorted({round(i * (n - 1) / max(_N_VECTORS - 1, 1)) for i in range(_N_VECTORS)}):
         sample = samples[SampleKey(0, index // config.data.batch_size, index)]
@@ -209,12 +224,11 @@ def _sources(record: TrainingRecord) -> tuple[DataSource, ...]:
 def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:
     """The scans that were simulated."""
     simulation = config.data.simulation
-    masks = simulation.masks
-    # Equispaced lines come with ACS lines on top, which lowers the acceleration that a scan as a whole has.
+    acceleration, acs_lines = _ranges_of_masks(simulation)
     return Sampling(
-        acceleration=Range(low=_lowest_acceleration(simulation), high=masks.acceleration[1]),
-        acs_lines=Range(low=masks.acs[0], high=masks.acs[1]),
-        kinds=masks.patterns,
+        acceleration=acceleration,
+        acs_lines=acs_lines,
+        kinds=simulation.masks.patterns,
         matrix=Range(
             low=min(simulation.k1[0], simulation.k0[0]), high=max(simulation.k1[1], simulation.k0[1])
         ),
@@ -223,13 +237,31 @@ def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:
     )
 
 
-def _lowest_acceleration(simulation: SimulationConfig) -> float:
-    masks = simulation.masks
-    step, n = math.ceil(masks.acceleration[0]), simulation.k1[0]
-    if "equispaced" not in masks.patterns:
-        return masks.acceleration[0]
-    n_acs = masks.acs[1]
-    return math.floor(10 * n / (n / step + n_acs * (1 - 1 / step))) / 10
+def _ranges_of_masks(simulation: SimulationConfig) -> tuple[Range, Range]:
+    """Acceleration of whole scans and width of their fully sampled centre, as masks of the training have them.
+
+    Measured on masks, as the settings say neither: equispaced lines have the ACS lines on top, and lines that happen
+    to lie beside the ACS lines make the centre wider.
+    """
+    rng = np.random.default_rng(0)
+    accelerations, widths = [], []
+    for _ in range(_N_MASKS):
+        n = draw_shape(simulation, rng).k1
+        lines, _ = random_mask(simulation.masks, n, rng)
+        accelerations.append(n / max(int(lines.sum()), 1))
+        widths.append(_width_of_centre(lines))
+    acceleration = Range(
+        low=math.floor(10 * min(accelerations)) / 10, high=math.ceil(10 * max(accelerations)) / 10
+    )
+    return acceleration, Range(low=min(widths), high=max(widths))
+
+
+def _width_of_centre(lines: npt.NDArray[np.bool_]) -> int:
+    """Lines without a gap around index N//2; 0 where that one is missing."""
+    centre = len(lines) // 2
+    gaps = np.flatnonzero(~np.pad(lines, 1)) - 1
+    above, below = gaps[gaps >= centre].min(), gaps[gaps <= centre].max()
+    return max(int(above - below) - 1, 0)
 
 
 def _input_image(simulation: SimulationConfig) -> str:
