@@ -1,0 +1,299 @@
+"""From a training run to a bundle: the same network, and a manifest that is true of it."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from scanside.engines.backends import backend
+from scanside.engines.build import BundleSource
+from scanside.engines.bundle import Bundle
+from scanside.engines.engine import Engine
+from scanside.engines.graph import bind
+from scanside.engines.manifest import Manifest, Range
+from scanside.engines.probes import read_cases
+from scanside.engines.shapes import fit, unrolled_specs
+from scanside.errors import BundleError, ConfigError, FormatError, ShapeError
+from scanside.recon.consistency import sampling_inputs
+from scanside_deploy.build import BuildOptions, build_bundle
+from scanside_training.checkpoint import load_model
+from scanside_training.config import read_config
+from scanside_training.data import SampleKey, SimulatedSamples
+from scanside_training.data.sampling import MaskConfig, random_mask
+from scanside_training.models import Unrolled, build_model
+from scanside_training.trainer import train
+
+SIMULATION: dict[str, Any] = {
+    "k1": [32, 48],
+    "k0": [48, 48],
+    "readout_crop": 32,
+    "coils": {"n_coils": [2, 3], "measured": 0},
+    "masks": {"acceleration": [2, 3], "acs": [4, 6], "patterns": ["equispaced", "random"]},
+    "espirit": {"probability": 0},
+}
+UNROLLED: dict[str, Any] = {
+    "name": "tiny",
+    "model": {
+        "kind": "unrolled",
+        "n_cascades": 2,
+        "channels": 4,
+        "pools": 1,
+        "memory": 1,
+        "consistency": {"kind": "cg", "iterations": 1, "initial_iterations": 2},
+    },
+    "loss": {"terms": [{"kind": "l1"}]},
+    "data": {
+        "sources": [{"kind": "synthetic", "n_subjects": 6, "slices_per_subject": 1, "size": 48}],
+        "simulation": SIMULATION,
+        "batch_size": 2,
+        "validation_samples": 5,
+    },
+    "optimiser": {"lr": 0.01},
+    "max_steps": 2,
+    "accelerator": "cpu",
+    "seed": 4,
+}
+IMAGE = UNROLLED | {
+    "model": {"kind": "unet", "image_channels": 1, "channels": 4, "pools": 2},
+    "data": UNROLLED["data"]
+    | {"simulation": SIMULATION | {"task": {"kind": "image"}, "coils": {"n_coils": [1, 1], "measured": 0}}},
+}
+BUCKETS = ((32, 32), (52, 48))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """Folders of runs of both tasks."""
+    root = tmp_path_factory.mktemp("runs")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCANSIDE_CACHE", str(root / "cache"))
+        for name, settings in (("unrolled", UNROLLED), ("image", IMAGE)):
+            train(read_config(copy.deepcopy(settings), name), root / name)
+        yield {name: root / name for name in ("unrolled", "image")}
+    torch.set_num_threads(threads)
+
+
+def built(run: Path, folder: Path, **options: Any) -> tuple[Bundle, Manifest]:
+    manifest = build_bundle(run, folder, BuildOptions(**{"name": "tiny", "buckets": BUCKETS, **options}))
+    return Bundle.open(folder), manifest
+
+
+@pytest.fixture(scope="module")
+def bundle_of(trained: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
+    """Bundle of the unrolled network by its lowering."""
+
+    @cache
+    def build(lowering: str) -> Bundle:
+        return built(trained["unrolled"], tmp_path_factory.mktemp("bundles") / "tiny", lowering=lowering)[0]
+
+    return build
+
+
+@pytest.fixture
+def unrolled(bundle_of: Callable[[str], Bundle]) -> Bundle:
+    return bundle_of("pmatrix")
+
+
+def network_of(run: Path, lowering: Any) -> torch.nn.Module:
+    """The trained network, with a lowering that is not its own."""
+    model, _ = load_model(run)
+    assert isinstance(model, Unrolled)
+    network: torch.nn.Module = build_model(model.config.model_copy(update={"lowering": lowering})).eval()
+    network.load_state_dict(model.state_dict())
+    return network
+
+
+def eager(bundle: Bundle, size: tuple[int, int], n_coils: int | None) -> Engine:
+    """An engine that no gate has judged: nothing of worth was learned in two steps."""
+    source = BundleSource(bundle, size, n_coils)
+    runner = backend("eager").load(bundle.folder, source, "fp32")
+    unjudged: Any = None
+    return Engine(source, runner, unjudged, unjudged)
+
+
+def inputs_of(manifest: Manifest, size: tuple[int, int], n_coils: int) -> list[torch.Tensor]:
+    """Inputs of a scan that nobody made: a circulant P comes from a mask, everything else is random."""
+    generator = torch.Generator().manual_seed(0)
+    mask = (torch.rand(1, size[0], 1, generator=generator) < 0.6).float()
+    if manifest.task == "image":
+        return [torch.randn(manifest.inputs[0].shape(*size), generator=generator)]
+    assert manifest.lowering != "none"
+    image, maps = (
+        torch.randn(spec.shape(*size, n_coils), generator=generator) for spec in manifest.inputs[:2]
+    )
+    maps = maps / maps.square().sum((1, 2), keepdim=True).sqrt()
+    return [image, maps, torch.full((1, 1, 1, 1), 0.02), *sampling_inputs(manifest.lowering, mask)]
+
+
+@pytest.mark.parametrize("lowering", ["fft", "pmatrix", "dft_matmul"])
+def test_graph_is_the_network_of_the_run(
+    trained: dict[str, Path], bundle_of: Callable[[str], Bundle], lowering: Any
+) -> None:
+    bundle = bundle_of(lowering)
+    manifest = bundle.manifest
+    assert [spec.name for spec in manifest.inputs][:3] == ["image", "maps", "noise"]
+    inputs = inputs_of(manifest, (32, 48), 3)
+    assert [tuple(one.shape) for one in inputs] == [spec.shape(32, 48, 3) for spec in manifest.inputs]
+    network = network_of(trained["unrolled"], lowering)
+    with torch.inference_mode():
+        expected = network(*inputs)
+    torch.testing.assert_close(eager(bundle, (32, 48), 3)(*inputs), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(51, 48), (50, 47), (29, 45)])
+@pytest.mark.parametrize("lowering", ["pmatrix", "dft_matmul"])
+def test_engine_of_a_larger_size_computes_what_the_network_does(
+    trained: dict[str, Path], bundle_of: Callable[[str], Bundle], lowering: Any, size: tuple[int, int]
+) -> None:
+    """The engine pads by itself. The network gets what evaluations give it: a scan in empty surroundings."""
+    bundle = bundle_of(lowering)
+    place = fit(lowering, bundle.manifest.shapes, *size)
+    assert place.bucket == (52, 48)
+    inputs = inputs_of(bundle.manifest, size, 3)
+    network = network_of(trained["unrolled"], lowering)
+    with torch.inference_mode():
+        expected = place.crop(network(*place.surround(unrolled_specs(lowering), inputs)))
+    found = eager(bundle, place.bucket, 3)(*inputs)
+    assert found.shape == (1, 2, *size)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_manifest_of_an_unrolled_network(trained: dict[str, Path], unrolled: Bundle) -> None:
+    manifest = unrolled.manifest
+    assert manifest.task == "unrolled"
+    assert manifest.lowering == "pmatrix"
+    assert manifest.input_image == "adjoint"
+    assert manifest.shapes.multiple_of == 2
+    assert manifest.shapes.buckets == BUCKETS
+    assert manifest.shapes.coils == manifest.sampling.n_coils == Range(low=2, high=3)
+    assert manifest.sampling.matrix == Range(low=32, high=48)
+    assert manifest.sampling.kinds == ("equispaced", "random")
+    model, _ = load_model(trained["unrolled"])
+    assert manifest.n_parameters == sum(p.numel() for p in model.parameters())
+    assert manifest.training is not None
+    assert manifest.training.seed == 4
+    assert manifest.trained_on[0].licence == "clean"
+    config = (unrolled.folder / manifest.training.config).read_bytes()
+    assert config == (trained["unrolled"] / "config.yaml").read_bytes()
+    sheet = (unrolled.folder / "datasheet.md").read_text("utf-8")
+    assert f"acceleration {manifest.sampling.acceleration}" in sheet
+    assert f"seed {manifest.training.seed}" in sheet
+
+
+def test_sampling_is_what_training_draws(unrolled: Bundle) -> None:
+    """Other masks of the same settings lie within, and fill, the ranges."""
+    sampling = unrolled.manifest.sampling
+    masks = MaskConfig(**SIMULATION["masks"])
+    rng = np.random.default_rng(7)
+    found, widths = [], []
+    for _ in range(300):
+        n = int(rng.choice([32, 48]))
+        lines, _ = random_mask(masks, n, rng)
+        found.append(n / lines.sum())
+        gaps = np.flatnonzero(~lines) - n // 2
+        widths.append(gaps[gaps > 0].min() - gaps[gaps < 0].max() - 1)
+    assert all(value in sampling.acceleration for value in found)
+    assert min(found) - sampling.acceleration.low < 0.15
+    assert sampling.acceleration.high - max(found) < 0.15
+    assert sampling.acceleration.low < 1.9, "the ACS lines of equispaced masks were forgotten"
+    assert sampling.acs_lines.low == min(widths) == 4
+    assert 6 < max(widths) <= sampling.acs_lines.high < 32
+
+
+def test_networks_with_fourier_transforms_inside_take_no_other_size(
+    bundle_of: Callable[[str], Bundle],
+) -> None:
+    bundle = bundle_of("fft")
+    with pytest.raises(ShapeError, match=r"has shape \(1, 2, 30, 48\), but the engine was built for"):
+        eager(bundle, (32, 48), 3)(*inputs_of(bundle.manifest, (30, 48), 3))
+
+
+def test_image_network(trained: dict[str, Path], tmp_path: Path) -> None:
+    bundle, manifest = built(trained["image"], tmp_path / "tiny")
+    assert manifest.task == "image"
+    assert manifest.lowering == "none"
+    assert manifest.input_image == "zero-filled"
+    assert manifest.shapes.coils is None
+    assert [spec.axes for spec in (*manifest.inputs, *manifest.outputs)] == 2 * [("batch", 1, "k1", "k0")]
+    (image,) = inputs_of(manifest, (32, 48), 1)
+    model, _ = load_model(trained["image"])
+    with torch.inference_mode():
+        expected = model(image)
+    torch.testing.assert_close(eager(bundle, (32, 48), None)(image), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_vectors_are_validation_samples(unrolled: Bundle) -> None:
+    cases = read_cases("unrolled", unrolled.vectors())
+    data = read_config(copy.deepcopy(UNROLLED), "tiny").data
+    samples = SimulatedSamples(data, "validation")
+    for case, index in zip(cases.values(), (0, 2, 4), strict=True):
+        sample = samples[SampleKey(0, 0, index)]
+        assert torch.equal(case["truth"], sample["target"])
+        assert torch.equal(case["mask"], sample["mask"])
+        assert torch.equal(case["noise"], sample["noise"])
+
+
+def test_bf16_is_close_and_not_the_same(unrolled: Bundle) -> None:
+    inputs = inputs_of(unrolled.manifest, (32, 32), 3)
+    source = BundleSource(unrolled, (32, 32), 3)
+    full, half = (bind(source, precision)(*inputs) for precision in ("fp32", "bf16"))
+    error = float((full - half).norm() / full.norm())
+    assert 0 < error < 2e-2
+    assert half.dtype == torch.float32
+
+
+def test_weights_of_half_the_size(trained: dict[str, Path], tmp_path: Path, unrolled: Bundle) -> None:
+    bundle, manifest = built(trained["unrolled"], tmp_path / "tiny", weights="float16")
+    name = "weights.safetensors"
+    assert manifest.files[name].size < 0.7 * unrolled.manifest.files[name].size
+    inputs = inputs_of(manifest, (32, 32), 3)
+    for key, tensor in bundle.weights().items():
+        assert torch.equal(tensor, unrolled.weights()[key].half()), key
+    result, whole = (eager(one, (32, 32), 3)(*inputs) for one in (bundle, unrolled))
+    assert 0 < float((result - whole).norm() / whole.norm()) < 1e-2
+
+
+def test_runs_that_cannot_become_a_bundle(trained: dict[str, Path], tmp_path: Path) -> None:
+    options = BuildOptions(name="tiny", buckets=BUCKETS)
+    output = tmp_path / "out"
+    with pytest.raises(ConfigError, match=r"no folder of a training run: it has no config.yaml"):
+        build_bundle(tmp_path, output, options)
+    run = Path(shutil.copytree(trained["unrolled"], tmp_path / "run"))
+    weights = run / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(FormatError, match="truncated"):
+        build_bundle(run, output, options)
+    (run / "training.json").unlink()
+    with pytest.raises(ConfigError, match=r"is not finished: .*--resume"):
+        build_bundle(run, output, options)
+    assert not output.exists()
+
+
+def test_networks_that_cannot_become_a_bundle(trained: dict[str, Path], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained["unrolled"], tmp_path / "run"))
+    config = (run / "config.yaml").read_text("utf-8")
+    (run / "config.yaml").write_text(config.replace("sensitivities: null", "sensitivities: {}"), "utf-8")
+    with pytest.raises(ConfigError, match="estimates its coil maps"):
+        build_bundle(run, tmp_path / "out", BuildOptions(name="tiny", buckets=BUCKETS))
+
+
+def test_options_that_cannot_be_met(trained: dict[str, Path], tmp_path: Path) -> None:
+    run, output = trained["image"], tmp_path / "out"
+    with pytest.raises(BundleError, match=r"at most 0\.0 MB are allowed"):
+        build_bundle(run, output, BuildOptions(name="tiny", buckets=BUCKETS, size_limit=1000))
+    with pytest.raises(ConfigError, match=r"bucket 30x32: .*divisible by 4; take 32x32"):
+        build_bundle(run, output, BuildOptions(name="tiny", buckets=((30, 32),)))
+    assert not output.exists()
+    output.mkdir()
+    with pytest.raises(FileExistsError):
+        build_bundle(run, output, BuildOptions(name="tiny", buckets=BUCKETS))
