@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scanside.cli.console import console, err, table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from scanside.demo import SliceResult
 
 __all__ = ["demo"]
 
@@ -18,23 +24,40 @@ def demo(
     ] = Path("out/demo"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Simulate an oblique accelerated brain scan, reconstruct it in a Gadgetron node, write a report."""
-    from scanside.demo import PIPELINE, run_demo
+    """Simulate accelerated brain scans, reconstruct them in a Gadgetron node, learned and classically, and report."""
+    from rich.markup import escape
+
+    from scanside.demo import run_demo
 
     with err.status("…") as status:
-        result = run_demo(output, device=device, on_step=lambda step: status.update(f"{step} …"))
-    columns = ("slice", "PSNR zero-filled", f"PSNR {PIPELINE}", "SSIM zero-filled", f"SSIM {PIPELINE}")
-    rows = table(*columns, title="Compared with truth", right=columns[1:])
-    for one in result.slices:
-        psnr = (f"{value:.1f} dB" for value in one.psnr_db)
-        rows.add_row(str(one.slice), *psnr, *(f"{value:.3f}" for value in one.ssim))
-    console.print(rows)
+        result = run_demo(output, device=device, on_step=lambda step: status.update(f"{escape(step)} …"))
+    console.print(_figures("Parallel imaging, compared with truth (means)", result.slices))
+    console.print()
+    console.print(_figures("Learned reconstruction, compared with truth (means)", result.learned.slices))
+    console.print()
+    for method in result.learned.methods:
+        chosen = method.choice and method.choice.chosen
+        if chosen:
+            console.print(f"{method.pipeline} ran on engine {chosen.backend} {chosen.precision}.")
+        for text in filter(None, (method.missing, *method.notes)):
+            console.print(f"[yellow]{method.pipeline}:[/] {escape(text)}", soft_wrap=True)
     same = "the same pixels as" if result.same_pixels else "[bold red]other pixels than[/]"
-    console.print(f"\nThe Gadgetron node gave {same} the pipeline in this process.")
+    console.print(f"The Gadgetron node gave {same} the classical pipeline in this process.")
     made = table("", "")
     made.show_header = False
-    for name in ("report.html", "images.h5", "scan.h5", "truth.npz"):
+    for name in ("report.html", "images.h5", "scan.h5", "truth.npz", "learned"):
         made.add_row(f"[dim]{name.partition('.')[0]}[/]", str((output / name).resolve()))
     console.print()
     console.print(made)
     console.print("\nResearch use only.", style="dim")
+
+
+def _figures(title: str, slices: Sequence[SliceResult]) -> Table:
+    from scanside.demo.compare import mean
+    from scanside.demo.result import TITLES
+
+    rows = table("method", "PSNR", "SSIM", title=title, right=("PSNR", "SSIM"))
+    for name in slices[0].images:
+        psnr, ssim = mean(slices, name)
+        rows.add_row(TITLES.get(name, name), f"{psnr:.1f} dB", f"{ssim:.3f}")
+    return rows

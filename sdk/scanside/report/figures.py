@@ -28,6 +28,7 @@ __all__ = [
     "coil_maps_figure",
     "comparison_figure",
     "image_figure",
+    "methods_figure",
     "noise_figure",
     "png_of",
     "sampling_figure",
@@ -134,6 +135,46 @@ def comparison_figure(
         bar = figure.colorbar(
             mappable, ax=axes[:, n_images:], shrink=0.7, pad=0.015, extend="max" if beyond else "neither"
         )
+        bar.set_label(error_unit)
+        bar.outline.set_edgecolor(FAINT)
+    return figure
+
+
+def methods_figure(
+    images: Sequence[View],
+    details: Sequence[View],
+    errors: Sequence[View],
+    *,
+    error_unit: str = "error, % of the truth's maximum",
+) -> Figure:
+    """What several methods made of one slice: a column each, of the image, a detail of it, and its error.
+
+    Args:
+        images: in one window; the truth is the last.
+        details: parts of the same images, in the same window.
+        errors: of all images but the truth, in one unit and one scale, which gives the median method's errors its
+            upper half.
+        error_unit: what the scale counts.
+    """
+    window = window_of(images)
+    ends = sorted(_scale_end([view]) for view in errors)
+    high = ends[len(ends) // 2]
+    columns = len(images)
+    panel = _WIDTH / columns
+    height = images[0].size_mm[0] / images[0].size_mm[1]
+    with rc_context(_STYLE):
+        figure = _new(_WIDTH, 3 * panel * height + 0.45)
+        axes = figure.subplots(3, columns, squeeze=False)
+        for line, views in zip(axes[:2], (images, details), strict=True):
+            for axis, view in zip(line, views, strict=True):
+                _show(axis, view, window)
+        mappable: Any = None
+        for axis, view in zip(axes[2, :-1], errors, strict=True):
+            mappable = _show(axis, view, Window(0, high), colours="inferno")
+        # Where the truth's error would be, the scale stands.
+        axes[2, -1].set_axis_off()
+        place = axes[2, -1].inset_axes((0.12, 0.08, 0.09, 0.84))
+        bar = figure.colorbar(mappable, cax=place, extend="max" if ends[-1] > high else "neither")
         bar.set_label(error_unit)
         bar.outline.set_edgecolor(FAINT)
     return figure

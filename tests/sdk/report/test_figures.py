@@ -18,6 +18,7 @@ from scanside.report.figures import (
     coil_maps_figure,
     comparison_figure,
     image_figure,
+    methods_figure,
     noise_figure,
     png_of,
     save,
@@ -109,3 +110,15 @@ def test_no_global_state_is_touched() -> None:
     png_of(image_figure([View(np.ones((4, 4)))]))
     assert dict(matplotlib.rcParams) == before
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_methods_share_windows_and_the_scale_fits_the_median() -> None:
+    images = [View(np.full((8, 8), value), f"{value}") for value in (1.0, 2.0, 3.0, 4.0)]
+    errors = [View(np.full((8, 8), value)) for value in (90.0, 8.0, 2.0)]
+    figure = methods_figure(images, images, errors)
+    limits = [image.get_clim() for image in pictures(figure)]
+    assert limits[:8] == [(0, 4)] * 8
+    assert limits[8:11] == [(0, 8)] * 3
+    assert "error, % of the truth's maximum" in [axis.get_ylabel() for axis in figure.axes] + [
+        child.get_ylabel() for axis in figure.axes for child in axis.child_axes
+    ]

@@ -1,0 +1,228 @@
+"""The report of the demonstration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scanside.demo.compare import Magnitude, SliceResult, mean
+from scanside.demo.result import CLASSICAL, TITLES, ZERO_FILLED, DemoResult, LearnedResult
+from scanside.inspection import inspect_file
+from scanside.report import figures, reports
+from scanside.report.page import Messages, Page, Picture, Rows, Section, Text
+from scanside.report.views import View, plane_view
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from scanside.inspection import EncodingSurvey, Inspection
+    from scanside.report import Observations
+
+__all__ = ["write_page"]
+
+_TRUTH = (
+    "Truth is the simulated object as the receive array sees it (times the root sum of squares of the prewhitened "
+    "true coil maps)."
+)
+_DETAIL = 0.34
+"""Share of the image's sides that the detail shows."""
+
+
+def write_page(result: DemoResult, observed: Observations, recording: Path) -> None:
+    """Write the page, and its pictures as PNG files beside it.
+
+    Args:
+        result: of the demonstration.
+        observed: coil maps that were seen between the stages of the classical pipeline.
+        recording: raw data of the classical pipeline.
+    """
+    found = inspect_file(recording)
+    comparison, learned = _classical_section(result), _learned_section(result.learned)
+    images = reports.image_sections(result.node.images)
+    coils = reports.coil_sections(observed, result.direct.images)
+    sampling, noise = reports.sampling_section(found), reports.noise_section(found)
+    page = Page(
+        title="Scanside demonstration",
+        lead="Simulated scans, reconstructed in a Gadgetron node: learned pipelines, and the classical one",
+        highlights=_highlights(result, found),
+        sections=[
+            learned,
+            _engine_section(result.learned),
+            comparison,
+            *images,
+            sampling,
+            *coils,
+            noise,
+            _time_section(result),
+            reports.scan_section(found),
+        ],
+    )
+    page.write(result.report)
+    shown = {
+        "comparison": comparison,
+        "learned": learned,
+        "images": images[0],
+        "sampling": sampling,
+        "coil_maps": coils[0],
+        "noise": noise,
+    }
+    for name, section in shown.items():
+        picture = next(part.figure for part in section.parts if isinstance(part, Picture))
+        figures.save(picture, result.folder / f"{name}.png")
+
+
+def _highlights(result: DemoResult, found: Inspection) -> dict[str, str]:
+    shown = {}
+    for name in _methods(result.learned.slices):
+        psnr, ssim = mean(result.learned.slices, name)
+        shown[f"{_title(name)}, R = 4"] = f"{psnr:.1f} dB, {ssim:.3f}"
+    psnr, ssim = mean(result.slices, CLASSICAL)
+    shown[f"{_title(CLASSICAL)}, {_acquired(found.encodings)} lines"] = f"{psnr:.1f} dB, {ssim:.3f}"
+    return shown
+
+
+def _learned_section(learned: LearnedResult) -> Section:
+    methods = _methods(learned.slices)
+    caption = (
+        "One slice by every method, each image scaled to fit the truth best, all in one window; a detail of it; and "
+        f"below, what is wrong with each, in one scale. {_TRUTH}"
+    )
+    rows = []
+    for name in methods:
+        psnr, ssim = mean(learned.slices, name)
+        by_slice = ", ".join(f"{one.psnr_db[name]:.1f}" for one in learned.slices)
+        rows.append((_title(name), f"{psnr:.1f}", f"{ssim:.3f}", by_slice))
+    columns = ("method", "PSNR, dB", "SSIM", "PSNR of each slice, dB")
+    missing = [("warning", f"{one.pipeline}: {one.missing}") for one in learned.methods if one.missing]
+    notes = [("warning", f"{one.pipeline}: {text}") for one in learned.methods for text in one.notes]
+    section = Section("Learned reconstruction, for research use only")
+    if missing or notes:
+        section.parts.append(Messages(missing + notes))
+    section.parts += [
+        Picture(_learned_figure(learned), caption, "Images of every method, a detail, and error maps"),
+        Rows(columns, rows, frozenset(columns[1:])),
+        Text(
+            "Networks were trained before, on other images, and came with Scanside; their manifests name data and "
+            "licences (scanside engines show NAME). A simulated brain shows that the chain works, and no more of how "
+            "good they are: scanside evaluate measures that on data of yours."
+        ),
+    ]
+    return section
+
+
+def _engine_section(learned: LearnedResult) -> Section:
+    """Which engine ran, and why each other one did not."""
+    columns = ("pipeline", "engine", "precision", "", "why")
+    rows = [
+        (one.pipeline, verdict.backend, verdict.precision, verdict.status, verdict.why)
+        for one in learned.methods
+        if one.choice is not None
+        for verdict in one.choice.verdicts
+    ]
+    section = Section("Engines")
+    if rows:
+        section.parts += [
+            Rows(columns, rows),
+            Text(
+                "No more engines are built here than are needed, and only those that are built quickly; others "
+                "are used where they are there. scanside engines build NAME builds all that this machine can have."
+            ),
+        ]
+    return section
+
+
+def _classical_section(result: DemoResult) -> Section:
+    columns = (
+        "slice",
+        *(f"PSNR {_title(name)}, dB" for name in (ZERO_FILLED, CLASSICAL)),
+        *(f"SSIM {_title(name)}" for name in (ZERO_FILLED, CLASSICAL)),
+    )
+    rows = [
+        (
+            str(one.slice),
+            *(f"{one.psnr_db[name]:.1f}" for name in (ZERO_FILLED, CLASSICAL)),
+            *(f"{one.ssim[name]:.3f}" for name in (ZERO_FILLED, CLASSICAL)),
+        )
+        for one in result.slices
+    ]
+    caption = (
+        "Zero-filled, the pipeline's image, and truth, each scaled to fit the truth best, in one window; right, what "
+        f"is wrong with the first two. {_TRUTH}"
+    )
+    farthest = max(one.distance_mm for one in result.slices)
+    return Section(
+        "Classical reconstruction, compared with the truth",
+        [
+            Picture(_classical_figure(result), caption, "Zero-filled, result, truth and error maps"),
+            Rows(columns, rows, frozenset(columns[1:])),
+            Text(f"By their headers, all voxels of the images lie within {farthest:.1g} mm of the truth's."),
+        ],
+    )
+
+
+def _time_section(result: DemoResult) -> Section:
+    times = reports.latency_section(result.direct.trace)
+    same = "the same pixels, bit for bit" if result.same_pixels else "other pixels: a defect"
+    times.parts.append(
+        Text(
+            f"Pipeline {CLASSICAL}, measured in one process. In the Gadgetron node the scan took "
+            f"{result.node.seconds:.2f} s, loading of torch included, and gave {same}."
+        )
+    )
+    return times
+
+
+def _acquired(encodings: Sequence[EncodingSurvey]) -> str:
+    pattern = encodings[0].sampling
+    assert pattern is not None
+    return f"{pattern.n_lines} of {int(pattern.within.sum())}"
+
+
+def _classical_figure(result: DemoResult) -> Figure:
+    rows, errors = [], []
+    for one in result.slices:
+        titled = [(_title(name), one.images[name]) for name in (ZERO_FILLED, CLASSICAL)]
+        shown = [*titled, ("truth", one.truth)]
+        rows.append((f"slice {one.slice}", [_view(one, pixels, title) for title, pixels in shown]))
+        errors.append([_error(one, pixels, f"error, {title}") for title, pixels in titled])
+    return figures.comparison_figure(rows, errors)
+
+
+def _learned_figure(learned: LearnedResult) -> Figure:
+    """The middle slice: images, a detail, errors."""
+    one = learned.slices[len(learned.slices) // 2]
+    images = [
+        _view(one, pixels, f"{_title(name)}\n{one.psnr_db[name]:.1f} dB, {one.ssim[name]:.3f}")
+        for name, pixels in one.images.items()
+    ]
+    images.append(_view(one, one.truth, "truth\n"))
+    details = [_view(one, _detail(view.pixels), "", letters=False) for view in images]
+    errors = [_error(one, pixels, "") for pixels in one.images.values()]
+    return figures.methods_figure(images, details, errors)
+
+
+def _detail(pixels: Magnitude) -> Magnitude:
+    """A part beside the middle, where fine structure is."""
+    n_y, n_x = (round(_DETAIL * n) for n in pixels.shape)
+    y, x = round(0.52 * pixels.shape[0]), round(0.22 * pixels.shape[1])
+    return pixels[y : y + n_y, x : x + n_x]
+
+
+def _methods(slices: Sequence[SliceResult]) -> list[str]:
+    return list(slices[0].images)
+
+
+def _title(name: str) -> str:
+    return TITLES.get(name, name)
+
+
+def _error(one: SliceResult, pixels: Magnitude, title: str) -> View:
+    return _view(one, 100 * np.abs(pixels - one.truth) / one.truth.max(), title, letters=False)
+
+
+def _view(one: SliceResult, pixels: Magnitude, title: str, *, letters: bool = True) -> View:
+    view = plane_view(pixels[None], one.geometry, 2, 0, title)
+    return view if letters else View(view.pixels, title, pixel_mm=view.pixel_mm)

@@ -1,0 +1,78 @@
+"""What the demonstration made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scanside.demo.compare import SliceResult
+from scanside.replay import ReplayResult
+
+if TYPE_CHECKING:
+    from scanside.engines.choice import Choice
+
+__all__ = ["CLASSICAL", "TITLES", "ZERO_FILLED", "DemoResult", "LearnedResult", "MethodResult"]
+
+ZERO_FILLED = "fft"
+CLASSICAL = "grappa"
+TITLES: Mapping[str, str] = {"fft": "zero-filled", "grappa": "GRAPPA", "sense": "CG-SENSE"}
+"""What classical pipelines are called in the report; learned ones have their own name."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodResult:
+    """How a learned pipeline fared.
+
+    Attributes:
+        pipeline: its name.
+        choice: which engine was chosen, and why the others were not; None where it did not come to that.
+        missing: why there is no image; empty where there is one.
+        notes: what its images say: that the fallback made them, or in what the scan differs from those that the
+            network was trained for.
+    """
+
+    pipeline: str
+    choice: Choice | None = None
+    missing: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedResult:
+    """What came of the learned pipelines.
+
+    Attributes:
+        slices: comparison with truth, slice by slice; the methods in the order in which they are shown.
+        methods: the learned pipelines, those without an image too.
+    """
+
+    slices: list[SliceResult]
+    methods: list[MethodResult]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demonstration made.
+
+    Attributes:
+        folder: where everything is.
+        slices: comparison of the classical pipeline with truth, slice by slice.
+        same_pixels: whether the node gave the same pixels as the pipeline in this process.
+        node: the reconstruction in the node.
+        direct: the reconstruction in this process.
+        learned: the learned pipelines on a scan of their own.
+    """
+
+    folder: Path
+    slices: list[SliceResult]
+    same_pixels: bool
+    node: ReplayResult
+    direct: ReplayResult
+    learned: LearnedResult
+
+    @property
+    def report(self) -> Path:
+        """The page to open."""
+        return self.folder / "report.html"

@@ -1,0 +1,87 @@
+"""The demonstration: both scans, one report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scanside.demo.compare import compare_slices
+from scanside.demo.learned import SCAN as LEARNED_SCAN
+from scanside.demo.learned import run_learned
+from scanside.demo.result import CLASSICAL, ZERO_FILLED, DemoResult
+from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.replay import replay
+from scanside.simulate import ScanConfig, preset, simulate
+
+if TYPE_CHECKING:
+    from scanside.items import Image
+
+__all__ = ["run_demo"]
+
+_READ_ME = """images.h5        the images that the Gadgetron node gave back (ISMRMRD HDF5)
+learned          a second scan: its raw data, truth, and the images of every method, the learned ones from the node
+report.html      the report: open it in a browser
+*.png            its pictures
+scan.h5          the simulated raw data: scanside inspect scan.h5
+truth.npz        true images, coil maps and affines
+zero_filled.h5   images of the same data without parallel imaging
+"""
+
+
+def run_demo(
+    folder: Path,
+    *,
+    config: ScanConfig | None = None,
+    learned: ScanConfig = LEARNED_SCAN,
+    device: str = "auto",
+    on_step: Callable[[str], None] = lambda step: None,  # noqa: ARG005
+) -> DemoResult:
+    """Simulate, reconstruct, compare, and write a report.
+
+    Args:
+        folder: made if need be; files of an earlier demonstration are replaced.
+        config: a 2-D scan of one contrast with calibration lines, for the classical pipeline; by default the preset
+            ``brain-oblique``.
+        learned: the same for the learned pipelines; random sampling is welcome.
+        device: see `scanside.Context`.
+        on_step: called with what is about to happen.
+
+    Raises:
+        ScansideError: a part of the chain failed, or an image lies elsewhere than its truth.
+    """
+    from scanside.demo.page import write_page
+    from scanside.report import Observations
+
+    folder.mkdir(parents=True, exist_ok=True)
+    recording = folder / "scan.h5"
+    on_step("simulating the scan")
+    scan = simulate(config or preset("brain-oblique"))
+    with Hdf5Writer(recording, scan.header_xml) as writer:
+        for item in scan.items():
+            writer.write(item)
+    scan.truth.save(folder / "truth.npz")
+    on_step("reconstructing it in a Gadgetron node")
+    node = replay(recording, CLASSICAL, folder / "images.h5", via="gadgetron", device=device)
+    on_step("reconstructing it in this process")
+    observed = Observations()
+    direct = replay(recording, CLASSICAL, device=device, observe=observed)
+    zero_filled = replay(recording, ZERO_FILLED, folder / "zero_filled.h5", device=device)
+    result = DemoResult(
+        folder,
+        slices=compare_slices({ZERO_FILLED: zero_filled.images, CLASSICAL: node.images}, scan.truth),
+        same_pixels=_same_pixels(node.images, direct.images),
+        node=node,
+        direct=direct,
+        learned=run_learned(folder / "learned", config=learned, device=device, on_step=on_step),
+    )
+    on_step("writing the report")
+    write_page(result, observed, recording)
+    (folder / "README.txt").write_text(_READ_ME, encoding="utf-8")
+    return result
+
+
+def _same_pixels(some: Sequence[Image], others: Sequence[Image]) -> bool:
+    if len(some) != len(others):
+        return False
+    return all(bool((a.data.cpu() == b.data.cpu()).all()) for a, b in zip(some, others, strict=True))
