@@ -205,9 +205,9 @@ def _learned_figure(learned: LearnedResult) -> Figure:
 
 
 def _detail(pixels: Magnitude) -> Magnitude:
-    """A part beside the middle, where fine structure is."""
+    """A part beside the middle: cortex, a ventricle, and rows of small dots."""
     n_y, n_x = (round(_DETAIL * n) for n in pixels.shape)
-    y, x = round(0.52 * pixels.shape[0]), round(0.22 * pixels.shape[1])
+    y, x = round(0.28 * pixels.shape[0]), round(0.24 * pixels.shape[1])
     return pixels[y : y + n_y, x : x + n_x]
 
 

@@ -77,7 +77,7 @@ class OpenVino(Backend):
             with converting():
                 model = openvino.convert_model(program)
                 openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
-        except RuntimeError as error:
+        except Exception as error:  # OpenVINO's own failures are no RuntimeErrors, and share no other base
             raise EngineError(f"openvino cannot convert the graph: {error}") from error
 
     def load(self, folder: Path, source: Source, precision: Precision) -> Runner:
