@@ -56,8 +56,10 @@ def _figures(title: str, slices: Sequence[SliceResult]) -> Table:
     from scanside.demo.compare import mean
     from scanside.demo.result import TITLES
 
-    rows = table("method", "PSNR", "SSIM", title=title, right=("PSNR", "SSIM"))
+    columns = ("PSNR", "SSIM", "PSNR in the object", "SSIM in the object")
+    rows = table("method", *columns, title=title, right=columns)
     for name in slices[0].images:
-        psnr, ssim = mean(slices, name)
-        rows.add_row(TITLES.get(name, name), f"{psnr:.1f} dB", f"{ssim:.3f}")
+        psnr, ssim, psnr_inside, ssim_inside = mean(slices, name)
+        inside = (f"{psnr_inside:.1f} dB", f"{ssim_inside:.3f}")
+        rows.add_row(TITLES.get(name, name), f"{psnr:.1f} dB", f"{ssim:.3f}", *inside)
     return rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,21 @@ from scanside.simulate import Truth
 if TYPE_CHECKING:
     from scanside.items import Image
 
-__all__ = ["Magnitude", "SliceResult", "as_seen", "compare_slices", "mean", "true_slice"]
+__all__ = ["Magnitude", "Quality", "SliceResult", "as_seen", "compare_slices", "mean", "true_slice"]
 
 Magnitude = npt.NDArray[np.float64]
 
 LARGEST_DISTANCE = 0.1
 """How far a voxel may lie from the truth's, in voxels: further apart, the comparison would mean nothing."""
+
+
+class Quality(NamedTuple):
+    """How close an image is to the truth, in the whole image and inside the object (see `scanside.metrics`)."""
+
+    psnr_db: float
+    ssim: float
+    psnr_inside_db: float
+    ssim_inside: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,8 +49,7 @@ class SliceResult:
         images: of each method, by its name.
         geometry: where the slice lies.
         distance_mm: largest distance of a voxel of an image from the truth's voxel.
-        psnr_db: by method.
-        ssim: by method.
+        quality: of each image, by method.
     """
 
     slice: int
@@ -49,8 +57,7 @@ class SliceResult:
     images: Mapping[str, Magnitude]
     geometry: Geometry
     distance_mm: float
-    psnr_db: Mapping[str, float]
-    ssim: Mapping[str, float]
+    quality: Mapping[str, Quality]
 
 
 def compare_slices(methods: Mapping[str, Sequence[Image]], truth: Truth) -> list[SliceResult]:
@@ -74,10 +81,9 @@ def compare_slices(methods: Mapping[str, Sequence[Image]], truth: Truth) -> list
     return [_compare(number, by_slice, truth, seen) for number in sorted(slices)]
 
 
-def mean(slices: Sequence[SliceResult], method: str) -> tuple[float, float]:
-    """PSNR in dB and SSIM of a method, averaged over slices."""
-    psnr = np.mean([one.psnr_db[method] for one in slices])
-    return float(psnr), float(np.mean([one.ssim[method] for one in slices]))
+def mean(slices: Sequence[SliceResult], method: str) -> Quality:
+    """Quality of a method, averaged over slices."""
+    return Quality(*np.mean([one.quality[method] for one in slices], axis=0).tolist())
 
 
 def as_seen(truth: Truth) -> Magnitude:
@@ -133,6 +139,18 @@ def _compare(
         images={name: metrics.fitted(one, reference)[0] for name, one in pixels.items()},
         geometry=geometry,
         distance_mm=max(one[1] for one in found),
-        psnr_db={name: metrics.psnr(one, reference) for name, one in pixels.items()},
-        ssim={name: metrics.ssim(one, reference) for name, one in pixels.items()},
+        quality={name: _quality(one, reference) for name, one in pixels.items()},
+    )
+
+
+def _quality(image: Magnitude, reference: Magnitude) -> Quality:
+    inside = metrics.object_mask(reference)
+    similarity = metrics.ssim_map(image, reference)
+    border = (reference.shape[0] - similarity.shape[0]) // 2
+    kept = inside[border:-border, border:-border]
+    return Quality(
+        metrics.psnr(image, reference),
+        float(similarity.mean()),
+        metrics.psnr(image, reference, inside),
+        float(similarity[kept].mean()),
     )

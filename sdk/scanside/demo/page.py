@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scanside.demo.compare import Magnitude, SliceResult, mean
+from scanside.demo.compare import Magnitude, Quality, SliceResult, mean
 from scanside.demo.result import CLASSICAL, TITLES, ZERO_FILLED, DemoResult, LearnedResult
 from scanside.inspection import inspect_file
 from scanside.report import figures, reports
@@ -77,10 +77,10 @@ def write_page(result: DemoResult, observed: Observations, recording: Path) -> N
 def _highlights(result: DemoResult, found: Inspection) -> dict[str, str]:
     shown = {}
     for name in _methods(result.learned.slices):
-        psnr, ssim = mean(result.learned.slices, name)
-        shown[f"{_title(name)}, R = 4"] = f"{psnr:.1f} dB, {ssim:.3f}"
-    psnr, ssim = mean(result.slices, CLASSICAL)
-    shown[f"{_title(CLASSICAL)}, {_acquired(found.encodings)} lines"] = f"{psnr:.1f} dB, {ssim:.3f}"
+        shown[f"{_title(name)}, R = 4"] = _numbers(mean(result.learned.slices, name))
+    shown[f"{_title(CLASSICAL)}, {_acquired(found.encodings)} lines"] = _numbers(
+        mean(result.slices, CLASSICAL)
+    )
     return shown
 
 
@@ -92,10 +92,18 @@ def _learned_section(learned: LearnedResult) -> Section:
     )
     rows = []
     for name in methods:
-        psnr, ssim = mean(learned.slices, name)
-        by_slice = ", ".join(f"{one.psnr_db[name]:.1f}" for one in learned.slices)
-        rows.append((_title(name), f"{psnr:.1f}", f"{ssim:.3f}", by_slice))
-    columns = ("method", "PSNR, dB", "SSIM", "PSNR of each slice, dB")
+        psnr, ssim, psnr_inside, ssim_inside = mean(learned.slices, name)
+        by_slice = ", ".join(f"{one.quality[name].psnr_db:.1f}" for one in learned.slices)
+        inside = (f"{psnr_inside:.1f}", f"{ssim_inside:.3f}")
+        rows.append((_title(name), f"{psnr:.1f}", f"{ssim:.3f}", *inside, by_slice))
+    columns = (
+        "method, means of all slices",
+        "PSNR, dB",
+        "SSIM",
+        "PSNR in the object, dB",
+        "SSIM in the object",
+        "PSNR of each slice, dB",
+    )
     missing = [("warning", f"{one.pipeline}: {one.missing}") for one in learned.methods if one.missing]
     notes = [("warning", f"{one.pipeline}: {text}") for one in learned.methods for text in one.notes]
     section = Section("Learned reconstruction, for research use only")
@@ -143,8 +151,8 @@ def _classical_section(result: DemoResult) -> Section:
     rows = [
         (
             str(one.slice),
-            *(f"{one.psnr_db[name]:.1f}" for name in (ZERO_FILLED, CLASSICAL)),
-            *(f"{one.ssim[name]:.3f}" for name in (ZERO_FILLED, CLASSICAL)),
+            *(f"{one.quality[name].psnr_db:.1f}" for name in (ZERO_FILLED, CLASSICAL)),
+            *(f"{one.quality[name].ssim:.3f}" for name in (ZERO_FILLED, CLASSICAL)),
         )
         for one in result.slices
     ]
@@ -195,7 +203,7 @@ def _learned_figure(learned: LearnedResult) -> Figure:
     """The middle slice: images, a detail, errors."""
     one = learned.slices[len(learned.slices) // 2]
     images = [
-        _view(one, pixels, f"{_title(name)}\n{one.psnr_db[name]:.1f} dB, {one.ssim[name]:.3f}")
+        _view(one, pixels, f"{_title(name)}\n{_numbers(one.quality[name])}")
         for name, pixels in one.images.items()
     ]
     images.append(_view(one, one.truth, "truth\n"))
@@ -213,6 +221,10 @@ def _detail(pixels: Magnitude) -> Magnitude:
 
 def _methods(slices: Sequence[SliceResult]) -> list[str]:
     return list(slices[0].images)
+
+
+def _numbers(quality: Quality) -> str:
+    return f"{quality.psnr_db:.1f} dB, {quality.ssim:.3f}"
 
 
 def _title(name: str) -> str:

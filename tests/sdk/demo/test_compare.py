@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scanside import metrics
 from scanside.demo import DemoResult
-from scanside.demo.compare import compare_slices, mean, true_slice
+from scanside.demo.compare import _quality, compare_slices, mean, true_slice
 from scanside.errors import ScansideError
 from scanside.mrd.geometry import Geometry
 from scanside.simulate import Truth
@@ -49,6 +50,16 @@ def test_methods_must_show_the_same_slices(made: DemoResult, truth: Truth) -> No
 
 
 def test_means_are_over_slices(made: DemoResult) -> None:
-    psnr, ssim = mean(made.slices, "grappa")
-    assert psnr == pytest.approx(np.mean([one.psnr_db["grappa"] for one in made.slices]))
-    assert ssim == pytest.approx(np.mean([one.ssim["grappa"] for one in made.slices]))
+    found = mean(made.slices, "grappa")
+    for i, value in enumerate(found):
+        assert value == pytest.approx(np.mean([one.quality["grappa"][i] for one in made.slices]))
+    first = made.slices[0]
+    assert first.quality["grappa"].ssim == pytest.approx(metrics.ssim(first.images["grappa"], first.truth))
+
+
+def test_what_lies_outside_the_object_counts_in_the_whole_only(made: DemoResult) -> None:
+    truth = made.slices[1].truth
+    outside = truth + 0.05 * truth.max() * ~metrics.object_mask(truth)
+    found = _quality(outside, truth)
+    assert found.psnr_inside_db > found.psnr_db + 10
+    assert found.ssim_inside > found.ssim + 0.1

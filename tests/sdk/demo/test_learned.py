@@ -42,7 +42,7 @@ def test_no_more_engines_are_built_than_needed(made: DemoResult) -> None:
 def test_methods_are_compared_on_the_same_slices(made: DemoResult) -> None:
     assert [list(one.images) for one in made.learned.slices] == [["fft", "sense", "unrolled"]] * 3
     for one in made.learned.slices:
-        assert one.psnr_db["unrolled"] > one.psnr_db["fft"]
+        assert one.quality["unrolled"].psnr_db > one.quality["fft"].psnr_db
 
 
 def test_without_bundles_the_classical_images_are_there(

@@ -11,8 +11,8 @@ from scanside.mrd.hdf5 import Hdf5Reader
 def test_images_are_better_than_zero_filled_ones(made: DemoResult) -> None:
     assert [one.slice for one in made.slices] == [0, 1, 2]
     for one in made.slices:
-        assert one.psnr_db["grappa"] > one.psnr_db["fft"] + 5
-        assert one.ssim["grappa"] > one.ssim["fft"] + 0.1
+        assert one.quality["grappa"].psnr_db > one.quality["fft"].psnr_db + 5
+        assert one.quality["grappa"].ssim > one.quality["fft"].ssim + 0.1
         assert one.distance_mm < 1e-3
 
 
