@@ -175,9 +175,12 @@ def test_own_pipelines_and_their_changes(tmp_path: Path) -> None:
         assert pipeline.name == "second version"
 
 
+LEARNED = {"student", "unrolled"}  # build and accept engines first, for minutes: see tests/integration
+
+
 def test_shipped_pipelines_can_be_lent() -> None:
     pool = PipelinePool(Context("cpu"))
-    for name in pipeline_names():
+    for name in set(pipeline_names()) - LEARNED:
         with pool.lend(name) as pipeline:
             assert pipeline.name == name
 

@@ -124,5 +124,7 @@ class Unet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """From ``(B, 1 or 2, k1, k0)`` to the same, float32; k1 and k0 are multiples of `multiple_of`."""
+        # Where the image is exactly zero no coil sees anything, and there is nothing to correct.
+        seen = image.abs().sum(1, keepdim=True) > 0
         correction: torch.Tensor = self.body(image)
-        return image + correction
+        return image + correction * seen

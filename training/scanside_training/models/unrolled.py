@@ -181,7 +181,8 @@ class Unrolled(nn.Module):
             x, memory = network(x, change, memory)
             change = self._step(normal, image - normal(x), weight, noise)
             x = x + change
-        return x
+        # Where no coil sees anything, there are no data, and what the networks put there is nothing.
+        return x * (maps.square().sum((1, 2)) > 0).unsqueeze(1)
 
     def _start(self, normal: NormalOperator, image: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """The image that the first network sees."""
@@ -204,4 +205,4 @@ class Unrolled(nn.Module):
 
 def _bounded(weight: torch.Tensor) -> torch.Tensor:
     """λ within what a few conjugate-gradient steps solve, and what still lets the data count."""
-    return weight.clamp(1e-3, 1.0)
+    return weight.clamp(2e-3, 1.0)
