@@ -40,6 +40,9 @@ QUICK: tuple[tuple[str, Precision], ...] = (
 )
 """Engines that are built in seconds, in the order in which they are tried, the fastest first as a rule."""
 
+QUICK_UNROLLED = QUICK[-2:]
+"""Of unrolled networks, whose many steps of data consistency make every check a long one: those accepted at once."""
+
 SCAN = ScanConfig(
     name="brain-learned",
     phantom=PhantomConfig(weighting="t2", seed=7, supersampling=(2, 2, 2)),
@@ -138,7 +141,7 @@ def _choice(pipeline: str, size: tuple[int, int], n_coils: int, on_step: Callabl
     workshop = Workshop(source, EngineCache(), lambda step: on_step(f"engine for {pipeline}: {step}"))
     built = workshop.candidates([name for name in NAMES if name != "eager"], build=False)
     found = {(one.backend, one.precision): one for one in built}
-    for name, precision in QUICK:
+    for name, precision in QUICK if bundle.manifest.lowering == "none" else QUICK_UNROLLED:
         if any(one.accepted for one in found.values()):
             break
         (one,) = workshop.candidates((name,), precision)
