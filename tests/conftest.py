@@ -20,6 +20,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Each worker has a core. Set before torch and NumPy load; the processes that tests start inherit it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+if importlib.util.find_spec("setuptools") is not None:
+    # Compilers of engines use its distutils, which has to come before anyone imports Python's own.
+    importlib.import_module("setuptools")
+
 # pytest-timeout bounds a test; how long one example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("scanside", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("scanside")

@@ -101,7 +101,7 @@ def candidates() -> Iterator[Candidate]:
             yield _candidate(name, model, tensors, "bf16")
     for folder in available_bundles().values():
         yield from _of_bundle(Bundle.open(folder))
-    image, _, mask = _inputs(UnrolledConfig(**_SMALL))
+    image, _, _, mask = _inputs(UnrolledConfig(**_SMALL))
     yield _candidate(CONTROL, _FourierControl(), (image, mask), "fp32", must_pass=False)
 
 
@@ -158,4 +158,4 @@ def _inputs(config: ModelConfig) -> tuple[torch.Tensor, ...]:
     # Masks over both axes where the lowering takes them: they give the larger graph.
     width = _SHAPE[1] if config.lowering == "dft_matmul" else 1
     mask = (torch.rand(1, _SHAPE[0], width, generator=generator) < 0.4).float()
-    return (image, maps, *sampling_inputs(config.lowering, mask))
+    return (image, maps, torch.full((1, 1, 1, 1), 0.05), *sampling_inputs(config.lowering, mask))

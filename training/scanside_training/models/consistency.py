@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
 
 from scanside.recon.consistency import Lowering
 
@@ -35,7 +34,7 @@ def hermitian_sum(maps: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:
     return torch.stack(((sr * xr + si * xi).sum(1), (sr * xi - si * xr).sum(1)), dim=1)
 
 
-class NormalOperator(nn.Module):
+class NormalOperator:
     """``Aᴴ A`` of one sampling and one set of maps, in float32 (or float64) also where autocast is on.
 
     Args:
@@ -45,14 +44,13 @@ class NormalOperator(nn.Module):
     """
 
     def __init__(self, lowering: Lowering, maps: torch.Tensor, sampling: tuple[torch.Tensor, ...]) -> None:
-        super().__init__()
         self.lowering = lowering
         self.maps = maps
         self.sampling = sampling
         # Once for all applications: graphs stay small.
         self._matrix = _blocks(sampling[0]).unsqueeze(1) if lowering == "pmatrix" else None
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """Apply to an image ``(B, 2, k1, k0)``."""
         if torch.compiler.is_exporting():
             return self._in_planes(image)
