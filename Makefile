@@ -9,6 +9,8 @@ BASE_PYTHON ?= $(shell python3.10 -c '' 2>/dev/null && echo python3.10 || echo $
 JOBS ?= 2
 
 DEBIAN_PACKAGES = bart ismrmrd-tools
+# A variable, as a comma in the arguments of `call` would part them.
+EXTRAS = training,openvino,onnxruntime
 FULL = .venv/.installed
 BASE = .venv-base/.installed
 TENSORRT = .venv-tensorrt/.installed
@@ -33,7 +35,7 @@ define environment
 endef
 
 $(FULL): pyproject.toml constraints.txt
-	$(call environment,.venv,$(PYTHON),constraints.txt,'.[training,openvino,onnxruntime]' --group dev)
+	$(call environment,.venv,$(PYTHON),constraints.txt,'.[$(EXTRAS)]' --group dev)
 
 $(BASE): pyproject.toml constraints-base.txt
 	$(call environment,.venv-base,$(BASE_PYTHON),constraints-base.txt,. --group test)
