@@ -7,7 +7,13 @@ import torch
 
 from scanside.recon.consistency import LOWERINGS, Lowering, sampling_inputs
 from scanside.recon.sense import SenseOperator
-from scanside_training.models.consistency import NormalOperator, conjugate_gradients, hermitian_sum
+from scanside_training.models.consistency import (
+    ColumnInverse,
+    NormalOperator,
+    ProximalSolver,
+    conjugate_gradients,
+    hermitian_sum,
+)
 
 N_COILS, K1, K0 = 3, 12, 9
 
@@ -88,14 +94,32 @@ def test_conjugate_gradients_solve(
     torch.testing.assert_close(normal(solution) + weight * solution, pairs(image), rtol=0, atol=1e-9)
 
 
-def test_gradients_are_those_of_the_solution(
-    maps: torch.Tensor, image: torch.Tensor, generator: torch.Generator
+@pytest.mark.parametrize("lowering", ["fft", "pmatrix", "dft_matmul"])
+def test_columns_are_inverted(
+    lowering: Lowering, maps: torch.Tensor, image: torch.Tensor, generator: torch.Generator
 ) -> None:
-    normal = operator("fft", maps, mask_of(1, generator))
+    normal = operator(lowering, maps, mask_of(1, generator))
+    weight = torch.tensor([0.3, 0.2], dtype=torch.float64).view(-1, 1, 1, 1)
+    solution = ColumnInverse(normal, weight)(pairs(image))
+    torch.testing.assert_close(normal(solution) + weight * solution, pairs(image), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, K0])
+def test_training_solves_to_the_end(
+    width: int, maps: torch.Tensor, image: torch.Tensor, generator: torch.Generator
+) -> None:
+    """By factorisation where columns are independent, else by the steps that use takes; gradients in both."""
+    normal = operator("fft", maps, mask_of(width, generator))
     right = pairs(image).requires_grad_()
-    weight = torch.tensor([0.3, 0.2], dtype=torch.float64).view(-1, 1, 1, 1).requires_grad_()
-    assert torch.autograd.gradcheck(lambda r, w: conjugate_gradients(normal, r, w, 60), (right, weight))
-    assert torch.autograd.gradcheck(normal, (right,))
+    weight = torch.tensor([3.0, 2.0], dtype=torch.float64).view(-1, 1, 1, 1).requires_grad_()
+    few = ProximalSolver(normal, weight)(right, 2)
+    many = conjugate_gradients(normal, pairs(image), weight.detach(), 25)
+    assert torch.allclose(few, many, atol=1e-6) is (width == 1)
+    assert torch.autograd.gradcheck(lambda r, w: ProximalSolver(normal, w)(r, 25), (right, weight), fast_mode=True)
+    assert torch.autograd.gradcheck(normal, (right,), fast_mode=True)
+    with torch.no_grad():
+        used = ProximalSolver(normal, weight)(right, 2)
+    torch.testing.assert_close(used, conjugate_gradients(normal, right.detach(), weight.detach(), 2))
 
 
 def test_one_step_replaces_the_acquired_samples(image: torch.Tensor, generator: torch.Generator) -> None:

@@ -56,6 +56,8 @@ class ImageTask(Settings):
     """One channel, or two (real, imaginary)."""
     iterations: int = Field(default=10, ge=1)
     """``cg-sense``: conjugate gradient steps at most."""
+    tolerance: float = Field(default=1e-5, gt=0)
+    """``cg-sense``: residual at which they stop, as that of the stage ``sense``."""
     l2: float = Field(default=0.002, ge=0)
     """``cg-sense``: Tikhonov weight, relative to the largest eigenvalue of ``Aᴴ A``."""
 
@@ -216,6 +218,7 @@ def _input(task: UnrolledTask | ImageTask, hybrid: Tensor, maps: Tensor, mask: T
             maps[:, None],
             mask.mT,
             l2=task.l2,
+            tolerance=task.tolerance,
             max_iterations=task.iterations,
         )
         return result.solution[0]

@@ -10,14 +10,22 @@ With ``u = Aᴴ y`` at hand, neither step needs the k-space itself:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import torch
 
-from scanside.recon.consistency import Lowering
+from scanside.recon.consistency import Lowering, pmatrix
 
-__all__ = ["NormalOperator", "conjugate_gradients", "hermitian_sum", "multiply"]
+__all__ = [
+    "ColumnInverse",
+    "NormalOperator",
+    "ProximalSolver",
+    "conjugate_gradients",
+    "hermitian_sum",
+    "multiply",
+]
 
 
 def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -69,6 +77,24 @@ class NormalOperator:
         spectrum = torch.fft.fft(maps * x.unsqueeze(1), dim=-1).mul_(mask)
         x = torch.fft.ifft(spectrum, dim=-1).mul_(conjugate).sum(1)
         return torch.view_as_real(x).permute(0, 3, 2, 1).contiguous()
+
+    @property
+    def along_k1_alone(self) -> bool:
+        """Whether whole readouts were sampled, so that columns of the image have nothing to do with each other."""
+        return self.lowering == "pmatrix" or self.sampling[0].shape[-1] == 1
+
+    def columns(self) -> torch.Tensor:
+        """``Aᴴ A`` as a complex matrix for each column of the image, ``(B, k0, k1, k1)``.
+
+        It is ``P ∘ Sᴴ S``: `scanside.recon.consistency.pmatrix` times what the maps of two voxels have in common.
+        """
+        if self.lowering == "pmatrix":
+            spread = self.sampling[0]
+        else:
+            mask = self.sampling[0][..., 0]
+            spread = pmatrix(torch.fft.fftshift(mask, dim=-1) if self.lowering == "fft" else mask)
+        maps = torch.view_as_complex(self.maps.permute(0, 4, 1, 3, 2).contiguous())
+        return torch.complex(spread[:, 0], spread[:, 1]).to(maps.dtype).unsqueeze(1) * (maps.mH @ maps)
 
     @cached_property
     def _lines(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -140,13 +166,68 @@ def _along_k0(matrix: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:
     return _along_k1(matrix, coils.mT).mT
 
 
+class ColumnInverse:
+    """``(Aᴴ A + λ)⁻¹`` by a factorisation for each column of the image, where whole readouts were sampled.
+
+    Factorising costs what about twenty normal operations cost, and each use then no more than three.
+
+    Args:
+        normal: ``Aᴴ A``.
+        weight: λ > 0, ``(B or 1, 1, 1, 1)``.
+    """
+
+    def __init__(self, normal: NormalOperator, weight: torch.Tensor) -> None:
+        with torch.no_grad():
+            matrices = normal.columns()
+            matrices.diagonal(dim1=-2, dim2=-1).add_(weight[..., 0])
+            self._inverses = torch.cholesky_inverse(torch.linalg.cholesky(matrices))
+
+    def __call__(self, right: torch.Tensor) -> torch.Tensor:
+        """Solve for a right-hand side ``(B, 2, k1, k0)``."""
+        columns = torch.view_as_complex(right.permute(0, 3, 2, 1).contiguous())
+        solution = (self._inverses @ columns.unsqueeze(-1)).squeeze(-1)
+        return torch.view_as_real(solution).permute(0, 3, 2, 1).contiguous()
+
+
+class ProximalSolver:
+    """Solves ``(Aᴴ A + λ) d = right``.
+
+    In use that takes a fixed number of conjugate-gradient steps. In training it is a factorisation where whole
+    readouts were sampled and maps are given: the network learns to correct what exact data consistency leaves, not
+    what some number of steps does. Gradients are those of the exact solution in both (one more solve), so that memory
+    does not grow with the number of steps; maps that are themselves trained are differentiated through the steps.
+
+    Args:
+        normal: ``Aᴴ A``.
+        weight: λ > 0, ``(B or 1, 1, 1, 1)``.
+    """
+
+    def __init__(self, normal: NormalOperator, weight: torch.Tensor) -> None:
+        self._normal = normal
+        self._weight = weight
+        self._implicit = (
+            torch.is_grad_enabled() and not normal.maps.requires_grad and not torch.compiler.is_exporting()
+        )
+        exact = self._implicit and normal.along_k1_alone
+        self._inverse = ColumnInverse(normal, weight) if exact else None
+
+    def __call__(self, right: torch.Tensor, iterations: int) -> torch.Tensor:
+        """Solve for ``(B, 2, k1, k0)``, by so many steps where there are any."""
+
+        def steps(right: torch.Tensor) -> torch.Tensor:
+            return conjugate_gradients(self._normal, right, self._weight, iterations)
+
+        if not self._implicit:
+            return steps(right)
+        solver = self._inverse or steps
+        solution: torch.Tensor = _ImplicitSolve.apply(solver, right, self._weight)  # type: ignore[no-untyped-call]
+        return solution
+
+
 def conjugate_gradients(
     normal: NormalOperator, right: torch.Tensor, weight: torch.Tensor, iterations: int
 ) -> torch.Tensor:
     """Solve ``(Aᴴ A + λ) d = right`` by a fixed number of conjugate-gradient steps from zero.
-
-    In training, the gradients are those of the exact solution (one more solve), so that memory does not grow with the
-    number of steps; maps that are themselves trained are differentiated through the steps.
 
     Args:
         normal: ``Aᴴ A``.
@@ -154,15 +235,7 @@ def conjugate_gradients(
         weight: λ > 0, ``(B or 1, 1, 1, 1)``.
         iterations: number of steps.
     """
-    if torch.is_grad_enabled() and not normal.maps.requires_grad and not torch.compiler.is_exporting():
-        solution: torch.Tensor = _ImplicitSolve.apply(normal, right, weight, iterations)  # type: ignore[no-untyped-call]
-        return solution
-    return _steps(normal, right, weight, iterations)
 
-
-def _steps(
-    normal: NormalOperator, right: torch.Tensor, weight: torch.Tensor, iterations: int
-) -> torch.Tensor:
     def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return (a * b).sum((1, 2, 3), keepdim=True)
 
@@ -187,17 +260,17 @@ class _ImplicitSolve(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, normal: NormalOperator, right: torch.Tensor, weight: torch.Tensor, iterations: int
+        ctx: Any, solver: Callable[[torch.Tensor], torch.Tensor], right: torch.Tensor, weight: torch.Tensor
     ) -> torch.Tensor:
-        solution = _steps(normal, right, weight, iterations)
-        ctx.normal, ctx.iterations = normal, iterations
+        solution = solver(right)
+        ctx.solver = solver
         ctx.save_for_backward(solution, weight)
         return solution
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         solution, weight = ctx.saved_tensors
-        back = _steps(ctx.normal, grads[0], weight, ctx.iterations)
+        back = ctx.solver(grads[0])
         # One λ for the batch or one for each image.
         slope = -(back * solution).sum((1, 2, 3), keepdim=True).sum_to_size(weight.shape)
-        return None, back, slope, None
+        return None, back, slope

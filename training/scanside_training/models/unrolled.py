@@ -9,6 +9,8 @@ al., *Accelerated MRI reconstructions via variational network and feature domain
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -17,7 +19,7 @@ from torch import nn
 
 from scanside.recon.consistency import Lowering, sampling_inputs
 from scanside_training.models.base import Batch, ModelConfig
-from scanside_training.models.consistency import NormalOperator, conjugate_gradients, hermitian_sum
+from scanside_training.models.consistency import NormalOperator, ProximalSolver, hermitian_sum
 from scanside_training.models.sensitivities import SensitivityConfig, SensitivityNetwork
 from scanside_training.models.unet import UnetBody
 
@@ -44,22 +46,21 @@ class GradientConfig(ModelConfig):
 class ProximalConfig(ModelConfig):
     """The image nearest to the network's that explains the data as well as their noise allows.
 
-    The weight λ of the network's image against the data is learned in units of the noise's variance: the noisier the
-    data, the less they count. A weight that is the same for all scans is an order of magnitude too large for quiet
-    ones, and leaves aliasing that their data would have resolved.
+    The weight λ of the network's image against the data, one for all cascades, is learned in units of the noise's
+    variance: the noisier the data, the less they count. A weight that is the same for all scans is an order of
+    magnitude too large for quiet ones, and leaves aliasing that their data would have resolved.
 
     Attributes:
-        iterations: conjugate-gradient steps in each cascade.
+        iterations: conjugate-gradient steps in each cascade, in use; for training see
+            `scanside_training.models.consistency.ProximalSolver`.
         weight: where the learning of λ / noise² starts: 1 / the squared error that the network's image has.
         initial_iterations: steps from zero to the image that the first network sees.
-        initial_weight: λ / noise² of those, pulling to zero.
     """
 
     kind: Literal["cg"] = "cg"
     iterations: int = Field(8, ge=1)
-    weight: float = Field(40.0, gt=0)
+    weight: float = Field(60.0, gt=0)
     initial_iterations: int = Field(10, ge=1)
-    initial_weight: float = Field(10.0, gt=0)
 
 
 Consistency = Annotated[HardConfig | GradientConfig | ProximalConfig, Field(discriminator="kind")]
@@ -136,8 +137,9 @@ class Unrolled(nn.Module):
         start = {"hard": 1.0, "gradient": getattr(rule, "step", 1.0), "cg": getattr(rule, "weight", 1.0)}[
             rule.kind
         ]
+        n_weights = 1 if rule.kind == "cg" else config.n_cascades
         self.log_weights = nn.Parameter(
-            torch.full((config.n_cascades,), start).log(), requires_grad=rule.kind != "hard"
+            torch.full((n_weights,), start).log(), requires_grad=rule.kind != "hard"
         )
         self.sensitivities = (
             None if config.sensitivities is None else SensitivityNetwork(config.sensitivities)
@@ -172,35 +174,29 @@ class Unrolled(nn.Module):
             maps = self.sensitivities(maps)
             image = hermitian_sum(maps, image)
         normal = NormalOperator(self.config.lowering, maps, sampling)
-        x = self._start(normal, image, noise)
+        x, steps = self._data_consistency(normal, image, noise)
         # What data consistency changed last shows the network where it erred; the first one sees the aliasing.
         change = image
         memory = x.new_zeros(x.shape[0], self.config.memory, *x.shape[2:])
-        for cascade, weight in enumerate(self.log_weights.exp()):
+        for cascade, step in enumerate(steps):
             network = self.networks[0 if self.config.share_weights else cascade]
             x, memory = network(x, change, memory)
-            change = self._step(normal, image - normal(x), weight, noise)
+            change = step(image - normal(x))
             x = x + change
         # Where no coil sees anything, there are no data, and what the networks put there is nothing.
         return x * (maps.square().sum((1, 2)) > 0).unsqueeze(1)
 
-    def _start(self, normal: NormalOperator, image: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """The image that the first network sees."""
+    def _data_consistency(
+        self, normal: NormalOperator, image: torch.Tensor, noise: torch.Tensor
+    ) -> tuple[torch.Tensor, list[Callable[[torch.Tensor], torch.Tensor]]]:
+        """The image that the first network sees, and what each cascade adds for a misfit ``Aᴴ y − Aᴴ A x``."""
         rule = self.config.consistency
+        weights = self.log_weights.exp()
         if not isinstance(rule, ProximalConfig):
-            return image
-        with torch.set_grad_enabled(normal.maps.requires_grad):  # nothing in it is learned but joint maps
-            weight = _bounded(rule.initial_weight * noise.square())
-            return conjugate_gradients(normal, image, weight, rule.initial_iterations)
-
-    def _step(
-        self, normal: NormalOperator, misfit: torch.Tensor, weight: torch.Tensor, noise: torch.Tensor
-    ) -> torch.Tensor:
-        """What data consistency adds to an image with the misfit ``Aᴴ y − Aᴴ A x``."""
-        rule = self.config.consistency
-        if isinstance(rule, ProximalConfig):
-            return conjugate_gradients(normal, misfit, _bounded(weight * noise.square()), rule.iterations)
-        return weight * misfit
+            return image, [partial(torch.mul, weight) for weight in weights]
+        solve = ProximalSolver(normal, _bounded(weights * noise.square()))
+        step = partial(solve, iterations=rule.iterations)
+        return solve(image, rule.initial_iterations), [step] * self.config.n_cascades
 
 
 def _bounded(weight: torch.Tensor) -> torch.Tensor:
