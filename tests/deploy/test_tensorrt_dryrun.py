@@ -191,6 +191,7 @@ def test_bundle_is_tried_at_its_first_size_on_its_own_data() -> None:
     specs = (
         TensorSpec(name="image", axes=("batch", 2, "k1", "k0")),
         TensorSpec(name="maps", axes=("batch", "coil", 2, "k1", "k0")),
+        TensorSpec(name="noise", axes=("batch", 1, 1, 1)),
         TensorSpec(name="p", axes=("batch", 2, "k1", "k1")),
     )
     example = tuple(torch.randn(spec.shape(16, 24, 3)) for spec in specs)
@@ -201,6 +202,7 @@ def test_bundle_is_tried_at_its_first_size_on_its_own_data() -> None:
         "truth": torch.randn(2, 20, 20),
         "maps": torch.randn(2, 2, 20, 20),
         "mask": torch.ones(20, 1),
+        "noise": torch.tensor(0.01),
     }
     bundle = SimpleNamespace(
         name="tiny",
@@ -220,6 +222,7 @@ def test_bundle_is_tried_at_its_first_size_on_its_own_data() -> None:
     assert [spec.shape for spec in candidate.source.inputs] == [
         (1, 2, 32, 24),
         (1, 8, 2, 32, 24),
+        (1, 1, 1, 1),
         (1, 2, 32, 32),
     ]
     found = bind(candidate.source)(*candidate.tensors)
