@@ -122,8 +122,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except pickle.UnpicklingError as error:
+        # torch would advise to unpickle it all the same.
+        raise FormatError(
+            f"{path} is no checkpoint of 'scanside train', or a damaged one: it holds more than tensors and plain "
+            "values, which is not read. Restore it from a copy, or start a new run with 'initial:' set to this "
+            f"folder, which begins with its {WEIGHTS}"
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).partition(". ")[0].partition("\n")[0] or type(error).__name__
         raise FormatError(
             f"{path} is truncated or no checkpoint ({reason}): restore it from a copy, or start a new run with "
             f"'initial:' set to this folder, which begins with its {WEIGHTS}"
