@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
+import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._export.serde import serialize
 
+from scanside.engines.archive import load_graph, save_graph
 from scanside.engines.graph import bind, dynamic_axes, export_graph
 from scanside.engines.manifest import Range, Shapes, TensorSpec
 from scanside.engines.probes import vectors_of
@@ -18,6 +22,7 @@ from scanside.errors import BackendUnavailable
 from scanside_deploy.tensorrt_dryrun import __main__ as program
 from scanside_deploy.tensorrt_dryrun import networks, stand_in
 from scanside_deploy.tensorrt_dryrun.check import DryRun
+from scanside_deploy.tensorrt_dryrun.quick import quick_graphs
 from scanside_training.models import UnrolledConfig, build_model
 from scanside_training.models.unrolled import GradientConfig
 
@@ -227,6 +232,43 @@ def test_bundle_is_tried_at_its_first_size_on_its_own_data() -> None:
     ]
     found = bind(candidate.source)(*candidate.tensors)
     torch.testing.assert_close(found, model(*candidate.tensors))
+
+
+def test_graphs_that_are_read_quickly_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = UnrolledConfig(n_cascades=1, channels=2, pools=1, lowering="pmatrix")
+    model = build_model(config).eval()
+    axes = (
+        ("batch", 2, "k1", "k0"),
+        ("batch", "coil", 2, "k1", "k0"),
+        ("batch", 1, 1, 1),
+        ("batch", 2, "k1", "k1"),
+    )
+    sizes = {"batch": 1, "coil": 3, "k1": 8, "k0": 6}
+    example = tuple(torch.ones([sizes.get(str(axis), axis) for axis in one]) for one in axes)  # type: ignore[misc]
+    written, _ = export_graph(model, example, dynamic_axes(axes, model.multiple_of))
+    save_graph(written, tmp_path / "graph.pt2")
+
+    def everything(graph: torch.export.ExportedProgram) -> list[str]:
+        nodes = [f"{node.format_node()} {node.meta.get('val')}" for node in graph.graph.nodes]
+        return [*nodes, str(graph.graph_signature), str(graph.range_constraints)]
+
+    expressions: list[object] = []
+    sympify = serialize.sympy.sympify
+    monkeypatch.setattr(
+        serialize.sympy, "sympify", lambda text, **how: (expressions.append(text), sympify(text, **how))[1]
+    )
+    plain = everything(load_graph(tmp_path / "graph.pt2"))
+    n_plain = len(expressions)
+    expressions.clear()
+    look_up = typing.get_type_hints
+    with quick_graphs():
+        assert not gc.isenabled()
+        first, second = (everything(load_graph(tmp_path / "graph.pt2")) for _ in range(2))
+    assert first == second == plain
+    assert any("2*k1" in line or "2*s" in line for line in plain), "no size that is to be had from a formula"
+    assert 0 < 20 * len(expressions) < n_plain
+    assert gc.isenabled()
+    assert typing.get_type_hints is look_up
 
 
 def test_control_is_last_and_the_only_one_that_must_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,11 @@ cannot be made here.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
 import time
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import torch
 from scanside.errors import BackendUnavailable
 from scanside_deploy.tensorrt_dryrun.check import TOLERANCE, DryRun, dry_run
 from scanside_deploy.tensorrt_dryrun.networks import candidates
+from scanside_deploy.tensorrt_dryrun.quick import quick_graphs
 from scanside_deploy.tensorrt_dryrun.stand_in import torch_tensorrt_without_tensorrt
 
 NOT_SHOWN = """\
@@ -41,7 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _report(json_file: Path | None) -> int:
     results: list[DryRun] = []
     n_failed = 0
-    with torch_tensorrt_without_tensorrt() as torch_tensorrt:
+    with torch_tensorrt_without_tensorrt() as torch_tensorrt, quick_graphs(), warnings.catch_warnings():
+        # torch's of itself, one for every network.
+        warnings.simplefilter("ignore", FutureWarning)
         bindings = sys.modules["tensorrt"].__version__
         _say(
             f"torch {torch.__version__}, torch-tensorrt {torch_tensorrt.__version__}, TensorRT bindings {bindings}"
@@ -57,6 +62,8 @@ def _report(json_file: Path | None) -> int:
             _say(f"{_line(result, as_expected)}  {time.perf_counter() - start:4.1f} s")
             for problem in result.problems:
                 _say(f"        {problem}")
+            del candidate
+            gc.collect()
     if json_file is not None:
         rows = [asdict(result) | {"problems": result.problems} for result in results]
         json_file.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
