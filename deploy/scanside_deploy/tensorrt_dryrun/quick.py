@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-from torch._export.serde import serialize
+from torch._export.serde import schema, serialize
 
 __all__ = ["quick_graphs"]
 
@@ -35,7 +35,7 @@ def quick_graphs() -> Iterator[None]:
         return known[key]
 
     def look_up_once(record: Any, globalns: Any = None, *others: Any, **more: Any) -> dict[str, Any]:
-        if globalns is not vars(serialize.schema) or others or more:
+        if globalns is not vars(schema) or others or more:
             return look_up(record, globalns, *others, **more)
         if record not in fields:
             fields[record] = look_up(record, globalns)

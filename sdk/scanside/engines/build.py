@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from scanside.engines.backends import NAMES, backend
 from scanside.engines.backends.base import Backend, InputShape, Precision
-from scanside.engines.bundle import Bundle
+from scanside.engines.bundle import ENGINES_FOLDER, Bundle
 from scanside.engines.cache import CacheEntry, EngineCache, EngineKey
 from scanside.engines.choice import Candidate
 from scanside.engines.gate import Reference, accept, refused_report
@@ -135,7 +135,7 @@ class Workshop:
                 return Candidate(one.name, precision, reason="not built on this machine yet")
             prebuilt = self._source.bundle.built_engine(key.digest)
             if prebuilt is None and (reason := one.buildable()):
-                return Candidate(one.name, precision, reason=reason)
+                return Candidate(one.name, precision, reason=f"{reason}{self._not_those_of_the_bundle}")
             entry = self._build(one, precision, key)
         return Candidate(one.name, precision, entry)
 
@@ -160,13 +160,23 @@ class Workshop:
                 if prebuilt := source.bundle.built_engine(key.digest):
                     shutil.copytree(prebuilt, draft.folder, dirs_exist_ok=True)
                 else:
-                    self._progress(f"building {one.name} {precision} at {size}")
+                    self._progress(
+                        f"building {one.name} {precision} at {size}{self._not_those_of_the_bundle}"
+                    )
                     one.build(source, precision, draft.folder)
             except EngineError as error:
                 return draft.keep(refused_report(one, source, precision, str(error)))
             self._progress(f"checking {one.name} {precision} at {size}")
             limits = source.bundle.manifest.limits
             return draft.keep(accept(one, source, precision, draft.folder, self._reference, limits))
+
+    @property
+    def _not_those_of_the_bundle(self) -> str:
+        """Said of an engine that is missing, although engines came with the bundle."""
+        files = self._source.bundle.manifest.files
+        if not any(name.startswith(f"{ENGINES_FOLDER}/") for name in files):
+            return ""
+        return "; those that came with the bundle are for other machines, versions or sizes"
 
     @cached_property
     def _reference(self) -> Reference:

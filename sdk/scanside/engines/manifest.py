@@ -466,7 +466,8 @@ def check_path(path: str) -> None:
     if len(path) > _LONGEST_PATH or len(parts) > _DEEPEST or not all(map(_PART_OF_PATH.fullmatch, parts)):
         raise ValueError(
             f"'{path[:_LONGEST_PATH]}' is no path inside a bundle: expected at most {_DEEPEST} names of ASCII "
-            "letters, digits, '_', '.' and '-', joined by '/', none of which begins or ends with a '.'"
+            "letters, digits, '_', '.' and '-', joined by '/', none of which begins or ends with a '.'; rename the "
+            "file if the bundle is your own, and do not use one from elsewhere that asks for this"
         )
     if path.casefold() in (MANIFEST_FILE, SIGNATURE_FILE):
         raise ValueError(f"'{path}' cannot stand in its own list")
