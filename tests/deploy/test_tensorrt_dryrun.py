@@ -235,7 +235,9 @@ def test_bundle_is_tried_at_its_first_size_on_its_own_data() -> None:
 
 
 def test_graphs_that_are_read_quickly_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = UnrolledConfig(n_cascades=1, channels=2, pools=1, lowering="pmatrix")
+    config = UnrolledConfig(
+        n_cascades=1, channels=2, pools=1, lowering="pmatrix", consistency=GradientConfig()
+    )
     model = build_model(config).eval()
     axes = (
         ("batch", 2, "k1", "k0"),
@@ -266,7 +268,7 @@ def test_graphs_that_are_read_quickly_are_the_same(tmp_path: Path, monkeypatch: 
         first, second = (everything(load_graph(tmp_path / "graph.pt2")) for _ in range(2))
     assert first == second == plain
     assert any("2*k1" in line or "2*s" in line for line in plain), "no size that is to be had from a formula"
-    assert 0 < 20 * len(expressions) < n_plain
+    assert 0 < 5 * len(expressions) < n_plain
     assert gc.isenabled()
     assert typing.get_type_hints is look_up
 
