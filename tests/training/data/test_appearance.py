@@ -9,7 +9,7 @@ import torch
 from scanside_training.data import AppearanceConfig
 from scanside_training.data.appearance import random_appearance
 
-NOTHING = {"contrast": 0.0, "bias": 0.0, "phase": 0.0}
+NOTHING = {"contrast": 0.0, "scalp": 0.0, "bias": 0.0, "phase": 0.0}
 
 
 def ramp() -> torch.Tensor:
@@ -57,3 +57,15 @@ def test_shading_is_smooth_and_positive() -> None:
     assert float(gains.real.min()) > 0
     assert float(gains.real.log().diff(dim=1).abs().max()) < 0.1
     assert float(gains.real.log()[:, ::95, ::127].std()) == pytest.approx(0.3, rel=0.25)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scalp_is_brightened_and_nothing_deeper(seed: int) -> None:
+    y, x = torch.meshgrid(torch.arange(96.0) - 48, torch.arange(128.0) - 64, indexing="ij")
+    radius = torch.hypot(y, x)
+    head = ((radius < 40) & ~((radius > 33) & (radius < 36))).to(torch.complex64)  # dark bone under the scalp
+    brighter = changed(seed, head, scalp=1.0, scalp_gain=(3.0, 3.0), scalp_depth=(0.03, 0.03)).abs()
+    assert 2.0 < float(brighter.max()) <= 3.0
+    torch.testing.assert_close(brighter[radius < 32], head.abs()[radius < 32])
+    assert not brighter[head == 0].any()
+    assert float(brighter[(radius > 38) & (radius < 40)].min()) > 1.5

@@ -115,7 +115,9 @@ def test_training_solves_to_the_end(
     few = ProximalSolver(normal, weight)(right, 2)
     many = conjugate_gradients(normal, pairs(image), weight.detach(), 25)
     assert torch.allclose(few, many, atol=1e-6) is (width == 1)
-    assert torch.autograd.gradcheck(lambda r, w: ProximalSolver(normal, w)(r, 25), (right, weight), fast_mode=True)
+    assert torch.autograd.gradcheck(
+        lambda r, w: ProximalSolver(normal, w)(r, 25), (right, weight), fast_mode=True
+    )
     assert torch.autograd.gradcheck(normal, (right,), fast_mode=True)
     with torch.no_grad():
         used = ProximalSolver(normal, weight)(right, 2)

@@ -28,6 +28,13 @@ class AppearanceConfig(Settings):
     """Standard deviation of the logarithm of the curve's slope from the origin to each of its knots."""
     gamma: FloatRange = (0.75, 1.35)
     """Exponent of magnitudes, drawn where intensities are remapped."""
+    scalp: Probability = 0.0
+    """How often the outermost layer is made brighter: fat under the skin, next to the coils, outshines the brain if
+    it is not suppressed, and rings through the whole image where lines near the centre are missing."""
+    scalp_gain: FloatRange = (1.5, 4.0)
+    """By what it is multiplied; logarithms are drawn with equal weight."""
+    scalp_depth: FloatRange = (0.015, 0.04)
+    """How deep it reaches, relative to the edge of the image."""
     bias: Probability = 0.7
     """How often a smooth shading is applied."""
     bias_spread: float = 0.3
@@ -53,6 +60,9 @@ def random_appearance(config: AppearanceConfig, image: Tensor, rng: np.random.Ge
     gain: Tensor | None = None
     if rng.random() < config.contrast:
         gain = _contrast_gain(config, image.abs(), rng)
+    if config.scalp and rng.random() < config.scalp:
+        brighter = _scalp_gain(config, image.abs(), rng)
+        gain = brighter if gain is None else gain * brighter
     if rng.random() < config.bias:
         n = int(rng.integers(2, 5))
         shading = torch.exp(config.bias_spread * smooth_field(_normal(rng, 1, n, n), shape)[0])
@@ -71,6 +81,21 @@ def _contrast_gain(config: AppearanceConfig, magnitude: Tensor, rng: np.random.G
     gain = torch.exp(config.contrast_spread * curve)[(level * (255 / _BRIGHTEST)).long()]
     gamma = rng.uniform(*config.gamma)
     return gain * level.clamp_min(0.02) ** (gamma - 1)
+
+
+def _scalp_gain(config: AppearanceConfig, magnitude: Tensor, rng: np.random.Generator) -> Tensor:
+    """Factor that falls from its largest value at the surface of the object to 1 some way below."""
+    occupied = (magnitude > 0.1 * image_scale(magnitude)).float()
+    # Inside is what has something of the object on all four sides, so that dark bone is inside too.
+    inside = torch.ones_like(occupied)
+    for axis in (0, 1):
+        inside *= occupied.cummax(axis).values * occupied.flip(axis).cummax(axis).values.flip(axis)
+    depth = max(1, round(rng.uniform(*config.scalp_depth) * max(magnitude.shape)))
+    outside = 1 - torch.nn.functional.avg_pool2d(
+        inside[None, None], 2 * depth + 1, stride=1, padding=depth, count_include_pad=True
+    )
+    largest = math.exp(rng.uniform(*np.log(config.scalp_gain)))
+    return 1 + (largest - 1) * (2 * outside[0, 0]).clamp_max(1)
 
 
 def _smooth_phase(spread: float, shape: tuple[int, int], rng: np.random.Generator) -> Tensor:
