@@ -24,22 +24,12 @@ __all__ = [
     "ProximalSolver",
     "conjugate_gradients",
     "hermitian_sum",
-    "multiply",
 ]
-
-
-def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Complex product of ``(…, 2, k1, k0)`` pairs."""
-    ar, ai = a.unbind(-3)
-    br, bi = b.unbind(-3)
-    return torch.stack((ar * br - ai * bi, ar * bi + ai * br), dim=-3)
 
 
 def hermitian_sum(maps: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:
     """``Σ_c conj(S_c) x_c``: from ``(B, coil, 2, k1, k0)`` twice to ``(B, 2, k1, k0)``."""
-    sr, si = maps.unbind(2)
-    xr, xi = coils.unbind(2)
-    return torch.stack(((sr * xr + si * xi).sum(1), (sr * xi - si * xr).sum(1)), dim=1)
+    return (_map_blocks(maps) * coils.unsqueeze(3)).sum((1, 2))
 
 
 class NormalOperator:
@@ -56,6 +46,7 @@ class NormalOperator:
         self.maps = maps
         self.sampling = sampling
         # Once for all applications: graphs stay small.
+        self._maps = _map_blocks(maps)
         self._matrix = _blocks(sampling[0]).unsqueeze(1) if lowering == "pmatrix" else None
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
@@ -104,8 +95,8 @@ class NormalOperator:
 
     def _in_planes(self, image: torch.Tensor) -> torch.Tensor:
         """Apply with real numbers only, but for ``torch.fft``."""
-        coils = multiply(self.maps, image.unsqueeze(1))
-        return hermitian_sum(self.maps, self._project(coils))
+        coils = (self._maps * image[:, None, None]).sum(3)
+        return (self._maps * self._project(coils).unsqueeze(3)).sum((1, 2))
 
     def _project(self, coils: torch.Tensor) -> torch.Tensor:
         """``Fᴴ m F`` on coil images ``(B, coil, 2, k1, k0)``."""
@@ -149,6 +140,15 @@ def _conjugate(matrix: torch.Tensor) -> torch.Tensor:
     return torch.stack((matrix[0], -matrix[1]))
 
 
+def _map_blocks(maps: torch.Tensor) -> torch.Tensor:
+    """Real matrices ``(B, coil, 2, 2, k1, k0)`` that do to a pair what the maps do to a number.
+
+    A product and a sum are all that is left of a complex multiplication: few operators, few passes over memory.
+    """
+    re, im = maps.unbind(2)
+    return torch.stack((torch.stack((re, -im), 2), torch.stack((im, re), 2)), dim=2)
+
+
 def _blocks(matrix: torch.Tensor) -> torch.Tensor:
     """The real matrix ``(…, 2n, 2n)`` that does to planes what a complex ``(…, 2, n, n)`` does to numbers."""
     re, im = matrix.unbind(-3)
@@ -157,8 +157,7 @@ def _blocks(matrix: torch.Tensor) -> torch.Tensor:
 
 def _along_k1(matrix: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:
     """A matrix of blocks ``(…, 2 k1, 2 k1)`` times ``(B, coil, 2, k1, k0)``."""
-    stacked = torch.matmul(matrix, coils.flatten(2, 3))
-    return torch.stack(stacked.chunk(2, dim=2), dim=2)
+    return torch.matmul(matrix, coils.flatten(2, 3)).reshape(coils.shape)
 
 
 def _along_k0(matrix: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:
