@@ -11,9 +11,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from scanside.errors import ConfigError, FormatError
-from scanside_training.checkpoint import load_model, load_weights, read_checkpoint, save_weights, write_config
+from scanside_training.checkpoint import (
+    begin_with,
+    load_model,
+    load_weights,
+    read_checkpoint,
+    save_weights,
+    write_config,
+)
 from scanside_training.config import TrainConfig, read_config
-from scanside_training.models import build_model
+from scanside_training.models import Unrolled, UnrolledConfig, build_model
 
 
 @pytest.fixture
@@ -106,3 +113,19 @@ def test_nothing_else_is_unpickled(tmp_path: Path) -> None:
     assert not (tmp_path / "sprung").exists()
     pickle.loads(pickle.dumps(Trap()))  # the trap works
     assert (tmp_path / "sprung").exists()
+
+
+def test_what_is_not_learned_stays_as_configured(tmp_path: Path) -> None:
+    def network(weight: float, learned: bool) -> Unrolled:
+        consistency = {"kind": "cg", "weight": weight, "learned": learned}
+        return UnrolledConfig.model_validate(
+            {"n_cascades": 1, "channels": 2, "pools": 1, "consistency": consistency}
+        ).build()
+
+    first = network(90.0, True)
+    save_weights(first, tmp_path / "model.safetensors", step=0)
+    for learned, weight in ((True, 90.0), (False, 40.0)):
+        second = network(40.0, learned)
+        begin_with(second, tmp_path / "model.safetensors")
+        assert float(second.log_weights.exp()) == pytest.approx(weight)
+        torch.testing.assert_close(second.networks.state_dict(), first.networks.state_dict())

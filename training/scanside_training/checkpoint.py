@@ -24,6 +24,7 @@ __all__ = [
     "CONFIG",
     "LAST_CHECKPOINT",
     "WEIGHTS",
+    "begin_with",
     "load_model",
     "load_weights",
     "read_checkpoint",
@@ -93,6 +94,17 @@ def load_weights(model: nn.Module, path: Path) -> None:
             f"The model settings must be those of the run that wrote it (its {CONFIG})"
         )
     model.load_state_dict(found)
+
+
+def begin_with(model: nn.Module, path: Path) -> None:
+    """Begin a training with the weights of another; what is not learned stays as the network's settings have it.
+
+    Raises:
+        FormatError: as `load_weights`.
+    """
+    fixed = {name: one.detach().clone() for name, one in model.named_parameters() if not one.requires_grad}
+    load_weights(model, path)
+    model.load_state_dict(fixed, strict=False)
 
 
 def save_weights(model: nn.Module, path: Path, *, step: int) -> None:

@@ -46,20 +46,23 @@ class GradientConfig(ModelConfig):
 class ProximalConfig(ModelConfig):
     """The image nearest to the network's that explains the data as well as their noise allows.
 
-    The weight λ of the network's image against the data, one for all cascades, is learned in units of the noise's
-    variance: the noisier the data, the less they count. A weight that is the same for all scans is an order of
-    magnitude too large for quiet ones, and leaves aliasing that their data would have resolved.
+    The weight λ of the network's image against the data, one for all cascades, is in units of the noise's variance:
+    the noisier the data, the less they count. A weight that is the same for all scans is an order of magnitude too
+    large for quiet ones, and leaves aliasing that their data would have resolved. One that is learned is as large as
+    the network's errors in training are small; for scans unlike those, which it corrects less well, it is too large.
 
     Attributes:
         iterations: conjugate-gradient steps in each cascade, in use; for training see
             `scanside_training.models.consistency.ProximalSolver`.
-        weight: where the learning of λ / noise² starts: 1 / the squared error that the network's image has.
+        weight: λ / noise², which is 1 / the squared error that the network's image has.
+        learned: whether that is only where learning starts.
         initial_iterations: steps from zero to the image that the first network sees.
     """
 
     kind: Literal["cg"] = "cg"
     iterations: int = Field(8, ge=1)
     weight: float = Field(60.0, gt=0)
+    learned: bool = True
     initial_iterations: int = Field(10, ge=1)
 
 
@@ -139,7 +142,8 @@ class Unrolled(nn.Module):
         ]
         n_weights = 1 if rule.kind == "cg" else config.n_cascades
         self.log_weights = nn.Parameter(
-            torch.full((n_weights,), start).log(), requires_grad=rule.kind != "hard"
+            torch.full((n_weights,), start).log(),
+            requires_grad=rule.kind == "gradient" or (rule.kind == "cg" and rule.learned),
         )
         self.sensitivities = (
             None if config.sensitivities is None else SensitivityNetwork(config.sensitivities)
