@@ -212,7 +212,7 @@ def test_unrolled_networks() -> None:
     maps = torch.zeros(1, 1, 2, 8, 8)
     maps[:, :, 0] = 1
     mask = (torch.arange(8).view(1, 8, 1) % 2).float()
-    batch = {"image": image, "maps": maps, "mask": mask, "target": target}
+    batch = {"image": image, "maps": maps, "mask": mask, "noise": torch.tensor([0.01]), "target": target}
     layers = [f"networks.{n}.body.encoder.0" for n in range(2)]
     distil = Distillation(teacher, student, config(*layers), batch)
     losses = distil(student, batch, LOSS)[1]

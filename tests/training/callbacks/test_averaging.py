@@ -31,5 +31,5 @@ def test_average_with_warm_up(decay: float) -> None:
         averaged.update_parameters(module)
         share = min(decay, (1 + n) / (10 + n))
         expected = value if expected is None else share * expected + (1 - share) * value
-        assert float(averaged.module.weight) == pytest.approx(expected, rel=1e-5)
+        assert averaged.module.weight.item() == pytest.approx(expected, rel=1e-5)
         assert float(averaged.module.mask) == value, "what is no weight is copied"
