@@ -16,6 +16,7 @@ from scanside.engines.engine import Engine
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import ConfigError, EngineError, ScansideError
 from scanside.items import Image, KSpace
+from scanside.recon.cg import conjugate_gradient
 from scanside.recon.noise_level import noise_level
 from scanside.recon.sense import SenseOperator
 from scanside.scan import Scan
@@ -68,6 +69,10 @@ class RunEngine(Stage[KSpace, Image]):
                 reference that needs no building; ``fallback`` does without a network.
             fitness: a scan that the network was not trained for: ``warn`` tells so in the meta and to the operator,
                 ``fallback`` does without the network, ``ignore`` says nothing.
+            consistency: λ / noise² of a last step ``argmin ‖A x − y‖² + λ ‖x − z‖²``, which pulls the network's image
+                z back to the acquired lines y, for networks that do not do so themselves: 1 / the squared error that
+                the network's image is thought to have. None leaves the image as it is.
+            consistency_iterations: conjugate-gradient steps of it.
             residual: largest relative distance to the acquired lines; None for any.
             deadline_ms: longest time that an engine may take for an image; None for any.
             backend: that must be used; ``auto`` takes the fastest accepted one.
@@ -81,6 +86,8 @@ class RunEngine(Stage[KSpace, Image]):
         n_coils: tuple[int, ...] = (8,)
         other_sizes: Literal["eager", "fallback"] = "eager"
         fitness: Literal["warn", "fallback", "ignore"] = "warn"
+        consistency: float | None = Field(None, gt=0)
+        consistency_iterations: int = Field(8, ge=1)
         residual: float | None = Field(0.3, gt=0)
         deadline_ms: float | None = Field(None, gt=0)
         backend: str = "auto"
@@ -199,7 +206,7 @@ class RunEngine(Stage[KSpace, Image]):
         else:
             start = operator.adjoint(item.data)
         check_finite(start, item, item.reference)
-        voxels = torch.zeros_like(start)
+        voxels, weights = torch.zeros_like(start), start.new_ones(start.shape[:-3], dtype=torch.float32)
         by_frame = maps.expand(*item.mask.shape[:-2], *maps.shape[-4:])
         for frame in np.ndindex(*item.mask.shape[:-2]):
             image = start[frame][0]
@@ -209,6 +216,9 @@ class RunEngine(Stage[KSpace, Image]):
                 noise = noise_level(item.data[frame][:, 0], item.mask[frame][0], readout_of(item)) / scale
                 inputs = network.inputs(image, by_frame[frame][:, 0], item.mask[frame][0], noise)
                 voxels[frame][0] = scale * network.image(self._called(partial(engine, *inputs)), image)
+                weights[frame] = noise.square()
+        if self.config.consistency is not None:
+            voxels = self._pulled_back(operator, item.data, voxels, self.config.consistency * weights)
         if not bool(torch.isfinite(torch.view_as_real(voxels)).all()):
             raise _Refused("non-finite", f"'{network.name}' gave NaN or infinite values")
         residual = _relative_distance(operator.forward(voxels), item.data)
@@ -220,6 +230,21 @@ class RunEngine(Stage[KSpace, Image]):
                 f"{residual:.3g}, allowed is {limit:g} (engine.residual)",
             )
         return voxels, residual
+
+    def _pulled_back(
+        self, operator: SenseOperator, data: torch.Tensor, voxels: torch.Tensor, weights: torch.Tensor
+    ) -> torch.Tensor:
+        """The images nearest to the network's that explain the acquired lines as well as noise allows."""
+        pull = weights[..., None, None, None]
+        result = conjugate_gradient(
+            lambda image: operator.normal(image) + pull * image,
+            operator.adjoint(data) + pull * voxels,
+            x0=voxels,
+            tolerance=1e-6,
+            max_iterations=self.config.consistency_iterations,
+            dims=(-3, -2, -1),
+        )
+        return result.solution
 
     def _called(self, call: Callable[[], torch.Tensor]) -> torch.Tensor:
         """What an engine gives, in time."""

@@ -23,6 +23,8 @@ from scanside.errors import (
 )
 from scanside.items import AxisRange
 from scanside.recon.fourier import to_image, to_kspace
+from scanside.recon.noise_level import noise_level
+from scanside.recon.scaling import image_scale
 from scanside.stages.engine import RunEngine
 from scanside.stages.sense import Sense
 from scanside.testing import small_kspace, small_scan
@@ -127,6 +129,29 @@ def test_improves_a_sense_image() -> None:
         torch.testing.assert_close(image.data, smooth, rtol=1e-4, atol=1e-5)
     by_default = Session(bundle="smooth", fallback={"fourier": {}})(item)
     torch.testing.assert_close(by_default.data, Session(bundle="smooth")(item).data)
+
+
+def test_pulled_back_to_the_data() -> None:
+    """What comes out minimises the misfit to the data plus that to the network's image, by noise."""
+    item = kspace()
+    plain = Session(bundle="smooth")(item)
+    image = Session(bundle="smooth", consistency=1e4, consistency_iterations=100)(item)
+    maps, mask = item.coil_maps, item.mask[..., None]
+    assert maps is not None
+    start = sense_image(item)[0]
+    noise = noise_level(item.data[:, 0], item.mask[0]) / image_scale(start)
+    weight = 1e4 * noise.square()
+
+    def normal(voxels: torch.Tensor) -> torch.Tensor:
+        return (maps.conj() * to_image(to_kspace(maps * voxels) * mask)).sum(0)
+
+    adjoint = (maps.conj() * to_image(item.data * mask)).sum(0)
+    x, z = image.data[0], plain.data[0]
+    gradient = normal(x) - adjoint + weight * (x - z)
+    assert gradient.norm() < 1e-4 * adjoint.norm()
+    assert (x - z).norm() > 1e-3 * z.norm(), "there was something to pull back"
+    distances = [float(one.meta["ScansideDataConsistency"][0]) for one in (image, plain)]
+    assert distances[0] < distances[1]
 
 
 def test_frames_one_by_one() -> None:
