@@ -228,7 +228,9 @@ def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:
     return Sampling(
         acceleration=acceleration,
         acs_lines=acs_lines,
-        kinds=simulation.masks.patterns,
+        kinds=tuple(
+            dict.fromkeys(simulation.masks.patterns)
+        ),  # one that is drawn more often stands there twice
         matrix=Range(
             low=min(simulation.k1[0], simulation.k0[0]), high=max(simulation.k1[1], simulation.k0[1])
         ),

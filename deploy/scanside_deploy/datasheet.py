@@ -26,6 +26,9 @@ def data_sheet(
     data = "\n".join(f"- {source.name} ({source.licence}): {source.what}" for source in sources)
     machine = ", ".join(f"{key} {value}" for key, value in record.machine.items())
     versions = ", ".join(f"{key} {value}" for key, value in record.versions.items())
+    begun = (
+        "" if config.initial is None else f"- it began with the weights of the run `{config.initial.name}`\n"
+    )
     return f"""# {name}
 
 {description}
@@ -44,7 +47,7 @@ data lack, pathology above all, may be weakened or changed.
 - data:
 {data}
 - {record.steps} steps of {config.data.batch_size} samples in {record.seconds / 60:.0f} minutes; seed {record.seed}
-- {record.n_parameters:,} parameters
+{begun}- {record.n_parameters:,} parameters
 - machine: {machine}; {versions}
 - to do it again: `scanside train config.yaml` with the file beside this one; `training.csv` is its log
 
