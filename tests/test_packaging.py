@@ -1,4 +1,4 @@
-"""What is built is what is in the tree: the wheel holds both packages and runs without the rest."""
+"""What is built is what is in the tree: the wheel holds all packages and runs without the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from zipfile import ZipFile
 import pytest
 
 REPO = Path(__file__).resolve().parents[1]
-SOURCES = (REPO / "sdk" / "scanside", REPO / "plugin" / "scanside_gadgetron")
+SOURCES = (
+    REPO / "sdk" / "scanside",
+    REPO / "plugin" / "scanside_gadgetron",
+    REPO / "training" / "scanside_training",
+    REPO / "deploy" / "scanside_deploy",
+)
 
 
 @pytest.fixture(scope="module")
