@@ -70,8 +70,10 @@ test: lint test-base test-full  ## lint, then all tests in both environments
 test-base: $(BASE)  ## the tests that need no torch, in the environment without it
 	.venv-base/bin/python -m pytest -q -m torch_free
 
+# Engines in processes of their own: compilers and run times that load after everything else have ended one.
 test-full: $(FULL) $(TENSORRT)  ## all tests, in the full environment
-	.venv/bin/python -m pytest -q -n $(JOBS) --dist worksteal
+	.venv/bin/python -m pytest -q -n $(JOBS) --dist worksteal --ignore tests/sdk/engines
+	.venv/bin/python -m pytest -q -n $(JOBS) --dist worksteal tests/sdk/engines
 
 tensorrt-dryrun: $(TENSORRT)  ## check that every network is one TensorRT engine, without TensorRT
 	.venv-tensorrt/bin/python -m scanside_deploy.tensorrt_dryrun
