@@ -228,9 +228,8 @@ def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:
     return Sampling(
         acceleration=acceleration,
         acs_lines=acs_lines,
-        kinds=tuple(
-            dict.fromkeys(simulation.masks.patterns)
-        ),  # one that is drawn more often stands there twice
+        # A pattern that is drawn more often than others stands there several times.
+        kinds=tuple(dict.fromkeys(simulation.masks.patterns)),
         matrix=Range(
             low=min(simulation.k1[0], simulation.k0[0]), high=max(simulation.k1[1], simulation.k0[1])
         ),
