@@ -8,9 +8,11 @@ BASE_PYTHON ?= $(shell python3.10 -c '' 2>/dev/null && echo python3.10 || echo $
 # Processes that share the tests.
 JOBS ?= 2
 
-DEBIAN_PACKAGES = bart ismrmrd-tools
+DEBIAN_PACKAGES = bart ismrmrd-tools chromium dcmtk dicom3tools
+# One program of each.
+DEBIAN_PROGRAMS = bart ismrmrd_generate_cartesian_shepp_logan chromium storescp dciodvfy
 # A variable, as a comma in the arguments of `call` would part them.
-EXTRAS = training,openvino,onnxruntime
+EXTRAS = training,openvino,onnxruntime,server,dicom,tracing,ray
 FULL = .venv/.installed
 BASE = .venv-base/.installed
 TENSORRT = .venv-tensorrt/.installed
@@ -51,13 +53,14 @@ $(TENSORRT): $(FULL) constraints-tensorrt.txt
 	touch $@
 
 ci-deps:  ## Debian packages that tests compare with (when root)
-	@if command -v bart && command -v ismrmrd_generate_cartesian_shepp_logan; then \
+	@missing=; for program in $(DEBIAN_PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	if [ -z "$$missing" ]; then \
 		echo "$(DEBIAN_PACKAGES): already here"; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(DEBIAN_PACKAGES); \
 	else \
-		echo "$(DEBIAN_PACKAGES): not installed, as this needs root and apt-get; tests that need them are skipped"; \
+		echo "not here:$$missing. Installing $(DEBIAN_PACKAGES) needs root and apt-get; tests that need them are skipped"; \
 	fi
 
 lint: $(FULL)  ## ruff and mypy --strict

@@ -1,0 +1,1 @@
+"""A pool of warm workers: pipelines loaded, engines accepted, one session each."""

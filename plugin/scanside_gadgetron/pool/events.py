@@ -1,0 +1,264 @@
+"""What happens in a pool of workers, as its log, its metrics and its live page learn of it.
+
+Events travel from a worker to the server as JSON, one object each, and go from there to whoever subscribed. They
+hold no field of a scan's header that identifies a person.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+__all__ = [
+    "Event",
+    "ImageMade",
+    "Observation",
+    "Progress",
+    "SessionEnded",
+    "SessionOpened",
+    "SessionQueued",
+    "SessionRefused",
+    "SessionStarted",
+    "StageRan",
+    "Warned",
+    "WorkerEnded",
+    "WorkerReady",
+    "WorkerStarted",
+    "dump",
+    "parse",
+]
+
+
+class _Event(BaseModel):
+    """Something that happened at a time.
+
+    Attributes:
+        time: seconds since the epoch.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    time: float
+
+
+class _OfSession(_Event):
+    """Something that happened in a session.
+
+    Attributes:
+        session: the session's id, unique for the life of the server and good as a file name.
+    """
+
+    session: str
+
+
+class WorkerStarted(_Event):
+    """A worker process began to load its pipelines."""
+
+    kind: Literal["worker-started"] = "worker-started"
+    worker: int
+    pid: int
+    device: str
+
+
+class WorkerReady(_Event):
+    """A worker has its pipelines prepared, its engines accepted and warmed up.
+
+    Attributes:
+        seconds: how long that took.
+        pipelines: those that are prepared, each with its engines as ``{"bundle", "backend", "precision", "weights"}``.
+    """
+
+    kind: Literal["worker-ready"] = "worker-ready"
+    worker: int
+    seconds: float
+    pipelines: dict[str, list[dict[str, str]]] = Field(default_factory=dict)
+
+
+class WorkerEnded(_Event):
+    """A worker process is no more.
+
+    Attributes:
+        reason: ``stopped`` (asked to), ``died``, ``hung`` (the watchdog ended it), ``leaked`` (past its limit of memory)
+            or ``reloaded``.
+        detail: exit status or limit, for the log.
+    """
+
+    kind: Literal["worker-ended"] = "worker-ended"
+    worker: int
+    pid: int
+    reason: Literal["stopped", "died", "hung", "leaked", "reloaded"]
+    detail: str = ""
+
+
+class SessionQueued(_OfSession):
+    """A connection waits for a worker.
+
+    Attributes:
+        depth: how many wait, this one included.
+    """
+
+    kind: Literal["session-queued"] = "session-queued"
+    peer: str
+    depth: int
+
+
+class SessionRefused(_OfSession):
+    """A connection was turned away.
+
+    Attributes:
+        reason: ``queue-full``, ``not-allowed``, ``stopping`` or ``tls``.
+    """
+
+    kind: Literal["session-refused"] = "session-refused"
+    peer: str
+    reason: Literal["queue-full", "not-allowed", "stopping", "tls"]
+
+
+class SessionStarted(_OfSession):
+    """A worker took a connection.
+
+    Attributes:
+        waited_s: how long it was in the queue.
+        handed_over: whether a node that Gadgetron executed handed it over.
+    """
+
+    kind: Literal["session-started"] = "session-started"
+    worker: int
+    peer: str
+    waited_s: float
+    handed_over: bool = False
+
+
+class SessionOpened(_OfSession):
+    """Configuration and header of a session's scan were read.
+
+    Attributes:
+        pipeline: its name.
+        stages: the labels of its stages, in order.
+        scan: facts of the header that identify nobody: matrix, field of view, coils, protocol, accelerations.
+    """
+
+    kind: Literal["session-opened"] = "session-opened"
+    pipeline: str
+    stages: list[str]
+    scan: dict[str, Any] = Field(default_factory=dict)
+
+
+class Progress(_OfSession):
+    """How far a session is; sent a few times a second at most."""
+
+    kind: Literal["progress"] = "progress"
+    n_readouts: int
+    n_images: int
+    expected_readouts: int | None = None
+    queue: int = 0
+
+
+class ImageMade(_OfSession):
+    """An image left.
+
+    Attributes:
+        index: counts from 0 in the session.
+        file: a ``.npy`` in the session's folder: float32 magnitude ``(z, y, x)``.
+        facts: series, slice, contrast, repetition …, pipeline, engine, directions, as they are in header and meta.
+        fallback: why a classical reconstruction stood in for the engine, or None.
+        latency_ms: from the item that completed it to its leaving.
+    """
+
+    kind: Literal["image"] = "image"
+    index: int
+    file: str = ""
+    facts: dict[str, Any] = Field(default_factory=dict)
+    fallback: str | None = None
+    latency_ms: float = 0.0
+
+
+class Observation(_OfSession):
+    """Something between raw data and image that is worth a look.
+
+    Attributes:
+        what: ``sampling``, ``noise`` or ``coils``.
+        file: a ``.npy`` in the session's folder.
+    """
+
+    kind: Literal["observation"] = "observation"
+    what: Literal["sampling", "noise", "coils"]
+    file: str
+
+
+class StageRan(_OfSession):
+    """A stage worked; short items of a stage are joined to one of these.
+
+    Attributes:
+        begin: seconds since the session was opened.
+        duration_ms: time inside the stage's own code.
+        items: how many items went through.
+    """
+
+    kind: Literal["stage"] = "stage"
+    stage: str
+    begin: float
+    duration_ms: float
+    items: int = 1
+
+
+class Warned(_OfSession):
+    """Something that an operator should know."""
+
+    kind: Literal["warning"] = "warning"
+    text: str
+
+
+class SessionEnded(_OfSession):
+    """A session is over.
+
+    Attributes:
+        outcome: ``done``; ``failed``: an error that was reported; ``lost``: the peer or the worker went away;
+            ``query``: a host that only asked whether somebody is there.
+        error: what was reported.
+        reported: whether the peer took the report.
+    """
+
+    kind: Literal["session-ended"] = "session-ended"
+    outcome: Literal["done", "failed", "lost", "query"]
+    error: str = ""
+    reported: bool = False
+    n_readouts: int = 0
+    n_images: int = 0
+    seconds: float = 0.0
+
+
+Event: TypeAlias = Annotated[
+    WorkerStarted
+    | WorkerReady
+    | WorkerEnded
+    | SessionQueued
+    | SessionRefused
+    | SessionStarted
+    | SessionOpened
+    | Progress
+    | ImageMade
+    | Observation
+    | StageRan
+    | Warned
+    | SessionEnded,
+    Field(discriminator="kind"),
+]
+"""Any of them."""
+
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def dump(event: Event) -> bytes:
+    """An event as one JSON object."""
+    return event.model_dump_json().encode()
+
+
+def parse(text: bytes) -> Event:
+    """The event of a JSON object.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _EVENT.validate_json(text)
