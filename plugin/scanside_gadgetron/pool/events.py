@@ -66,7 +66,8 @@ class WorkerReady(_Event):
 
     Attributes:
         seconds: how long that took.
-        pipelines: those that are prepared, each with its engines as ``{"bundle", "backend", "precision", "weights"}``.
+        pipelines: those that are prepared, each with its engines: ``bundle``, ``backend``, ``precision``,
+            ``weights``.
     """
 
     kind: Literal["worker-ready"] = "worker-ready"
@@ -79,8 +80,8 @@ class WorkerEnded(_Event):
     """A worker process is no more.
 
     Attributes:
-        reason: ``stopped`` (asked to), ``died``, ``hung`` (the watchdog ended it), ``leaked`` (past its limit of memory)
-            or ``reloaded``.
+        reason: ``stopped`` (asked to), ``died``, ``hung`` (the watchdog ended it), ``leaked`` (past its limit of
+            memory) or ``reloaded``.
         detail: exit status or limit, for the log.
     """
 
