@@ -23,6 +23,7 @@ __all__ = [
     "StageRan",
     "Warned",
     "WorkerEnded",
+    "WorkerMemory",
     "WorkerReady",
     "WorkerStarted",
     "dump",
@@ -74,6 +75,20 @@ class WorkerReady(_Event):
     worker: int
     seconds: float
     pipelines: dict[str, list[dict[str, str]]] = Field(default_factory=dict)
+
+
+class WorkerMemory(_Event):
+    """How much memory a worker holds; sent when it is ready and after each session.
+
+    Attributes:
+        resident_bytes: of the process, engines included.
+        gpu_bytes: what its engines and tensors hold on its GPU; None without one.
+    """
+
+    kind: Literal["worker-memory"] = "worker-memory"
+    worker: int
+    resident_bytes: int
+    gpu_bytes: int | None = None
 
 
 class WorkerEnded(_Event):
@@ -161,9 +176,14 @@ class ImageMade(_OfSession):
 
     Attributes:
         index: counts from 0 in the session.
-        file: a ``.npy`` in the session's folder: float32 magnitude ``(z, y, x)``.
-        facts: series, slice, contrast, repetition …, pipeline, engine, directions, as they are in header and meta.
-        fallback: why a classical reconstruction stood in for the engine, or None.
+        file: a ``.npy`` in the session's folder, whole before the event is sent: float32 or uint16 magnitude
+            ``(z, y, x)``; empty where none was kept.
+        facts: of the header ``image_series_index``, ``image_type`` (a name of `IMAGE_TYPES`), the counters ``slice``,
+            ``contrast``, ``phase``, ``repetition``, ``set``, ``average``, and ``position``, ``read_dir``,
+            ``phase_dir``, ``slice_dir`` (LPS), ``field_of_view`` (x, y, z; mm); of the meta attributes those that
+            begin with ``Scanside``, under their names, each a list of texts. What is absent is not shown.
+        fallback: why a classical reconstruction stood in for the engine: the meta attribute ``ScansideFallback``
+            after its first entry, ``size: …``; or None.
         latency_ms: from the item that completed it to its leaving.
     """
 
@@ -179,8 +199,11 @@ class Observation(_OfSession):
     """Something between raw data and image that is worth a look.
 
     Attributes:
-        what: ``sampling``, ``noise`` or ``coils``.
-        file: a ``.npy`` in the session's folder.
+        what: ``sampling``: uint8 ``(k2, k1)``, 1 for lines of the image, 2 for calibration lines, 3 for both;
+            ``noise``: the coils' covariance, complex ``(coil, coil)``; ``coils``: sensitivities of one slice, complex
+            ``(coil, z, y, x)``.
+        file: a ``.npy`` in the session's folder, whole before the event is sent. A later one of the same kind takes
+            its place on the page.
     """
 
     kind: Literal["observation"] = "observation"
@@ -233,6 +256,7 @@ class SessionEnded(_OfSession):
 Event: TypeAlias = Annotated[
     WorkerStarted
     | WorkerReady
+    | WorkerMemory
     | WorkerEnded
     | SessionQueued
     | SessionRefused
