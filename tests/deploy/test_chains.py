@@ -6,6 +6,7 @@ import lzma
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from scanside.context import Context
+from scanside.errors import ConfigError, PipelineError, StageConfigError
 from scanside.mrd.messages import Close, ConfigText, HeaderXml, ImageArray, ImageMessage, Message
 from scanside.mrd.reader import MessageReader, decode
 from scanside.mrd.session import Opening, ServerSession
@@ -20,11 +22,11 @@ from scanside.mrd.streams import MemoryStream, SocketStream
 from scanside.mrd.writer import encode
 from scanside.pipeline import Pipeline
 from scanside.serving import PipelinePool, Request
+from scanside_deploy.chains import HOWS, PLACES, How, Place, chain
 from scanside_gadgetron.node import run_node
 
 CHAINS = Path(__file__).resolve().parents[2] / "deploy" / "chains"
 PATHS = sorted(CHAINS.glob("*.xml"))
-PLACES = ("acquisitions", "buckets", "recon_data", "image_array", "images")
 
 GIVES = {
     "AcquisitionReader": "acquisitions",
@@ -145,6 +147,65 @@ class TestEveryChain:
         assert found.pipeline == "grappa"
         assert found.peer == "gadgetron"
         assert found.output == ("image_array" if path.name.startswith("image_array") else None)
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("place", PLACES)
+def test_files_are_what_is_written(place: Place, how: How) -> None:
+    assert (CHAINS / f"{place}.{how}.xml").read_text("utf-8") == chain(place, how)
+
+
+class TestChain:
+    def written(self, place: Place, how: How, *arguments: Any, **options: Any) -> Element:
+        return ElementTree.fromstring(chain(place, how, *arguments, **options))
+
+    def test_pipeline_settings_and_server(self) -> None:
+        settings = {"engine.deadline_ms": "500", "finish.kind": "phase"}
+        written = self.written("images", "connect", "student", settings, address="xn--ra-fka", port=19000)
+        external = only(written, "stream/external")
+        assert external[0].attrib == {"address": "xn--ra-fka", "port": "19000"}
+        configuration = external[1]
+        assert configuration.findtext("pipeline") == "student"
+        # What was asked for stands; what the place asks for is not added to it.
+        found = {one.get("name"): one.get("value") for one in configuration.findall("property")}
+        assert found == settings
+
+    def test_place_asks_only_for_stages_that_there_are(self, tmp_path: Path) -> None:
+        own = tmp_path / "own.yaml"
+        own.write_text("{name: own, stages: [accumulate, fourier, finish]}")
+        assert (
+            only(self.written("buckets", "connect", own), "stream/external/configuration/pipeline").text
+            == "own"
+        )
+        assert "noise" not in chain("buckets", "connect", own)
+
+    def test_executed_node_finds_a_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "a & b.yml").write_text("{name: own, stages: [accumulate, fourier, finish]}")
+        monkeypatch.chdir(tmp_path)
+        written = self.written("acquisitions", "execute", "a & b.yml")
+        assert only(written, "stream/external/configuration/pipeline").text == str(tmp_path / "a & b.yml")
+        with pytest.raises(PipelineError, match=r"NAME\.yaml"):
+            chain("acquisitions", "connect", "a & b.yml")
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "says"),
+        [
+            (("readouts", "connect"), ConfigError, "acquisitions, buckets"),
+            (("images", "exec"), ConfigError, "execute or connect"),
+            (("images", "connect", "grapa"), PipelineError, "known are"),
+            (("images", "connect", "grappa", {"engine.deadline_ms": "1"}), StageConfigError, "grappa"),
+            (("images", "connect", "grappa", {"finish.kind": "colour"}), StageConfigError, "magnitude"),
+        ],
+    )
+    def test_what_would_fail_at_the_scanner_fails_here(
+        self, arguments: Any, error: type[Exception], says: str
+    ) -> None:
+        with pytest.raises(error, match=says):
+            chain(*arguments)
+
+    def test_port(self) -> None:
+        with pytest.raises(ConfigError, match="65535"):
+            chain("images", "connect", port=0)
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
