@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, FilePath, IPvAnyNetwork, ValidationError
 
 from scanside.context import Context
+from scanside.errors import ConfigError, MissingExtra
 from scanside.noise_store import NoiseStore
+from scanside.serving import DEFAULT_PIPELINE
+from scanside.stage import describe_settings, describe_validation
+from scanside_gadgetron.monitor.config import MonitorConfig
 
-__all__ = ["Settings"]
+__all__ = ["LimitsConfig", "ServerConfig", "Settings", "TlsConfig", "is_loopback"]
 
 
 @dataclass(frozen=True)
@@ -45,3 +53,173 @@ class Settings:
     def context(self) -> Context:
         """What pipelines are prepared with."""
         return Context(self.device, NoiseStore(self.noise_store))
+
+
+Device: TypeAlias = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+"""``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=describe_settings)
+
+
+class TlsConfig(_Part):
+    """Encryption of the connections, and who may make one.
+
+    Attributes:
+        certificate: PEM file with the server's certificate and those that lead to its authority.
+        key: PEM file with its private key; None where the certificate's file holds it.
+        client_ca: PEM file with authorities; hosts then have to show a certificate of theirs.
+    """
+
+    certificate: FilePath
+    key: FilePath | None = None
+    client_ca: FilePath | None = None
+
+
+class LimitsConfig(_Part):
+    """How much one session may take of time and memory.
+
+    Attributes:
+        message_mib: size of one message in MiB.
+        scan_gib: size of all that a host sends in one session, in GiB.
+        opening_seconds: how long a host may take to send configuration and header.
+        session_seconds: how long a session may last.
+        stage_seconds: how long a stage may work on one item.
+        send_seconds: how long a host may take no result before it counts as hung.
+        drain_seconds: after a failure, how long a host may go on sending before it is told.
+        memory_gib: resident memory of a worker, in GiB. Beyond it, a worker is replaced after its session; beyond
+            a quarter more, at once. None shares this machine's memory among the workers.
+    """
+
+    message_mib: float = Field(8192, gt=0)
+    scan_gib: float = Field(256, gt=0)
+    opening_seconds: float = Field(60, gt=0)
+    session_seconds: float = Field(4 * 3600, gt=0)
+    stage_seconds: float = Field(600, gt=0)
+    send_seconds: float = Field(120, gt=0)
+    drain_seconds: float = Field(3600, gt=0)
+    memory_gib: float | None = Field(None, gt=0)
+
+
+class ServerConfig(_Part):
+    """Everything about a server: ``scanside serve --config server.yaml``.
+
+    Attributes:
+        host: address or name to listen on. A name is listened on in all its families: Gadgetron tries only the
+            first address that a name resolves to.
+        port: 0 for any free one.
+        allow: hosts and networks that may connect, for example ``192.168.2.0/24``; this machine always may. Any
+            `host` but loopback needs it.
+        tls: None for plain connections.
+        handover: Unix socket at which a node that Gadgetron executes hands its connection over; ``auto`` for the
+            place where nodes of the same user look (`scanside_gadgetron.pool.handover`), ``off`` for none.
+        pipeline: name or file, for sessions that ask for none.
+        prepare: pipelines that workers have ready besides; others are loaded when they are first asked for.
+        pipelines: folder of one's own pipelines: ``NAME.yaml`` there is asked for as ``NAME``.
+        noise_store: folder that keeps noise measurements; None for one that lasts as long as the server.
+        workers: how many processes, and so how many sessions at once.
+        devices: what they compute on, in turn.
+        threads: of each worker; None shares this machine's cores among them.
+        queue: how many connections wait for a worker at most.
+        limits: of one session.
+        prepare_seconds: how long a worker may take to be ready; building an engine can take minutes.
+        heartbeat_seconds: how long a worker may give no sign of life.
+        grace_seconds: how long running sessions may last once the server is asked to end.
+        monitor: the live page and the metrics; None for none.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(9002, ge=0, le=65535)
+    allow: tuple[IPvAnyNetwork, ...] = ()
+    tls: TlsConfig | None = None
+    handover: Literal["auto", "off"] | Path = "auto"
+    pipeline: str = DEFAULT_PIPELINE
+    prepare: tuple[str, ...] = ()
+    pipelines: Path | None = None
+    noise_store: Path | None = None
+    workers: int = Field(2, ge=1, le=256)
+    devices: tuple[Device, ...] = Field(("auto",), min_length=1)
+    threads: int | None = Field(None, ge=1)
+    queue: int = Field(32, ge=0)
+    limits: LimitsConfig = LimitsConfig()
+    prepare_seconds: float = Field(1800, gt=0)
+    heartbeat_seconds: float = Field(30, gt=0)
+    grace_seconds: float = Field(30, ge=0)
+    monitor: MonitorConfig | None = None
+
+    @classmethod
+    def load(cls, path: Path | None = None, **changed: Any) -> ServerConfig:
+        """Read a YAML file, and let what is given otherwise go before it.
+
+        Args:
+            path: the file; None for the defaults.
+            **changed: settings that go before the file's; None leaves a setting as it is.
+
+        Raises:
+            ConfigError: the file cannot be read, or a setting is unknown or wrong.
+            MissingExtra: YAML cannot be read in this environment.
+        """
+        where, document = "the server's settings", {}
+        if path is not None:
+            where, document = f"server file {path}", _read_yaml(path)
+        document.update({name: value for name, value in changed.items() if value is not None})
+        try:
+            config = cls.model_validate(document)
+        except ValidationError as error:
+            raise ConfigError(describe_validation(where, cls, error)) from error
+        config.check()
+        return config
+
+    def check(self) -> None:
+        """See that nobody can connect who should not.
+
+        Raises:
+            ConfigError: other machines could connect, and nothing says which may.
+        """
+        if not is_loopback(self.host) and not self.allow:
+            raise ConfigError(
+                f"on '{self.host}' every machine that reaches it could send scans: say which may, for example "
+                "allow: [192.168.2.0/24], or listen on 127.0.0.1"
+            )
+        if self.monitor is not None:
+            self.monitor.check()
+
+    @property
+    def worker_threads(self) -> int:
+        """Threads of each worker."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.threads or max(1, cores // self.workers)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Resident memory beyond which a worker is replaced."""
+        if self.limits.memory_gib is not None:
+            return int(self.limits.memory_gib * 2**30)
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // self.workers
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on a host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtra("pyyaml", "torch", f"server file {path}") from error
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"server file {path} cannot be read: {error}") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+        raise ConfigError(f"server file {path} holds no settings; expected lines like 'port: 9002'")
+    return document

@@ -20,7 +20,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from time import perf_counter_ns
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -359,11 +358,14 @@ class PipelineRun:
 
     def __enter__(self) -> PipelineRun:
         for n_opened, (label, stage, _, _) in enumerate(self._steps, 1):
+            self.trace.enter(label)
             try:
                 stage.open(self.scan)
             except Exception as error:
                 self._close(n_opened)
                 raise StageError(label, error) from error
+            finally:
+                self.trace.working = None
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -418,7 +420,7 @@ class PipelineRun:
         The end of a scan at which a stage gives nothing is no item: most stages do nothing then.
         """
         spent = n_given = 0
-        begun = perf_counter_ns()
+        begun = self.trace.enter(label)
         try:
             results = call()
             if not isinstance(results, Iterable):
@@ -426,15 +428,16 @@ class PipelineRun:
                     f"it gave {type(results).__name__}, expected an iterable of items: yield them"
                 )
             for result in results:
-                spent += perf_counter_ns() - begun
+                spent += self.trace.leave(begun)
                 _check_result(result, gives)
                 n_given += 1
                 yield result
-                begun = perf_counter_ns()
-            spent += perf_counter_ns() - begun
+                begun = self.trace.enter(label)
+            spent += self.trace.leave(begun)
         except Exception as error:
             raise StageError(label, error, self._scan_counter) from error
         finally:
+            self.trace.working = None
             self.trace.add(label, spent, item=n_given > 0 or not ending)
 
 

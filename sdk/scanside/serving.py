@@ -6,6 +6,7 @@ Gadgetron and MRD hosts connect to, and tests over a pair of sockets.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import re
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 from xml.etree import ElementTree
 
 from scanside.context import Context
@@ -26,7 +27,7 @@ from scanside.errors import ConfigError, MissingExtra, PipelineError, ScansideEr
 from scanside.execution import QUEUE_DEPTH, execute
 from scanside.items import Image, Item, Readouts
 from scanside.mrd.messages import ConfigFile, ConfigText, Data, ImageArray, ImageMessage, Text
-from scanside.mrd.reader import MessageReader
+from scanside.mrd.reader import Limits, MessageReader
 from scanside.mrd.session import Opening, ServerSession
 from scanside.mrd.streams import ByteStream
 from scanside.mrd.writer import Peer
@@ -41,6 +42,7 @@ __all__ = [
     "Outcome",
     "PipelinePool",
     "Request",
+    "SessionObserver",
     "node_reader",
     "run_session",
     "serve_stream",
@@ -243,10 +245,23 @@ class PipelinePool:
         # Not after an exception: nobody knows in what state its stages are then.
         self._keep(pipeline, key)
 
-    def warm_up(self) -> None:
-        """Prepare the default pipeline, so that the first session need not wait. Raises as `lend`."""
-        with self.lend():
-            pass
+    def warm_up(self, *names: str) -> dict[str, Pipeline]:
+        """Prepare the default pipeline and others, so that no session waits for them. Raises as `lend`.
+
+        Returns:
+            The prepared pipelines by their names.
+        """
+        prepared: dict[str, Pipeline] = {}
+        for name in (None, *names):
+            with self.lend(name) as pipeline:
+                prepared[pipeline.name] = pipeline
+        return prepared
+
+    def for_chain(self) -> PipelinePool:
+        """The same pipelines, for sessions whose configuration may name any file: that of a Gadgetron chain."""
+        trusting = copy.copy(self)
+        trusting._any_file = True
+        return trusting
 
     def _path(self, name: str | None) -> Path:
         if name is None:
@@ -296,12 +311,41 @@ class PipelinePool:
 # One session
 
 
+class SessionObserver(Protocol):
+    """Watches a session, for a log, a page or metrics.
+
+    Its methods are called from the session's threads, in the middle of the work: they must be quick, must change
+    nothing of what they see and must not raise.
+
+    Attributes:
+        trace: where the times of the stages are noted.
+    """
+
+    trace: Trace
+
+    def opened(self, request: Request, scan: Scan, pipeline: Pipeline) -> None:
+        """The pipeline is there, and the scan begins."""
+
+    def gave(self, stage: str, item: Item) -> None:
+        """A stage gave an item, which later stages may change in place."""
+
+    def progressed(self, outcome: Outcome) -> None:
+        """Readouts came or images went."""
+
+    def sent(self, image: Image) -> None:
+        """An image went to the peer."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """The session is over, whether it had been opened or not."""
+
+
 @dataclass
 class Outcome:
     """What became of a session.
 
     Attributes:
         scan: None where the session ended before its header could be read.
+        query: whether the host only asked whether somebody is there.
         error: what went wrong, or None.
         reported: whether the error was handed to the peer.
         n_readouts: readouts that came.
@@ -311,6 +355,7 @@ class Outcome:
     """
 
     scan: Scan | None = None
+    query: bool = False
     error: Exception | None = None
     reported: bool = False
     n_readouts: int = 0
@@ -319,9 +364,9 @@ class Outcome:
     trace: Trace = field(default_factory=Trace)
 
 
-def node_reader(stream: ByteStream) -> MessageReader:
+def node_reader(stream: ByteStream, limits: Limits | None = None) -> MessageReader:
     """A reader whose blocks stay valid while they wait for the computing thread."""
-    return MessageReader(stream, n_blocks=QUEUE_DEPTH + 2)
+    return MessageReader(stream, n_blocks=QUEUE_DEPTH + 2, limits=limits)
 
 
 def serve_stream(
@@ -330,6 +375,8 @@ def serve_stream(
     *,
     drain_seconds: float = DRAIN_SECONDS,
     opened: Callable[[], None] | None = None,
+    observer: SessionObserver | None = None,
+    limits: Limits | None = None,
 ) -> Outcome:
     """Wait for a session's opening on a new connection, then `run_session`.
 
@@ -340,17 +387,19 @@ def serve_stream(
         pipelines: where the session's pipeline comes from.
         drain_seconds: see `run_session`.
         opened: called once configuration and header are there.
+        observer: watches the session.
+        limits: what lengths in the stream may say.
     """
-    session = ServerSession(stream, reader=node_reader(stream))
+    session = ServerSession(stream, reader=node_reader(stream, limits))
     try:
         opening = session.open()
     except ScansideError as error:
-        return _fail(session, Outcome(), error, drain_seconds)
+        return _ended(_fail(session, Outcome(), error, drain_seconds), observer)
     if opening is None:
         logger.info("a host asked whether somebody is there")
         with suppress(StreamError):
             session.finish()
-        return Outcome()
+        return _ended(Outcome(query=True), observer)
     if opened is not None:
         opened()
     if isinstance(opening.config, ConfigText) and _is_node(opening):
@@ -358,11 +407,15 @@ def serve_stream(
         session = ServerSession.resume(
             stream, opening.config.xml, opening.header_xml, reader=session.reader, peer="gadgetron"
         )
-    return run_session(session, pipelines, drain_seconds=drain_seconds)
+    return run_session(session, pipelines, drain_seconds=drain_seconds, observer=observer)
 
 
 def run_session(
-    session: ServerSession, pipelines: PipelinePool, *, drain_seconds: float = DRAIN_SECONDS
+    session: ServerSession,
+    pipelines: PipelinePool,
+    *,
+    drain_seconds: float = DRAIN_SECONDS,
+    observer: SessionObserver | None = None,
 ) -> Outcome:
     """Reconstruct the scan of a session that has been opened, and see to it that a failure reaches the peer.
 
@@ -373,11 +426,12 @@ def run_session(
         session: opened or resumed; its reader must be a `node_reader`.
         pipelines: where its pipeline comes from.
         drain_seconds: after a failure, how long the peer may take to send the rest, and then to take the report.
+        observer: watches the session.
     """
-    outcome = Outcome()
+    outcome = Outcome() if observer is None else Outcome(trace=observer.trace)
     started = perf_counter()
     try:
-        _reconstruct(session, pipelines, outcome, drain_seconds)
+        _reconstruct(session, pipelines, outcome, drain_seconds, observer)
     except Exception as error:  # noqa: BLE001 — whatever it is, the operator must hear of it
         return _fail(session, outcome, error, drain_seconds)
     finally:
@@ -388,6 +442,13 @@ def run_session(
             outcome.n_images,
             outcome.seconds,
         )
+        _ended(outcome, observer)
+    return outcome
+
+
+def _ended(outcome: Outcome, observer: SessionObserver | None) -> Outcome:
+    if observer is not None:
+        observer.ended(outcome)
     return outcome
 
 
@@ -408,7 +469,11 @@ def _is_node(opening: Opening) -> bool:
 
 
 def _reconstruct(
-    session: ServerSession, pipelines: PipelinePool, outcome: Outcome, drain_seconds: float
+    session: ServerSession,
+    pipelines: PipelinePool,
+    outcome: Outcome,
+    drain_seconds: float,
+    observer: SessionObserver | None,
 ) -> None:
     assert session.opening is not None
     request = Request.of(session.opening)
@@ -421,6 +486,8 @@ def _reconstruct(
                 "ends with k-space, or leave <output> out"
             )
         outlet = Outlet(request.output)
+        if observer is not None:
+            observer.opened(request, scan, pipeline)
 
         def send(messages: Iterable[Data]) -> None:
             for message in messages:
@@ -431,6 +498,8 @@ def _reconstruct(
                     session.shutdown()
                     raise
                 outcome.n_images += _n_images(message)
+            if observer is not None:
+                observer.progressed(outcome)
 
         # MRD hosts know images and little else: to them, what only passed by does not go back.
         only_images = request.peer == "mrd" and Image in pipeline.output
@@ -439,12 +508,14 @@ def _reconstruct(
             if only_images and not isinstance(item, Image):
                 return
             send(outlet.messages(item))
+            if observer is not None and isinstance(item, Image):
+                observer.sent(item)
 
-        with pipeline.open(scan, outcome.trace) as run:
+        with pipeline.open(scan, outcome.trace, observer and observer.gave) as run:
             try:
                 execute(
                     run,
-                    _items(session, scan, outlet, pipelines.context, outcome),
+                    _items(session, scan, outlet, pipelines.context, outcome, observer),
                     write,
                     threads=True,
                     drain_seconds=drain_seconds,
@@ -472,13 +543,20 @@ def without_images(n_readouts: int) -> str:
 
 
 def _items(
-    session: ServerSession, scan: Scan, outlet: Outlet, context: Context, outcome: Outcome
+    session: ServerSession,
+    scan: Scan,
+    outlet: Outlet,
+    context: Context,
+    outcome: Outcome,
+    observer: SessionObserver | None,
 ) -> Iterator[Item]:
     for message in session:
         outlet.came(message)
         for item in items_of(message, scan, context):
             if isinstance(item, Readouts):
                 outcome.n_readouts += len(item)
+                if observer is not None:
+                    observer.progressed(outcome)
             yield item
 
 

@@ -51,17 +51,31 @@ class Trace:
     Attributes:
         stages: times by stage name, in the order of the pipeline.
         image_latency: for each image, from the arrival of the item that completed it until it left.
+        working: the stage whose code runs at this moment and since when, by `time.perf_counter_ns`; None between
+            two stages. A watchdog reads it from another thread.
     """
 
     def __init__(self) -> None:
         self.stages: dict[str, StageTimes] = {}
         self.image_latency = StageTimes()
+        self.working: tuple[str, int] | None = None
         self._arrived_ns = 0
 
     def begin(self, stages: Iterable[str]) -> None:
         """Name the stages, so that they are listed in their order."""
         for name in stages:
             self.stages[name] = StageTimes()
+
+    def enter(self, stage: str) -> int:
+        """A stage's code begins to run; gives the time."""
+        begun = perf_counter_ns()
+        self.working = stage, begun
+        return begun
+
+    def leave(self, begun: int) -> int:
+        """The stage's code gave something or is done; gives how long it ran, in ns."""
+        self.working = None
+        return perf_counter_ns() - begun
 
     def add(self, stage: str, duration_ns: int, *, item: bool = True) -> None:
         """Book a duration on a stage, as a new item or as a part of the total only."""
