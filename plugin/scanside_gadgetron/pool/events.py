@@ -78,17 +78,15 @@ class WorkerReady(_Event):
 
 
 class WorkerMemory(_Event):
-    """How much memory a worker holds; sent when it is ready and after each session.
+    """How much of its GPU a worker holds; sent when it is ready and after each session, where there is a GPU.
 
     Attributes:
-        resident_bytes: of the process, engines included.
-        gpu_bytes: what its engines and tensors hold on its GPU; None without one.
+        gpu_bytes: what the process' engines and tensors hold.
     """
 
     kind: Literal["worker-memory"] = "worker-memory"
     worker: int
-    resident_bytes: int
-    gpu_bytes: int | None = None
+    gpu_bytes: int
 
 
 class WorkerEnded(_Event):
