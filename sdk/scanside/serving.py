@@ -260,7 +260,7 @@ class PipelinePool:
     def for_chain(self) -> PipelinePool:
         """The same pipelines, for sessions whose configuration may name any file: that of a Gadgetron chain."""
         trusting = copy.copy(self)
-        trusting._any_file = True
+        trusting._any_file = True  # noqa: SLF001 — one of its own kind
         return trusting
 
     def _path(self, name: str | None) -> Path:
@@ -511,7 +511,7 @@ def _reconstruct(
             if observer is not None and isinstance(item, Image):
                 observer.sent(item)
 
-        with pipeline.open(scan, outcome.trace, observer and observer.gave) as run:
+        with pipeline.open(scan, outcome.trace, None if observer is None else observer.gave) as run:
             try:
                 execute(
                     run,
