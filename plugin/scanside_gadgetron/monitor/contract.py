@@ -22,4 +22,5 @@ class PoolState(Protocol):
 
     def not_ready(self) -> str:
         """Why no session can be taken, as one sentence; empty if one can: a worker has its engines accepted and
-        warm, and the server is not stopping."""
+        warm, and the server is not stopping.
+        """

@@ -1,0 +1,210 @@
+"""Joins the parts: events in, a web server out, each in a thread of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import queue
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, sleep
+
+import uvicorn
+
+from scanside.errors import ConfigError
+from scanside_gadgetron.monitor.app import MonitorApp
+from scanside_gadgetron.monitor.config import MonitorConfig
+from scanside_gadgetron.monitor.contract import PoolState, Subscribe
+from scanside_gadgetron.monitor.metrics import Metrics
+from scanside_gadgetron.monitor.state import LiveState
+from scanside_gadgetron.pool.events import Event
+
+__all__ = ["Monitor"]
+
+logger = logging.getLogger(__name__)
+
+_MOST_EVENTS = 10_000
+_START_SECONDS = 20.0
+_STOP_SECONDS = 10.0
+_SILENT_CLIENT_MS = 30_000
+_PREFIX = "scanside-live-"
+_LOCK = ".lock"
+
+
+class Monitor:
+    """Watches a pool and shows it; see `scanside_gadgetron.monitor.start_monitor`.
+
+    Events are taken from the pool at once and worked on in a thread of the monitor's own, so that neither a slow
+    disk nor a fault here can hold up a session. What that thread is too slow for is dropped and counted.
+
+    Args:
+        subscribe: see `Subscribe`.
+        state: the pool.
+        config: settings.
+
+    Raises:
+        ConfigError: the address cannot be listened on, or others could look without a token.
+        MissingExtra: traces are asked for, and the extra ``tracing`` is not installed.
+    """
+
+    def __init__(self, subscribe: Subscribe, state: PoolState, config: MonitorConfig) -> None:
+        config.check()
+        takers: list[Callable[[Event], None]] = []
+        self._tracing = None
+        if config.tracing:
+            from scanside_gadgetron.monitor.tracing import Tracing
+
+            self._tracing = Tracing()
+            takers.append(self._tracing.take)
+        self._listener = _listen(config.host, config.port)
+        self._address: tuple[str, int] = self._listener.getsockname()[:2]
+        self._folder = _LiveFolder(config.folder)
+        self._live = LiveState(self._folder.path, config.keep_sessions, config.keep_images)
+        self._metrics = Metrics(self._live, state)
+        self._takers = [self._live.take, self._metrics.take, *takers]
+        token = None if config.token is None else config.token.get_secret_value()
+        self._app = MonitorApp(self._live, state, self._metrics, token=token, names=(config.host,))
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._app.asgi,
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="critical",  # what goes wrong in a request is logged by the application
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                limit_concurrency=128,
+                timeout_graceful_shutdown=3,
+            )
+        )
+        self._inbox: queue.Queue[Event | None] = queue.Queue(_MOST_EVENTS)
+        self._threads = [
+            threading.Thread(target=self._take_all, name="scanside-monitor", daemon=True),
+            threading.Thread(
+                target=self._server.run,
+                kwargs={"sockets": [self._listener]},
+                name="scanside-monitor-web",
+                daemon=True,
+            ),
+        ]
+        for thread in self._threads:
+            thread.start()
+        _wait_until(lambda: self._server.started or not self._threads[1].is_alive())
+        subscribe(self._put)
+        logger.info("live page at %s", self.url)
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds the page."""
+        host, port = self._address
+        return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._address[1]
+
+    def session_folder(self, session: str) -> Path:
+        """Where the worker of a session puts its pictures; it makes the folder itself.
+
+        Raises:
+            FileFormatError: that is no session's id.
+        """
+        return self._live.session_folder(session)
+
+    def stop(self) -> None:
+        """Show what came so far no longer, and remove it."""
+        self._app.feed.stop()
+        self._server.should_exit = True
+        self._inbox.put(None)
+        for thread in self._threads:
+            thread.join(_STOP_SECONDS)
+        if self._tracing is not None:
+            self._tracing.stop()
+        self._listener.close()
+        self._folder.remove()
+
+    def _put(self, event: Event) -> None:
+        try:
+            self._inbox.put_nowait(event)
+        except queue.Full:
+            self._metrics.dropped.inc()
+
+    def _take_all(self) -> None:
+        while (event := self._inbox.get()) is not None:
+            for take in self._takers:
+                try:
+                    take(event)
+                except Exception:  # showing must go on with the next event
+                    logger.exception("the monitor could not take an event of kind '%s'", event.kind)
+
+
+class _LiveFolder:
+    """A folder for the pictures of one server's life.
+
+    It is locked for as long as the process lives, so that another can tell, and remove, what was left by one that
+    died.
+    """
+
+    def __init__(self, parent: Path | None) -> None:
+        try:
+            if parent is not None:
+                parent.mkdir(parents=True, exist_ok=True)
+                for left in parent.glob(f"{_PREFIX}*"):
+                    _remove_if_left(left)
+            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+            self._lock = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"the live page cannot keep pictures in {parent or tempfile.gettempdir()}: {error}; name another "
+                "folder"
+            ) from error
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _remove_if_left(folder: Path) -> None:
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR)
+    except OSError:
+        return  # another is just making it, or it is not of our making
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        pass  # its server lives
+    finally:
+        os.close(lock)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.create_server(address[:2], family=family, backlog=64)
+    except OSError as error:
+        raise ConfigError(
+            f"the live page cannot listen on {host}, port {port}: {error}; take another port, or 0 for any free one"
+        ) from error
+    # Connections inherit this: one whose other end takes nothing for so long is closed by the system.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_CLIENT_MS)
+    return listener
+
+
+def _wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = monotonic() + _START_SECONDS
+    while not is_so():
+        if monotonic() > deadline:
+            raise ConfigError(f"the live page did not start within {_START_SECONDS:g} s")
+        sleep(0.01)
