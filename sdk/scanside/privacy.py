@@ -142,7 +142,7 @@ class _Walk:
         parser.ProcessingInstructionHandler = lambda *_: self._aside(b"?>")
         parser.StartDoctypeDeclHandler = self._doctype
 
-    def _start(self, tag: str, attributes: dict[str, str]) -> None:  # noqa: ARG002
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
         start = self._parser.CurrentByteIndex
         match = _TAG.match(self._xml, start)
         assert match is not None, "a parser that found a tag there"
@@ -152,7 +152,7 @@ class _Walk:
         if self._open:
             self._open[-1].text.append(text)
 
-    def _end(self, tag: str) -> None:  # noqa: ARG002
+    def _end(self, tag: str) -> None:
         element = self._open.pop()
         empty = self._xml[element.text_start - 2 : element.text_start] == b"/>"
         text_end = element.text_start if empty else self._parser.CurrentByteIndex

@@ -1,0 +1,188 @@
+"""Records sessions and keeps those that a rule asks for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from time import perf_counter
+
+from scanside.mrd.messages import Message
+from scanside.mrd.streams import ByteStream
+from scanside.mrd.writer import encode
+from scanside.recording.config import RecordingConfig
+from scanside.recording.entry import Outcome, RecordingEntry
+from scanside.recording.opening import Opening
+from scanside.recording.ring import ENDING, PART, RecordingRing, new_id
+from scanside.recording.stream import RecordingStream
+from scanside.recording.tape import Tape
+
+__all__ = ["Recorder", "SessionRecording"]
+
+logger = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Records the sessions of a process.
+
+    Args:
+        config: what is kept, and where.
+    """
+
+    def __init__(self, config: RecordingConfig) -> None:
+        self.config = config
+        self.ring = RecordingRing(config.folder)
+
+    def begin(
+        self, session: str, stream: ByteStream, opening: Sequence[Message] = ()
+    ) -> tuple[RecordingStream, SessionRecording]:
+        """Record a session from now on.
+
+        Args:
+            session: its ID.
+            stream: the session's connection.
+            opening: configuration and header, where somebody else has read them from the connection already.
+
+        Returns:
+            The stream that takes the connection's place, and the recording, which is to be finished.
+        """
+        recording = SessionRecording(self, session)
+        for message in opening:
+            recording.tape.put(encode(message))
+        return RecordingStream(stream, recording.tape), recording
+
+    def recover(self) -> list[RecordingEntry]:
+        """Take in what processes that died have left behind: sessions that were lost.
+
+        Returns:
+            Those that the rules keep; the others are removed.
+        """
+        kept = []
+        for part, size in self.ring.left_behind():
+            name = part.name[: -len(ENDING + PART)]
+            state = part.stat()
+            entry = self._entry(
+                name,
+                outcome="lost",
+                begun=datetime.fromtimestamp(state.st_mtime, timezone.utc),
+                size=size,
+                complete=False,
+                problem="the process that recorded it died",
+            )
+            rules = self._rules(entry)
+            if size and rules:
+                entry = entry.model_copy(update={"kept_for": rules})
+                self.ring.add(part, entry)
+                kept.append(entry)
+            else:
+                part.unlink(missing_ok=True)
+        return kept
+
+    def _entry(self, name: str, **known: object) -> RecordingEntry:
+        patient = "kept" if self.config.keep_patient else "removed"
+        fields = {"session": name.partition("-")[2], "patient": patient, **known}
+        return RecordingEntry.model_validate({"id": name, **fields})
+
+    def _rules(self, entry: RecordingEntry) -> tuple[str, ...]:
+        """The rules that keep a session."""
+        if entry.outcome == "query":
+            return ()
+        keep, every = self.config.keep, self.config.every
+        rules = []
+        if "errors" in keep and entry.outcome != "done":
+            rules.append("errors")
+        if "fallbacks" in keep and entry.fallbacks:
+            rules.append("fallbacks")
+        if every is not None and self.ring.count_session() % every == 0:
+            rules.append("every")
+        if "all" in keep:
+            rules.append("all")
+        return tuple(rules)
+
+    def _settle(self, part: Path, entry: RecordingEntry) -> None:
+        """Keep or drop a recording that has ended, and make room."""
+        rules = self._rules(entry)
+        if rules and entry.size:
+            self.ring.add(part, entry.model_copy(update={"kept_for": rules}))
+        else:
+            part.unlink(missing_ok=True)
+        self.recover()
+        for gone in self.ring.prune(self.config.most_bytes, self.config.days):
+            logger.info("recording %s made room", gone.id)
+
+
+class SessionRecording:
+    """The recording of one session; made by `Recorder.begin`."""
+
+    def __init__(self, recorder: Recorder, session: str) -> None:
+        self._recorder = recorder
+        self._session = session
+        self._begun = datetime.now(timezone.utc)
+        self._started = perf_counter()
+        self._id = new_id(session, self._begun)
+        config = recorder.config
+        self.tape = Tape(
+            config.folder / f"{self._id}{ENDING}{PART}",
+            None if config.keep_patient else Opening(),
+            most_bytes=config.most_bytes,
+            spare_bytes=int(config.spare_gigabytes * 1e9),
+            queue_bytes=int(config.queue_megabytes * 1e6),
+        )
+
+    @property
+    def problem(self) -> str:
+        """Why the recording is not whole, for the operator; empty while it is."""
+        return self.tape.problem
+
+    def finish(
+        self,
+        outcome: Outcome,
+        *,
+        pipeline: str = "",
+        error: str = "",
+        n_readouts: int = 0,
+        n_images: int = 0,
+        fallbacks: int = 0,
+    ) -> None:
+        """The session has ended; keep the recording or drop it. Returns at once: the rest is done aside.
+
+        Args:
+            outcome: how the session ended.
+            pipeline: that reconstructed it.
+            error: what was reported.
+            n_readouts: that came.
+            n_images: that went.
+            fallbacks: images for which a classical reconstruction stood in.
+        """
+        seconds = perf_counter() - self._started
+
+        def settle() -> None:
+            entry = self._recorder._entry(  # noqa: SLF001 — one thing in two classes
+                self._id,
+                session=self._session,
+                begun=self._begun,
+                seconds=round(seconds, 3),
+                pipeline=pipeline,
+                outcome=outcome,
+                error=error,
+                n_readouts=n_readouts,
+                n_images=n_images,
+                fallbacks=fallbacks,
+                size=self.tape.size,
+                complete=not self.tape.problem,
+                problem=self.tape.problem,
+            )
+            try:
+                self._recorder._settle(self.tape.path, entry)  # noqa: SLF001
+            except OSError as failure:
+                logger.warning("the recording of session %s could not be kept: %s", self._session, failure)
+
+        self.tape.finish(settle)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until a finished recording is kept or dropped; says whether it is.
+
+        A process that ends earlier leaves it to `Recorder.recover`.
+        """
+        return self.tape.join(seconds)
