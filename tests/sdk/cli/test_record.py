@@ -68,7 +68,7 @@ def test_recording_can_be_replayed(
     images = []
     for name in ("again.h5", "first.h5"):
         with Hdf5Reader(tmp_path / name) as reader:
-            images.append([image.data for series in reader.image_series for image in reader.images(series)])
+            images.append([image.data for series in reader.image_series() for image in reader.images(series)])
     assert len(images[0]) == len(images[1]) == 1
     assert images[0][0].tobytes() == images[1][0].tobytes()
 
