@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from scanside.errors import NonFiniteError
 from scanside.items import Image
 from scanside.mrd.dtypes import IMAGE_TYPES
 from scanside.recon.resize import resample_fov
-from scanside.scan import Scan
+from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
 
 __all__ = ["Finish"]
@@ -35,18 +36,22 @@ class Finish(Stage[Image, Image]):
         Attributes:
             kind: what is sent: ``magnitude``, ``phase`` (radians), ``real``, ``imag`` or ``complex``.
             scaling: ``none`` keeps the values (float32, or complex64): they stay comparable between images and
-                scans. ``factor`` multiplies by `factor` and rounds to uint16; values outside 0 to 65535 are cut
+                scans. ``factor`` multiplies by `factor` and rounds to uint16; values outside 0 to `largest` are cut
                 off, and the operator is told how many. ``fill`` gives every image its own factor so that its
-                largest value is 65535, and, where there are negative values, an offset so that its smallest is 0:
-                uint16 without clipping. The meta attributes RescaleSlope and RescaleIntercept lead back. Complex
-                images cannot be scaled.
+                largest value is `largest`, and, where there are negative values, an offset so that its smallest is 0:
+                uint16 without clipping. ``scan`` does the same with one factor for all images of a scan, and for
+                phases with that of the whole circle: what MRD hosts (FIRE, OpenRecon) expect, with `largest` 4095.
+                The images wait for the scan's end, where its largest value is known. The meta attributes
+                RescaleSlope and RescaleIntercept lead back. Complex images cannot be scaled.
             factor: for ``factor``.
+            largest: the largest integer, instead of 65535.
             series: image series index of the images.
         """
 
         kind: Literal["magnitude", "phase", "real", "imag", "complex"] = "magnitude"
-        scaling: Literal["none", "factor", "fill"] = "none"
+        scaling: Literal["none", "factor", "fill", "scan"] = "none"
         factor: float = Field(1.0, gt=0)
+        largest: int = Field(_UINT16_MAX, ge=1, le=_UINT16_MAX)
         series: int = Field(1, ge=0, le=65535)
 
         @model_validator(mode="after")
@@ -63,9 +68,10 @@ class Finish(Stage[Image, Image]):
         """A new scan: images are numbered from 1."""
         self._scan = scan
         self._n_images = 0
+        self._waiting: list[Image] = []
 
     def process(self, item: Image) -> Iterator[Image]:
-        """Finish one image."""
+        """Finish one image, or keep it until the scan's scale is known."""
         image = self._in_recon_space(item)
         data = self._of_kind(image.data)
         if not bool(torch.isfinite(data).all()):
@@ -74,15 +80,33 @@ class Finish(Stage[Image, Image]):
                 f"{int(item.header['repetition'])}) holds NaN or infinite values: a stage before this one made "
                 "them from finite data; look at its calibration"
             )
-        data, slope, intercept = self._scaled(data)
         self._n_images += 1
         header = image.header.copy()
         header["image_type"] = IMAGE_TYPES[self.config.kind]
         header["image_series_index"] = self.config.series
         header["image_index"] = self._n_images
-        finished = image.replace(data=data, header=header, meta=image.meta.copy())
-        self._describe(finished, slope, intercept)
-        yield finished
+        made = image.replace(data=data, header=header, meta=image.meta.copy())
+        if self.config.scaling == "scan":
+            self._waiting.append(made)
+        else:
+            yield self._sent(made, self._extent([made]))
+
+    def finish(self, end: ScanEnd) -> Iterator[Image]:
+        """Give the images that waited."""
+        extent = self._extent(self._waiting)
+        for image in self._waiting:
+            yield self._sent(image, extent)
+
+    def close(self) -> None:
+        """Forget the scan."""
+        self._waiting = []
+
+    def _sent(self, image: Image, extent: tuple[float, float]) -> Image:
+        """The image in the form in which it is sent; ``extent`` is what its integers have to cover."""
+        data, slope, intercept = self._scaled(image.data, extent)
+        sent = image.replace(data=data)
+        self._describe(sent, slope, intercept)
+        return sent
 
     def _in_recon_space(self, image: Image) -> Image:
         if image.encoding is None:
@@ -105,25 +129,35 @@ class Finish(Stage[Image, Image]):
             return data.angle()
         return data.real if kind == "real" else data.imag
 
-    def _scaled(self, data: torch.Tensor) -> tuple[torch.Tensor, float, float]:
+    def _extent(self, images: Sequence[Image]) -> tuple[float, float]:
+        """What integers have to cover: the smallest value, at most 0, and the largest of some images."""
+        if self.config.scaling == "scan" and self.config.kind == "phase":
+            return -math.pi, math.pi
+        if not images or self.config.scaling in ("none", "factor"):
+            return 0.0, 0.0
+        data = [image.data for image in images]
+        return min(0.0, *(float(one.min()) for one in data)), max(float(one.max()) for one in data)
+
+    def _scaled(self, data: torch.Tensor, extent: tuple[float, float]) -> tuple[torch.Tensor, float, float]:
         """The data in the form in which they are sent, and slope and intercept that lead back."""
+        largest = self.config.largest
         if self.config.scaling == "none":
             return data, 1.0, 0.0
-        if self.config.scaling == "fill":
-            lowest, highest = min(float(data.min()), 0.0), float(data.max())
+        if self.config.scaling in ("fill", "scan"):
+            lowest, highest = extent
             span = highest - lowest if highest > lowest else 1.0
             # Divided first: a factor of its own would overflow for the tiny values of some raw data.
-            scaled = ((data - lowest) / span * _UINT16_MAX).round()
-            return scaled.clamp(0, _UINT16_MAX).to(torch.uint16), span / _UINT16_MAX, lowest
+            scaled = ((data - lowest) / span * largest).round()
+            return scaled.clamp(0, largest).to(torch.uint16), span / largest, lowest
         factor = self.config.factor
         scaled = (data * factor).round()
-        outside = int(((scaled > _UINT16_MAX) | (scaled < 0)).sum())
+        outside = int(((scaled > largest) | (scaled < 0)).sum())
         if outside:
             self._scan.warn(
-                f"{outside} voxels of an image lie outside 0 to 65535 after scaling by {factor:g} and are cut off: "
-                "use a smaller finish.factor, or scaling 'fill'"
+                f"{outside} voxels of an image lie outside 0 to {largest} after scaling by {factor:g} and are cut "
+                "off: use a smaller finish.factor, or scaling 'fill'"
             )
-        return scaled.clamp(0, _UINT16_MAX).to(torch.uint16), 1.0 / factor, 0.0
+        return scaled.clamp(0, largest).to(torch.uint16), 1.0 / factor, 0.0
 
     def _describe(self, image: Image, slope: float, intercept: float) -> None:
         meta = image.meta
@@ -138,6 +172,8 @@ class Finish(Stage[Image, Image]):
         if self.config.scaling != "none":
             meta["RescaleSlope"] = [repr(slope)]
             meta["RescaleIntercept"] = [repr(intercept)]
+            meta["WindowCenter"] = [str((self.config.largest + 1) // 2)]
+            meta["WindowWidth"] = [str(self.config.largest + 1)]
         if self._scan.warnings:
             meta["ScansideWarning"] = list(self._scan.warnings)
         if image.incomplete is not None:

@@ -136,3 +136,36 @@ def test_numbers_and_attributes(make_header: Any, run_stage: Any, complex_image:
     assert second.meta["ScansideIncomplete"] == ["half of it"]
     assert "INCOMPLETE DATA" in second.meta["ImageComment"]
     assert list(complex_image.meta) == ["Mine"], "attributes of the item that came in stay as they were"
+
+
+class TestScaleOfAScan:
+    """What MRD hosts expect: integers of 12 bits, comparable between the images of a scan."""
+
+    def test_one_factor_for_all_images(self, make_header: Any, run_stage: Any) -> None:
+        images = [image_of(torch.full((12, 16), value)) for value in (1.0, 4.0, 2.0)]
+        ran = run_stage(Finish(scaling="scan", largest=4095), make_header(), images)
+        assert [int(image.data.to(torch.int64).max()) for image in ran.items] == [1024, 4095, 2048]
+        assert [int(image.header["image_index"]) for image in ran.items] == [1, 2, 3]
+        for image, given in zip(ran.items, images, strict=True):
+            assert image.data.dtype == torch.uint16
+            slope = float(image.meta.first("RescaleSlope"))
+            back = image.data.to(torch.float64) * slope
+            torch.testing.assert_close(back, given.data.to(torch.float64), atol=slope / 2, rtol=0)
+            assert image.meta.first("WindowCenter") == "2048"
+            assert image.meta.first("WindowWidth") == "4096"
+
+    def test_phases_cover_the_circle(self, make_header: Any, run_stage: Any) -> None:
+        angles = torch.tensor([[0.0, torch.pi / 2, -torch.pi / 2, torch.pi - 1e-3]])
+        image = image_of(torch.polar(torch.ones(1, 4), angles))
+        ran = run_stage(Finish(kind="phase", scaling="scan", largest=4095), make_header(), [image])
+        found = ran.one.data[0, 0, 0].to(torch.int64).tolist()
+        assert found == pytest.approx([2047.5, 3071.25, 1023.75, 4094], abs=1)
+
+    def test_nothing_is_kept_for_the_next_scan(self, make_header: Any, run_stage: Any) -> None:
+        stage = Finish(scaling="scan")
+        for value in (7.0, 1.0):
+            ran = run_stage(stage, make_header(), [image_of(torch.full((12, 16), value))])
+            assert float(ran.one.meta.first("RescaleSlope")) == pytest.approx(value / 65535)
+
+    def test_scan_without_images(self, make_header: Any, run_stage: Any) -> None:
+        assert run_stage(Finish(scaling="scan"), make_header(), []).items == []
