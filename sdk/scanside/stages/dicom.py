@@ -1,0 +1,148 @@
+"""Images as DICOM, beside the stream."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from scanside.context import Context
+from scanside.dicom.destination import Destination
+from scanside.dicom.files import encoded, file_path, write_durably
+from scanside.dicom.spool import Spool
+from scanside.errors import ScansideError
+from scanside.items import Image
+from scanside.scan import Scan, ScanEnd
+from scanside.stage import Stage, StageConfig
+
+if TYPE_CHECKING:
+    from scanside.dicom.store import Sender
+
+__all__ = ["ExportDicom"]
+
+logger = logging.getLogger(__name__)
+
+
+class ExportDicom(Stage[Image, Image]):
+    """Writes images as DICOM and sends them to an archive; the images themselves go on as they came.
+
+    Its place is behind ``finish``. What is to be sent is first put into a spool folder and leaves it when the archive
+    has confirmed it, however often that takes; a thread of its own sends, also what an earlier process left there.
+    Nothing that goes wrong ends a scan: the operator is told, the scan's metrics count it (``dicom.failed``), and an
+    image that could not be written says so in its attribute ``ScansideDicom``.
+    """
+
+    class Config(StageConfig):
+        """Settings.
+
+        Attributes:
+            folder: where files are kept, in a folder for each series.
+            send: archive that gets the images, ``host:port``.
+            spool: folder of images that are still to be sent; needed for `send`.
+            called_title: the archive's application entity title.
+            calling_title: our own.
+            timeout_s: longest wait for an answer of the archive.
+            patient: ``anonymous`` leaves out who was examined; ``header`` tells what the scan's header does.
+            wait_s: how long the end of a scan waits until its images are sent; the rest is sent later.
+        """
+
+        folder: Path | None = None
+        send: str | None = None
+        spool: Path | None = None
+        called_title: str = "ANY-SCP"
+        calling_title: str = "SCANSIDE"
+        timeout_s: float = Field(30.0, gt=0)
+        patient: Literal["anonymous", "header"] = "anonymous"
+        wait_s: float = Field(0.0, ge=0)
+
+        @model_validator(mode="after")
+        def _has_somewhere_to_go(self) -> ExportDicom.Config:
+            if self.folder is None and self.send is None:
+                raise ValueError("images have nowhere to go: set folder, or send and spool")
+            if (self.send is None) != (self.spool is None):
+                raise ValueError("send and spool belong together: what is to be sent waits in the spool")
+            if self.send is not None:
+                self.destination(self.send)
+            return self
+
+        def destination(self, address: str) -> Destination:
+            """Where images are sent.
+
+            Raises:
+                ConfigError: the address or a title is none.
+            """
+            return Destination.parse(address, self.called_title, self.calling_title, self.timeout_s)
+
+    config: Config
+
+    def prepare(self, context: Context) -> None:
+        """Make the folders, and begin to send what waits in the spool."""
+        # What needs pydicom is imported here: a pipeline without this stage does without it.
+        from scanside.dicom.dataset import DicomExporter
+
+        self._exporter_type = DicomExporter
+        self._sender: Sender | None = None
+        if self.config.folder is not None:
+            self.config.folder.mkdir(parents=True, exist_ok=True)
+        self._start_sender()
+
+    def open(self, scan: Scan) -> None:
+        """A new scan."""
+        self._scan = scan
+        self._exporter = self._exporter_type(scan, self.config.patient)
+        self._start_sender()
+
+    def process(self, item: Image) -> Iterator[Image]:
+        """Write one image."""
+        try:
+            self._write(item)
+        except Exception as error:  # the image is worth more than its copy
+            self._scan.count("dicom.failed")
+            why = _reason(error)
+            logger.debug("an image was not written as DICOM", exc_info=error)
+            self._scan.warn(f"an image was not written as DICOM: {why}")
+            meta = item.meta.copy()
+            meta["ScansideDicom"] = f"not written: {why}"
+            item = item.replace(meta=meta)
+        yield item
+
+    def finish(self, end: ScanEnd) -> Iterator[Image]:
+        """Tell the operator if the archive has not got everything."""
+        sender = self._sender
+        if sender is not None and not sender.wait_until_empty(self.config.wait_s) and sender.problem:
+            n = len(sender.spool.waiting())
+            self._scan.warn(f"{n} DICOM images wait to be sent: {sender.problem}")
+        yield from ()
+
+    def _write(self, image: Image) -> None:
+        for dataset in self._exporter.instances(image):
+            content = encoded(dataset)
+            # Sent first: a folder that is full must not keep an image from the archive.
+            if self._sender is not None:
+                self._sender.spool.add(content, str(dataset.SOPInstanceUID))
+                self._sender.wake()
+            if self.config.folder is not None:
+                write_durably(file_path(dataset, self.config.folder), content)
+            self._scan.count("dicom.written")
+
+    def _start_sender(self) -> None:
+        """Threads do not survive a fork: where workers are forked after `prepare`, each starts its own."""
+        send, spool = self.config.send, self.config.spool
+        if send is None or spool is None or (self._sender is not None and self._sender.is_alive()):
+            return
+        from scanside.dicom.store import Sender
+
+        self._sender = Sender(Spool(spool), self.config.destination(send))
+        self._sender.start()
+        weakref.finalize(self, self._sender.stop, 0)
+
+
+def _reason(error: Exception) -> str:
+    """Without the folders of this machine, as warnings also reach hosts on the network."""
+    if isinstance(error, OSError):
+        return f"{error.strerror or type(error).__name__}: see to the space and the rights of its folders"
+    return str(error) if isinstance(error, ScansideError) else f"{type(error).__name__}: {error}"
