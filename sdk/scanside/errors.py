@@ -30,6 +30,7 @@
     │   ├── BackendUnavailable            this machine lacks what a backend needs
     │   └── EngineRejected                it was built, but did not pass acceptance; carries the report
     ├── StageError (RuntimeError)         a stage raised; says which, at which readouts, and carries the cause
+    ├── RunError (RuntimeError)           work on many files that cannot go on: no worker starts, the disk is full
     └── MissingExtra (ImportError)        an optional package is not installed; says what to install
 
 The text of an error says what was found, where, what was expected and what to do.
@@ -59,6 +60,7 @@ __all__ = [
     "PeerReported",
     "PeerSilent",
     "PipelineError",
+    "RunError",
     "ScanError",
     "ScansideError",
     "ShapeError",
@@ -205,6 +207,10 @@ class StageError(ScansideError, RuntimeError):
         self.stage = stage
         self.cause = cause
         self.scan_counter = scan_counter
+
+
+class RunError(ScansideError, RuntimeError):
+    """Work on many files that cannot go on, whichever file comes next: no worker starts, the disk is full."""
 
 
 class MissingExtra(ScansideError, ImportError):

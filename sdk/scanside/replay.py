@@ -98,6 +98,7 @@ def replay(
     block: int = 256,
     observe: Observe | None = None,
     on_progress: Progress | None = None,
+    prepared: Context | None = None,
 ) -> ReplayResult:
     """Reconstruct a recorded scan.
 
@@ -121,6 +122,8 @@ def replay(
         block: most readouts in a block.
         observe: looks at what the stages give (``direct`` only); see `scanside.pipeline.Observe`.
         on_progress: called as readouts are sent.
+        prepared: what a `Pipeline` object was prepared with already, for many scans in a row (``direct`` only); its
+            device and noise store hold then.
 
     Raises:
         ScansideError: anything that is wrong with recording, pipeline or scan. For node and server it is
@@ -131,10 +134,12 @@ def replay(
     """
     if via not in ("direct", "gadgetron", "mrd"):
         raise ValueError(f"via is 'direct', 'gadgetron' or 'mrd', got {via!r}")
-    if via != "direct" and (isinstance(pipeline, Pipeline) or observe is not None):
+    if via != "direct" and (isinstance(pipeline, Pipeline) or observe is not None or prepared is not None):
         raise ValueError(
             f"via {via!r} the pipeline runs in another process: give its name or file, and no observer"
         )
+    if prepared is not None and not isinstance(pipeline, Pipeline):
+        raise ValueError("what was prepared is a Pipeline object: give that object")
     result = ReplayResult(output=None if output is None else Path(output))
     _refuse_overwriting(recording, result.output)
     kept = _kept(recording, group, undersample)
@@ -146,7 +151,10 @@ def replay(
         folder = None if noise_store is None else Path(noise_store)
         if via == "direct":
             direct = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline, settings)
-            _direct(direct, sending, take, Context(device, NoiseStore(folder)), threads, form, observe)
+            context = prepared or Context(device, NoiseStore(folder))
+            if prepared is None:
+                direct.prepare(context)
+            _direct(direct, sending, take, context, threads, form, observe)
         else:
             assert not isinstance(pipeline, Pipeline)
             log = stack.enter_context(tempfile.TemporaryFile())
@@ -373,7 +381,6 @@ def _direct(
     form: Form | None,
     observe: Observe | None,
 ) -> None:
-    pipeline.prepare(context)
     scan = Scan.from_xml(sending.header_xml)
     result = take.result
     result.warnings = scan.warnings
