@@ -90,7 +90,7 @@ class MonitorApp:
         return FileResponse(_STATIC / "index.html")
 
     def _sessions(self, request: Request) -> Response:
-        return JSONResponse({**self._live.overview(), "pool": pool_facts(self._pool)})
+        return JSONResponse({**self._live.overview(), "pool": pool_facts(self._pool), "time": time()})
 
     def _session(self, request: Request) -> Response:
         after = _number(request, "after", -1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import anyio
@@ -89,7 +89,7 @@ class Feed:
             now = self._pool_now()
             text = ""
             if self._live.revision != known or now != pool:
-                news = {**self._live.overview(known), "pool": now, "all": known < 0}
+                news = {**self._live.overview(known), "pool": now, "time": time()}
                 known, pool = news["revision"], now
                 text = f"data: {json.dumps(news, separators=(',', ':'), default=str)}\n\n"
             elif monotonic() - told > self._heartbeat_s:

@@ -71,6 +71,7 @@ class ShownImage:
         facts = self.made.facts
         return {
             "index": self.made.index,
+            "time": self.made.time,
             "latency_ms": self.made.latency_ms,
             "fallback": self.made.fallback,
             "image_type": str(facts.get("image_type", "magnitude")),
@@ -224,6 +225,7 @@ class Session:
         return {
             **self.summary(),
             "peer": self.peer,
+            "opened": self.opened,
             "waited_s": self.waited_s,
             "handed_over": self.handed_over,
             "reported": self.reported,

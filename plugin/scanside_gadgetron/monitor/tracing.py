@@ -84,7 +84,7 @@ class Tracing:
                 )
                 work.end(_ns(begin + event.duration_ms / 1e3))
             case ImageMade():
-                told = {
+                told: dict[str, str | int | float] = {
                     "index": event.index,
                     "latency_ms": event.latency_ms,
                     "fallback": event.fallback or "",
