@@ -31,6 +31,7 @@ from scanside.mrd.reader import Limits, MessageReader
 from scanside.mrd.session import Opening, ServerSession
 from scanside.mrd.streams import ByteStream
 from scanside.mrd.writer import Peer
+from scanside.parameters import NAMES_OF_NONE, HostParameters
 from scanside.pipeline import Pipeline, pipeline_names, pipeline_path
 from scanside.scan import Scan
 from scanside.trace import Trace
@@ -90,14 +91,15 @@ class Request:
             </configuration>
 
         All of its children may be absent, and so may the element. A configuration by name names a pipeline, with
-        or without the ending ``.xml`` or ``.yaml``; ``default`` is the server's own choice.
+        or without the ending ``.xml`` or ``.yaml``; ``default`` is the server's own choice, and so is what
+        OpenRecon sends, ``openrecon``.
 
         Raises:
             ConfigError: the configuration is malformed, or holds something else.
         """
         if isinstance(opening.config, ConfigFile):
             name = re.sub(r"\.(xml|ya?ml)$", "", opening.config.name.strip())
-            return cls(pipeline=None if name in ("", "default") else name)
+            return cls(pipeline=None if name in NAMES_OF_NONE else name)
         if opening.config_element is not None:
             return cls._of_element(opening.config_element)
         _check_empty(opening.config.xml)
@@ -478,8 +480,7 @@ def _reconstruct(
     assert session.opening is not None
     request = Request.of(session.opening)
     scan = outcome.scan = Scan.from_xml(session.opening.header_xml)
-    with pipelines.lend(request.pipeline, request.settings) as pipeline:
-        scan.parameters.update(_parameters(session.texts_before_data()))
+    with _lent(session, pipelines, request, scan) as pipeline:
         if request.output == "recon_data" and Image in pipeline.output:
             raise ConfigError(
                 f"<output> is recon_data, but pipeline '{pipeline.name}' makes images: take a pipeline that "
@@ -532,6 +533,38 @@ def _reconstruct(
     if request.peer == "mrd" and scan.warnings:
         session.send(*(Text(f"WARNING {warning}") for warning in scan.warnings))
     session.finish()
+
+
+@contextmanager
+def _lent(
+    session: ServerSession, pipelines: PipelinePool, request: Request, scan: Scan
+) -> Iterator[Pipeline]:
+    """The pipeline of a session: that of its configuration, as changed by what a host sent before the data."""
+    with pipelines.lend(request.pipeline, request.settings) as pipeline:
+        scan.parameters.update(_parameters(session.texts_before_data()))
+        asked = HostParameters.of(scan.parameters)
+        other = asked.pipeline not in (None, request.pipeline, pipeline.name)
+        settings = {} if other else _asked_settings(asked, pipeline, scan)
+        if request.peer == "gadgetron" or not (other or settings):
+            yield pipeline
+            return
+    if other:
+        with pipelines.lend(asked.pipeline) as pipeline:
+            settings = _asked_settings(asked, pipeline, scan)
+            if not settings:
+                yield pipeline
+                return
+    with pipelines.lend(asked.pipeline or request.pipeline, settings) as pipeline:
+        yield pipeline
+
+
+def _asked_settings(asked: HostParameters, pipeline: Pipeline, scan: Scan) -> dict[str, str]:
+    settings, unknown = asked.settings(pipeline)
+    if unknown:
+        scan.warn(
+            f"parameters that pipeline '{pipeline.name}' does not have were left aside: {', '.join(unknown)}"
+        )
+    return settings
 
 
 def without_images(n_readouts: int) -> str:
