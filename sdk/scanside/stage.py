@@ -88,6 +88,13 @@ class Stage(ABC, Generic[In, Out]):
     def prepare(self, context: Context) -> None:
         """Get ready once per worker, before any scan: load engines, choose the device, warm up."""
 
+    def outdated(self) -> list[str]:
+        """What has changed since `prepare`, so that another stage is to take this one's place before the next scan.
+
+        Asked between scans; must be cheap. A running scan keeps what it has.
+        """
+        return []
+
     def open(self, scan: Scan) -> None:
         """A scan begins; its header is known. Must be cheap."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +15,12 @@ from scanside.errors import ScansideError
 if TYPE_CHECKING:
     from scanside.engines.bundle import Bundle
     from scanside.engines.manifest import Manifest
+    from scanside.engines.releases import Release
 
 __all__ = ["engines"]
 
 engines = typer.Typer(
-    help="List, check and sign the bundles that learned engines come from.", no_args_is_help=True
+    help="List, check, sign and install the bundles that learned engines come from.", no_args_is_help=True
 )
 
 engines.command()(build)
@@ -167,6 +169,80 @@ def keygen(
     )
 
 
+_Into = Annotated[
+    Path | None,
+    typer.Option("--into", help="Folder of the site's bundles, instead of the first in SCANSIDE_ENGINES."),
+]
+
+
+@engines.command()
+def install(
+    folder: Annotated[Path, typer.Argument(help="The bundle.", metavar="FOLDER")],
+    into: _Into = None,
+    require_signature: Annotated[
+        bool, typer.Option("--require-signature", help="Refuse a bundle that no trusted key signed.")
+    ] = False,
+) -> None:
+    """Take a bundle into the site's folder, beside earlier releases of it, and make it the current one."""
+    from scanside.engines.releases import install as run
+    from scanside.engines.trust import TrustPolicy
+
+    release = run(folder, into, TrustPolicy(require_signature=require_signature))
+    _say_current(release)
+
+
+@engines.command()
+def releases(name: _Name, into: _Into = None, as_json: _Json = False) -> None:
+    """List the installed releases of a bundle; names are found with a pin whichever is the current one."""
+    from scanside.engines.releases import releases as find
+
+    found = find(name, into)
+    if as_json:
+        entries = [{**asdict(one), "folder": str(one.folder), "pin": one.pinned_name} for one in found]
+        print_json({"releases": entries})
+        return
+    rows = table("release", "current", "pinned name", "weights")
+    for one in found:
+        mark = "[green]✓[/]" if one.current else ""
+        rows.add_row(f"[bold]{one.version}[/]", mark, one.pinned_name, f"{one.weights_sha256[:12]}…")
+    console.print(rows)
+
+
+@engines.command()
+def rollback(
+    name: _Name,
+    into: _Into = None,
+    to: Annotated[
+        str | None, typer.Option(help="Version, or hash, instead of the one that was current before.")
+    ] = None,
+) -> None:
+    """Go back to the release of a bundle that was current before this one. Running scans keep what they have."""
+    from scanside.engines.releases import rollback as run
+
+    _say_current(run(name, into, to))
+
+
+@engines.command()
+def pin(name: _Name) -> None:
+    """Print what a pipeline writes to take a bundle as it is now, and no other."""
+    from scanside.engines.bundle import Bundle
+    from scanside.engines.catalog import find_bundle
+
+    bundle = Bundle.open(find_bundle(name))
+    plain = name.partition("@sha256:")[0]
+    console.print(f"{plain}@sha256:{bundle.sha256[:16]}", markup=False, soft_wrap=True)
+
+
+def _say_current(release: Release) -> None:
+    console.print(
+        f"{release.name} is {release.version} now, {release.pinned_name}\n"
+        f"{release.folder}, weights {release.weights_sha256}\n"
+        "A running server takes it from its next session on; scans that run keep what they have.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
 def _passphrase(*, new: bool = False) -> str:
     text: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=new, err=True)
     return text
@@ -196,6 +272,7 @@ def _show_facts(bundle: Bundle) -> None:
         "trained on": "\n".join(f"{one.name} ({one.licence}): {one.what}" for one in manifest.trained_on),
         "signed by": str(bundle.signer) if bundle.signer else "no one",
         "weights": manifest.weights_sha256,
+        "manifest": bundle.sha256,
         "made": f"{manifest.created:%Y-%m-%d} with "
         + ", ".join(f"{name} {version}" for name, version in sorted(manifest.made_with.items())),
     }

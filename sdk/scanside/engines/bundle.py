@@ -69,11 +69,13 @@ class Bundle:
         folder: where it lies.
         manifest: what it says of itself.
         signer: who signed it; None where no one did.
+        sha256: of its manifest, and so of the whole bundle: pipelines are pinned to it.
     """
 
     folder: Path
     manifest: Manifest
     signer: Signer | None = None
+    sha256: str = ""
 
     @classmethod
     def open(cls, folder: Path, policy: TrustPolicy | None = None) -> Bundle:
@@ -93,7 +95,7 @@ class Bundle:
         signature = _read_small(path, _LARGEST_SIGNATURE) if path.exists() else None
         signer = check_signature(text, signature, policy or TrustPolicy(), str(folder))
         _check_native_code(folder, manifest, signer)
-        return cls(folder, manifest, signer)
+        return cls(folder, manifest, signer, hashlib.sha256(text).hexdigest())
 
     @property
     def name(self) -> str:

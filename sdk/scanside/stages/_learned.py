@@ -10,11 +10,11 @@ import torch
 
 from scanside.engines.build import PrecisionChoice
 from scanside.engines.bundle import Bundle
-from scanside.engines.catalog import find_bundle
+from scanside.engines.catalog import find_bundle, manifest_sha256, split_pin
 from scanside.engines.engine import Engine
 from scanside.engines.shapes import fit
 from scanside.engines.trust import TrustPolicy
-from scanside.errors import ConfigError
+from scanside.errors import BundleError, ConfigError, ScansideError
 from scanside.recon.consistency import sampling_inputs
 from scanside.recon.scaling import image_scale
 
@@ -32,19 +32,23 @@ class Learned:
     """One bundle and its engines, loaded by the size of their images.
 
     Args:
-        name: of the bundle, or its path.
+        name: of the bundle, or its path; may be pinned.
         policy: what is asked of it.
         backend: ``auto`` or one that must be used.
         precision: ``auto`` or one that must be used.
 
     Raises:
         BundleError: its files are not what they should be.
-        BundleNotFound: there is none.
+        BundleNotFound: there is none, or not what it is pinned to.
         ConfigError: its input is an image that nothing here makes.
     """
 
     def __init__(self, name: str, policy: TrustPolicy, backend: str, precision: PrecisionChoice) -> None:
+        self._asked = name
         self.bundle = Bundle.open(find_bundle(name), policy)
+        _, pin = split_pin(name)
+        if pin is not None and not self.bundle.sha256.startswith(pin):
+            raise BundleError(f"{self.bundle.folder} was replaced while it was opened: open it again")
         self.manifest = self.bundle.manifest
         self._backend, self._precision = backend, precision
         self._engines: dict[_Key, Engine] = {}
@@ -58,6 +62,16 @@ class Learned:
     def name(self) -> str:
         """The bundle's name."""
         return self.bundle.name
+
+    def outdated(self) -> str | None:
+        """In what the bundle that its name finds now differs from this one; None where it is the same."""
+        try:
+            folder = find_bundle(self._asked)
+        except ScansideError as error:
+            return str(error)
+        if (now := manifest_sha256(folder)) == self.bundle.sha256:
+            return None
+        return f"bundle '{self._asked}' was sha256:{self.bundle.sha256[:16]}… and is sha256:{now[:16]}… now"
 
     @property
     def wants(self) -> Literal["adjoint", "sense"]:

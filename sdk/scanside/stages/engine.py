@@ -59,7 +59,8 @@ class RunEngine(Stage[KSpace, Image]):
         """Settings.
 
         Attributes:
-            bundle: name of the bundle, or its path; of several, the first that is fit for a k-space is taken.
+            bundle: name of the bundle, or its path; of several, the first that is fit for a k-space is taken. Each
+                may be pinned: ``NAME@sha256:DIGITS`` takes that very release or none.
             fallback: classical stage that takes over, ``{sense: {…}}`` or ``{fourier: {…}}`` with its settings; None
                 makes an error of it. A network that improves a CG-SENSE image gets it from here.
             sizes: of images, (k1, k0), for which engines are ready before a scan; by default the smallest of the
@@ -124,6 +125,10 @@ class RunEngine(Stage[KSpace, Image]):
         self.engine_times = StageTimes()
         for stage in self._classical:
             stage.open(scan)
+
+    def outdated(self) -> list[str]:
+        """Bundles that were replaced since they were opened."""
+        return [why for network in self._networks if (why := network.outdated())]
 
     def process(self, item: KSpace) -> Iterator[Image]:
         """Reconstruct the images of one k-space."""

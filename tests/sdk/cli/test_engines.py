@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import Result
 
-from scanside.engines.bundle import Bundle
+from scanside.engines.bundle import Bundle, replace_manifest
 from scanside.engines.cache import EngineCache
 from scanside.engines.signing import trusted_keys
 
@@ -119,3 +119,26 @@ def test_folder_that_is_no_run_is_named(scanside: Scanside, tmp_path: Path) -> N
     text = scanside("engines", "build", tmp_path / "run", "-o", tmp_path / "bundle", status=1).stderr
     assert "is no folder of a training run" in text
     assert not (tmp_path / "bundle").exists()
+
+
+def test_releases(
+    scanside: Scanside, as_json: Callable[..., Any], bundle_folder: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.setenv("SCANSIDE_ENGINES", str(site))
+    assert "tiny is 1.2.3 now" in scanside("engines", "install", bundle_folder).stdout
+    first = scanside("engines", "pin", "tiny").stdout.strip()
+    replace_manifest(bundle_folder, version="1.3.0")
+    scanside("engines", "install", bundle_folder)
+    assert as_json("engines", "show", "tiny")["version"] == "1.3.0"
+    assert as_json("engines", "show", first)["version"] == "1.2.3"
+    found = as_json("engines", "releases", "tiny")["releases"]
+    assert [(one["version"], one["current"]) for one in found] == [("1.2.3", False), ("1.3.0", True)]
+    assert found[0]["pin"] == first
+    assert "✓" in scanside("engines", "releases", "tiny").stdout
+    assert "tiny is 1.2.3 now" in scanside("engines", "rollback", "tiny").stdout
+    assert as_json("engines", "show", "tiny")["version"] == "1.2.3"
+    assert "no other release" in scanside("engines", "rollback", "tiny", status=1).stderr
+    assert "tiny is 1.3.0 now" in scanside("engines", "rollback", "tiny", "--to", "1.3.0").stdout
