@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from time import time
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest

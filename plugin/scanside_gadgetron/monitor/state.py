@@ -7,6 +7,7 @@ import shutil
 import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import time
 from typing import Any, Literal
 
 from scanside.errors import FileFormatError
@@ -77,6 +78,7 @@ class LiveState:
         self._workers: dict[int, Worker] = {}
         self._refused: dict[str, int] = {}
         self._revision = 0
+        self._began = time()
 
     def session_folder(self, session: str) -> Path:
         """Where a session's pictures lie.
@@ -178,12 +180,15 @@ class LiveState:
     def overview(self, after: int = -1) -> dict[str, Any]:
         """What is new: the workers, the ids of all sessions, and those that changed.
 
+        ``began`` tells one life of a server, which counts sessions and revisions from 0, from another.
+
         Args:
             after: the revision that is known already; -1 for everything.
         """
         with self._lock:
             changed = [one.summary() for one in self._sessions.values() if one.revision > after]
             return {
+                "began": self._began,
                 "revision": self._revision,
                 "workers": [asdict(worker) for _, worker in sorted(self._workers.items())],
                 "refused": dict(self._refused),

@@ -21,6 +21,7 @@ let chosen = null;
 let detail = null;
 let images = new Map();
 let asking = false;
+let began = null;
 let clockOffset = 0;
 
 /** The server's clock, which may differ from ours. */
@@ -100,6 +101,12 @@ function showPool(news) {
 
 function hear(news) {
   clockOffset = news.time - Date.now() / 1000;
+  if (news.began !== began) {
+    // Another server: it counts anew, and its sessions are other ones though they may be called the same.
+    began = news.began;
+    sessions.clear();
+    choose(null);
+  }
   for (const session of news.sessions) sessions.set(session.id, session);
   const ids = new Set(news.ids);
   for (const id of sessions.keys()) if (!ids.has(id)) sessions.delete(id);
@@ -117,11 +124,6 @@ source.onmessage = (event) => {
 };
 source.onerror = () => {
   get("line").hidden = false;
-};
-// After a restart the server counts anew and knows other sessions.
-source.onopen = () => {
-  sessions.clear();
-  detail = null;
 };
 
 get("newest").addEventListener("change", () => get("newest").checked && choose(newest()));
