@@ -80,6 +80,9 @@ class HostParameters:
         Raises:
             PipelineError: two settings of the pipeline have one name.
         """
+        # Where hosts send nothing, nothing has to be installed that reads it.
+        if not self.values:
+            return {}, []
         import yaml
 
         names = parameter_names(pipeline)

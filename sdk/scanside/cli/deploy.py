@@ -57,3 +57,57 @@ def chain(
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
     err.print(f"{output}: put it into Gadgetron's share/gadgetron/config", markup=False, soft_wrap=True)
+
+
+@deploy.command()
+def openrecon(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder that the image is built from.")],
+    pipeline: _Pipeline = "student",
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter",
+            help="A setting for the scanner's page: finish.kind, or with a range engine.deadline_ms=50:5000:500[ms]; "
+            "may be repeated. Without any, those that are likely to be wanted.",
+        ),
+    ] = None,
+    changes: _Set = None,
+    name: Annotated[str | None, typer.Option(help="Of the application.")] = None,
+    vendor: Annotated[str, typer.Option(help="Who builds it; letters and digits.")] = "Scanside",
+    image: Annotated[str, typer.Option(help="Scanside's image that it is built upon.")] = "scanside:cpu",
+    injector: Annotated[
+        str,
+        typer.Option(
+            help="image: finished images; compleximage: complex ones that the scanner goes on with."
+        ),
+    ] = "image",
+    gpu: Annotated[bool, typer.Option("--gpu", help="It may use a GPU.")] = False,
+) -> None:
+    """Write the folder that an OpenRecon image is built from, with its label and the scanner's page."""
+    from scanside.pipeline import Pipeline
+    from scanside_deploy.openrecon import Injector, Shown, shown_by_default, write_context
+
+    if injector not in ("image", "compleximage"):
+        raise typer.BadParameter(
+            f"{injector!r}; possible are image and compleximage", param_hint="--injector"
+        )
+    if parameters is None:
+        shown = shown_by_default(Pipeline.load(pipeline))
+    else:
+        shown = tuple(Shown.parse(one) for one in parameters)
+    label = write_context(
+        output,
+        pipeline,
+        shown,
+        settings_from(changes or []),
+        name=name,
+        vendor=vendor,
+        image=image,
+        injector=cast("Injector", injector),
+        gpu=gpu,
+    )
+    err.print(
+        f"{output}: put the manual there as manual.pdf, then ./package.sh makes {label.package}.zip",
+        markup=False,
+        soft_wrap=True,
+    )

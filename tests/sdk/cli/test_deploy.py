@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -34,3 +35,20 @@ def test_chain_to_standard_output_and_to_a_file(tmp_path: Path) -> None:
     assert 'name="engine.deadline_ms" value="500"' in text
     run(*asked, *changes, "-o", tmp_path / "config" / "student.xml")
     assert (tmp_path / "config" / "student.xml").read_text("utf-8") == text
+
+
+def test_openrecon(tmp_path: Path) -> None:
+    shown = ("--parameter", "finish.series=1:99")
+    said = run(
+        "openrecon", "-p", "grappa", *shown, "--name", "My recon", "--vendor", "Clinic", "-o", tmp_path
+    )
+    label = json.loads((tmp_path / "OpenReconLabel.json").read_text("utf-8"))
+    assert [one["id"] for one in label["parameters"]] == ["finishSeries"]
+    assert f"OpenRecon_Clinic_Myrecon_V{label['general']['version']}.zip" in said.stderr
+
+
+def test_openrecon_without_parameters_takes_likely_ones(tmp_path: Path) -> None:
+    run("openrecon", "-p", "grappa", "-o", tmp_path, "--injector", "compleximage", "--gpu")
+    label = json.loads((tmp_path / "OpenReconLabel.json").read_text("utf-8"))
+    assert [one["id"] for one in label["parameters"]] == ["finishKind"]
+    assert label["reconstruction"]["can_use_gpu"] is True
