@@ -130,7 +130,7 @@ def known_names(watched: Watched) -> set[str]:
 
 
 def test_every_query_of_the_dashboard_names_a_metric(busy: Watched) -> None:
-    dashboard = json.loads((DEPLOY / "grafana" / "scanside.json").read_text())
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "scanside.json").read_text())
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
     queries = [target["expr"] for panel in panels for target in panel["targets"]]
     queries += [
@@ -146,7 +146,7 @@ def test_every_query_of_the_dashboard_names_a_metric(busy: Watched) -> None:
 
 
 def test_no_panel_lies_on_another() -> None:
-    dashboard = json.loads((DEPLOY / "grafana" / "scanside.json").read_text())
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "scanside.json").read_text())
     taken: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
         at = panel["gridPos"]
@@ -179,7 +179,7 @@ def test_prometheus_reads_the_alerts_and_scrapes_the_page() -> None:
 def test_grafana_finds_the_dashboard_and_its_source() -> None:
     folder = DEPLOY / "grafana" / "provisioning"
     (source,) = yaml.safe_load((folder / "datasources" / "prometheus.yml").read_text())["datasources"]
-    dashboard = json.loads((DEPLOY / "grafana" / "scanside.json").read_text())
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "scanside.json").read_text())
     uids = {panel["datasource"]["uid"] for panel in dashboard["panels"] if "datasource" in panel}
     assert uids == {source["uid"]}
     (provider,) = yaml.safe_load((folder / "dashboards" / "scanside.yml").read_text())["providers"]
