@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from scanside.cli.console import console, print_json, progress_bar, table
+from scanside.cli.many import replay_all
 from scanside.cli.options import different_files, settings_from
 
 if TYPE_CHECKING:
@@ -15,14 +16,22 @@ if TYPE_CHECKING:
 
 __all__ = ["replay"]
 
+_MANY = "Many recordings"
 _WAYS = ("direct", "gadgetron", "mrd")
 
 
 def replay(
-    recording: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="An ISMRMRD HDF5 file or stream; - is standard input.")
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="ISMRMRD HDF5 file for the images; of many, their folder.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="ISMRMRD HDF5 file for the images.")],
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="INPUT...",
+            help="ISMRMRD HDF5 files or streams, or folders with such files; - is a stream from standard input.",
+            show_default=False,
+        ),
+    ] = None,
     pipeline: Annotated[
         str, typer.Option("--pipeline", "-p", help="A pipeline's name or a YAML file.")
     ] = "grappa",
@@ -45,13 +54,79 @@ def replay(
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    listed: Annotated[
+        Path | None,
+        typer.Option(
+            "--list",
+            help="More inputs: a text file, one path a line; - is standard input.",
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes at once; by default one for each CPU or GPU.", rich_help_panel=_MANY
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Work on a Ray cluster: local starts one here, auto takes the one that runs here, or HOST:PORT.",
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="CPU threads of each process.", rich_help_panel=_MANY)
+    ] = 1,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Do also what an earlier run has done.", rich_help_panel=_MANY),
+    ] = False,
 ) -> None:
-    """Reconstruct a recorded scan, as it would be at the scanner."""
+    """Reconstruct a recorded scan, as it would be at the scanner, or many of them.
+
+    With several inputs, a folder, --list, --workers or --ray, the output is a folder: images are named like the
+    recordings, what fails is listed and stops nothing else, and the same command goes on where it was cut off.
+    The exit status is then the number of failures, 100 at most.
+    """
+    import numpy as np
+
+    from scanside.many.files import read_list
     from scanside.replay import replay as run
 
     if via not in _WAYS:
         raise typer.BadParameter(f"{via!r}; possible are {', '.join(_WAYS)}", param_hint="--via")
     pace = _speed(speed)
+    given = list(inputs or ())
+    if listed is not None or workers or ray or len(given) > 1 or any(path.is_dir() for path in given):
+        if via != "direct" or pace != "max":
+            raise typer.BadParameter(
+                "many recordings are reconstructed with --via direct and --speed max only"
+            )
+        many: dict[str, Any] = {
+            "settings": settings_from(changes or []),
+            "group": group,
+            "device": device,
+            "noise_store": noise_store,
+            "undersample": None if undersample is None else np.load(undersample),
+        }
+        replay_all(
+            given + ([] if listed is None else read_list(listed)),
+            output,
+            pipeline,
+            choices=many,
+            workers=workers,
+            ray=ray,
+            threads=threads,
+            again=again,
+            report=report,
+            as_json=as_json,
+        )
+        return
+    if not given:
+        raise typer.BadParameter("name a recording, a folder, or a --list of them", param_hint="INPUT")
+    recording = given[0]
     different_files(recording, output, report, undersample)
     observed = None
     if report is not None:
