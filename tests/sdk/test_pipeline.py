@@ -209,6 +209,9 @@ def accepts(schema: dict[str, Any], value: object, definitions: dict[str, Any]) 
     if not isinstance(value, kinds.get(schema.get("type", ""), object)):
         return False
     if isinstance(value, dict):
+        if "properties" not in schema:  # a mapping of any names to one kind
+            others = schema.get("additionalProperties", True)
+            return others is True or all(accepts(others, one, definitions) for one in value.values())
         properties = schema["properties"]
         return set(schema.get("required", ())) <= set(value) <= set(properties) and all(
             accepts(properties[name], one, definitions) for name, one in value.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from scanside.items import AxisRange, Item, KSpace
 from scanside.registry import load_stage, stage_names
+from scanside.shadow import Shadow, SideBySide
 from scanside.stage import Stage
 from scanside.stages.accumulate import Accumulate
 from scanside.stages.coil_compression import CompressCoils
@@ -128,6 +130,20 @@ class TestPartialFourier(StageTests):
         assert isinstance(kspace, KSpace)
         (completed,) = self.stage().process(kspace)
         assert float(completed.data[:, :, :6].abs().max()) > 0
+
+
+class TestShadow(StageTests):
+    @pytest.fixture(autouse=True)
+    def _in_a_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SCANSIDE_SHADOW", str(tmp_path))
+
+    def stage(self) -> Stage[Any, Any]:
+        return Shadow(shown=["fourier", "finish"], beside=["coil-maps", "sense", "finish"])
+
+
+class TestSideBySide(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return SideBySide(first=["fourier", "finish"], second=["coil-maps", "sense", "finish"])
 
 
 class TestSense(StageTests):
