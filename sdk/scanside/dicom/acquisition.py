@@ -21,6 +21,12 @@ _SEQUENCES = (
 )
 """What the free texts of ``sequence_type`` and ``sequenceName`` say of the sequence's family."""
 
+_PAIRED = re.compile(
+    "ANKLE|ARM|BREAST|CALF|CLAVICLE|EAR|ELBOW|EXTREMITY|EYE|FINGER|FOOT|FOREARM|HAND|HIP|HUMERUS|KIDNEY|KNEE|LEG|LUNG|"
+    "OVARY|SCAPULA|SHOULDER|TESTIS|THIGH|THUMB|TOE|WRIST"
+)
+"""Body parts that people have two of."""
+
 _GATING = {0: "CG", 1: "PPG"}
 """Scan options by the number of a waveform: ECG and peripheral pulse."""
 
@@ -41,9 +47,7 @@ def describe_acquisition(dataset: Dataset, fields: HeaderFields, encoding: Encod
     is_3d = encoding.encoded.matrix[2] > 1
     position = (mrd.patient_position or "").upper()
     dataset.PatientPosition = position if position in _POSITIONS else ""
-    body_part = (fields.text("studyInformation", "bodyPartExamined") or "").upper()
-    if re.fullmatch("[A-Z0-9_ ]{1,16}", body_part):
-        dataset.BodyPartExamined = body_part
+    _describe_body_part(dataset, (fields.text("studyInformation", "bodyPartExamined") or "").upper())
     dataset.ScanningSequence = _scanning_sequence(fields)
     dataset.SequenceVariant = "NONE"
     dataset.MRAcquisitionType = "3D" if is_3d else "2D"
@@ -102,6 +106,14 @@ def describe_timing(dataset: Dataset, fields: HeaderFields, encoding: Encoding, 
         dataset.TriggerTime = decimal(int(header["physiology_time_stamp"][0]) * TICK_MS)
     if n_phases > 1:
         dataset.CardiacNumberOfImages = n_phases
+
+
+def _describe_body_part(dataset: Dataset, name: str) -> None:
+    """Body part, and, where it is or could be one of a pair, that its side is not known (C.7.3.1.1.1)."""
+    if re.fullmatch("[A-Z0-9_ ]{1,16}", name):
+        dataset.BodyPartExamined = name
+    if "BodyPartExamined" not in dataset or _PAIRED.fullmatch(name):
+        dataset.Laterality = ""
 
 
 def _describe_sampling(dataset: Dataset, encoding: Encoding) -> None:

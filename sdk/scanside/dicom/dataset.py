@@ -82,14 +82,17 @@ class DicomExporter:
         series = derived_uid(
             "series", self._fields.study_uid, self._fields.measurement, *method.key, index, kind
         )
-        scale = self._scales.setdefault(series, GreyScale())
+        scale = self._scales.setdefault(series, GreyScale(phase=kind == "phase"))
         stored = scale.stored(
             data,
-            phase=kind == "phase",
             slope=float(image.meta.first("RescaleSlope") or 1),
             intercept=float(image.meta.first("RescaleIntercept") or 0),
         )
         common = self._common(image, kind, method, series)
+        if kind == "phase" and stored.unit == 1000:
+            common.ImageComments += "\nPhase in mrad"
+        elif stored.unit > 1:
+            common.ImageComments += f"\nValues are {stored.unit:g} times those of the reconstruction"
         n_channels, n_z = data.shape[:2]
         number = max(int(image.header["image_index"]) - 1, 0)
         for channel, z in np.ndindex(n_channels, n_z):
@@ -111,7 +114,6 @@ class DicomExporter:
         dataset.SpecificCharacterSet = "ISO_IR 192"
         dataset.SOPClassUID = MRImageStorage
         dataset.Modality = "MR"
-        dataset.Laterality = ""  # not known; required where the body part could be one of a pair
         describe_patient(dataset, fields)
         describe_study(dataset, fields)
         dataset.SeriesInstanceUID = series
