@@ -175,7 +175,8 @@ def test_own_pipelines_and_their_changes(tmp_path: Path) -> None:
         assert pipeline.name == "second version"
 
 
-LEARNED = {"student", "unrolled"}  # build and accept engines first, for minutes: see tests/integration
+# They build and accept engines first, for minutes: see tests/integration.
+LEARNED = {"student", "student-shadow", "unrolled", "unrolled-both"}
 
 
 def test_shipped_pipelines_can_be_lent() -> None:
