@@ -85,6 +85,7 @@ class Monitor:
                 timeout_graceful_shutdown=3,
             )
         )
+        self._stopped = threading.Event()
         self._inbox: queue.Queue[Event | None] = queue.Queue(_MOST_EVENTS)
         self._threads = [
             threading.Thread(target=self._take_all, name="scanside-monitor", daemon=True),
@@ -121,7 +122,10 @@ class Monitor:
         return self._live.session_folder(session)
 
     def stop(self) -> None:
-        """Show what came so far no longer, and remove it."""
+        """Show what came so far no longer, and remove it. Once more does nothing."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
         self._app.feed.stop()
         self._server.should_exit = True
         self._inbox.put(None)
@@ -133,6 +137,8 @@ class Monitor:
         self._folder.remove()
 
     def _put(self, event: Event) -> None:
+        if self._stopped.is_set():
+            return
         try:
             self._inbox.put_nowait(event)
         except queue.Full:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,7 @@ import pytest
 from scanside_gadgetron.monitor import MonitorConfig, start_monitor
 from scanside_gadgetron.pool import events
 
-NOW = 1_767_225_600.0
+NOW = time()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

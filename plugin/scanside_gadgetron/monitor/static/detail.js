@@ -32,14 +32,17 @@ export function showHead(session, now) {
   else bar.removeAttribute("value");
 }
 
+const sentence = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
+
 export function showAlerts(list, session) {
   const items = [];
   if (session.error) {
-    const told = session.reported ? " The scanner was told." : " The scanner could not be told.";
-    items.push(["error", session.state === "lost" ? "Lost" : "Failed", session.error + told]);
+    const told = session.reported ? "The scanner was told." : "The scanner could not be told.";
+    items.push(["error", session.state === "lost" ? "Lost" : "Failed", `${sentence(session.error)} ${told}`]);
   }
   for (const { reason, count: n, text } of session.fallbacks) {
-    items.push(["", "Classical fallback", `${plural(n, "image")} not made by the engine (${reason}). ${text}`]);
+    const why = text.startsWith(`${reason}: `) ? text.slice(reason.length + 2) : text;
+    items.push(["", "Classical fallback", `${plural(n, "image")} not made by the engine (${reason}): ${sentence(why)}`]);
   }
   for (const text of session.warnings) items.push(["", "Warning", text]);
   const hidden = session.n_warnings - session.warnings.length;
@@ -50,7 +53,7 @@ export function showAlerts(list, session) {
   list.replaceChildren(...items.map(([kind, head, text]) => element("li", { class: kind }, element("b", {}, head), text)));
 }
 
-const NAMES = { fov_mm: "field of view (mm)", n_coils: "coils", protocol: "protocol" };
+const NAMES = { field_of_view_mm: "field of view (mm)", n_coils: "coils", field_strength_t: "field strength (T)" };
 
 export function showSoftware(session, images) {
   const scan = Object.entries(session.scan)

@@ -120,7 +120,10 @@ function drawCoils(figure, { shape: [, n, ny, nx], values }) {
   const part = Number(figure.querySelector("input:checked").value);
   const size = n * ny * nx;
   const magnitudes = values.subarray(0, size);
-  const [low, high] = part ? [-Math.PI, Math.PI] : [0, magnitudes.reduce((a, b) => Math.max(a, b), 0)];
+  // A coil is loudest right beside itself, mostly outside the object: the scale ends where nearly all of it is below.
+  const sorted = Float32Array.from(magnitudes).sort();
+  const most = sorted[Math.floor(0.99 * (size - 1))] || sorted[size - 1] || 1;
+  const [low, high] = part ? [-Math.PI, Math.PI] : [0, most];
   const columns = Math.min(n, n > 24 ? COLUMNS : n > 8 ? 6 : 4);
   const canvas = figure.querySelector("canvas");
   const gap = 3;
@@ -131,7 +134,7 @@ function drawCoils(figure, { shape: [, n, ny, nx], values }) {
     const from = part * size + coil * ny * nx;
     const picture = coloured(values.subarray(from, from + ny * nx), nx, ny, low, high, part ? ANGLE : SIZE);
     // A phase where there is no sensitivity means nothing.
-    for (let i = 0; i < ny * nx; i++) if (magnitudes[coil * ny * nx + i] < 1e-3 * (high || 1) && part) picture.data[4 * i + 3] = 0;
+    for (let i = 0; i < ny * nx; i++) if (part && magnitudes[coil * ny * nx + i] < 1e-3 * most) picture.data[4 * i + 3] = 0;
     context.drawImage(canvasOf(picture), (coil % columns) * (nx + gap), Math.floor(coil / columns) * (ny + gap));
   }
   caption(figure, `${plural(n, "coil")}, middle slice, ${part ? "phase from −π to π" : "magnitude, dark to bright"}`);

@@ -26,15 +26,18 @@ export function fillFacts(list, facts, wrap = false) {
   );
 }
 
-/** A duration: 12 ms, 3.4 s, 2 min 05 s. */
+/** A duration: 12 ms, 3.4 s, 2 min 05 s, 1 h 03 min. */
 export function duration(seconds) {
+  if (seconds === 0) return "0 s";
   if (seconds < 0.9995) {
     const ms = 1000 * seconds;
     return `${ms < 0.095 ? ms.toFixed(3) : ms < 9.95 ? ms.toFixed(1) : ms.toFixed(0)} ms`;
   }
   if (seconds < 99.5) return `${seconds.toFixed(seconds < 9.95 ? 2 : 1)} s`;
   const whole = Math.round(seconds);
-  return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
+  const two = (n) => String(n).padStart(2, "0");
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
+  return `${Math.floor(whole / 3600)} h ${two(Math.floor(whole / 60) % 60)} min`;
 }
 
 /** A count with thin spaces between thousands. */

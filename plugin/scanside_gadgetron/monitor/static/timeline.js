@@ -11,7 +11,11 @@ export function showTimeline(table, session, images) {
   // What came first may be forgotten by now: the axis begins where there is something to see.
   const begin = session.n_images && spans.length >= 600 ? Math.min(...spans.map((span) => span[1])) : 0;
   const place = (seconds) => (WIDTH * (seconds - begin)) / (end - begin);
-  const steps = [0, 0.25, 0.5, 0.75, 1].map((part) => element("span", {}, duration(begin + part * (end - begin))));
+  const steps = ticks(begin, end).map((at) => {
+    const label = element("span", {}, duration(at));
+    label.style.left = `${(100 * (at - begin)) / (end - begin)}%`;
+    return label;
+  });
   const head = element(
     "tr",
     {},
@@ -32,6 +36,16 @@ export function showTimeline(table, session, images) {
   const out = left.filter((time) => time >= begin).map((time) => bar("image-mark", place(time) - 2, 4, `image after ${duration(time)}`));
   rows.push(row("images out", out, [count(session.n_images), "", ""]));
   table.replaceChildren(element("thead", {}, head), element("tbody", {}, ...rows));
+}
+
+/** Round numbers between two times, about four of them. */
+function ticks(begin, end) {
+  const rough = (end - begin) / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough);
+  const found = [];
+  for (let i = Math.ceil(begin / step); i * step <= end + 0.01 * step; i++) found.push(Number((i * step).toPrecision(12)));
+  return found;
 }
 
 function bar(kind, x, width, title) {
