@@ -209,14 +209,12 @@ class Sender(Thread):
         if self.is_alive() and timeout_s != 0:
             self.join(timeout_s)
 
-    def wait_until_empty(self, timeout_s: float) -> bool:
-        """Wait until all is sent; whether it was, in time."""
+    def settle(self, timeout_s: float) -> int:
+        """Wait until all is sent, or something hinders it, or the time is over; how many still wait."""
         until = time.monotonic() + timeout_s
-        while waiting := bool(self.spool.waiting()):
-            if time.monotonic() >= until or not self.is_alive():
-                break
+        while (n := len(self.spool.waiting())) and self.problem is None and time.monotonic() < until:
             time.sleep(0.02)
-        return not waiting
+        return n
 
     def _attempt(self) -> float:
         """Send what is due; gives the seconds until something is due again."""

@@ -47,7 +47,8 @@ class ExportDicom(Stage[Image, Image]):
             calling_title: our own.
             timeout_s: longest wait for an answer of the archive.
             patient: ``anonymous`` leaves out who was examined; ``header`` tells what the scan's header does.
-            wait_s: how long the end of a scan waits until its images are sent; the rest is sent later.
+            wait_s: how long the end of a scan waits until its images are sent, if the archive takes them; the rest is
+                sent later.
         """
 
         folder: Path | None = None
@@ -113,8 +114,7 @@ class ExportDicom(Stage[Image, Image]):
     def finish(self, end: ScanEnd) -> Iterator[Image]:
         """Tell the operator if the archive has not got everything."""
         sender = self._sender
-        if sender is not None and not sender.wait_until_empty(self.config.wait_s) and sender.problem:
-            n = len(sender.spool.waiting())
+        if sender is not None and (n := sender.settle(self.config.wait_s)) and sender.problem is not None:
             self._scan.warn(f"{n} DICOM images wait to be sent: {sender.problem}")
         yield from ()
 

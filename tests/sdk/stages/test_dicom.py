@@ -90,7 +90,7 @@ def test_sent(run_stage: Any, make_header: Any, archive: Any, tmp_path: Path) ->
 def test_archive_is_away(run_stage: Any, make_header: Any, archive: Any, tmp_path: Path) -> None:
     """The scan goes on, the operator is told, and the next process sends what waits."""
     images = magnitudes(2)
-    ran = run_stage(ExportDicom(send=NOWHERE, spool=tmp_path / "spool", wait_s=5), make_header(), images)
+    ran = run_stage(ExportDicom(send=NOWHERE, spool=tmp_path / "spool", wait_s=60), make_header(), images)
     assert all(a is b for a, b in zip(ran.items, images, strict=True))
     (warning,) = ran.scan.warnings
     assert "2 DICOM images wait to be sent: ANY-SCP at 127.0.0.1:9 cannot be reached" in warning
