@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from scanside.cli.console import console, err, progress_bar, table
+from scanside.cli.many import many_progress, stoppable
 from scanside.cli.options import nested, settings_from
 from scanside.errors import MissingExtra
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from scanside_training.evaluation.scores import Summary
 
 __all__ = ["evaluate"]
+
+_MANY = "Many processes"
 
 
 def evaluate(
@@ -45,23 +48,53 @@ def evaluate(
         ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of torch; its choice by default.")
+        int | None,
+        typer.Option(
+            min=1, help="CPU threads of torch; its choice by default, 1 for each of many processes."
+        ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes at once; this one alone by default.", rich_help_panel=_MANY),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Work on a Ray cluster: local starts one here, auto takes the one that runs here, or HOST:PORT.",
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Make also images that an earlier run has made.", rich_help_panel=_MANY),
+    ] = False,
 ) -> None:
-    """Compare networks, engines and classical reconstructions on the same data."""
+    """Compare networks, engines and classical reconstructions on the same data.
+
+    With --workers or --ray, many processes share the images. What they have made is noted in the output folder, and
+    the same command goes on where it was cut off.
+    """
     for package in ("lightning", "safetensors", "torchmetrics"):
         if find_spec(package) is None:
             raise MissingExtra(package, "training", "scanside evaluate")
     import torch
 
-    from scanside_training.evaluation import compare, load_evaluation, write_evaluation
+    from scanside_training.evaluation import compare, compare_many, load_evaluation, write_evaluation
 
     if threads is not None:
         torch.set_num_threads(threads)
     chosen = load_evaluation(config, nested(settings_from(settings or ())), candidates or (), only=only)
     folder = output or Path("evaluations") / chosen.name
-    with progress_bar(chosen.name) as progress:
-        result = compare(chosen, on_progress=progress)
+    if workers or ray:
+        from scanside.many import pool_for
+
+        pool = pool_for(workers, ray, threads=threads or 1)
+        with many_progress(chosen.name) as tell, stoppable(folder):
+            result = compare_many(chosen, pool, folder, again=again, on_progress=tell)
+    else:
+        with progress_bar(chosen.name) as progress:
+            result = compare(chosen, on_progress=progress)
     write_evaluation(result, folder)
     _show(result)
     console.print(f"{folder / 'report.html'} has the pictures. Research use only.", style="dim")

@@ -16,7 +16,7 @@ from scanside.errors import ConfigError
 if TYPE_CHECKING:
     from scanside.many.replays import ManyReplays
 
-__all__ = ["MOST_FAILURES_TOLD", "many_progress", "replay_all"]
+__all__ = ["MOST_FAILURES_TOLD", "many_progress", "replay_all", "stoppable"]
 
 MOST_FAILURES_TOLD = 100
 """The exit status is the number of failures, and no greater than this: larger ones mean something else to a shell."""
@@ -59,6 +59,23 @@ def many_progress(what: str, *, hidden: bool = False) -> Iterator[Callable[[int,
         yield update
 
 
+@contextmanager
+def stoppable(folder: Path) -> Iterator[None]:
+    """Ctrl-C ends the command in good order.
+
+    Args:
+        folder: that holds the run's journal.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(
+            f"interrupted: what is done is noted in {escape(str(folder))}, and the same command goes on",
+            soft_wrap=True,
+        )
+        raise typer.Exit(_INTERRUPTED) from None
+
+
 def replay_all(
     inputs: list[Path],
     output: Path,
@@ -89,15 +106,8 @@ def replay_all(
     recordings = find_recordings(inputs, output)
     recipe = Recipe.load(pipeline, output, **choices)
     pool = pool_for(workers, ray, threads=threads, device=recipe.device)
-    try:
-        with many_progress("reconstructing", hidden=as_json) as progress:
-            results = replay_many(recordings, recipe, pool, again=again, on_progress=progress)
-    except KeyboardInterrupt:
-        err.print(
-            f"interrupted: {escape(str(output / 'summary.json'))} says what is done; the same command goes on",
-            soft_wrap=True,
-        )
-        raise typer.Exit(_INTERRUPTED) from None
+    with many_progress("reconstructing", hidden=as_json) as progress, stoppable(output):
+        results = replay_many(recordings, recipe, pool, again=again, on_progress=progress)
     if report is not None:
         many_report(results, report)
     if as_json:

@@ -23,7 +23,7 @@ __all__ = ["RayPool"]
 _CONNECT_SECONDS = 5.0
 """For the first sign of life at an address."""
 
-_GREETING_SECONDS = 45.0
+_GREETING_SECONDS = 30.0
 """For a cluster to take this process in; Ray's own patience is minutes, and ends the process."""
 
 _PLACE_SECONDS = 300.0
@@ -107,9 +107,9 @@ class _Actor:
         """Machine and process."""
         return f"{socket.gethostname()}, process {os.getpid()}"
 
-    def make(self, pickled: bytes) -> Answer:
+    def make(self, pack: bytes) -> Answer:
         """See `Desk.make`."""
-        return self._desk.make(pickled)
+        return self._desk.make(pack)
 
     def work(self, payload: Any) -> Answer:
         """See `Desk.work`."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from scanside.errors import RunError
-from scanside.many.work import Answer, MakeWorker, Result, Task
+from scanside.many.work import Answer, MakeWorker, Result, Task, packed
 
 __all__ = ["Crew", "Pool", "Report", "run_many"]
 
@@ -67,7 +66,7 @@ class Pool(Protocol):
         """Make ready for a run.
 
         Args:
-            make_worker: a pickled `scanside.many.work.MakeWorker`.
+            make_worker: from `scanside.many.work.packed`.
 
         Raises:
             ScansideError: there are no workers to be had.
@@ -92,7 +91,7 @@ def run_many(tasks: Iterable[Task], make_worker: MakeWorker, pool: Pool) -> Iter
     waiting = _Waiting(tasks)
     if not waiting:
         return
-    crew = pool.open(pickle.dumps(make_worker))
+    crew = pool.open(packed(make_worker))
     try:
         yield from _Run(waiting, crew).results()
     finally:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
 from scanside.errors import RunError, ScansideError
 
-__all__ = ["Answer", "Desk", "MakeWorker", "Result", "Task", "Worker", "reason"]
+__all__ = ["Answer", "Desk", "MakeWorker", "Result", "Task", "Worker", "packed", "reason"]
 
 Worker: TypeAlias = Callable[[Any], Any]
 """Takes a task's payload and gives its value; both can be pickled. `RunError` ends the whole run, any other
@@ -75,6 +77,15 @@ class Answer:
     seconds: float = 0.0
 
 
+def packed(make_worker: MakeWorker) -> bytes:
+    """What a process elsewhere needs to make a worker: where this one works, its settings, and `make_worker`.
+
+    Relative paths, and the folders that environment variables of Scanside name, mean the same there as here.
+    """
+    settings = {name: value for name, value in os.environ.items() if name.startswith("SCANSIDE_")}
+    return pickle.dumps((str(Path.cwd()), settings, pickle.dumps(make_worker)))
+
+
 class Desk:
     """A worker in its process: made once, then asked again and again; whatever it raises becomes an answer."""
 
@@ -83,11 +94,14 @@ class Desk:
         # What a worker warns of comes back with its results: on standard error it would belong to no file.
         logging.getLogger("scanside").addHandler(logging.NullHandler())
 
-    def make(self, pickled: bytes) -> Answer:
-        """Make the worker from a pickled `MakeWorker`."""
+    def make(self, pack: bytes) -> Answer:
+        """Make the worker that `packed` has packed."""
         begun = perf_counter()
         try:
-            make: MakeWorker = pickle.loads(pickled)  # noqa: S301 — our own process pickled it
+            folder, settings, pickled = pickle.loads(pack)  # noqa: S301 — our own process packed it
+            _go_to(folder)
+            os.environ.update(settings)
+            make: MakeWorker = pickle.loads(pickled)  # noqa: S301
             self._worker = make()
         except Exception as error:  # noqa: BLE001 — told to the process that waits
             return Answer("unfit", text=reason(error))
@@ -104,6 +118,16 @@ class Desk:
         except Exception as error:  # noqa: BLE001 — a file that fails must not stop the others
             return Answer("failed", text=reason(error), seconds=perf_counter() - begun)
         return Answer("done", value, seconds=perf_counter() - begun)
+
+
+def _go_to(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise RunError(
+            f"the folder in which the run was started, {folder}, is not there on this machine ({error}): all "
+            "machines of a cluster must see the same paths"
+        ) from error
 
 
 def reason(error: BaseException) -> str:

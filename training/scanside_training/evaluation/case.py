@@ -60,8 +60,10 @@ class Case:
 
 
 class Cases(Protocol):
-    """A data set: iterating makes its cases one by one."""
+    """A data set: iterating makes its cases one by one, and any of them can be made alone."""
 
     def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Case: ...
 
     def __iter__(self) -> Iterator[Case]: ...

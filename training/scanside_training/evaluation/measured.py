@@ -12,7 +12,7 @@ from pydantic import Field
 
 from scanside.errors import ConfigError, FileFormatError, FormatError
 from scanside.items import Item, KSpace
-from scanside.metrics import object_mask
+from scanside.metrics import Real, object_mask
 from scanside.pipeline import Pipeline
 from scanside.recon.combine import combine_with_maps, root_sum_of_squares
 from scanside.recon.espirit import espirit
@@ -39,6 +39,13 @@ class _Scan(NamedTuple):
     path: Path
     slice: int
     number: int
+
+
+class _Truth(NamedTuple):
+    """References of a slice, ``(y, x)``: over the whole image, and inside the object."""
+
+    whole: Real
+    inside: Real
 
 
 class _MeasuredData(Settings):
@@ -115,9 +122,29 @@ class MrdData(_MeasuredData):
             ScansideError: a scan cannot be read.
         """
         scans = []
-        for subject, file in self.files.items():
-            scans += _read_slices(data_file(self.root, str(file)), subject)
+        for subject in self.files:
+            scans += _read_slices(self.path(subject), subject)
         return MeasuredCases(self, scans)
+
+    def open_file(self, subject: str, first: int) -> MeasuredCases:
+        """The cases of one file only.
+
+        Args:
+            subject: whose.
+            first: how many slices the files before it hold.
+
+        Raises:
+            ScansideError: as `open`.
+        """
+        return MeasuredCases(self, _read_slices(self.path(subject), subject), first)
+
+    def path(self, subject: str) -> Path:
+        """A subject's file.
+
+        Raises:
+            ConfigError: it is not there.
+        """
+        return data_file(self.root, str(self.files[subject]))
 
     @property
     def title(self) -> str:
@@ -134,41 +161,55 @@ class MeasuredCases:
     Args:
         config: names of the masks, and how they are made.
         scans: fully sampled slices.
+        first: number of the first of them, where they are not all; drawn masks depend on it.
     """
 
-    def __init__(self, config: _MeasuredData, scans: list[_Scan]) -> None:
+    def __init__(self, config: _MeasuredData, scans: list[_Scan], first: int = 0) -> None:
         self._config = config
         self._scans = scans
+        self._first = first
+        self._last_truth: tuple[int, _Truth] | None = None
 
     def __len__(self) -> int:
         return len(self._scans) * len(self._config.masks)
 
     def __iter__(self) -> Iterator[Case]:
-        for number, scan in enumerate(self._scans):
-            n_coils, *grid = scan.kspace.shape
-            images = to_image(scan.kspace[:, None], (-2, -1))
-            maps = espirit(scan.kspace[:, None], (1, grid[0], grid[1]))
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, number: int) -> Case:
+        place, which = divmod(number, len(self._config.masks))
+        name = list(self._config.masks)[which]
+        scan, truth = self._scans[place], self._truth(place)
+        n_coils, n_lines = scan.kspace.shape[:2]
+        mask = self._config.mask(name, n_lines, self._first + place)
+        strata: Mapping[str, str] = {
+            "mask": name,
+            "acceleration": f"{n_lines / max(int(mask.sum()), 1):.1f}",
+            "subject": scan.subject,
+            "n_coils": str(n_coils),
+        }
+        return Case(
+            name=f"{scan.name}-{name}",
+            strata=strata,
+            whole=truth.whole,
+            inside=truth.inside,
+            roi=object_mask(truth.inside),
+            problem=Problem.from_kspace(scan.kspace, mask),
+            recorded=Recorded(scan.path, mask.numpy(), scan.slice, scan.number)
+            if isinstance(self._config, MrdData)
+            else None,
+        )
+
+    def _truth(self, place: int) -> _Truth:
+        """The references of a slice; those of the last one are kept for its other masks."""
+        if self._last_truth is None or self._last_truth[0] != place:
+            kspace = self._scans[place].kspace[:, None]
+            images = to_image(kspace, (-2, -1))
+            maps = espirit(kspace, (1, kspace.shape[-2], kspace.shape[-1]))
             whole = root_sum_of_squares(images)[0].double().numpy()
             inside = combine_with_maps(images, maps)[0].abs().double().numpy()
-            for name in self._config.masks:
-                mask = self._config.mask(name, grid[0], number)
-                strata: Mapping[str, str] = {
-                    "mask": name,
-                    "acceleration": f"{grid[0] / max(int(mask.sum()), 1):.1f}",
-                    "subject": scan.subject,
-                    "n_coils": str(n_coils),
-                }
-                yield Case(
-                    name=f"{scan.name}-{name}",
-                    strata=strata,
-                    whole=whole,
-                    inside=inside,
-                    roi=object_mask(inside),
-                    problem=Problem.from_kspace(scan.kspace, mask),
-                    recorded=Recorded(scan.path, mask.numpy(), scan.slice, scan.number)
-                    if isinstance(self._config, MrdData)
-                    else None,
-                )
+            self._last_truth = place, _Truth(whole, inside)
+        return self._last_truth[1]
 
 
 def _read_slices(path: Path, subject: str) -> list[_Scan]:

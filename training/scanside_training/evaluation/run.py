@@ -15,6 +15,7 @@ import torch
 from scanside._version import __version__
 from scanside.bench.result import machine
 from scanside.errors import ConfigError, ScansideError
+from scanside.many.work import reason
 from scanside_training.evaluation.candidates import Candidate, Job
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.config import EvaluationConfig, SpeedConfig
@@ -27,7 +28,7 @@ __all__ = ["Evaluation", "Failure", "compare"]
 
 Progress = Callable[[int, "int | None"], None]
 
-_UNUSABLE = (ScansideError, OSError, RuntimeError, ValueError, MemoryError)
+UNUSABLE = (ScansideError, OSError, RuntimeError, ValueError, MemoryError)
 """What may end one candidate, but not the comparison."""
 
 
@@ -120,15 +121,12 @@ def compare(
         ConfigError: no candidate was given, or the data are not there.
         ScansideError: the data cannot be read.
     """
-    if not config.candidates:
-        raise ConfigError(
-            f"evaluation '{config.name}' has no candidates: name some in the file or with --candidate"
-        )
+    check_candidates(config)
     result = Evaluation(config)
     cases = config.data.open()
-    candidates = _opened(config, result)
+    candidates = opened(config, result)
     total = len(cases) * len(candidates)
-    chosen = _spread(len(cases), config.pictures)
+    chosen = spread(len(cases), config.pictures)
     refused: dict[str, list[tuple[str, str]]] = {}
     first: Case | None = None
     on_progress(0, total)
@@ -140,9 +138,9 @@ def compare(
                 image = candidate.job(case)()
                 result.scores.append(score(name, case, image))
                 images[name] = image.detach().cpu()
-            except _UNUSABLE as error:
+            except UNUSABLE as error:
                 logger.debug("%s, %s", name, case.name, exc_info=True)
-                refused.setdefault(name, []).append((case.name, _reason(error)))
+                refused.setdefault(name, []).append((case.name, reason(error)))
             on_progress(number * len(candidates) + place + 1, total)
         if number in chosen:
             result.shown.append(Shown(case, images))
@@ -150,30 +148,44 @@ def compare(
         result.failures.append(Failure(name, tuple(case for case, _ in which), which[0][1]))
     result.facts = {name: dict(candidate.facts) for name, candidate in candidates.items()}
     if config.speed is not None and first is not None:
-        working = {name: candidates[name] for name in result.candidates if candidates[name].timed}
-        result.milliseconds = _timed(working, first, config.speed)
+        time_candidates(result, candidates, first, config.speed)
     return result
 
 
-def _opened(config: EvaluationConfig, result: Evaluation) -> dict[str, Candidate]:
+def time_candidates(
+    result: Evaluation, candidates: dict[str, Candidate], case: Case, config: SpeedConfig
+) -> None:
+    """Time those that made an image, on one case."""
+    working = {name: candidates[name] for name in result.candidates if candidates[name].timed}
+    result.milliseconds = _timed(working, case, config)
+
+
+def check_candidates(config: EvaluationConfig) -> None:
+    """Refuse to compare nothing.
+
+    Raises:
+        ConfigError: no candidate was given.
+    """
+    if not config.candidates:
+        raise ConfigError(
+            f"evaluation '{config.name}' has no candidates: name some in the file or with --candidate"
+        )
+
+
+def opened(config: EvaluationConfig, result: Evaluation) -> dict[str, Candidate]:
+    """The candidates that can be opened, by name; the others are among the result's failures."""
     found: dict[str, Candidate] = {}
     for one in config.candidates:
         name = one.name or one.label
         try:
             candidate: Candidate = one.open()
-        except _UNUSABLE as error:
-            result.failures.append(Failure(name, (), _reason(error)))
+        except UNUSABLE as error:
+            result.failures.append(Failure(name, (), reason(error)))
             continue
         found[name] = candidate
         if candidate.n_parameters is not None:
             result.parameters[name] = candidate.n_parameters
     return found
-
-
-def _reason(error: Exception) -> str:
-    """Our own errors say all; of any other one needs to know the type too."""
-    kind = "" if isinstance(error, ScansideError) else f"{type(error).__name__}: "
-    return f"{kind}{error}"
 
 
 def _timed(candidates: dict[str, Candidate], case: Case, config: SpeedConfig) -> dict[str, float]:
@@ -194,6 +206,6 @@ def _timed(candidates: dict[str, Candidate], case: Case, config: SpeedConfig) ->
     return {name: median(values) for name, values in times.items()}
 
 
-def _spread(n: int, wanted: int) -> set[int]:
+def spread(n: int, wanted: int) -> set[int]:
     """Numbers of the cases that are shown."""
     return {int((i + 0.5) * n / wanted) for i in range(min(n, wanted))} if wanted < n else set(range(n))

@@ -82,23 +82,25 @@ class SimulatedCases:
         return self._n
 
     def __iter__(self) -> Iterator[Case]:
-        for index in range(self._n):
-            key = SampleKey(0, 0, index)
-            sample = self._samples[key]
-            target = magnitude(sample["target"][None].double())[0, 0].numpy()
-            mask = sample["mask"][:, 0] > 0
-            strata = {
-                "acceleration": f"{len(mask) / int(mask.sum()):.0f}",
-                "subject": self._samples.subject(key),
-            }
-            if "maps" in sample:
-                strata["n_coils"] = str(len(sample["maps"]))
-            yield Case(
-                name=f"{index:03d}",
-                strata=strata,
-                whole=target,
-                inside=target,
-                roi=sample["roi"][0].numpy() > 0,
-                problem=Problem.from_sample(sample),
-                sample=sample,
-            )
+        return (self[number] for number in range(self._n))
+
+    def __getitem__(self, number: int) -> Case:
+        key = SampleKey(0, 0, number)
+        sample = self._samples[key]
+        target = magnitude(sample["target"][None].double())[0, 0].numpy()
+        mask = sample["mask"][:, 0] > 0
+        strata = {
+            "acceleration": f"{len(mask) / int(mask.sum()):.0f}",
+            "subject": self._samples.subject(key),
+        }
+        if "maps" in sample:
+            strata["n_coils"] = str(len(sample["maps"]))
+        return Case(
+            name=f"{number:03d}",
+            strata=strata,
+            whole=target,
+            inside=target,
+            roi=sample["roi"][0].numpy() > 0,
+            problem=Problem.from_sample(sample),
+            sample=sample,
+        )
