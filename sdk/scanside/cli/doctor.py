@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,13 +14,21 @@ __all__ = ["doctor"]
 _MARKS = {"ok": "[green]✓[/]", "missing": "[yellow]–[/]", "problem": "[bold red]✗[/]"}
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """Check this installation: packages, devices, Gadgetron, ports. Exit status 1 if something is broken."""
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The server's settings, whose ports, folders and pipelines are looked at."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check this installation: packages, devices, Gadgetron, bundles, ports, folders, clock. Exit status 1 if
+    something is broken.
+    """
     from rich.markup import escape
 
     from scanside.doctor import examine
 
-    checks = examine()
+    checks = examine(config)
     if as_json:
         print_json({"checks": [check.to_dict() for check in checks]})
     else:
@@ -27,7 +36,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
         rows.show_header = False
         for check in checks:
             rows.add_row(
-                _MARKS[check.status], f"[bold]{check.name}[/]", escape(check.found), escape(check.advice)
+                _MARKS[check.status],
+                f"[bold]{escape(check.name)}[/]",
+                escape(check.found),
+                escape(check.advice),
             )
         console.print(rows)
     if any(check.status == "problem" for check in checks):

@@ -1,0 +1,65 @@
+"""Bundles: whole or not, and accepted here or not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scanside.doctor.bundles import check_bundles
+from scanside.doctor.check import Check
+from scanside.engines import catalog
+from scanside.engines.backends.eager import Eager
+from scanside.engines.bundle import Bundle
+from scanside.engines.cache import EngineCache, engine_cache_folder
+from scanside.engines.engine import Engine
+
+
+def by_name() -> dict[str, Check]:
+    return {check.name: check for check in check_bundles()}
+
+
+@pytest.fixture
+def own_cache(learned_bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "cache"))
+    # The shipped ones are large; they are looked at elsewhere.
+    monkeypatch.setattr(catalog, "_SHIPPED", tmp_path / "none")
+    return tmp_path / "cache"
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_before_and_after_an_engine_was_accepted(
+    learned_bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = by_name()["bundle smooth"]
+    assert check.status == "missing"
+    assert "scanside engines build smooth --bucket 24x24" in check.advice
+    Engine.load(Bundle.open(learned_bundles / "smooth"), (24, 24), name="eager")
+    check = by_name()["bundle smooth"]
+    assert check.status == "ok"
+    assert "not signed; accepted here: eager fp32 24×24 " in check.found
+    # Another torch would build it anew, and says so.
+    monkeypatch.setattr(Eager, "versions", lambda self: {"torch": "0.0"})
+    check = by_name()["bundle smooth"]
+    assert check.status == "missing"
+    assert "other versions" in check.found
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_damaged(learned_bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(learned_bundles / "smooth", tmp_path / "bundles" / "smooth")
+    weights = tmp_path / "bundles" / "smooth" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    monkeypatch.setenv("SCANSIDE_ENGINES", str(tmp_path / "bundles"))
+    check = by_name()["bundle smooth"]
+    assert check.status == "problem"
+    assert "weights.safetensors" in check.found
+
+
+def test_cache_that_others_can_write(own_cache: Path) -> None:
+    own_cache.mkdir()
+    own_cache.chmod(0o777)
+    assert engine_cache_folder() == EngineCache().folder == own_cache
+    (check,) = check_bundles()
+    assert (check.name, check.status) == ("engine cache", "problem")
