@@ -165,6 +165,8 @@ def test_whole_session(show: Show, story: Any, open_page: Any, scan: Any, tmp_pa
         expect(page.locator(f"#{what}")).to_be_visible()
     expect(page.locator("#sampling figcaption p")).to_contain_text("R = ")
     expect(page.get_by_role("row", name="engine")).to_contain_text("780 ms")
+    expect(page.get_by_role("group", name="Slices").get_by_role("button")).to_have_count(3)
+    page.wait_for_timeout(600)  # small pictures come a little later
     page.screenshot(path=tmp_path / "running.png", full_page=True)
 
     tell(story.ended(n_readouts=200, n_images=3))
@@ -222,10 +224,11 @@ def test_slices_and_frames_by_keys_and_sliders(series: Any) -> None:
     page.keyboard.press("ArrowLeft")
     shown_image(page, "Image 2")
     assert drawn(page, 20, 40, (10.0, 5.0))[10, 20] == pytest.approx(255 * 0.3, abs=1)
-    page.get_by_label("Frame").fill("0")
+    page.get_by_role("slider", name="Frame").fill("0")
     shown_image(page, "Image 0")
-    page.get_by_label("Slice").fill("1")
+    page.get_by_role("slider", name="Slice").fill("1")
     shown_image(page, "Image 1")
+    image.focus()
     for _ in range(4):
         page.keyboard.press("ArrowRight")
     expect(page.locator("#frame-out")).to_have_text("3 of 3")
@@ -242,6 +245,22 @@ def test_picture_stays_where_it_is_while_new_ones_come(series: Any, story: Any) 
     shown_image(page, "Image 3")
     page.get_by_label("follow new images").check()
     shown_image(page, "Image 6")
+
+
+def test_slice_is_chosen_from_small_pictures(series: Any) -> None:
+    _, page = series
+    small = page.get_by_role("group", name="Slices").get_by_role("button")
+    expect(small).to_have_count(2)
+    expect(small.nth(1)).to_have_attribute("aria-current", "true")
+    small.nth(0).click()
+    shown_image(page, "Image 4")
+    expect(small.nth(0)).to_have_attribute("aria-current", "true")
+    # Square in the patient, bright in the corner of low indices.
+    drawn_small = """(canvas) => {
+        const grey = (x, y) => canvas.getContext('2d').getImageData(x, y, 1, 1).data[0];
+        return [canvas.width, canvas.height, grey(3, 3), grey(90, 3), grey(3, 90)];
+    }"""
+    assert small.nth(0).locator("canvas").evaluate(drawn_small) == [96, 96, 255, 0, 0]
 
 
 def test_window_and_level(series: Any) -> None:
@@ -353,7 +372,8 @@ def test_everything_has_a_name(series: Any) -> None:
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll('button, input, select, canvas, progress')]
             .filter((e) => e.checkVisibility() && e.getAttribute('aria-hidden') !== 'true')
-            .filter((e) => ![e.getAttribute('aria-label'), e.labels?.[0]?.textContent, e.textContent].some((t) => t?.trim()))
+            .filter((e) => ![e.getAttribute('aria-label'), e.labels?.[0]?.textContent, e.textContent]
+                .some((text) => text?.trim()))
             .map((e) => e.outerHTML)"""
     )
     assert unnamed == []

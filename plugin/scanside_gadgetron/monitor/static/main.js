@@ -122,6 +122,7 @@ source.onmessage = (event) => {
   get("line").hidden = true;
   hear(JSON.parse(event.data));
 };
+source.onopen = () => viewer.load();
 source.onerror = () => {
   get("line").hidden = false;
 };

@@ -4,6 +4,7 @@
 import { numbers, sessionAddress } from "./api.js";
 import { GREY, canvasOf, coloured } from "./colours.js";
 import { placeOf, seriesOf } from "./series.js";
+import { Strip } from "./strip.js";
 import { element, short } from "./text.js";
 
 const get = (id) => document.getElementById(id);
@@ -15,6 +16,7 @@ export class Viewer {
     this.canvas = get("image");
     this.context = this.canvas.getContext("2d");
     this.planes = new Map();
+    this.strip = new Strip(get("strip"), (plane) => this.valuesOf(plane), (slice) => this.go(slice, this.frame));
     this.clear();
     this.listen();
   }
@@ -31,6 +33,7 @@ export class Viewer {
     this.planes.clear();
     this.stop();
     this.fit();
+    this.strip.show([], 0, null);
     this.draw();
   }
 
@@ -80,30 +83,35 @@ export class Viewer {
     get("play").disabled = frames.length < 2;
   }
 
-  /** Fetch the chosen plane unless it is here, then draw it; only the latest choice is drawn. */
+  address(plane) {
+    return `${sessionAddress(this.session)}/images/${plane.image.index}?z=${plane.z}`;
+  }
+
+  /** Values of a plane, fetched unless they are here; null if they cannot be had. */
+  async valuesOf(plane) {
+    const address = this.address(plane);
+    if (!this.planes.has(address)) {
+      // Without a connection a banner says so, and the plane is asked for again with the next change.
+      const found = await numbers(address).catch(() => null);
+      if (!found) return null;
+      this.planes.set(address, found.values);
+      if (this.planes.size > MOST_KEPT) this.planes.delete(this.planes.keys().next().value);
+    }
+    return this.planes.get(address);
+  }
+
+  /** Show the chosen plane; only the latest choice is drawn. */
   async load() {
     const plane = this.plane();
     if (!plane) return this.draw();
-    const address = `${sessionAddress(this.session)}/images/${plane.image.index}?z=${plane.z}`;
-    this.wanted = address;
-    let values = this.planes.get(address);
-    if (!values) {
-      try {
-        const found = await numbers(address);
-        if (!found) return;
-        values = found.values;
-      } catch {
-        return; // the banner says that there is no connection; the next image asks again
-      }
-      this.planes.set(address, values);
-      if (this.planes.size > MOST_KEPT) this.planes.delete(this.planes.keys().next().value);
-    }
-    if (this.wanted !== address) return;
+    const wanted = (this.wanted = this.address(plane));
+    const values = await this.valuesOf(plane);
+    if (!values || this.wanted !== wanted) return undefined;
     const before = this.shown?.key;
     this.shown = { key: this.key, image: plane.image, z: plane.z, values };
     // One window for a whole series, so that its slices and frames compare.
     if (this.window === null || before !== this.key) this.window = [0, plane.image.picture.high];
-    this.paint();
+    return this.paint();
   }
 
   /** Grey values anew, after another plane or another window was chosen. */
@@ -111,6 +119,7 @@ export class Viewer {
     if (!this.shown) return;
     const [, y, x] = this.shown.image.picture.shape;
     this.bitmap = canvasOf(coloured(this.shown.values, x, y, ...this.window, GREY));
+    this.strip.show(this.frames()[this.frame]?.planes ?? [], this.slice, this.window);
     this.draw();
   }
 
