@@ -237,8 +237,20 @@ class TestCompose:
         (subnet,) = (one["subnet"] for one in document["networks"]["inside"]["ipam"]["config"])
         assert [str(one) for one in config.allow] == [subnet]
         node = document["services"]["gadgetron"]
-        assert node["environment"]["SCANSIDE_HANDOVER"] == str(config.handover)
+        assert node["environment"]["SCANSIDE_POOL"] == str(config.handover)
         # One volume holds the socket for both.
         folder = str(Path(str(config.handover)).parent)
         for service in ("scanside", "gadgetron"):
             assert f"handover:{folder}" in document["services"][service]["volumes"]
+
+    def test_prometheus_asks_the_server_with_its_token(self) -> None:
+        document = composed()
+        scrape = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text("utf-8"))
+        (job,) = scrape["scrape_configs"]
+        (name,) = document["services"]["prometheus"]["secrets"]
+        assert job["authorization"]["credentials_file"] == f"/run/secrets/{name}"
+        host, _, port = job["static_configs"][0]["targets"][0].partition(":")
+        assert host in document["services"]
+        assert f"port: {port}" in document["configs"]["server"]["content"]
+        token = document["secrets"][name]["environment"]
+        assert f"${{{token}:?" in document["configs"]["server"]["content"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scanside_deploy.chains import NODE_PORT
 from scanside_gadgetron.settings import ServerConfig
 
 UNIT = Path(__file__).resolve().parents[2] / "deploy" / "systemd" / "scanside.service"
@@ -55,3 +56,15 @@ def test_writes_only_where_it_may() -> None:
     for name in ("SCANSIDE_ENGINE_CACHE", "SCANSIDE_ENGINES"):
         assert variables[name].startswith(f"{state}/")
     assert variables["SCANSIDE_TRUSTED_KEYS"].startswith("/etc/")
+
+
+def test_settings_of_the_server() -> None:
+    config = ServerConfig.load(UNIT.with_name("server.yaml"))
+    found = settings()
+    assert config.noise_store is not None
+    assert config.noise_store.is_relative_to(f"/var/lib/{found['StateDirectory'][0]}")
+    # PrivateTmp would hide the place that nodes look at by themselves.
+    assert str(config.handover) == f"/run/{found['RuntimeDirectory'][0]}/pool.sock"
+    assert f"SCANSIDE_POOL={config.handover}" in UNIT.read_text("utf-8")
+    # The chains look for the server here.
+    assert (config.host, config.port) == ("localhost", NODE_PORT)
