@@ -13,40 +13,39 @@ from pathlib import Path
 
 from scanside.errors import ScansideError
 from scanside.serving import DEFAULT_PIPELINE
-from scanside_gadgetron.server import Address, serve
-from scanside_gadgetron.settings import Settings
+from scanside_gadgetron.monitor.logs import setup_logging
+from scanside_gadgetron.server import Server, serve
+from scanside_gadgetron.settings import ServerConfig, Settings
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and serve; gives the exit status."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    options = vars(_parser().parse_args(arguments))
+    setup_logging(level=options.pop("log_level").upper())
     own = Settings.from_environment()
-    settings = Settings(
-        options.device or own.device,
-        options.noise_store or own.noise_store,
-        options.pipelines or own.pipelines,
-    )
+    path = options.pop("config")
+    given = {
+        "devices": None if options["device"] is None else (options["device"],),
+        **{name: value for name, value in options.items() if name != "device"},
+    }
+
+    def read() -> ServerConfig:
+        return ServerConfig.load(path, own, **given)
+
     try:
-        serve(
-            options.host,
-            options.port,
-            pipeline=options.pipeline,
-            max_sessions=options.max_sessions,
-            settings=settings,
-            on_ready=_say_where,
-        )
+        config = read()
+        setup_logging(as_json=config.log == "json", level=logging.getLogger("scanside_gadgetron").level)
+        serve(config, read_again=read, on_ready=_say_where)
     except ScansideError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
 
 
-def _say_where(addresses: list[Address]) -> None:
-    hosts = [host for host, _ in addresses]
-    sys.stdout.write(json.dumps({"hosts": hosts, "port": addresses[0][1]}) + "\n")
+def _say_where(server: Server) -> None:
+    hosts = [host for host, _ in server.addresses]
+    said = {"hosts": hosts, "port": server.port, "monitor": server.monitor_url}
+    sys.stdout.write(json.dumps({name: value for name, value in said.items() if value is not None}) + "\n")
     sys.stdout.flush()
 
 
@@ -54,12 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scanside_gadgetron")
     commands = parser.add_subparsers(required=True)
     serving = commands.add_parser("serve", help="listen for Gadgetron's <connect> and for MRD hosts")
-    serving.add_argument("--host", default="127.0.0.1", help="address or name to listen on (%(default)s)")
-    serving.add_argument("--port", type=int, default=9002, help="0 takes any free one (%(default)s)")
-    serving.add_argument(
-        "--pipeline", default=DEFAULT_PIPELINE, help="of sessions that ask for none (%(default)s)"
-    )
-    serving.add_argument("--max-sessions", type=int, default=2, help="how many run at once (%(default)s)")
+    serving.add_argument("--config", type=Path, help="YAML file with all settings; options go before it")
+    serving.add_argument("--host", help="address or name to listen on (127.0.0.1)")
+    serving.add_argument("--port", type=int, help="0 takes any free one (9002)")
+    serving.add_argument("--handover", help="Unix socket for nodes, auto or off (auto)")
+    serving.add_argument("--pipeline", help=f"of sessions that ask for none ({DEFAULT_PIPELINE})")
+    serving.add_argument("--workers", type=int, help="how many sessions run at once (2)")
+    serving.add_argument("--threads", type=int, help="of each worker (this machine's cores, shared)")
     serving.add_argument("--device", help="auto, cpu, cuda or cuda:N")
     serving.add_argument("--noise-store", type=Path, help="folder that keeps noise covariances")
     serving.add_argument("--pipelines", type=Path, help="folder of your own pipelines")

@@ -15,6 +15,7 @@ from typing import Any
 from scanside.mrd.session import ServerSession
 from scanside.mrd.streams import SocketStream
 from scanside.serving import DRAIN_SECONDS, Outcome, PipelinePool, node_reader, run_session
+from scanside_gadgetron.pool.handover import hand_over
 from scanside_gadgetron.settings import Settings
 
 __all__ = ["reconstruct", "run_node"]
@@ -35,13 +36,19 @@ class _Silent:
 def reconstruct(connection: Any) -> None:
     """Run a scan through the pipeline that the node's ``<configuration>`` names; see `scanside.serving.Request`.
 
-    It returns in any case: whatever fails has been reported to Gadgetron by then. Device, noise store and a folder
-    of own pipelines come from the environment; see `Settings`.
+    It returns in any case: whatever fails has been reported to Gadgetron by then. Where a pool of warm workers runs
+    beside Gadgetron (``scanside serve``), the connection is handed over to it, and this process only waits. Otherwise
+    device, noise store and a folder of own pipelines come from the environment; see `Settings`.
 
     Args:
         connection: a ``gadgetron.external.Connection``, of which nothing but configuration and header has been
             read.
     """
+    raw = connection.raw_bytes
+    if hand_over(connection.socket.socket, raw.config, raw.header):
+        _take_socket(connection).close()
+        return
+    logger.info("no pool takes this scan: this process runs the pipeline itself")
     settings = Settings.from_environment()
     # A chain's configuration is written by whoever installs it: it may name any file.
     pipelines = PipelinePool(settings.context(), folder=settings.pipelines, any_file=True)

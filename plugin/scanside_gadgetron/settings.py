@@ -120,13 +120,14 @@ class ServerConfig(_Part):
         noise_store: folder that keeps noise measurements; None for one that lasts as long as the server.
         workers: how many processes, and so how many sessions at once.
         devices: what they compute on, in turn.
-        threads: of each worker; None shares this machine's cores among them.
+        threads: of each worker; None shares this machine's cores among them, unless ``OMP_NUM_THREADS`` is set.
         queue: how many connections wait for a worker at most.
         limits: of one session.
         prepare_seconds: how long a worker may take to be ready; building an engine can take minutes.
         heartbeat_seconds: how long a worker may give no sign of life.
         grace_seconds: how long running sessions may last once the server is asked to end.
         monitor: the live page and the metrics; None for none.
+        log: ``text`` for people, or ``json``: one object per line.
     """
 
     host: str = "127.0.0.1"
@@ -147,22 +148,30 @@ class ServerConfig(_Part):
     heartbeat_seconds: float = Field(30, gt=0)
     grace_seconds: float = Field(30, ge=0)
     monitor: MonitorConfig | None = None
+    log: Literal["text", "json"] = "text"
 
     @classmethod
-    def load(cls, path: Path | None = None, **changed: Any) -> ServerConfig:
+    def load(cls, path: Path | None = None, own: Settings | None = None, **changed: Any) -> ServerConfig:
         """Read a YAML file, and let what is given otherwise go before it.
 
         Args:
             path: the file; None for the defaults.
+            own: what the environment says, where neither file nor `changed` say it.
             **changed: settings that go before the file's; None leaves a setting as it is.
 
         Raises:
             ConfigError: the file cannot be read, or a setting is unknown or wrong.
             MissingExtra: YAML cannot be read in this environment.
         """
-        where, document = "the server's settings", {}
+        own = own or Settings()
+        where = "server" if path is None else f"server file {path}"
+        document: dict[str, Any] = {
+            "devices": (own.device,),
+            "noise_store": own.noise_store,
+            "pipelines": own.pipelines,
+        }
         if path is not None:
-            where, document = f"server file {path}", _read_yaml(path)
+            document.update(_read_yaml(path))
         document.update({name: value for name, value in changed.items() if value is not None})
         try:
             config = cls.model_validate(document)
@@ -185,11 +194,17 @@ class ServerConfig(_Part):
         if self.monitor is not None:
             self.monitor.check()
 
+    def monitored(self) -> ServerConfig:
+        """The same with the live page."""
+        return self if self.monitor is not None else self.model_copy(update={"monitor": MonitorConfig()})
+
     @property
-    def worker_threads(self) -> int:
-        """Threads of each worker."""
+    def worker_threads(self) -> int | None:
+        """Threads of each worker; None leaves it to the libraries, or to ``OMP_NUM_THREADS``."""
+        if self.threads is not None or self.workers == 1 or "OMP_NUM_THREADS" in os.environ:
+            return self.threads
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.threads or max(1, cores // self.workers)
+        return max(1, cores // self.workers)
 
     @property
     def memory_bytes(self) -> int:

@@ -525,7 +525,12 @@ def _node(environment: dict[str, str], log: Any) -> Iterator[SocketStream]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(START_SECONDS)
         command = ["-m", "gadgetron", str(listener.getsockname()[1]), "scanside_gadgetron", "reconstruct"]
-        environment = {**environment, "GADGETRON_STORAGE_ADDRESS": "http://127.0.0.1:9112"}
+        # The node is what is asked for, not a pool that happens to run on this machine.
+        environment = {
+            "SCANSIDE_POOL": "off",
+            **environment,
+            "GADGETRON_STORAGE_ADDRESS": "http://127.0.0.1:9112",
+        }
         with _process(command, environment, log, close_stdin=True) as process:
             sock = _accepted(listener, process, log)
             stream = SocketStream(sock, send_timeout=ANSWER_SECONDS)
@@ -551,6 +556,7 @@ def _accepted(listener: socket.socket, process: subprocess.Popen[bytes], log: An
 def _server(pipeline: str, environment: dict[str, str], log: Any) -> Iterator[SocketStream]:
     """Start a server on a free port and connect to it."""
     command = ["-m", "scanside_gadgetron", "serve", "--port", "0", "--pipeline", pipeline]
+    command += ["--workers", "1", "--handover", "off"]
     with _process(command, environment, log, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         impatient = threading.Timer(START_SECONDS, process.kill)

@@ -259,6 +259,15 @@ class PipelinePool:
                 prepared[pipeline.name] = pipeline
         return prepared
 
+    def check(self, *names: str) -> None:
+        """See that the default pipeline and others exist; loads nothing.
+
+        Raises:
+            PipelineError: there is no such pipeline.
+        """
+        for name in (None, *names):
+            self._path(name)
+
     def for_chain(self) -> PipelinePool:
         """The same pipelines, for sessions whose configuration may name any file: that of a Gadgetron chain."""
         trusting = copy.copy(self)

@@ -18,10 +18,9 @@ from scanside.mrd.streams import SocketStream
 from scanside.pipeline import Pipeline
 from scanside.replay import configuration
 from scanside.scan import Scan
-from scanside.serving import PipelinePool
+from scanside.serving import PipelinePool, serve_stream
 from scanside.testing.transports import Received, TransportTests, play_host
 from scanside_gadgetron.node import run_node
-from scanside_gadgetron.server import MrdServer
 
 pytestmark = pytest.mark.torch_free
 
@@ -105,9 +104,20 @@ class TestConnect(TransportTests):
 
 
 def through_server(opening: Any, items: Any, header_xml: bytes, pipeline: Pipeline, whole: bool) -> Received:
+    """What a worker of a server does with a connection, here with a pipeline of this process."""
     pool = PipelinePool(Context("cpu"), load=lambda name, settings: pipeline)
-    with MrdServer(pool, port=0, drain_seconds=20) as server:
-        stream = SocketStream(socket.create_connection(("127.0.0.1", server.port)), timeout=30)
+
+    def worker() -> None:
+        accepted = SocketStream(listener.accept()[0], timeout=30)
+        serve_stream(accepted, pool, drain_seconds=20)
+        accepted.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=worker, daemon=True)
+        thread.start()
+        stream = SocketStream(socket.create_connection(listener.getsockname()), timeout=30)
         received = play_host(stream, opening, header_xml, items, whole=whole)
         stream.close()
+        thread.join(20)
+    assert not thread.is_alive()
     return received

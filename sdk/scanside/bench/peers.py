@@ -37,14 +37,21 @@ class Server:
     process: subprocess.Popen[str]
 
     def peak_mib(self) -> float:
-        """Largest resident memory so far, in MiB (Linux; elsewhere NaN)."""
-        status = Path(f"/proc/{self.process.pid}/status")
-        if not status.exists():
+        """Largest resident memory so far of it and of its workers, in MiB (Linux; elsewhere NaN)."""
+        threads = Path(f"/proc/{self.process.pid}/task")
+        if not threads.exists():
             return float("nan")
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-        return float("nan")
+        # Linux lists a child under the thread that started it.
+        lists = [path.read_text(encoding="ascii") for path in threads.glob("*/children")]
+        workers = [int(pid) for pid in " ".join(lists).split()]
+        return sum(_peak_mib(pid) for pid in (self.process.pid, *workers))
+
+
+def _peak_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
 
 
 @contextmanager
@@ -72,7 +79,8 @@ def _serving(arguments: list[str]) -> Iterator[Server]:
 
 def scanside_server(pipeline: str) -> AbstractContextManager[Server]:
     """Scanside's own server with a pipeline."""
-    return _serving(["scanside_gadgetron", "serve", "--port", "0", "--pipeline", pipeline])
+    arguments = ["serve", "--port", "0", "--pipeline", pipeline, "--workers", "1", "--handover", "off"]
+    return _serving(["scanside_gadgetron", *arguments])
 
 
 def gadgetron_python(task: str) -> AbstractContextManager[Server]:

@@ -3,50 +3,96 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scanside.cli.console import err
 
+if TYPE_CHECKING:
+    from scanside_gadgetron.server import Server
+    from scanside_gadgetron.settings import ServerConfig
+
 __all__ = ["serve"]
 
 
 def serve(
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with all settings; the options below go before it.")
+    ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. There is no access control.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 9002,
+        str | None,
+        typer.Option(help="Address to listen on (127.0.0.1); any other asks for 'allow' in the file."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port (9002); 0 takes any free one.")
+    ] = None,
     pipeline: Annotated[
-        str, typer.Option(help="For sessions that ask for none: a name or a YAML file.")
-    ] = "grappa",
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+        str | None, typer.Option(help="For sessions that ask for none (grappa): a name or a YAML file.")
+    ] = None,
+    prepare: Annotated[
+        list[str] | None, typer.Option(help="A pipeline to have ready besides; may be repeated.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes, and so sessions at once (2).")
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="auto, cpu, cuda or cuda:N; repeated, the workers take them in turn."),
+    ] = None,
     pipelines: Annotated[
         Path | None, typer.Option(help="Folder of your own pipelines: NAME.yaml there is asked for as NAME.")
     ] = None,
     noise_store: Annotated[
         Path | None, typer.Option(help="Folder that keeps noise measurements from scan to scan.")
     ] = None,
-    sessions: Annotated[int, typer.Option(min=1, help="How many run at once.")] = 2,
+    monitor: Annotated[
+        bool, typer.Option("--monitor", help="Show sessions, images and metrics on http://127.0.0.1:9003.")
+    ] = False,
+    handover: Annotated[
+        str | None, typer.Option(help="Unix socket for nodes that Gadgetron executes: auto, off or a path.")
+    ] = None,
 ) -> None:
-    """Take scans from Gadgetron's <connect> and from MRD hosts until stopped with Ctrl-C."""
+    """Take scans from Gadgetron and from MRD hosts, with warm workers, until stopped with Ctrl-C.
+
+    kill -HUP loads pipelines, bundles and the settings' file anew, without losing a scan.
+    """
     from scanside_gadgetron.server import serve as run
-    from scanside_gadgetron.settings import Settings
+    from scanside_gadgetron.settings import ServerConfig, Settings
 
-    settings = Settings.from_environment()
-    given: dict[str, Any] = {"device": device, "pipelines": pipelines, "noise_store": noise_store}
-    settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
-
-    def ready(addresses: list[tuple[str, int]]) -> None:
-        where = ", ".join(f"{name}:{number}" for name, number in addresses)
-        err.print(
-            f"listening on [bold]{where}[/] with pipeline [bold]{pipeline}[/]; Ctrl-C ends", soft_wrap=True
+    def read() -> ServerConfig:
+        read_config = ServerConfig.load(
+            config,
+            Settings.from_environment(),
+            host=host,
+            port=port,
+            pipeline=pipeline,
+            prepare=prepare or None,
+            workers=workers,
+            devices=device or None,
+            pipelines=pipelines,
+            noise_store=noise_store,
+            handover=handover,
         )
-        # From here on the operator wants to see who came and what became of it.
-        for name in ("scanside", "scanside_gadgetron"):
-            logger = logging.getLogger(name)
-            logger.setLevel(min(logger.level, logging.INFO))
+        return read_config.monitored() if monitor else read_config
 
-    run(host, port, pipeline=pipeline, max_sessions=sessions, settings=settings, on_ready=ready)
+    settings = read()
+
+    def ready(server: Server) -> None:
+        where = ", ".join(f"{name}:{number}" for name, number in server.addresses)
+        page = "" if server.monitor_url is None else f"; look at [bold]{server.monitor_url}[/]"
+        err.print(
+            f"listening on [bold]{where}[/] with pipeline [bold]{settings.pipeline}[/]{page}; Ctrl-C ends",
+            soft_wrap=True,
+        )
+
+    # The operator wants to see how workers get ready, who came and what became of it.
+    for name in ("scanside", "scanside_gadgetron"):
+        logger = logging.getLogger(name)
+        logger.setLevel(min(logger.level, logging.INFO))
+    if settings.log == "json":
+        from scanside_gadgetron.monitor.logs import setup_logging
+
+        setup_logging(as_json=True)
+    run(settings, read_again=read, on_ready=ready)

@@ -99,6 +99,12 @@ def test_observations() -> None:
     assert drawn.shape == (2, 3, 100, 67)
     assert drawn[0].min() == drawn[0].max() == 2
     np.testing.assert_allclose(drawn[1], np.pi / 2, rtol=1e-6)
+    outside = np.zeros((5, 300, 200), np.float32)
+    outside[:, 60:240, 40:160] = 1
+    cut = observation_array("coils", maps, outside)
+    assert cut[0, :, 10, :].max() == 0
+    assert cut[0, :, 50, 33].min() == 2
+    np.testing.assert_array_equal(observation_array("coils", maps, outside[:1]), drawn)
     noise = observation_array("noise", np.array([[2, 1j], [-1j, 3]]))
     np.testing.assert_array_equal(noise, [[2, 1], [1, 3]])
     with pytest.raises(FileFormatError, match="2 axes"):

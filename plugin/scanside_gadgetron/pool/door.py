@@ -1,0 +1,251 @@
+"""The door of a server: who comes in, and who is told that there is no place.
+
+A connection counts only once its host has said something: one that says nothing takes no place in the queue, and no
+worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from itertools import count
+from time import time
+from typing import Any, Literal
+
+from scanside.errors import MessageError, PeerSilent
+from scanside_gadgetron.pool.channel import Channel, HandOver, Refused, peer_user
+from scanside_gadgetron.pool.events import Event, SessionRefused
+from scanside_gadgetron.pool.farewell import cut_off, turned_away
+from scanside_gadgetron.pool.listen import Allowed, keep_alive
+from scanside_gadgetron.pool.visitor import Visitor
+
+__all__ = ["Door"]
+
+logger = logging.getLogger(__name__)
+
+Why = Literal["queue-full", "not-allowed", "stopping", "tls"]
+
+_MOST_SILENT = 256
+_MOST_FAREWELLS = 256
+_PAUSE_SECONDS = 0.5
+_NODE_SECONDS = 5.0
+_REFUSED_DRAIN_SECONDS = 60.0
+
+
+class Door:
+    """Accepts connections of hosts and of nodes.
+
+    Args:
+        listeners: of hosts.
+        nodes: of nodes that hand over, or None.
+        users: whose nodes may.
+        enter: takes each connection whose host has said something.
+        emit: takes events.
+        opening_seconds: how long a host may say nothing.
+
+    Attributes:
+        allowed: hosts that may connect.
+        tls: what connections are encrypted with, or None.
+    """
+
+    def __init__(
+        self,
+        listeners: list[socket.socket],
+        nodes: socket.socket | None,
+        users: frozenset[int],
+        enter: Callable[[Visitor], None],
+        emit: Callable[[Event], None],
+        opening_seconds: float,
+    ) -> None:
+        self.allowed = Allowed(())
+        self.tls: ssl.SSLContext | None = None
+        self._listeners = listeners
+        self._nodes = nodes
+        self._users = users
+        self._enter = enter
+        self._emit = emit
+        self._opening_seconds = opening_seconds
+        self._numbers = count(1)
+        self._silent: dict[Visitor, asyncio.TimerHandle] = {}
+        self._leaving: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self) -> None:
+        """Begin to accept, in the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            listener.setblocking(False)
+            self._loop.add_reader(listener, self._accept, listener)
+        if self._nodes is not None:
+            self._nodes.setblocking(False)
+            self._loop.add_reader(self._nodes, self._accept_node, self._nodes)
+
+    def close(self) -> None:
+        """Accept nobody any more; those who have said nothing yet are told."""
+        if self._loop is None:
+            return
+        for listener in (*self._listeners, self._nodes):
+            if listener is not None:
+                self._loop.remove_reader(listener)
+        for visitor in list(self._silent):
+            self._forget(visitor)
+            self.turn_away(visitor, "stopping")
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until everybody who was told something has left."""
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=seconds)
+        for task in self._leaving:
+            task.cancel()
+
+    def turn_away(self, visitor: Visitor, why: Why, text: str = "") -> None:
+        """Tell somebody that there is no place, without holding anyone up."""
+        reason = text or {
+            "queue-full": "all workers are busy, and as many scans wait as may: send the scan again later, or give "
+            "the server more workers or a longer queue",
+            "stopping": "the server is being stopped: send the scan again when it runs",
+            "not-allowed": "this host may not connect: the server's setting 'allow' says which may",
+            "tls": "this server takes encrypted connections only",
+        }.get(why, why)
+        logger.warning("%s is turned away: %s", visitor.peer, reason)
+        self._emit(SessionRefused(time=time(), session=visitor.session, peer=visitor.peer, reason=why))
+        if visitor.node is not None:
+            self.answer_node(visitor.node, Refused(why=reason))
+            visitor.release()
+        elif why == "not-allowed":
+            # Whoever may not connect is owed no answer, and learns nothing about what listens here.
+            cut_off(visitor.socket)
+        else:
+            self._say_goodbye(visitor.socket, f"Scanside: {reason}")
+
+    def later(self, farewell: Coroutine[Any, Any, Any]) -> None:
+        """Let a farewell take its time."""
+        task = asyncio.ensure_future(farewell)
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    @staticmethod
+    def answer_node(node: Channel, message: Any) -> None:
+        """Say the last word to a node."""
+        try:
+            node.send(message, wait=False)
+        except (OSError, MessageError) as error:
+            logger.info("a node did not wait for its answer: %s", error)
+        node.close()
+
+    def _say_goodbye(self, sock: socket.socket, text: str) -> None:
+        if len(self._leaving) >= _MOST_FAREWELLS:
+            cut_off(sock)
+        else:
+            self.later(turned_away(sock, text, self.tls, _REFUSED_DRAIN_SECONDS))
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(_MOST_SILENT):
+            accepted = self._accept_one(listener)
+            if accepted is None:
+                return
+            sock, address = accepted
+            keep_alive(sock)
+            visitor = Visitor(f"s{next(self._numbers):06d}", sock, f"{address[0]}:{address[1]}")
+            if address[0] not in self.allowed:
+                self.turn_away(visitor, "not-allowed")
+            else:
+                self._await_first_byte(visitor)
+
+    def _accept_one(self, listener: socket.socket) -> tuple[socket.socket, Any] | None:
+        assert self._loop is not None
+        try:
+            return listener.accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            # The host left before it was served, or this process has no descriptors left: then trying again at
+            # once would only burn the processor.
+            logger.warning("a connection could not be taken: %s", error)
+            self._loop.remove_reader(listener)
+            again = self._accept_node if listener is self._nodes else self._accept
+            self._loop.call_later(_PAUSE_SECONDS, self._resume, listener, again)
+            return None
+
+    def _resume(self, listener: socket.socket, accept: Callable[[socket.socket], None]) -> None:
+        assert self._loop is not None
+        if listener.fileno() >= 0:
+            self._loop.add_reader(listener, accept, listener)
+
+    def _await_first_byte(self, visitor: Visitor) -> None:
+        assert self._loop is not None
+        if len(self._silent) >= _MOST_SILENT:
+            self._too_silent(next(iter(self._silent)))
+        timer = self._loop.call_later(self._opening_seconds, self._too_silent, visitor)
+        self._silent[visitor] = timer
+        self._loop.add_reader(visitor.socket, self._heard, visitor)
+
+    def _forget(self, visitor: Visitor) -> None:
+        assert self._loop is not None
+        self._silent.pop(visitor).cancel()
+        self._loop.remove_reader(visitor.socket)
+
+    def _heard(self, visitor: Visitor) -> None:
+        self._forget(visitor)
+        try:
+            nothing = not visitor.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:
+            nothing = True
+        if nothing:
+            logger.info("%s asked whether somebody is there", visitor.peer)
+            visitor.release()
+        else:
+            self._enter(visitor)
+
+    def _too_silent(self, visitor: Visitor) -> None:
+        self._forget(visitor)
+        text = (
+            f"nothing came for {self._opening_seconds:g} s (limits.opening_seconds): a session begins with "
+            "configuration and header"
+        )
+        logger.warning("%s: %s", visitor.peer, text)
+        self._say_goodbye(visitor.socket, f"Scanside: {text}")
+
+    def _accept_node(self, listener: socket.socket) -> None:
+        while (accepted := self._accept_one(listener)) is not None:
+            user = peer_user(accepted[0])
+            if user not in self._users:
+                logger.warning("a node of user %d may not hand over to this server", user)
+                accepted[0].close()
+                continue
+            self.later(self._hear_node(Channel(accepted[0])))
+
+    async def _hear_node(self, node: Channel) -> None:
+        """Wait for what a node hands over; it sends it at once."""
+        assert self._loop is not None
+        loop = self._loop
+        node.socket.setblocking(False)
+        came = asyncio.Event()
+        loop.add_reader(node, came.set)
+        try:
+            await asyncio.wait_for(came.wait(), _NODE_SECONDS)
+        except asyncio.TimeoutError:
+            logger.warning("a node connected and said nothing")
+            node.close()
+            return
+        finally:
+            loop.remove_reader(node)
+        try:
+            received = node.receive(wait=False)
+        except (MessageError, PeerSilent) as error:
+            logger.warning("a node was not understood: %s", error)
+            received = None
+        if received is None:
+            node.close()  # it only asked whether somebody is there
+            return
+        message, descriptors = received
+        if not isinstance(message, HandOver) or len(descriptors) != 2:
+            logger.warning("a node handed nothing over")
+            node.close()
+            return
+        sock = socket.socket(fileno=descriptors[0])
+        peer = f"node {message.pid}"
+        self._enter(Visitor(f"s{next(self._numbers):06d}", sock, peer, descriptors[1], node))

@@ -1,0 +1,141 @@
+"""Telling a host that its scan will not be reconstructed, without a worker.
+
+It never holds anyone up: each host is told by a task of its own, which ends with the host or with its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import struct
+from contextlib import suppress
+from time import monotonic
+
+from scanside.mrd.messages import Close, ErrorText, MessageId
+from scanside.mrd.writer import encode
+
+__all__ = ["cut_off", "told", "turned_away"]
+
+logger = logging.getLogger(__name__)
+
+_CLOSE = encode(Close())
+_QUIET_SECONDS = 0.5
+"""How long nothing must follow two bytes that look like CLOSE."""
+
+_OPENING_SECONDS = 2.0
+_LINGER_SECONDS = 5.0
+"""How long a host that was told may take to close."""
+
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+def cut_off(sock: socket.socket) -> None:
+    """Reset a connection: its peer sees that it broke, and does not take what it got for the whole."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
+async def turned_away(
+    sock: socket.socket, text: str, tls: ssl.SSLContext | None, drain_seconds: float
+) -> bool:
+    """Tell a host that has just connected, and close; gives whether it took the text.
+
+    MRD hosts listen while they send, and are told at once. Gadgetron, which one knows by its CONFIG, may lose what
+    it is told in the middle of sending, so it is heard out first.
+    """
+    try:
+        reader, writer = await _streams(sock, tls)
+    except OSError as error:  # which ssl.SSLError is
+        logger.info("a host could not be told that %s: %s", text, error)
+        cut_off(sock)
+        return False
+    last = b""
+    with suppress(OSError, asyncio.TimeoutError):
+        last = await asyncio.wait_for(reader.read(1 << 16), _OPENING_SECONDS)
+    first = last[:2]
+    is_node = first == struct.pack("<H", MessageId.CONFIG)
+    return await _tell(reader, writer, text, last[-2:], drain_seconds, hear_first=is_node)
+
+
+async def told(sock: socket.socket, text: str, last: bytes, drain_seconds: float) -> bool:
+    """Hear a host out whose worker is gone, tell it, and close; gives whether it took the text.
+
+    Args:
+        sock: the connection, at the edge between two messages on its way out.
+        text: what to say.
+        last: the last two bytes that the worker got.
+        drain_seconds: how long the host may go on sending.
+    """
+    try:
+        reader, writer = await _streams(sock, None)
+    except OSError:
+        cut_off(sock)
+        return False
+    return await _tell(reader, writer, text, last, drain_seconds, hear_first=True)
+
+
+async def _streams(
+    sock: socket.socket, tls: ssl.SSLContext | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    limit = None if tls is None else _LINGER_SECONDS
+    transport, _ = await loop.connect_accepted_socket(
+        lambda: protocol, sock, ssl=tls, ssl_handshake_timeout=limit
+    )
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+async def _tell(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    text: str,
+    last: bytes,
+    drain_seconds: float,
+    *,
+    hear_first: bool,
+) -> bool:
+    try:
+        if hear_first:
+            last = await _hear_out(reader, last, drain_seconds)
+        writer.write(encode(ErrorText(text), Close()))
+        await asyncio.wait_for(writer.drain(), _LINGER_SECONDS)
+        if writer.can_write_eof():
+            writer.write_eof()
+        # Input that nobody has read would turn the end into a reset, which can cost the host the text.
+        if not hear_first:
+            await _hear_out(reader, last, drain_seconds)
+        await _hear_out(reader, b"", _LINGER_SECONDS)
+    except (OSError, asyncio.TimeoutError) as error:
+        logger.info("a host went away before it could be told: %s", error or "it took nothing")
+        return False
+    finally:
+        writer.close()
+        with suppress(OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(writer.wait_closed(), _LINGER_SECONDS)
+    return True
+
+
+async def _hear_out(reader: asyncio.StreamReader, last: bytes, seconds: float) -> bytes:
+    """Drop what comes until CLOSE, the end, or the time limit; gives the last two bytes.
+
+    Nobody knows where a message begins, so CLOSE is two bytes that look like it and silence.
+    """
+    deadline = monotonic() + seconds
+    while (left := deadline - monotonic()) > 0:
+        try:
+            piece = await asyncio.wait_for(
+                reader.read(1 << 20), min(left, _QUIET_SECONDS) if last == _CLOSE else left
+            )
+        except asyncio.TimeoutError:
+            break
+        if not piece:
+            break
+        last = (last + piece)[-2:]
+    return last

@@ -1,0 +1,116 @@
+"""What the server must know of a connection when its worker has died: a page of memory that both see.
+
+An ERROR may only follow a whole message. Whether a worker was killed in the middle of one, and whether the peer had
+said CLOSE by then, cannot be asked any more; so it is noted before and after, where a killed process leaves it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+from scanside.errors import ScanError
+from scanside.mrd.streams import BytesLike, ByteStream
+
+__all__ = ["Note", "NotedStream"]
+
+_SENDING, _LAST = 0, slice(1, 3)
+
+
+class Note:
+    """The page.
+
+    Args:
+        descriptor: of a file in memory; None makes one.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        if descriptor is None:
+            descriptor = os.memfd_create("scanside-note")
+            os.truncate(descriptor, mmap.PAGESIZE)
+        self.descriptor = descriptor
+        self._page = mmap.mmap(descriptor, mmap.PAGESIZE)
+
+    def clear(self) -> None:
+        """A new connection."""
+        self._page[_SENDING] = 0
+        self._page[_LAST] = b"\0\0"
+
+    @property
+    def sending(self) -> bool:
+        """Whether a message may have gone out in part."""
+        return bool(self._page[_SENDING])
+
+    @sending.setter
+    def sending(self, value: bool) -> None:
+        self._page[_SENDING] = value
+
+    @property
+    def last(self) -> bytes:
+        """The last two bytes that came."""
+        return bytes(self._page[_LAST])
+
+    def received(self, data: memoryview) -> None:
+        """Note the end of what came."""
+        self._page[_LAST] = (self.last + bytes(data[-2:]))[-2:]
+
+    def close(self) -> None:
+        """Give the page back."""
+        self._page.close()
+        os.close(self.descriptor)
+
+
+class NotedStream:
+    """A stream that keeps a note, and takes no more than it may.
+
+    Args:
+        stream: the connection.
+        note: where to keep it.
+        most_bytes: how much may come.
+    """
+
+    def __init__(self, stream: ByteStream, note: Note, most_bytes: int) -> None:
+        self._stream = stream
+        self._note = note
+        self._most_bytes = most_bytes
+        self._n_bytes = 0
+        self._told = False
+
+    def receive_into(self, buffer: memoryview, deadline: float | None = None) -> int:
+        """See `ByteStream.receive_into`.
+
+        Raises:
+            ScanError: more came than may come. Only once: what still comes must be heard out.
+        """
+        if self._n_bytes > self._most_bytes and not self._told:
+            self._told = True
+            raise ScanError(
+                f"the scan has more than {self._most_bytes / 2**30:.3g} GiB, which is the most that this server "
+                "takes (limits.scan_gib)"
+            )
+        if not self._told:
+            # One byte too many is taken and no more, so that the messages before the limit are heard.
+            buffer = buffer[: self._most_bytes + 1 - self._n_bytes]
+        n = self._stream.receive_into(buffer, deadline)
+        self._n_bytes += n
+        if n:
+            self._note.received(buffer[:n])
+        return n
+
+    def send(self, *buffers: BytesLike, deadline: float | None = None) -> None:
+        """See `ByteStream.send`."""
+        self._note.sending = True
+        self._stream.send(*buffers, deadline=deadline)
+        self._note.sending = False
+
+    def end_writing(self) -> None:
+        """See `ByteStream.end_writing`."""
+        self._stream.end_writing()
+
+    def shutdown(self) -> None:
+        """See `ByteStream.shutdown`."""
+        self._stream.shutdown()
+
+    def close(self) -> None:
+        """See `ByteStream.close`."""
+        self._stream.close()

@@ -1,0 +1,256 @@
+"""A worker: a process that has its pipelines ready and serves one session after the other.
+
+The server starts it as ``python -m scanside_gadgetron.pool.worker CHANNEL NOTE`` with two open descriptors, and it
+ends with the server.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter, perf_counter_ns, sleep, time
+
+from scanside.context import Context
+from scanside.errors import ScansideError, StreamError
+from scanside.mrd.reader import Limits
+from scanside.mrd.streams import BytesLike, ByteStream, SocketStream
+from scanside.noise_store import NoiseStore
+from scanside.pipeline import Pipeline
+from scanside.serving import PipelinePool, serve_stream
+from scanside.trace import Trace
+from scanside_gadgetron.monitor.logs import session_log, setup_logging
+from scanside_gadgetron.pool.channel import Beat, Begin, Channel, Idle, Retire, Run, Unprepared
+from scanside_gadgetron.pool.events import SessionEnded, WorkerReady
+from scanside_gadgetron.pool.note import Note, NotedStream
+from scanside_gadgetron.pool.observer import EventObserver, Outbox, Pictures
+from scanside_gadgetron.pool.tls import TlsStream, tls_context
+
+__all__ = ["main"]
+
+logger = logging.getLogger(__name__)
+
+MakePipelines = Callable[[Begin], PipelinePool]
+"""Where a worker's pipelines come from."""
+
+
+def main(make_pipelines: MakePipelines | None = None) -> None:
+    """Serve sessions until the server asks to end, or is gone."""
+    faulthandler.enable()
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    note = Note(int(sys.argv[2]))
+    received = channel.receive()
+    if received is None or not isinstance(received[0], Begin):
+        return
+    begin = received[0]
+    setup_logging(as_json=begin.log_json, worker=begin.worker, level=begin.log_level)
+    outbox = Outbox(channel, _server_gone)
+    pulse = _Pulse(channel, begin.beat_seconds)
+    started = perf_counter()
+    try:
+        pipelines = (make_pipelines or _pipelines)(begin)
+        prepared = pipelines.warm_up(*begin.prepare)
+        context = None if begin.tls is None else tls_context(begin.tls)
+    except Exception as error:  # whatever it is, the operator must hear of it
+        if not isinstance(error, ScansideError):
+            logger.exception("worker %d cannot get ready", begin.worker)
+        channel.send(Unprepared(error=str(error) or type(error).__name__))
+        return
+    outbox.tell(
+        WorkerReady(
+            time=time(),
+            worker=begin.worker,
+            seconds=perf_counter() - started,
+            pipelines={name: _engines_of(pipeline) for name, pipeline in prepared.items()},
+        )
+    )
+    worker = _Worker(begin, pipelines, context, note, outbox, pulse, Pictures())
+    while (received := channel.receive()) is not None:
+        message, descriptors = received
+        if isinstance(message, Run):
+            worker.serve(message, descriptors)
+        elif isinstance(message, Retire):
+            break
+
+
+def _pipelines(begin: Begin) -> PipelinePool:
+    store = NoiseStore(None if begin.noise_store is None else Path(begin.noise_store))
+    folder = None if begin.pipelines is None else Path(begin.pipelines)
+    return PipelinePool(Context(begin.device, store), default=begin.pipeline, folder=folder)
+
+
+def _engines_of(pipeline: Pipeline) -> list[dict[str, str]]:
+    """Which engines a prepared pipeline has loaded."""
+    found = []
+    for stage in pipeline.stages:
+        for engine in getattr(stage, "engines", ()):
+            told = engine.provenance
+            found.append(
+                {
+                    "bundle": f"{told['bundle']} {told['bundle_version']}",
+                    "backend": told["backend"],
+                    "precision": told["precision"],
+                    "weights": told["weights_sha256"],
+                }
+            )
+    return found
+
+
+def _server_gone() -> None:
+    """End at once: nobody watches this worker any more, or replaces it."""
+    os._exit(1)
+
+
+class _Pulse:
+    """Tells the server again and again that this process lives, how large it is, and which stage works."""
+
+    def __init__(self, channel: Channel, seconds: float) -> None:
+        self.trace: Trace | None = None
+        self._channel = channel
+        self._seconds = seconds
+        threading.Thread(target=self._beat, name="scanside-pulse", daemon=True).start()
+
+    def _beat(self) -> None:
+        while True:
+            trace = self.trace
+            working = None if trace is None else trace.working
+            beat = Beat(memory=resident_bytes())
+            if working is not None:
+                stage, since = working
+                beat = beat.model_copy(
+                    update={"stage": stage, "stage_seconds": (perf_counter_ns() - since) / 1e9}
+                )
+            try:
+                self._channel.send(beat)
+            except StreamError:
+                _server_gone()
+            sleep(self._seconds)
+
+
+def resident_bytes() -> int:
+    """Memory that this process really has."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass
+class _Worker:
+    """What sessions need."""
+
+    begin: Begin
+    pipelines: PipelinePool
+    context: ssl.SSLContext | None
+    note: Note
+    outbox: Outbox
+    pulse: _Pulse
+    pictures: Pictures
+
+    def serve(self, run: Run, descriptors: list[int]) -> None:
+        """Run a session to its end, and say that it is over."""
+        bare = SocketStream(
+            socket.socket(fileno=descriptors[0]),
+            self.begin.limits.opening_seconds,
+            self.begin.limits.send_seconds,
+        )
+        self.note.clear()
+        try:
+            with session_log(run.session):
+                self._run(run, bare, _read_file(descriptors[1:]))
+        except Exception as error:  # one session must not end the worker
+            logger.exception("session %s failed", run.session)
+            self.outbox.tell(
+                SessionEnded(time=time(), session=run.session, outcome="failed", error=str(error))
+            )
+        finally:
+            bare.close()
+            self.pulse.trace = None
+        self.outbox.put(Idle(session=run.session, memory=resident_bytes()))
+
+    def _run(self, run: Run, bare: SocketStream, opening: bytes) -> None:
+        limits = self.begin.limits
+        stream: ByteStream = bare
+        if self.context is not None and not run.handed_over:
+            try:
+                stream = TlsStream(bare, self.context)
+            except StreamError as error:
+                logger.warning("%s: %s", run.peer, error)
+                self.outbox.tell(
+                    SessionEnded(time=time(), session=run.session, outcome="lost", error=str(error))
+                )
+                return
+        stream = NotedStream(stream, self.note, int(limits.scan_gib * 2**30))
+        if opening:
+            stream = _Begun(opening, stream)
+        folder = None if run.folder is None else Path(run.folder)
+        observer = EventObserver(
+            run.session, self.outbox, self.pictures, folder, self.pipelines.context.noise_store
+        )
+        self.pulse.trace = observer.trace
+
+        def opened() -> None:
+            # A scanner may pause; only until it has said what it wants is it held to a time.
+            bare.timeout = None
+
+        serve_stream(
+            stream,
+            # A chain's configuration is written by whoever installs it: it may name any file.
+            self.pipelines.for_chain() if run.handed_over else self.pipelines,
+            drain_seconds=limits.drain_seconds,
+            opened=opened,
+            observer=observer,
+            limits=Limits(max_message_bytes=int(limits.message_mib * 2**20)),
+        )
+
+
+def _read_file(descriptors: list[int]) -> bytes:
+    """CONFIG and HEADER as somebody else has read them; nothing where they are still to come."""
+    if not descriptors:
+        return b""
+    with os.fdopen(descriptors[0], "rb") as file:
+        file.seek(0)
+        return file.read()
+
+
+class _Begun:
+    """A stream whose beginning has been read by somebody else."""
+
+    def __init__(self, beginning: bytes, stream: ByteStream) -> None:
+        self._beginning = memoryview(beginning)
+        self._stream = stream
+
+    def receive_into(self, buffer: memoryview, deadline: float | None = None) -> int:
+        """See `ByteStream.receive_into`."""
+        if not self._beginning:
+            return self._stream.receive_into(buffer, deadline)
+        n = min(len(buffer), len(self._beginning))
+        buffer[:n], self._beginning = self._beginning[:n], self._beginning[n:]
+        return n
+
+    def send(self, *buffers: BytesLike, deadline: float | None = None) -> None:
+        """See `ByteStream.send`."""
+        self._stream.send(*buffers, deadline=deadline)
+
+    def end_writing(self) -> None:
+        """See `ByteStream.end_writing`."""
+        self._stream.end_writing()
+
+    def shutdown(self) -> None:
+        """See `ByteStream.shutdown`."""
+        self._stream.shutdown()
+
+    def close(self) -> None:
+        """See `ByteStream.close`."""
+        self._stream.close()
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        main()
