@@ -7,8 +7,8 @@ from typing import Annotated, cast
 
 import typer
 
-from scanside.cli.console import console, err
-from scanside.cli.options import settings_from
+from scanside.cli.console import coloured_level, console, err, progress_bar
+from scanside.cli.options import different_files, settings_from
 
 __all__ = ["deploy"]
 
@@ -108,6 +108,32 @@ def openrecon(
     )
     err.print(
         f"{output}: put the manual there as manual.pdf, then ./package.sh makes {label.package}.zip",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@deploy.command("try")
+def try_(
+    chain_file: Annotated[Path, typer.Argument(metavar="CHAIN", help="A chain that connects to a server.")],
+    recording: Annotated[Path, typer.Argument(metavar="SCAN", help="An ISMRMRD HDF5 file or stream.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="ISMRMRD HDF5 file for the images.")],
+    group: Annotated[str, typer.Option(help="Group of the HDF5 file.")] = "dataset",
+) -> None:
+    """Send a recorded scan to a running server, as Gadgetron would with this chain."""
+    from rich.markup import escape
+
+    from scanside_deploy.trial import try_chain
+
+    different_files(chain_file, recording, output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with progress_bar("sending") as progress:
+        trial = try_chain(chain_file, recording, output, group=group, on_progress=progress)
+    for warning in trial.warnings:
+        err.print(f"{coloured_level('warning')}: {escape(warning)}", soft_wrap=True)
+    first = "" if trial.first_image_s is None else f", the first after {trial.first_image_s:.2f} s"
+    console.print(
+        f"{trial.n_images} images of {trial.n_readouts} readouts in {trial.seconds:.2f} s{first}: {output}",
         markup=False,
         soft_wrap=True,
     )
