@@ -202,10 +202,10 @@ def _space_is_there(folder: Path) -> Iterator[None]:
     """A full disk concerns every file that comes next: it ends the run."""
     try:
         yield
-    except OSError as error:
-        # The HDF5 library tells the number in words only.
+    except (OSError, RuntimeError) as error:
+        # The HDF5 library tells the number in words only, and h5py makes one error or the other of them.
         told = re.search(r"errno = (\d+)", str(error))
-        if (int(told[1]) if told else error.errno) not in _FULL:
+        if (int(told[1]) if told else getattr(error, "errno", None)) not in _FULL:
             raise
         raise RunError(
             f"there is no space left for {folder}: make room and run the same command again, which goes on with what "
