@@ -104,14 +104,22 @@ class MonitorApp:
         session, index = request.path_params["session"], request.path_params["index"]
         name = self._live.image_file(session, index)
         z = _number(request, "z", None)
-        return await run_in_threadpool(
-            self._array, session, name, lambda array: array if z is None else slice_of(array, z)
-        )
+
+        def choose(array: Any) -> Any:
+            return array if z is None else slice_of(array, z)
+
+        return await run_in_threadpool(self._array, session, name, choose)
 
     async def _observation(self, request: Request) -> Response:
         session, what = request.path_params["session"], request.path_params["what"]
         name = self._live.observation_file(session, what)
-        return await run_in_threadpool(self._array, session, name, partial(observation_array, what))
+        first = self._live.first_image_file(session) if what == "coils" else None
+
+        def choose(array: Any) -> Any:
+            image = None if first is None else open_array(self._live.session_folder(session), first)
+            return observation_array(what, array, image)
+
+        return await run_in_threadpool(self._array, session, name, choose)
 
     def _array(self, session: str, name: str | None, choose: Callable[[Any], Any]) -> Response:
         """Numbers of a file that the state knows of; no path comes from a request."""

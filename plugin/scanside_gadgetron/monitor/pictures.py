@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from scanside.errors import FileFormatError, FormatError
 from scanside.inspection.orientation import direction_letters, opposite
+from scanside.metrics import object_mask
 from scanside.mrd.geometry import Geometry
 
 __all__ = ["Picture", "describe_picture", "little_endian", "observation_array", "open_array", "slice_of"]
@@ -113,12 +114,16 @@ def slice_of(array: npt.NDArray[Any], z: int) -> npt.NDArray[Any]:
     return plane
 
 
-def observation_array(what: str, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def observation_array(
+    what: str, array: npt.NDArray[Any], image: npt.NDArray[Any] | None = None
+) -> npt.NDArray[np.float32]:
     """Numbers that the page draws.
 
     Args:
         what: ``sampling``, ``noise`` or ``coils``.
         array: see `Observation`.
+        image: ``(z, y, x)`` of the session. If it has the shape of coil maps, these are 0 outside its object, where
+            they mean nothing.
 
     Returns:
         ``sampling``: classes ``(k2, k1)``. ``noise``: magnitude of the covariance ``(coil, coil)``. ``coils``:
@@ -131,11 +136,19 @@ def observation_array(what: str, array: npt.NDArray[Any]) -> npt.NDArray[np.floa
     if array.ndim != expected:
         raise FileFormatError(f"'{what}' must have {expected} axes, not the shape {array.shape}")
     if what == "coils":
-        step = -(-max(array.shape[2:]) // _MAP_PIXELS)
-        maps = array[:, array.shape[1] // 2, ::step, ::step]
-        return np.stack([np.abs(maps), np.angle(maps)]).astype(np.float32)
+        return _middle_maps(array, image)
     magnitude: npt.NDArray[np.float32] = np.abs(array).astype(np.float32)
     return magnitude
+
+
+def _middle_maps(maps: npt.NDArray[Any], image: npt.NDArray[Any] | None) -> npt.NDArray[np.float32]:
+    z = maps.shape[1] // 2
+    shown = np.array(maps[:, z])
+    if image is not None and image.shape == maps.shape[1:]:
+        shown *= object_mask(image[z])
+    step = -(-max(shown.shape[1:]) // _MAP_PIXELS)
+    shown = shown[:, ::step, ::step]
+    return np.stack([np.abs(shown), np.angle(shown)]).astype(np.float32)
 
 
 def little_endian(array: npt.NDArray[Any]) -> tuple[bytes, str]:

@@ -209,6 +209,13 @@ class LiveState:
             shown = None if found is None else found.images.get(index)
             return None if shown is None or shown.picture is None else shown.made.file
 
+    def first_image_file(self, session: str) -> str | None:
+        """The file of the earliest image that is kept; None where there is none."""
+        with self._lock:
+            found = self._sessions.get(session)
+            indices = [] if found is None else [i for i, shown in found.images.items() if shown.picture]
+        return self.image_file(session, min(indices)) if indices else None
+
     def observation_file(self, session: str, what: str) -> str | None:
         """The file of an observation; None where there is none."""
         with self._lock:

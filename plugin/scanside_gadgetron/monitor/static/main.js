@@ -80,7 +80,7 @@ function show() {
   showSoftware(detail, shown);
   showTimeline(get("timeline"), detail, shown);
   viewer.show(detail.id, shown, detail.state);
-  observations.show(detail.id, detail.observations);
+  observations.show(detail.id, detail.observations, shown.some((image) => image.picture !== null));
 }
 
 function showPool(news) {

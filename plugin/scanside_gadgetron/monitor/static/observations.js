@@ -27,8 +27,14 @@ export class Observations {
     for (const what of Object.keys(this.figures)) document.getElementById(what).hidden = true;
   }
 
-  /** @param {Record<string, string>} files names of what there is; a new name is fetched and drawn. */
-  async show(session, files) {
+  /**
+   * Fetch and draw what is new.
+   *
+   * @param {Record<string, string>} there names of the files there are.
+   * @param {boolean} hasImage coil maps are cut to the object once there is an image of it.
+   */
+  async show(session, there, hasImage) {
+    const files = { ...there, ...(there.coils && { coils: `${there.coils} ${hasImage}` }) };
     for (const [what, draw] of Object.entries(this.figures)) {
       if (!files[what] || files[what] === this.files[what]) continue;
       this.files = { ...this.files, [what]: files[what] };
