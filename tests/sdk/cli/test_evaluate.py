@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,3 +51,16 @@ def test_a_candidate_that_is_not_there(scanside: Scanside, config: Path) -> None
 def test_a_setting_with_a_typo(scanside: Scanside, config: Path) -> None:
     result = scanside("evaluate", config, "--set", "pictres=2", status=1)
     assert "has no setting 'pictres' (did you mean 'pictures'?)" in result.stderr
+
+
+def test_evaluate_by_processes(scanside: Scanside, config: Path, tmp_path: Path) -> None:
+    arguments = ("evaluate", config, "-c", "cg-sense", "--threads", "1")
+    scanside(*arguments, "-o", tmp_path / "one")
+    scanside(*arguments, "-o", tmp_path / "many", "--workers", 1)
+    one, many = (
+        json.loads((tmp_path / name / "results.json").read_text("utf-8")) for name in ("one", "many")
+    )
+    assert many["images"] == one["images"]
+    assert len(many["images"]) == 2
+    pictures = [path.name for path in (tmp_path / "one" / "pictures").iterdir()]
+    assert [path.name for path in (tmp_path / "many" / "pictures").iterdir()] == pictures != []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,3 +98,58 @@ def test_wrong_use(
     result = scanside("replay", small_scan, "-o", tmp_path / "out.h5", *arguments, status=status)
     assert said in " ".join(result.stderr.replace("│", " ").split())
     assert not (tmp_path / "out.h5").exists()
+
+
+@pytest.fixture
+def folder(small_scan: Path, tmp_path: Path) -> Path:
+    """Two recordings, and one that was cut short."""
+    made = tmp_path / "scans"
+    (made / "deep").mkdir(parents=True)
+    shutil.copy(small_scan, made / "one.h5")
+    shutil.copy(small_scan, made / "deep" / "two.h5")
+    (made / "cut.h5").write_bytes(small_scan.read_bytes()[:20000])
+    return made
+
+
+def test_many(scanside: Scanside, folder: Path, small_scan: Path, tmp_path: Path) -> None:
+    arguments = ("replay", folder, "-o", tmp_path / "out", "--workers", 1, "--device", "cpu")
+    result = scanside(*arguments, "--report", tmp_path / "report.html", status=1)
+    assert "2 done" in result.stdout
+    assert "cut.h5 is a truncated HDF5 file" in result.stdout
+    assert "truncated HDF5 file" in (tmp_path / "report.html").read_text("utf-8")
+    for name in ("one.h5", "deep/two.h5"):
+        for ours, theirs in zip(
+            pixels(tmp_path / "out" / name), replay(small_scan, "grappa").images, strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs.data.numpy())
+    (folder / "cut.h5").unlink()
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{folder / 'one.h5'}\n{folder / 'deep/two.h5'}\n")
+    again = scanside("replay", "--list", listed, "-o", tmp_path / "out", "--device", "cpu", "--json")
+    found = json.loads(again.stdout)
+    assert (found["n_done"], found["n_done_before"], found["n_failed"]) == (0, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("{scans}", "--via", "mrd"), 2, "with --via direct and --speed max only"),
+        (("{scans}", "--speed", "realtime"), 2, "with --via direct and --speed max only"),
+        (("{scans}", "--pipeline", "grapa"), 1, "there is no pipeline 'grapa'"),
+        (("{scans}", "--ray", "head"), 1, "is no address of a Ray cluster"),
+        (("{scans}", "--output", "{scans}"), 1, "the images would lie among the recordings"),
+        (("{scans}", "--output", "{scans}/one.h5"), 1, "is a file: many recordings need a folder"),
+        (("{scans}/deep/empty",), 1, "no recordings in"),
+        (("--list", "{scans}/none.txt"), 1, "No such file"),
+        ((), 2, "name a recording, a folder, or a --list of them"),
+    ],
+)
+def test_many_wrong_use(
+    scanside: Scanside, folder: Path, tmp_path: Path, arguments: tuple[str, ...], status: int, said: str
+) -> None:
+    (folder / "deep" / "empty").mkdir()
+    given = [argument.replace("{scans}", str(folder)) for argument in arguments]
+    output = () if "--output" in arguments else ("--output", tmp_path / "out")
+    result = scanside("replay", *given, *output, status=status)
+    assert said in " ".join(result.stderr.replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
