@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, FilePath, IPvAnyNetwork, Vali
 from scanside.context import Context
 from scanside.errors import ConfigError, MissingExtra
 from scanside.noise_store import NoiseStore
+from scanside.recording.config import RecordingConfig
 from scanside.serving import DEFAULT_PIPELINE
 from scanside.stage import describe_settings, describe_validation
 from scanside_gadgetron.monitor.config import MonitorConfig
@@ -127,6 +128,7 @@ class ServerConfig(_Part):
         heartbeat_seconds: how long a worker may give no sign of life.
         grace_seconds: how long running sessions may last once the server is asked to end.
         monitor: the live page and the metrics; None for none.
+        record: which sessions' raw streams are kept; None for none.
         log: ``text`` for people, or ``json``: one object per line.
     """
 
@@ -148,6 +150,7 @@ class ServerConfig(_Part):
     heartbeat_seconds: float = Field(30, gt=0)
     grace_seconds: float = Field(30, ge=0)
     monitor: MonitorConfig | None = None
+    record: RecordingConfig | None = None
     log: Literal["text", "json"] = "text"
 
     @classmethod

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from scanside.errors import MessageError, PeerGone, PeerSilent
+from scanside.recording.config import RecordingConfig
 from scanside_gadgetron.pool.events import Event
 from scanside_gadgetron.settings import LimitsConfig, TlsConfig
 
@@ -58,6 +59,7 @@ class Begin(_Message):
     noise_store: str | None = None
     tls: TlsConfig | None = None
     limits: LimitsConfig = LimitsConfig()
+    record: RecordingConfig | None = None
     beat_seconds: float = 1.0
     log_level: int = 20
     log_json: bool = False

@@ -31,12 +31,18 @@ _LINGER_SECONDS = 5.0
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
-def cut_off(sock: socket.socket) -> None:
-    """Reset a connection: its peer sees that it broke, and does not take what it got for the whole."""
+def cut_off(sock: socket.socket, *, shared: bool = False) -> None:
+    """Reset a connection: its peer sees that it broke, and does not take what it got for the whole.
+
+    Args:
+        sock: the connection.
+        shared: whether another process holds it too; then it can only be ended, without CLOSE.
+    """
     with suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    with suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+        if shared:
+            sock.shutdown(socket.SHUT_RDWR)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     sock.close()
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from scanside.scan import Scan
     from scanside.serving import Outcome, Request
 
-__all__ = ["EventObserver", "LiveTrace", "Outbox", "Pictures"]
+__all__ = ["EventObserver", "LiveTrace", "Outbox", "Pictures", "outcome_name"]
 
 logger = logging.getLogger(__name__)
 
@@ -279,7 +279,7 @@ class EventObserver:
             SessionEnded(
                 time=time(),
                 session=self._session,
-                outcome=_kind(outcome),
+                outcome=outcome_name(outcome),
                 error="" if outcome.error is None else str(outcome.error)[:_LONGEST_TEXT],
                 reported=outcome.reported,
                 n_readouts=outcome.n_readouts,
@@ -354,7 +354,8 @@ class EventObserver:
         part.replace(self._folder / name)
 
 
-def _kind(outcome: Outcome) -> Any:
+def outcome_name(outcome: Outcome) -> Literal["done", "failed", "lost", "query"]:
+    """What became of a session, in one word; see `SessionEnded`."""
     if outcome.query:
         return "query"
     if outcome.error is None:

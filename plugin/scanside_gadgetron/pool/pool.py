@@ -266,6 +266,7 @@ class Pool:
             noise_store=str(noise_store.resolve()),
             tls=config.tls,
             limits=config.limits,
+            record=config.record,
             beat_seconds=min(1.0, config.heartbeat_seconds / 4, config.limits.stage_seconds / 4),
             log_level=logging.getLogger("scanside_gadgetron").getEffectiveLevel(),
             log_json=config.log == "json",
@@ -410,7 +411,7 @@ class Pool:
             visitor.socket.close()
         elif sending or (self._config.tls is not None and not visitor.handed_over):
             # In the middle of a message, or without the connection's keys, nothing can be said any more.
-            cut_off(visitor.socket)
+            cut_off(visitor.socket, shared=visitor.handed_over)
         else:
             # A server that is being stopped cannot hear anybody out: what it says may get lost.
             drain_seconds = 1.0 if self._stopping else self._config.limits.drain_seconds

@@ -25,18 +25,21 @@ from scanside.mrd.reader import Limits
 from scanside.mrd.streams import BytesLike, ByteStream, SocketStream
 from scanside.noise_store import NoiseStore
 from scanside.pipeline import Pipeline
+from scanside.recording import Recorder, SessionRecording
 from scanside.serving import PipelinePool, serve_stream
 from scanside.trace import Trace
 from scanside_gadgetron.monitor.logs import session_log, setup_logging
 from scanside_gadgetron.pool.channel import Beat, Begin, Channel, Idle, Retire, Run, Unprepared
 from scanside_gadgetron.pool.events import SessionEnded, WorkerReady
 from scanside_gadgetron.pool.note import Note, NotedStream
-from scanside_gadgetron.pool.observer import EventObserver, Outbox, Pictures
+from scanside_gadgetron.pool.observer import EventObserver, Outbox, Pictures, outcome_name
 from scanside_gadgetron.pool.tls import TlsStream, tls_context
 
 __all__ = ["main"]
 
 logger = logging.getLogger(__name__)
+
+_RECORDING_SECONDS = 10.0
 
 MakePipelines = Callable[[Begin], PipelinePool]
 """Where a worker's pipelines come from."""
@@ -59,6 +62,7 @@ def main(make_pipelines: MakePipelines | None = None) -> None:
         pipelines = (make_pipelines or _pipelines)(begin)
         prepared = pipelines.warm_up(*begin.prepare)
         context = None if begin.tls is None else tls_context(begin.tls)
+        recorder = None if begin.record is None else Recorder(begin.record)
     except Exception as error:  # whatever it is, the operator must hear of it
         if not isinstance(error, ScansideError):
             logger.exception("worker %d cannot get ready", begin.worker)
@@ -72,12 +76,13 @@ def main(make_pipelines: MakePipelines | None = None) -> None:
             pipelines={name: _engines_of(pipeline) for name, pipeline in prepared.items()},
         )
     )
-    worker = _Worker(begin, pipelines, context, note, outbox, pulse, Pictures())
+    worker = _Worker(begin, pipelines, context, recorder, note, outbox, pulse, Pictures())
     while (received := channel.receive()) is not None:
         message, descriptors = received
         if isinstance(message, Run):
             worker.serve(message, descriptors)
         elif isinstance(message, Retire):
+            worker.finish()
             break
 
 
@@ -148,10 +153,17 @@ class _Worker:
     begin: Begin
     pipelines: PipelinePool
     context: ssl.SSLContext | None
+    recorder: Recorder | None
     note: Note
     outbox: Outbox
     pulse: _Pulse
     pictures: Pictures
+    recording: SessionRecording | None = None
+
+    def finish(self) -> None:
+        """Have what was recorded last on the disk."""
+        if self.recording is not None:
+            self.recording.wait(_RECORDING_SECONDS)
 
     def serve(self, run: Run, descriptors: list[int]) -> None:
         """Run a session to its end, and say that it is over."""
@@ -190,6 +202,8 @@ class _Worker:
         if opening:
             stream = _Begun(opening, stream)
         folder = None if run.folder is None else Path(run.folder)
+        if self.recorder is not None:
+            stream, self.recording = self.recorder.begin(run.session, stream)
         observer = EventObserver(
             run.session, self.outbox, self.pictures, folder, self.pipelines.context.noise_store
         )
@@ -199,7 +213,7 @@ class _Worker:
             # A scanner may pause; only until it has said what it wants is it held to a time.
             bare.timeout = None
 
-        serve_stream(
+        outcome = serve_stream(
             stream,
             # A chain's configuration is written by whoever installs it: it may name any file.
             self.pipelines.for_chain() if run.handed_over else self.pipelines,
@@ -208,6 +222,15 @@ class _Worker:
             observer=observer,
             limits=Limits(max_message_bytes=int(limits.message_mib * 2**20)),
         )
+        if self.recording is not None:
+            self.recording.finish(
+                outcome_name(outcome),
+                pipeline=observer.pipeline,
+                error="" if outcome.error is None else str(outcome.error),
+                n_readouts=outcome.n_readouts,
+                n_images=outcome.n_images,
+                fallbacks=observer.fallbacks,
+            )
 
 
 def _read_file(descriptors: list[int]) -> bytes:

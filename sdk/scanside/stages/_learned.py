@@ -74,6 +74,11 @@ class Learned:
         return f"bundle '{self._asked}' was sha256:{self.bundle.sha256[:16]}… and is sha256:{now[:16]}… now"
 
     @property
+    def engines(self) -> tuple[Engine, ...]:
+        """Those that are loaded."""
+        return tuple(self._engines.values())
+
+    @property
     def wants(self) -> Literal["adjoint", "sense"]:
         """The image at its input: ``Aᴴ y``, or that of CG-SENSE."""
         return "adjoint" if self.manifest.input_image in _ADJOINT else "sense"

@@ -118,6 +118,11 @@ class RunEngine(Stage[KSpace, Image]):
             stage.prepare(context)
         self._in_time = DeadlineRunner()
 
+    @property
+    def engines(self) -> list[Engine]:
+        """Those that are loaded."""
+        return [engine for network in self._networks for engine in network.engines]
+
     def open(self, scan: Scan) -> None:
         """A new scan."""
         self._scan = scan
