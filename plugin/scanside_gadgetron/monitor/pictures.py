@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from scanside.errors import FileFormatError, FormatError
 from scanside.inspection.orientation import direction_letters, opposite
-from scanside.metrics import object_mask
+from scanside.metrics import fill_holes
 from scanside.mrd.geometry import Geometry
 
 __all__ = ["Picture", "describe_picture", "little_endian", "observation_array", "open_array", "slice_of"]
@@ -22,6 +22,9 @@ _SAMPLE = 1_000_000
 
 _MAP_PIXELS = 128
 """Coil maps are smooth: they are shown with at most so many pixels along an axis."""
+
+_OBJECT = 0.05
+"""Pixels above this share of the brightest, and what they enclose, are the object; the report does the same."""
 
 _GEOMETRY = ("position", "read_dir", "phase_dir", "slice_dir", "field_of_view")
 
@@ -145,7 +148,8 @@ def _middle_maps(maps: npt.NDArray[Any], image: npt.NDArray[Any] | None) -> npt.
     z = maps.shape[1] // 2
     shown = np.array(maps[:, z])
     if image is not None and image.shape == maps.shape[1:]:
-        shown *= object_mask(image[z])
+        magnitude = np.abs(image[z])
+        shown *= fill_holes(magnitude > _OBJECT * magnitude.max())
     step = -(-max(shown.shape[1:]) // _MAP_PIXELS)
     shown = shown[:, ::step, ::step]
     return np.stack([np.abs(shown), np.angle(shown)]).astype(np.float32)

@@ -30,6 +30,9 @@ Show = Callable[..., Any]
 
 WIDTH, HEIGHT = 1600, 1000
 
+# A machine that does much else takes its time; a failure is told apart by never coming.
+expect.set_options(timeout=30_000)
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:

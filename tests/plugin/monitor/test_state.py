@@ -12,6 +12,8 @@ from scanside.errors import FileFormatError
 from scanside_gadgetron.monitor.state import LiveState
 from scanside_gadgetron.pool import events
 
+pytestmark = pytest.mark.torch_free
+
 
 def put(live: LiveState, session: str, name: str, shape: tuple[int, ...] = (1, 4, 6)) -> Path:
     folder = live.session_folder(session)

@@ -27,9 +27,8 @@ export function showHead(session, now) {
   if (running && session.queue) figures.push(["messages waiting", count(session.queue)]);
   fillFacts(get("figures"), figures, true);
   const bar = get("progress");
-  bar.hidden = session.state !== "running";
-  if (session.expected_readouts) bar.value = Math.min(1, session.n_readouts / session.expected_readouts);
-  else bar.removeAttribute("value");
+  bar.hidden = !running || !session.expected_readouts;
+  if (!bar.hidden) bar.value = Math.min(1, session.n_readouts / session.expected_readouts);
 }
 
 const sentence = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
