@@ -13,7 +13,7 @@ from scanside.errors import ConfigError
 
 __all__ = ["NAMES", "BenchResult", "Headline", "run"]
 
-NAMES = ("ingest", "hdf5", "chain", "latency", "learned", "engines")
+NAMES = ("ingest", "hdf5", "chain", "latency", "learned", "engines", "serve")
 """The benchmarks by name."""
 
 

@@ -77,10 +77,10 @@ def _serving(arguments: list[str]) -> Iterator[Server]:
             process.stdout.close()
 
 
-def scanside_server(pipeline: str) -> AbstractContextManager[Server]:
-    """Scanside's own server with a pipeline."""
-    arguments = ["serve", "--port", "0", "--pipeline", pipeline, "--workers", "1", "--handover", "off"]
-    return _serving(["scanside_gadgetron", *arguments])
+def scanside_server(pipeline: str, *options: str) -> AbstractContextManager[Server]:
+    """Scanside's own server with a pipeline, by default with one worker and for nobody's nodes."""
+    chosen = options or ("--workers", "1", "--handover", "off")
+    return _serving(["scanside_gadgetron", "serve", "--port", "0", "--pipeline", pipeline, *chosen])
 
 
 def gadgetron_python(task: str) -> AbstractContextManager[Server]:
