@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import queue
@@ -14,6 +15,9 @@ __all__ = ["Background"]
 logger = logging.getLogger(__name__)
 
 _NICE = 10
+
+_EXIT_SECONDS = 60.0
+"""How long a process that ends, such as a node that Gadgetron executed, waits for what is still to be done."""
 
 
 class Background:
@@ -52,6 +56,7 @@ class Background:
         if self._thread is None:  # not before: threads do not survive a fork
             self._thread = threading.Thread(target=self._work, name="scanside-shadow", daemon=True)
             self._thread.start()
+            atexit.register(self.wait, _EXIT_SECONDS)
         with self._idle:
             self._n_unfinished += 1
         self._jobs.put((job, droppable))
