@@ -77,8 +77,11 @@ def replay(
         ),
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="CPU threads of each process.", rich_help_panel=_MANY)
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, help="CPU threads of torch; its choice by default, 1 for each of many processes."
+        ),
+    ] = None,
     again: Annotated[
         bool,
         typer.Option("--again", help="Do also what an earlier run has done.", rich_help_panel=_MANY),
@@ -118,7 +121,7 @@ def replay(
             choices=many,
             workers=workers,
             ray=ray,
-            threads=threads,
+            threads=threads or 1,
             again=again,
             report=report,
             as_json=as_json,
@@ -127,6 +130,10 @@ def replay(
     if not given:
         raise typer.BadParameter("name a recording, a folder, or a --list of them", param_hint="INPUT")
     recording = given[0]
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     different_files(recording, output, report, undersample)
     observed = None
     if report is not None:

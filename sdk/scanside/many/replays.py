@@ -305,7 +305,8 @@ def replay_many(
 
     A recording is done when an earlier run into the same folder has made its images by the same `Recipe.identity`,
     and neither has the recording changed nor has the file of images gone. What fails is noted and tried again by the
-    next run. Images are the same whatever the pool: each recording is reconstructed by itself.
+    next run. Each recording is reconstructed by itself: its images are the same whatever the pool, to the byte where
+    machines and numbers of threads are equal, as sums with more threads are rounded in another order.
 
     Args:
         recordings: by `scanside.many.files.find_recordings`.
