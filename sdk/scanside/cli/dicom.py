@@ -136,10 +136,10 @@ def _send(spool: Spool, destination: Destination, told: dict[str, Any], as_json:
         waiting = spool.waiting()
         delivery = deliver(spool, destination, waiting) if ours and waiting else Delivery()
     problem = delivery.problem if ours else "another process is sending from this spool"
-    left = spool.waiting()
+    n_left = spool.n_waiting
     told |= {
         "sent": delivery.sent,
-        "waiting": len(left),
+        "waiting": n_left,
         "problem": problem,
         "refused": [{"file": one.path.name, "reason": reason} for one, reason in delivery.refused],
     }
@@ -147,10 +147,10 @@ def _send(spool: Spool, destination: Destination, told: dict[str, Any], as_json:
         print_json(told)
     else:
         console.print(f"{delivery.sent} sent to {destination}", markup=False)
-    if left:
+    if n_left:
         if not as_json:
             err.print(
-                f"{len(left)} wait in {spool.folder}: {problem}\nSend them later: scanside dicom send "
+                f"{n_left} wait in {spool.folder}: {problem}\nSend them later: scanside dicom send "
                 f"{spool.folder} --to {destination.host}:{destination.port}",
                 markup=False,
                 soft_wrap=True,

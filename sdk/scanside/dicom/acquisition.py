@@ -20,6 +20,8 @@ _SEQUENCES = (
     (re.compile(r"flash|gre|gradient|ssfp|trufi|spgr|mprage|ffe"), "GR"),
 )
 """What the free texts of ``sequence_type`` and ``sequenceName`` say of the sequence's family."""
+_INVERSION = re.compile(r"inversion|mp2?rage|flair|tir|molli|(?:^|[^a-z])ir(?:$|[^a-z])")
+"""What they say where the magnetisation is inverted."""
 
 _PAIRED = re.compile(
     "ANKLE|ARM|BREAST|CALF|CLAVICLE|EAR|ELBOW|EXTREMITY|EYE|FINGER|FOOT|FOREARM|HAND|HIP|HUMERUS|KIDNEY|KNEE|LEG|LUNG|"
@@ -59,7 +61,8 @@ def describe_acquisition(dataset: Dataset, fields: HeaderFields, encoding: Encod
     dataset.EchoTime = "" if echo_time is None else decimal(echo_time)
     dataset.EchoNumbers = contrast + 1
     dataset.EchoTrainLength = encoding.echo_train_length or ""
-    if len(inversion_times) == 1:
+    # Converters copy an inversion time also from protocols that invert nothing.
+    if "IR" in dataset.ScanningSequence and len(inversion_times) == 1:
         dataset.InversionTime = decimal(inversion_times[0])
     if "flipAngle_deg" in times:
         dataset.FlipAngle = decimal(times["flipAngle_deg"][0])
@@ -141,4 +144,4 @@ def _scanning_sequence(fields: HeaderFields) -> list[str]:
     ).lower()
     families = [family for pattern, family in _SEQUENCES if pattern.search(told)]
     # RM, "research mode", stands for a sequence of which nothing is known.
-    return [*(families[:1] or ["RM"]), *(["IR"] if "TI" in fields.header.sequence_ms else [])]
+    return [*(families[:1] or ["RM"]), *(["IR"] if _INVERSION.search(told) else [])]

@@ -93,6 +93,11 @@ class Spool:
         """What is to be sent, oldest first."""
         return [self._read(path) for path in sorted(self.folder.glob("*.dcm"))]
 
+    @property
+    def n_waiting(self) -> int:
+        """How many are to be sent."""
+        return sum(1 for _ in self.folder.glob("*.dcm"))
+
     def sent(self, one: Waiting) -> None:
         """An instance has arrived: forget it."""
         one.path.unlink(missing_ok=True)

@@ -212,7 +212,7 @@ class Sender(Thread):
     def settle(self, timeout_s: float) -> int:
         """Wait until all is sent, or something hinders it, or the time is over; how many still wait."""
         until = time.monotonic() + timeout_s
-        while (n := len(self.spool.waiting())) and self.problem is None and time.monotonic() < until:
+        while (n := self.spool.n_waiting) and self.problem is None and time.monotonic() < until:
             time.sleep(0.02)
         return n
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,6 +23,7 @@ from scanside.dicom.dataset import DicomExporter
 from scanside.dicom.header import Patient
 from scanside.mrd.dtypes import IMAGE_HEADER, IMAGE_TYPES
 from scanside.mrd.meta import Meta
+from scanside.stages._provenance import describe_engine
 
 STUDY_UID, FRAME_UID = "1.2.840.99999.1", "1.2.840.99999.2"
 
@@ -51,7 +52,7 @@ FULL_HEADER = f"""
  <measurementInformation><measurementID>m_7</measurementID><seriesDate>2026-03-04</seriesDate>
   <seriesTime>08:20:30.5</seriesTime><patientPosition>HFS</patientPosition>
   <initialSeriesNumber>7</initialSeriesNumber><protocolName>t2_tse_tra</protocolName>
-  <sequenceName>tse2d1_15</sequenceName><frameOfReferenceUID>{FRAME_UID}</frameOfReferenceUID>
+  <sequenceName>tir2d1_15</sequenceName><frameOfReferenceUID>{FRAME_UID}</frameOfReferenceUID>
  </measurementInformation>
  <acquisitionSystemInformation><systemVendor>MAKER</systemVendor><systemModel>Model 3</systemModel>
   <systemFieldStrength_T>2.89362</systemFieldStrength_T><institutionName>General Hospital</institutionName>
@@ -113,13 +114,26 @@ def make_image(
     return Image(voxels, header, Meta({"ScansidePipeline": "grappa", **(meta or {})}))
 
 
-LEARNED = {
-    "ScansidePipeline": "student",
-    "ScansideEngine": ["brain-student", "1.2.0"],
-    "ScansideWeights": ["0123456789ab", "0123456789ab" + "c" * 52],
-    "ScansideBackend": ["openvino", "fp32", "256x256"],
-    "ScansideDataConsistency": "0.05",
-}
+def learned_meta() -> Meta:
+    """Attributes as the stage that runs networks writes them."""
+    provenance = {
+        "bundle": "brain-student",
+        "bundle_version": "1.2.0",
+        "weights_sha256": "0123456789ab" + "c" * 52,
+        "backend": "openvino",
+        "precision": "fp32",
+        "shape": "256x256",
+        "accepted": "2026-01-02",
+        "hardware": "a processor",
+        "versions": "torch 2",
+        "signed_by": "no one",
+    }
+    meta = Meta()
+    describe_engine(meta, cast(Any, SimpleNamespace(provenance=provenance)), "student")
+    meta["ScansideDataConsistency"] = "0.05"
+    return meta
+
+
 FALLBACK = {
     "ScansidePipeline": "student",
     "ScansideFallback": ["sense", "deadline", "the engine took more than 5 ms (engine.deadline_ms)"],
@@ -146,7 +160,7 @@ def parts() -> SimpleNamespace:
         header=full_header,
         image=make_image,
         cine=CINE,
-        learned=LEARNED,
+        learned=learned_meta(),
         fallback=FALLBACK,
         secrets=SECRETS,
         study_uid=STUDY_UID,

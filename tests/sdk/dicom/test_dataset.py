@@ -187,6 +187,24 @@ def test_acquisition(parts: Any, export: Any) -> None:
     assert "TriggerTime" not in dataset
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        ("Flash", "fl2d1", "GR"),
+        ("EPI", "epfid2d1_64", "EP"),
+        ("", "se", "SE"),
+        ("TurboSpinEcho", "tse2d1_15", "SE"),
+        ("Flash", "mprage3d", ["GR", "IR"]),
+        ("", "unheard", "RM"),
+    ],
+)
+def test_scanning_sequence(parts: Any, export: Any, kind: str, name: str, expected: Any) -> None:
+    """Of a protocol's inversion time nothing is told where nothing is inverted."""
+    (dataset,) = export(parts.image(), xml=parts.header(TurboSpinEcho=kind, tir2d1_15=name))
+    assert dataset.ScanningSequence == expected
+    assert ("InversionTime" in dataset) == ("IR" in expected)
+
+
 def test_cine(parts: Any, export: Any) -> None:
     (dataset,) = export(
         parts.image(phase=4, physiology_time_stamp=(100, 0, 0)), xml=parts.header(**parts.cine)

@@ -19,6 +19,7 @@ def test_first_in_first_out(tmp_path: Path) -> None:
         spool.add(uid.encode(), uid)
     again = Spool(tmp_path / "a" / "spool")
     assert [one.path.read_bytes() for one in again.waiting()] == [b"3", b"1", b"2"]
+    assert again.n_waiting == 3
     again.sent(again.waiting()[0])
     assert [one.path.read_bytes() for one in spool.waiting()] == [b"1", b"2"]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -148,6 +150,24 @@ def test_image_that_is_none(run_stage: Any, make_header: Any, tmp_path: Path) ->
     assert "perpendicular" in ran.items[0].meta.first("ScansideDicom")
     assert ran.items[1] is good
     assert len(list(tmp_path.rglob("*.dcm"))) == 1
+
+
+def test_without_the_extra(tmp_path: Path) -> None:
+    """The stage and its settings are known; using it says what to install."""
+    code = f"""
+import sys
+sys.modules["pydicom"] = None
+from scanside import Context
+from scanside.errors import MissingExtra
+from scanside.stages.dicom import ExportDicom
+stage = ExportDicom(folder={str(tmp_path)!r})
+try:
+    stage.prepare(Context())
+except MissingExtra as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "pip install 'scanside[dicom]'" in run.stdout, run.stderr
 
 
 @pytest.mark.parametrize(
