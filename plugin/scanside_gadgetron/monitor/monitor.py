@@ -11,8 +11,10 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -24,12 +26,15 @@ from scanside_gadgetron.monitor.metrics import Metrics
 from scanside_gadgetron.monitor.state import LiveState
 from scanside_gadgetron.pool.events import Event
 
+if TYPE_CHECKING:
+    from scanside_gadgetron.monitor.tracing import Tracing
+
 __all__ = ["Monitor"]
 
 logger = logging.getLogger(__name__)
 
 _MOST_EVENTS = 10_000
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _SILENT_CLIENT_MS = 30_000
 _PREFIX = "scanside-live-"
@@ -54,19 +59,24 @@ class Monitor:
 
     def __init__(self, subscribe: Subscribe, state: PoolState, config: MonitorConfig) -> None:
         config.check()
-        takers: list[Callable[[Event], None]] = []
-        self._tracing = None
-        if config.tracing:
-            from scanside_gadgetron.monitor.tracing import Tracing
+        self._tracing = _tracing() if config.tracing else None
+        with ExitStack() as undo:
+            self._folder = _LiveFolder(config.folder)
+            undo.callback(self._folder.remove)
+            self._listener = _listen(config.host, config.port)
+            undo.callback(self._listener.close)
+            self._start(state, config)
+            undo.pop_all()
+        subscribe(self._put)
+        logger.info("live page at %s", self.url)
 
-            self._tracing = Tracing()
-            takers.append(self._tracing.take)
-        self._listener = _listen(config.host, config.port)
+    def _start(self, state: PoolState, config: MonitorConfig) -> None:
         self._address: tuple[str, int] = self._listener.getsockname()[:2]
-        self._folder = _LiveFolder(config.folder)
         self._live = LiveState(self._folder.path, config.keep_sessions, config.keep_images)
         self._metrics = Metrics(self._live, state)
-        self._takers = [self._live.take, self._metrics.take, *takers]
+        self._takers: list[Callable[[Event], None]] = [self._live.take, self._metrics.take]
+        if self._tracing is not None:
+            self._takers.append(self._tracing.take)
         token = None if config.token is None else config.token.get_secret_value()
         self._app = MonitorApp(self._live, state, self._metrics, token=token, names=(config.host,))
         self._server = uvicorn.Server(
@@ -98,9 +108,7 @@ class Monitor:
         ]
         for thread in self._threads:
             thread.start()
-        _wait_until(lambda: self._server.started or not self._threads[1].is_alive())
-        subscribe(self._put)
-        logger.info("live page at %s", self.url)
+        self._wait_until_started()
 
     @property
     def url(self) -> str:
@@ -135,6 +143,13 @@ class Monitor:
             self._tracing.stop()
         self._listener.close()
         self._folder.remove()
+
+    def _wait_until_started(self) -> None:
+        deadline = monotonic() + _START_SECONDS
+        while not self._server.started:
+            if monotonic() > deadline or not self._threads[1].is_alive():
+                raise ConfigError(f"the live page at {self.url} did not start; the log may say why")
+            sleep(0.01)
 
     def _put(self, event: Event) -> None:
         if self._stopped.is_set():
@@ -195,6 +210,12 @@ def _remove_if_left(folder: Path) -> None:
         os.close(lock)
 
 
+def _tracing() -> Tracing:
+    from scanside_gadgetron.monitor.tracing import Tracing
+
+    return Tracing()
+
+
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -206,11 +227,3 @@ def _listen(host: str, port: int) -> socket.socket:
     # Connections inherit this: one whose other end takes nothing for so long is closed by the system.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_CLIENT_MS)
     return listener
-
-
-def _wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = monotonic() + _START_SECONDS
-    while not is_so():
-        if monotonic() > deadline:
-            raise ConfigError(f"the live page did not start within {_START_SECONDS:g} s")
-        sleep(0.01)
