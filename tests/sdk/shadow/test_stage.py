@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -225,3 +227,24 @@ def test_learned_images_beside_say_what_made_them(shadow: Any, run: Any, folder:
     assert len(record["beside"]["weights"][1]) == 64
     assert float(record["beside"]["data_consistency"][0]) < 0.3
     assert stage.outdated() == []
+
+
+EXITS = """
+import sys
+from scanside import Context, ScanEnd
+from scanside.shadow import Shadow
+from scanside.testing import small_kspace, small_scan
+
+stage = Shadow(shown=["fourier", "finish"], beside=["coil-maps", "sense", "finish"], folder=sys.argv[1])
+stage.prepare(Context(device="cpu"))
+stage.open(small_scan())
+assert len(list(stage.process(small_kspace()))) == 1
+stage.close()
+"""
+
+
+def test_process_that_ends_finishes_what_it_took(folder: Path) -> None:
+    """A node that Gadgetron executes lives for one scan."""
+    ended = subprocess.run([sys.executable, "-c", EXITS, folder], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert len(records(folder)) == 1
