@@ -12,6 +12,7 @@ import torch
 from scanside.errors import ConfigError
 from scanside_training.data import (
     DataConfig,
+    EpochKeys,
     ReconstructionData,
     SampleKey,
     SampleKeys,
@@ -70,7 +71,7 @@ def test_worker_processes_make_the_same(
 
 def test_epochs_and_seeds_differ(small_source: Synthetic, reference: list[Batch]) -> None:
     loader = ReconstructionData(config_of(small_source)).train_dataloader()
-    assert isinstance(loader.sampler, SampleKeys)
+    assert isinstance(loader.sampler, EpochKeys)
     loader.sampler.set_epoch(1)
     later = list(loader)
     assert not torch.equal(later[0]["scale"], reference[0]["scale"])

@@ -13,6 +13,7 @@ from scanside_training.data.calibration import EspiritConfig
 from scanside_training.data.coils import CoilsConfig
 from scanside_training.data.module import (
     DataConfig,
+    EpochKeys,
     Provenance,
     ReconstructionData,
     SampleKey,
@@ -53,6 +54,7 @@ __all__ = [
     "CoilMapsBrain",
     "CoilsConfig",
     "DataConfig",
+    "EpochKeys",
     "EspiritConfig",
     "ImageTask",
     "MaskConfig",

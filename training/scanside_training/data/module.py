@@ -22,7 +22,15 @@ from scanside_training.data.simulation import SimulationConfig, draw_shape, midd
 from scanside_training.data.sources import Licence, SliceSource, SourceConfig
 from scanside_training.data.splits import Part, subjects_of
 
-__all__ = ["DataConfig", "Provenance", "ReconstructionData", "SampleKey", "SampleKeys", "SimulatedSamples"]
+__all__ = [
+    "DataConfig",
+    "EpochKeys",
+    "Provenance",
+    "ReconstructionData",
+    "SampleKey",
+    "SampleKeys",
+    "SimulatedSamples",
+]
 
 _STREAM: dict[Part, int] = {"train": 0, "validation": 1, "test": 2}
 
@@ -65,7 +73,7 @@ class SampleKey(NamedTuple):
 
 
 class SampleKeys(Sampler[SampleKey]):
-    """The keys of an epoch, in the order of batches. Lightning calls `set_epoch`.
+    """The keys of one epoch, in the order of batches: always the same.
 
     Args:
         n_samples: samples per epoch of all processes.
@@ -78,10 +86,6 @@ class SampleKeys(Sampler[SampleKey]):
         self._n_samples, self._batch_size = n_samples, batch_size
         self._rank, self._world_size = rank, world_size
         self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draw other samples from now on."""
-        self._epoch = epoch
 
     def __len__(self) -> int:
         return sum(
@@ -96,6 +100,14 @@ class SampleKeys(Sampler[SampleKey]):
 
     def _batches(self) -> range:
         return range(self._rank, -(-self._n_samples // self._batch_size), self._world_size)
+
+
+class EpochKeys(SampleKeys):
+    """Other keys in every epoch, for training. Lightning calls `set_epoch` on every sampler that has one."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other samples from now on."""
+        self._epoch = epoch
 
 
 class Provenance(NamedTuple):
@@ -227,7 +239,7 @@ class ReconstructionData(lightning.LightningDataModule):
         config = self.config
         _, world_size = self._process()
         whole = -(-config.samples_per_epoch // config.batch_size) * config.batch_size * world_size
-        return self.loader("train", self._keys(whole))
+        return self.loader("train", EpochKeys(whole, config.batch_size, *self._process()))
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Always the same samples."""
