@@ -9,6 +9,7 @@ from scanside.doctor.accelerator import check_accelerators
 from scanside.doctor.bundles import check_bundles
 from scanside.doctor.check import Check, Status
 from scanside.doctor.machine import check_machine
+from scanside.doctor.pipelines import check_pipeline
 from scanside.doctor.running import check_gadgetron_node, check_server
 from scanside.doctor.software import check_software
 from scanside.errors import ScansideError
@@ -54,17 +55,4 @@ def _settings(path: Path | None) -> tuple[ServerConfig, list[Check]]:
         advice = "put it right: the server does not start with it"
         return ServerConfig.load(None, own), [Check(name, "problem", str(error), advice)]
     asked = (config.pipeline, *config.prepare)
-    return config, [Check(name, "ok", str(path)), *(_pipeline(one, config.pipelines) for one in asked)]
-
-
-def _pipeline(name: str, folder: Path | None) -> Check:
-    from scanside.pipeline import Pipeline
-
-    own = None if folder is None else folder / f"{name}.yaml"
-    try:
-        pipeline = Pipeline.load(own if own is not None and own.is_file() else name)
-    except ScansideError as error:
-        return Check(
-            f"pipeline {name}", "problem", str(error), "scanside pipelines lists those that there are"
-        )
-    return Check(f"pipeline {name}", "ok", " → ".join(pipeline.labels))
+    return config, [Check(name, "ok", str(path)), *(check_pipeline(one, config.pipelines) for one in asked)]

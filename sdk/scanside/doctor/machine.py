@@ -9,10 +9,13 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scanside.doctor.check import Check
+from scanside.doctor.pipelines import load_pipeline
+from scanside.errors import ScansideError
 
 if TYPE_CHECKING:
     from scanside_gadgetron.settings import ServerConfig
@@ -51,10 +54,27 @@ def _folders(settings: ServerConfig) -> dict[str, Path]:
     folders = {"temporary files": Path(tempfile.gettempdir()), "engine cache": engine_cache_folder()}
     if settings.noise_store is not None:
         folders["noise store"] = settings.noise_store
-    recording = getattr(settings, "recording", None)
-    if recording is not None:
-        folders["recordings"] = recording.folder
+    if named := os.environ.get("SCANSIDE_RECORDINGS"):
+        folders["recordings"] = Path(named)
+    for name in (settings.pipeline, *settings.prepare):
+        folders |= _folders_of(name, settings.pipelines)
     return folders
+
+
+def _folders_of(name: str, own: Path | None) -> dict[str, Path]:
+    """Folders that a pipeline's stages write into; none where it cannot be loaded, which is told elsewhere."""
+    if find_spec("torch") is None or find_spec("yaml") is None:
+        return {}
+    try:
+        pipeline = load_pipeline(name, own)
+    except ScansideError:
+        return {}
+    return {
+        f"{pipeline.name}: {label}.{setting}": value
+        for label, stage in zip(pipeline.labels, pipeline.stages, strict=True)
+        for setting, value in stage.config
+        if isinstance(value, Path)
+    }
 
 
 def _folder(name: str, folder: Path) -> Check:

@@ -13,6 +13,7 @@ import pytest
 from scanside.doctor import machine as module
 from scanside.doctor.check import Check
 from scanside.doctor.machine import check_machine
+from scanside.registry import stage_names
 from scanside_gadgetron.settings import ServerConfig
 
 
@@ -57,6 +58,22 @@ class TestFolders:
     def test_engine_cache(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path))
         assert str(tmp_path) in by_name()["engine cache"].found
+
+    def test_what_a_pipeline_writes(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        if "dicom" not in stage_names():
+            pytest.skip("the stage 'dicom' is not registered in this environment: install scanside anew")
+        pipeline = tmp_path / "own.yaml"
+        pipeline.write_text(
+            f"{{name: own, stages: [accumulate, fourier, finish, dicom: {{folder: {tmp_path}/file/kept}}]}}"
+        )
+        check = by_name(pipeline=str(pipeline))["own: dicom.folder"]
+        assert check.status == "problem"
+        assert "is no folder" in check.found
+
+    def test_recordings(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("SCANSIDE_RECORDINGS", str(tmp_path))
+        assert by_name()["recordings"].status == "ok"
 
 
 class TestPorts:
