@@ -16,6 +16,7 @@ from scanside.doctor import Check, examine
 @pytest.fixture(autouse=True)
 def python_of_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    monkeypatch.setenv("SCANSIDE_POOL", "off")  # a server may run on this machine
 
 
 def by_name(config: Path | None = None) -> dict[str, Check]:
