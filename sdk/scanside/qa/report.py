@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["pictures_figure", "trend_figure", "write_report"]
 
 _RED = "#c0392b"
+_LINES = (BLUE, ORANGE, "#6b8e4e", "#8a6fa8")
 _BAND = "#e5f1e8"
 _STYLE: dict[Any, Any] = {"font.size": 8.0, "axes.titlesize": 8.5, "axes.edgecolor": FAINT, "text.color": INK}
 
@@ -116,28 +117,29 @@ def pictures_figure(checked: Checked) -> Figure:
     phantom = checked.phantom
     high = float(np.percentile(phantom.image, 99.8))
     with rc_context(_STYLE):
-        n = 1 if checked.learned is None else 3
-        figure = _new(3.2 * n, 3.2)
+        n = 2 if checked.learned is None else 4
+        figure = _new(2.9 * n, 3.0)
         axes = figure.subplots(1, n, squeeze=False)[0]
         _show(axes[0], phantom.image, "classical", high, phantom.pixel_mm)
+        _show(axes[1], phantom.image, "classical, white at a tenth of that", 0.1 * high, phantom.pixel_mm)
         radius = np.sqrt(0.75) * phantom.radius_mm / phantom.pixel_mm[1]
         axes[0].add_patch(Circle(phantom.center[::-1], radius, fill=False, color=BLUE, linewidth=1.4))
         for roi in (ghosting_rois(phantom) or {}).values():
             y, x = np.nonzero(roi)
             corner = (x.min() - 0.5, y.min() - 0.5)
             size = (float(np.ptp(x)) + 1, float(np.ptp(y)) + 1)
-            axes[0].add_patch(Rectangle(corner, *size, fill=False, color=ORANGE, linewidth=1.2))
+            axes[1].add_patch(Rectangle(corner, *size, fill=False, color=ORANGE, linewidth=1.2))
         if checked.learned is not None:
             other, reference = fitted(checked.learned, phantom.image, phantom.mask)
-            _show(axes[1], other, "learned", high, phantom.pixel_mm)
+            _show(axes[2], other, "learned", high, phantom.pixel_mm)
             percent = 100 * (other - reference) / (high or 1.0)
             end = float(np.percentile(np.abs(percent), 99.8)) or 1.0
-            shown = axes[2].imshow(
+            shown = axes[3].imshow(
                 percent, cmap="RdBu_r", vmin=-end, vmax=end, aspect=phantom.pixel_mm[0] / phantom.pixel_mm[1]
             )
-            axes[2].set_title("learned − classical, % of the signal")
-            axes[2].set_axis_off()
-            figure.colorbar(shown, ax=axes[2], shrink=0.8, pad=0.02).outline.set_edgecolor(FAINT)
+            axes[3].set_title("learned − classical, % of the signal")
+            axes[3].set_axis_off()
+            figure.colorbar(shown, ax=axes[3], shrink=0.8, pad=0.02).outline.set_edgecolor(FAINT)
     return figure
 
 
@@ -164,6 +166,8 @@ def trend_figure(history: Sequence[QaResult]) -> Figure:
             _draw_trend(axis, title, [(one.time, pick(one)) for one in history])
         for axis in axes.flat[len(shown) :]:
             axis.set_visible(False)
+        for axis in axes.flat[max(0, len(shown) - columns) : len(shown)]:
+            axis.tick_params(labelbottom=True)  # the last one of its column, also above an empty place
     return figure
 
 
@@ -176,7 +180,7 @@ def _draw_trend(axis: Axes, title: str, points: list[tuple[datetime, list[Verdic
     values = [v.value for _, verdicts in points for v in verdicts if v.value is not None]
     edges = [edge for edge in (last.low, last.high) if edge is not None]
     low, high = min([*values, *edges]), max([*values, *edges])
-    margin = 0.12 * (high - low) or 0.1 * abs(high) or 1.0
+    margin = 0.15 * (high - low) or 0.1 * abs(high) or 1.0
     axis.set_ylim(low - margin, high + margin)
     if edges:
         bottom = last.low if last.low is not None else low - margin
@@ -189,11 +193,13 @@ def _draw_trend(axis: Axes, title: str, points: list[tuple[datetime, list[Verdic
             if i < len(verdicts)
         ]
         known = [(day, verdict.value, verdict.passed) for day, verdict in line if verdict.value is not None]
-        axis.plot(
-            [day for day, *_ in known], [value for _, value, _ in known], color=BLUE, linewidth=0.9, alpha=0.6
-        )
+        name = points[-1][1][i].measure.removeprefix("diameter ").removesuffix(", mm")
+        days, found = [day for day, *_ in known], [value for _, value, _ in known]
+        axis.plot(days, found, color=_LINES[i], linewidth=0.9, alpha=0.7, label=name)
         for day, value, passed in known:
-            axis.plot(day, value, "o", markersize=3.6, color=BLUE if passed else _RED)
+            axis.plot(day, value, "o", markersize=3.6, color=_LINES[i] if passed else _RED)
+    if len(points[-1][1]) > 1:
+        axis.legend(ncols=4, frameon=False, fontsize=7, loc="upper left", borderaxespad=0.1)
     axis.set_title(title, loc="left")
     dates: Any = (AutoDateLocator, ConciseDateFormatter)  # Matplotlib has no types for them
     locator = dates[0](minticks=2, maxticks=6)

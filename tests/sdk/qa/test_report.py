@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,18 +54,20 @@ def test_trend_draws_every_check_and_the_limits(disk_scan: Callable[..., Path], 
     figure = trend_figure(history(result, 4))
     by_title = {axis.get_title(loc="left"): axis for axis in figure.axes if axis.get_visible()}
     assert set(by_title) == {"SNR", "diameters, mm", "ghosting", "uniformity (PIU), %"}
-    dots = [line for line in by_title["ghosting"].lines if line.get_marker() == "o"]
+    dots: list[Any] = [line for line in by_title["ghosting"].lines if line.get_marker() == "o"]
     assert len(dots) == 4
     assert {line.get_color() for line in dots} == {"#c0392b"}
     assert len([line for line in by_title["diameters, mm"].lines if line.get_marker() == "o"]) == 16
     assert len(by_title["ghosting"].patches) == 1
+    legend = by_title["diameters, mm"].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["x", "y", "diagonal", "other diagonal"]
 
 
 def test_pictures_mark_what_was_measured(disk_scan: Callable[..., Path], plain: str) -> None:
     checked = check(disk_scan(), pipeline=plain)
     figure = pictures_figure(checked)
-    assert len(figure.axes) == 1
-    circle, *boxes = figure.axes[0].patches
+    assert len(figure.axes) == 2
+    (circle,), boxes = (axis.patches for axis in figure.axes)
     assert circle.get_radius() == pytest.approx(0.866 * 85 / 2.5, rel=0.02)  # type: ignore[attr-defined]
     assert len(boxes) == 4
 
