@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scanside.context import Context
 from scanside.errors import (
     ConfigError,
     EndOfStream,
@@ -352,3 +353,14 @@ def test_configuration_as_gadgetron_prints_it() -> None:
         b"\t<output>image_array</output>\n"
         b"</configuration>\n"
     )
+
+
+def test_what_was_prepared_goes_with_its_pipeline(recording: Path) -> None:
+    pipeline, context = Pipeline.load("grappa", SETTINGS), Context("cpu")
+    pipeline.prepare(context)
+    first, second = (replay(recording, pipeline, prepared=context).images for _ in range(2))
+    np.testing.assert_array_equal(first[0].data.numpy(), second[0].data.numpy())
+    with pytest.raises(ValueError, match="what was prepared is a Pipeline object"):
+        replay(recording, "grappa", prepared=context)
+    with pytest.raises(ValueError, match="runs in another process"):
+        replay(recording, "grappa", via="mrd", prepared=context)

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from scanside import replay as replay_module
-from scanside.errors import RunError
+from scanside.context import Context
+from scanside.errors import ConfigError, RunError
 from scanside.many.files import find_recordings
 from scanside.many.replays import ManyReplays, Recipe, replay_many
 from scanside.many.report import many_report
 from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.pipeline import Pipeline
 from scanside.replay import replay
 from scanside.testing import small_readouts, small_scan
 from scanside.testing.pools import ThisProcess
@@ -38,8 +40,17 @@ def run(folder: Path, output: Path, **options: Any) -> tuple[ManyReplays, list[s
     return results, [job.recording.name for job in pool.payloads]
 
 
-def test_images_are_those_of_single_replays(scans: Path, tmp_path: Path) -> None:
-    results, _ = run(scans, tmp_path / "out")
+def test_images_are_those_of_single_replays(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[Context] = []
+    prepare = Pipeline.prepare
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Pipeline, "prepare", lambda self, context: prepared.append(context) or prepare(self, context)
+        )
+        results, _ = run(scans, tmp_path / "out")
+    assert len(prepared) == 1  # engines stay warm from one recording to the next
     states = {Path(one.recording).relative_to(scans).as_posix(): one.state for one in results.files}
     assert states.pop("broken.h5") == "failed"
     assert set(states) == {"a.h5", "b.h5", "c.h5", "d.h5", "more/a.h5", "more/e.h5"}
@@ -175,7 +186,5 @@ def test_recordings_do_not_know_of_one_another(tmp_path: Path) -> None:
 
 def test_a_machine_that_does_not_see_the_folder(scans: Path, tmp_path: Path) -> None:
     recipe = Recipe.load("grappa", tmp_path / "elsewhere", settings=SETTINGS)
-    from scanside.errors import ConfigError
-
     with pytest.raises(ConfigError, match="is not the same on this machine"):
         recipe()
