@@ -31,7 +31,8 @@ Show = Callable[..., Any]
 WIDTH, HEIGHT = 1600, 1000
 
 # A machine that does much else takes its time; a failure is told apart by never coming.
-expect.set_options(timeout=30_000)
+PATIENCE_MS = 45_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     def new(url: str, scheme: Any = "dark", width: int = WIDTH) -> Page:
         context = browser.new_context(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
