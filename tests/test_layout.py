@@ -27,14 +27,15 @@ SOURCES = (
 )
 
 LAYERS = (
-    {"errors", "_version"},
-    {"metrics", "mrd", "recon", "trace"},
-    {"inspection", "items", "scan", "noise_store", "simulate"},
-    {"context", "engines"},
+    {"append_log", "errors", "_version"},
+    {"metrics", "mrd", "privacy", "recon", "trace"},
+    {"inspection", "items", "recording", "scan", "noise_store", "simulate"},
+    {"context", "dicom", "engines", "series_log"},
     {"convert", "stage"},
     {"stages"},
     {"registry", "pipeline", "pipelines", "execution"},
-    {"replay", "report", "serving", "testing"},
+    {"parameters", "replay", "report", "serving"},
+    {"many", "qa", "shadow", "testing"},
     {"bench", "demo", "doctor", "scanside_gadgetron", "scanside_training"},
     {"scanside_deploy"},
     {"cli"},
@@ -73,6 +74,14 @@ HEAVY = {
     "onnx",
     "onnxruntime",
     "cryptography",
+    "anyio",
+    "opentelemetry",
+    "prometheus_client",
+    "pydicom",
+    "pynetdicom",
+    "ray",
+    "starlette",
+    "uvicorn",
 }
 OTHER_NAMES = {"yaml": "PyYAML"}
 """Distributions of packages that are imported under another name."""

@@ -15,11 +15,15 @@ from scanside._version import __version__
 from scanside.cli import (
     bench,
     demo,
+    deploy,
+    dicom,
     doctor,
     engines,
     evaluate,
     inspect,
     pipelines,
+    qa,
+    record,
     replay,
     serve,
     simulate,
@@ -90,8 +94,15 @@ for _command in (
     evaluate.evaluate,
     study.study,
     bench.bench,
+    qa.qa,
     doctor.doctor,
 ):
     app.command()(_command)
 
-app.add_typer(engines.engines, name="engines")
+for _name, _group in (
+    ("engines", engines.engines),
+    ("dicom", dicom.dicom),
+    ("record", record.record),
+    ("deploy", deploy.deploy),
+):
+    app.add_typer(_group, name=_name)
