@@ -243,7 +243,7 @@ class ReconstructionData(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Always the same samples."""
-        return self.loader("validation", self._keys(self.config.validation_samples))
+        return self.loader("validation", EpochKeys(self.config.validation_samples, self.config.batch_size))
 
     def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Always the same samples."""
