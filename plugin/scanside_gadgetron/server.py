@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -17,7 +18,7 @@ from scanside_gadgetron.pool.events import Event
 from scanside_gadgetron.pool.listen import Address
 from scanside_gadgetron.pool.pool import Pool
 from scanside_gadgetron.pool.process import COMMAND
-from scanside_gadgetron.settings import ServerConfig
+from scanside_gadgetron.settings import ServerConfig, is_loopback
 
 if TYPE_CHECKING:
     from scanside_gadgetron.monitor.monitor import Monitor
@@ -155,6 +156,8 @@ def serve(
         server = Server(config)
         server.start()
         logger.info("listening on %s", server.addresses)
+        if os.getuid() == 0 and not is_loopback(config.host):
+            logger.warning("other machines reach this server, and it runs as root: give it a user of its own")
         if server.pool.handover is not None:
             logger.info("nodes hand over at %s", server.pool.handover)
         if on_ready is not None:

@@ -153,6 +153,34 @@ class TestPool:
         with pytest.raises(PipelineError, match=r"'grapa'.*known are .*grappa"), PipelinePool().lend("grapa"):
             pass
 
+    def test_several_are_made_ready_beforehand(self) -> None:
+        pool = PipelinePool(load=lambda name, settings: Pipeline([Counting()], name=name))
+        prepared = pool.warm_up("a", "b")
+        assert sorted(prepared) == [".", "a", "b"]
+        with pool.lend("b") as pipeline:
+            assert pipeline is prepared["b"]
+            assert [stage.prepared for stage in pipeline.stages] == [1]
+
+    def test_names_are_checked_without_loading(self, tmp_path: Path) -> None:
+        (tmp_path / "own.yaml").write_text("no pipeline at all")
+        PipelinePool(folder=tmp_path).check("own", "sense")
+        for pool, names in ((PipelinePool(default="grapa"), ()), (PipelinePool(), ("own",))):
+            with pytest.raises(PipelineError, match="there is no pipeline"):
+                pool.check(*names)
+
+    def test_a_chain_may_name_any_file_and_shares_what_is_ready(self, tmp_path: Path) -> None:
+        own = tmp_path / "own.yaml"
+        own.write_text("name: a\nstages: [accumulate]\n")
+        pool = PipelinePool()
+        pool.for_chain().check(str(own))
+        with pytest.raises(PipelineError):
+            pool.check(str(own))
+        pool = PipelinePool(load=lambda name, settings: Pipeline([Counting()], name=name))
+        with pool.lend("a") as first:
+            pass
+        with pool.for_chain().lend("a") as again:
+            assert again is first
+
     def test_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(serving, "find_spec", lambda name: None if name == "torch" else object())
         with (

@@ -8,6 +8,7 @@ from time import sleep
 import numpy as np
 import pytest
 
+from scanside.errors import StageError
 from scanside.items import Image
 from scanside.pipeline import Pipeline
 from scanside.scan import Scan, ScanEnd
@@ -116,3 +117,46 @@ def test_latency_of_an_image() -> None:
     trace.image_left()
     assert trace.image_latency.n == 1
     assert 20 <= trace.image_latency.total_ms < 60
+
+
+def test_stage_at_work_is_known_while_it_works() -> None:
+    seen: list[tuple[str, str | None]] = []
+    trace = Trace()
+
+    def look(where: str) -> None:
+        seen.append((where, None if trace.working is None else trace.working[0]))
+
+    class Looking(Stage[Image, Image]):
+        def __init__(self, name: str, *, fails: bool = False) -> None:
+            super().__init__()
+            self.name, self.fails = name, fails
+
+        def open(self, scan: Scan) -> None:
+            look(f"{self.name} opens")
+
+        def process(self, item: Image) -> Iterator[Image]:
+            look(f"{self.name} before")
+            if self.fails:
+                raise ValueError("told to fail")
+            yield item
+            look(f"{self.name} after")
+
+    pipeline = Pipeline([Looking("a"), Looking("b")], input=[Image], labels=["a", "b"])
+    with pipeline.open(small_scan(), trace) as run:
+        look("between")
+        for _ in run.push(small_image()):
+            look("outside")
+    assert seen == [
+        ("a opens", "a"),
+        ("b opens", "b"),
+        ("between", None),
+        ("a before", "a"),
+        ("b before", "b"),
+        ("outside", None),
+        ("b after", "b"),
+        ("a after", "a"),
+    ]
+    failing = Pipeline([Looking("a"), Looking("b", fails=True)], input=[Image], labels=["a", "b"])
+    with pytest.raises(StageError), failing.open(small_scan(), trace) as run:
+        list(run.push(small_image()))
+    assert trace.working is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from array import array
 from contextlib import suppress
 from typing import Annotated, Literal, TypeAlias
 
@@ -197,9 +198,11 @@ class Channel:
         data = message.model_dump_json().encode()
         if len(data) > _LARGEST:
             raise MessageError(f"a message '{message.kind}' of {len(data)} bytes is too large for a channel")
+        # Python's send_fds and recv_fds pass no flags on.
         flags = socket.MSG_NOSIGNAL | (0 if wait else socket.MSG_DONTWAIT)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
         try:
-            socket.send_fds(self.socket, [data], descriptors, flags)
+            self.socket.sendmsg([data], rights, flags)
         except BlockingIOError as error:
             raise PeerSilent("the other end of a channel does not listen") from error
         except OSError as error:
@@ -212,9 +215,10 @@ class Channel:
             PeerSilent: nothing came, and waiting was not allowed or took longer than the socket's time limit.
             MessageError: something that is no message.
         """
-        flags = 0 if wait else socket.MSG_DONTWAIT
+        flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
+        room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * array("i").itemsize)
         try:
-            data, descriptors, _, _ = socket.recv_fds(self.socket, 2 * _LARGEST, _MOST_DESCRIPTORS, flags)
+            data, rights, _, _ = self.socket.recvmsg(2 * _LARGEST, room, flags)
         except (BlockingIOError, TimeoutError) as error:
             raise PeerSilent("nothing came through a channel") from error
         except OSError:
@@ -222,8 +226,7 @@ class Channel:
             return None
         if not data:
             return None
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
+        descriptors = [number for _, _, numbers in rights for number in array("i", numbers)]
         try:
             return _MESSAGE.validate_json(data), descriptors
         except ValidationError as error:

@@ -64,15 +64,6 @@ class TlsStream:
         while not self._handshake():
             pass
 
-    @property
-    def timeout(self) -> float | None:
-        """See `SocketStream.timeout`."""
-        return self._stream.timeout
-
-    @timeout.setter
-    def timeout(self, seconds: float | None) -> None:
-        self._stream.timeout = seconds
-
     def _handshake(self) -> bool:
         """Make a step; whether it was the last."""
         try:

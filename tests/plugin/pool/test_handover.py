@@ -22,7 +22,7 @@ from scanside.testing.transports import Received, play_host
 from scanside_gadgetron.pool import handover
 from scanside_gadgetron.pool.channel import Channel, HandOver, Taken
 
-pytestmark = [pytest.mark.torch_free, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.torch_free, pytest.mark.timeout(120)]
 
 OpenHouse = Callable[..., AbstractContextManager[Any]]
 

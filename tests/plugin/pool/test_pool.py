@@ -22,7 +22,7 @@ from scanside.testing.small import small_readouts
 from scanside_gadgetron.server import Server
 from scanside_gadgetron.settings import ServerConfig
 
-pytestmark = [pytest.mark.torch_free, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.torch_free, pytest.mark.timeout(120)]
 
 OpenHouse = Callable[..., AbstractContextManager[Any]]
 
