@@ -33,6 +33,7 @@ class Background:
         self._most_waiting = most_waiting
         self._n_waiting = self._n_unfinished = 0
         self._thread: threading.Thread | None = None
+        self._ending = False
 
     def offer(self, job: Callable[[], None]) -> bool:
         """Have a job done unless too many wait; says whether it will be."""
@@ -56,16 +57,24 @@ class Background:
         if self._thread is None:  # not before: threads do not survive a fork
             self._thread = threading.Thread(target=self._work, name="scanside-shadow", daemon=True)
             self._thread.start()
-            atexit.register(self.wait, _EXIT_SECONDS)
+            atexit.register(self._end)
         with self._idle:
             self._n_unfinished += 1
         self._jobs.put((job, droppable))
+
+    def _end(self) -> None:
+        """Let the thread end before the process does: one that is cut off in native code takes the process along."""
+        self.wait(_EXIT_SECONDS)
+        self._ending = True
+        self._jobs.put((lambda: None, False))
+        if self._thread is not None:
+            self._thread.join(_EXIT_SECONDS)
 
     def _work(self) -> None:
         # On Linux each thread has a niceness of its own, and the threads that it starts inherit it.
         with suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-        while True:
+        while not self._ending:
             job, droppable = self._jobs.get()
             try:
                 job()

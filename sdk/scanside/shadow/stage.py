@@ -73,7 +73,7 @@ class Shadow(Stage[KSpace, Image]):
     def prepare(self, context: Context) -> None:
         """Get both branches ready."""
         self._shown.prepare(context)
-        self._beside.branch.prepare(context)
+        self._beside.prepare(context)
 
     def outdated(self) -> list[str]:
         """What has changed in either branch."""
@@ -127,6 +127,10 @@ class _Beside:
         self._facts: dict[str, Any] = {}
         self._failure = ""
         self._worst: tuple[float, str, _Voxels, _Voxels] | None = None
+
+    def prepare(self, context: Context) -> None:
+        self.branch.prepare(context)
+        self._store.prepare()
 
     def open(self, scan: Scan) -> None:
         own = Scan(scan.header, scan.pipeline, parameters=dict(scan.parameters))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from importlib.util import find_spec
@@ -39,7 +40,13 @@ class ComparisonStore:
     def __init__(self, folder: Path, n_pairs: int) -> None:
         self.folder = folder
         self._n_pairs = n_pairs
+        self._draws = n_pairs > 0 and all(find_spec(name) is not None for name in ("matplotlib", "jinja2"))
         self._log = AppendLog(folder / "comparisons.jsonl")
+
+    def prepare(self) -> None:
+        """Import what draws, before any scan: an import in the middle of one, or of the process's end, does harm."""
+        if self._draws:
+            importlib.import_module("scanside.report.figures")
 
     def records(self) -> list[dict[str, Any]]:
         """All lines, the oldest first."""
@@ -90,7 +97,7 @@ class ComparisonStore:
             shown: ``(channel, z, y, x)``.
             beside: the same shape.
         """
-        if self._n_pairs and find_spec("matplotlib") is not None and find_spec("jinja2") is not None:
+        if self._draws:
             _draw(self.folder / f"{name}.png", shown, beside)
 
 
