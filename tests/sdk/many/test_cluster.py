@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -38,10 +39,12 @@ def cluster(ray: Any) -> Iterator[Any]:
     """Two nodes with a CPU each, so that each takes one worker."""
     from ray.cluster_utils import Cluster
 
+    before = signal.getsignal(signal.SIGTERM)  # Ray puts in its own
     made = Cluster(initialize_head=True, head_node_args={**SMALL, "node_ip_address": "127.0.0.1"})
     made.add_node(**SMALL, node_ip_address="127.0.0.1")
     yield made
     made.shutdown()
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_a_node_is_lost_and_all_files_are_done(cluster: Any, scans: Path, tmp_path: Path) -> None:
