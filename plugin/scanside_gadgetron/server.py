@@ -14,6 +14,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from scanside.errors import ScansideError
+from scanside.recording import Recorder
 from scanside_gadgetron.pool.events import Event
 from scanside_gadgetron.pool.listen import Address
 from scanside_gadgetron.pool.pool import Pool
@@ -85,6 +86,9 @@ class Server:
         """
         self._thread.start()
         try:
+            if self._config.record is not None:
+                for entry in Recorder(self._config.record).recover():
+                    logger.warning("recording %s was cut off when its process died; it is kept", entry.id)
             if self._config.monitor is not None:
                 from scanside_gadgetron.monitor import start_monitor
 

@@ -129,6 +129,7 @@ class ServerConfig(_Part):
         grace_seconds: how long running sessions may last once the server is asked to end.
         monitor: the live page and the metrics; None for none.
         record: which sessions' raw streams are kept; None for none.
+        series_log: file that says which network made which series, a JSON object in each line; None for none.
         log: ``text`` for people, or ``json``: one object per line.
     """
 
@@ -151,6 +152,7 @@ class ServerConfig(_Part):
     grace_seconds: float = Field(30, ge=0)
     monitor: MonitorConfig | None = None
     record: RecordingConfig | None = None
+    series_log: Path | None = None
     log: Literal["text", "json"] = "text"
 
     @classmethod

@@ -242,7 +242,11 @@ class PipelinePool:
         settings = settings or {}
         path = Path(name or "") if self._load else self._path(name)
         key = (path, path.stat().st_mtime_ns if path.is_file() else 0, *sorted(settings.items()))
-        pipeline = self._take(key) or self._make(path, settings)
+        pipeline = self._take(key)
+        if pipeline is not None and (changed := [why for stage in pipeline.stages for why in stage.outdated()]):
+            logger.warning("pipeline '%s' is loaded anew: %s", pipeline.name, "; ".join(changed))
+            pipeline = None
+        pipeline = pipeline or self._make(path, settings)
         yield pipeline
         # Not after an exception: nobody knows in what state its stages are then.
         self._keep(pipeline, key)

@@ -61,6 +61,7 @@ class Begin(_Message):
     tls: TlsConfig | None = None
     limits: LimitsConfig = LimitsConfig()
     record: RecordingConfig | None = None
+    series_log: str | None = None
     beat_seconds: float = 1.0
     log_level: int = 20
     log_json: bool = False

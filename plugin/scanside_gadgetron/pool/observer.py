@@ -39,6 +39,7 @@ from scanside_gadgetron.pool.events import (
 if TYPE_CHECKING:
     from scanside.pipeline import Pipeline
     from scanside.scan import Scan
+    from scanside.series_log import SessionSeries
     from scanside.serving import Outcome, Request
 
 __all__ = ["EventObserver", "LiveTrace", "Outbox", "Pictures", "outcome_name"]
@@ -187,10 +188,17 @@ class EventObserver:
         pictures: makes the files.
         folder: where the files go, made with the first; None for none.
         noise: where the noise of the scan is found.
+        series: notes what made the images.
     """
 
     def __init__(
-        self, session: str, outbox: Outbox, pictures: Pictures, folder: Path | None, noise: NoiseStore
+        self,
+        session: str,
+        outbox: Outbox,
+        pictures: Pictures,
+        folder: Path | None,
+        noise: NoiseStore,
+        series: SessionSeries | None = None,
     ) -> None:
         self.trace: Trace = LiveTrace(self._stage_ran)
         self.pipeline = ""
@@ -200,6 +208,7 @@ class EventObserver:
         self._pictures = pictures
         self._folder = folder
         self._noise = noise
+        self._series = series
         self._scan: Scan | None = None
         self._last_stage = ""
         self._n_warned = 0
@@ -248,6 +257,8 @@ class EventObserver:
         index, self._n_images = self._n_images, self._n_images + 1
         fallback = image.meta.get("ScansideFallback")
         self.fallbacks += fallback is not None
+        if self._series is not None:
+            self._series.take(image)
         made = ImageMade(
             time=time(),
             session=self._session,
@@ -274,6 +285,8 @@ class EventObserver:
         assert isinstance(self.trace, LiveTrace)
         self.trace.flush()
         self._tell_progress(outcome)
+        if self._series is not None:
+            self._series.finish()
         self._pictures.finish()
         self._tell(
             SessionEnded(

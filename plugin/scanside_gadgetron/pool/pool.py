@@ -267,6 +267,7 @@ class Pool:
             tls=config.tls,
             limits=config.limits,
             record=config.record,
+            series_log=None if config.series_log is None else str(config.series_log),
             beat_seconds=min(1.0, config.heartbeat_seconds / 4, config.limits.stage_seconds / 4),
             log_level=logging.getLogger("scanside_gadgetron").getEffectiveLevel(),
             log_json=config.log == "json",

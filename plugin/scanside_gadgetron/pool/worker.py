@@ -26,11 +26,12 @@ from scanside.mrd.streams import BytesLike, ByteStream, SocketStream
 from scanside.noise_store import NoiseStore
 from scanside.pipeline import Pipeline
 from scanside.recording import Recorder, SessionRecording
+from scanside.series_log import SeriesLog
 from scanside.serving import PipelinePool, serve_stream
 from scanside.trace import Trace
 from scanside_gadgetron.monitor.logs import session_log, setup_logging
 from scanside_gadgetron.pool.channel import Beat, Begin, Channel, Idle, Retire, Run, Unprepared
-from scanside_gadgetron.pool.events import SessionEnded, WorkerReady
+from scanside_gadgetron.pool.events import SessionEnded, Warned, WorkerReady
 from scanside_gadgetron.pool.note import Note, NotedStream
 from scanside_gadgetron.pool.observer import EventObserver, Outbox, Pictures, outcome_name
 from scanside_gadgetron.pool.tls import TlsStream, tls_context
@@ -63,6 +64,7 @@ def main(make_pipelines: MakePipelines | None = None) -> None:
         prepared = pipelines.warm_up(*begin.prepare)
         context = None if begin.tls is None else tls_context(begin.tls)
         recorder = None if begin.record is None else Recorder(begin.record)
+        series_log = None if begin.series_log is None else SeriesLog(Path(begin.series_log))
     except Exception as error:  # whatever it is, the operator must hear of it
         if not isinstance(error, ScansideError):
             logger.exception("worker %d cannot get ready", begin.worker)
@@ -76,7 +78,7 @@ def main(make_pipelines: MakePipelines | None = None) -> None:
             pipelines={name: _engines_of(pipeline) for name, pipeline in prepared.items()},
         )
     )
-    worker = _Worker(begin, pipelines, context, recorder, note, outbox, pulse, Pictures())
+    worker = _Worker(begin, pipelines, context, recorder, series_log, note, outbox, pulse, Pictures())
     while (received := channel.receive()) is not None:
         message, descriptors = received
         if isinstance(message, Run):
@@ -154,6 +156,7 @@ class _Worker:
     pipelines: PipelinePool
     context: ssl.SSLContext | None
     recorder: Recorder | None
+    series_log: SeriesLog | None
     note: Note
     outbox: Outbox
     pulse: _Pulse
@@ -205,7 +208,12 @@ class _Worker:
         if self.recorder is not None:
             stream, self.recording = self.recorder.begin(run.session, stream)
         observer = EventObserver(
-            run.session, self.outbox, self.pictures, folder, self.pipelines.context.noise_store
+            run.session,
+            self.outbox,
+            self.pictures,
+            folder,
+            self.pipelines.context.noise_store,
+            None if self.series_log is None else self.series_log.begin(run.session),
         )
         self.pulse.trace = observer.trace
 
@@ -231,6 +239,14 @@ class _Worker:
                 n_images=outcome.n_images,
                 fallbacks=observer.fallbacks,
             )
+            if self.recording.problem:
+                self.outbox.tell(
+                    Warned(
+                        time=time(),
+                        session=run.session,
+                        text=f"the recording is not whole: {self.recording.problem}",
+                    )
+                )
 
 
 def _read_file(descriptors: list[int]) -> bytes:
