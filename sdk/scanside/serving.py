@@ -23,7 +23,14 @@ from xml.etree import ElementTree
 
 from scanside.context import Context
 from scanside.convert import FORMS, Form, Outlet, items_of
-from scanside.errors import ConfigError, MissingExtra, PipelineError, ScansideError, StreamError
+from scanside.errors import (
+    ConfigError,
+    MissingExtra,
+    PipelineError,
+    ScansideError,
+    StageConfigError,
+    StreamError,
+)
 from scanside.execution import QUEUE_DEPTH, execute
 from scanside.items import Image, Item, Readouts
 from scanside.mrd.messages import ConfigFile, ConfigText, Data, ImageArray, ImageMessage, Text
@@ -243,10 +250,16 @@ class PipelinePool:
         path = Path(name or "") if self._load else self._path(name)
         key = (path, path.stat().st_mtime_ns if path.is_file() else 0, *sorted(settings.items()))
         pipeline = self._take(key)
-        if pipeline is not None and (changed := [why for stage in pipeline.stages for why in stage.outdated()]):
+        if pipeline is not None and (
+            changed := [why for stage in pipeline.stages for why in stage.outdated()]
+        ):
             logger.warning("pipeline '%s' is loaded anew: %s", pipeline.name, "; ".join(changed))
             pipeline = None
-        pipeline = pipeline or self._make(path, settings)
+        ready, pipeline = pipeline is not None, pipeline or self._make(path, settings)
+        if not self._any_file:
+            _refuse_reserved(pipeline, settings)
+        if not ready:
+            pipeline.prepare(self.context)
         yield pipeline
         # Not after an exception: nobody knows in what state its stages are then.
         self._keep(pipeline, key)
@@ -299,14 +312,11 @@ class PipelinePool:
 
     def _make(self, path: Path, settings: Mapping[str, str]) -> Pipeline:
         if self._load is not None:
-            pipeline = self._load(str(path), settings)
-        else:
-            for module, package in (("yaml", "pyyaml"), ("torch", "torch")):
-                if find_spec(module) is None:
-                    raise MissingExtra(package, "torch", f"pipeline '{path.stem}'")
-            pipeline = Pipeline.load(path, settings)
-        pipeline.prepare(self.context)
-        return pipeline
+            return self._load(str(path), settings)
+        for module, package in (("yaml", "pyyaml"), ("torch", "torch")):
+            if find_spec(module) is None:
+                raise MissingExtra(package, "torch", f"pipeline '{path.stem}'")
+        return Pipeline.load(path, settings)
 
     def _take(self, key: tuple[object, ...]) -> Pipeline | None:
         with self._lock:
@@ -321,6 +331,17 @@ class PipelinePool:
             self._idle[pipeline] = key
             while len(self._idle) > _IDLE_PIPELINES:
                 self._idle.popitem(last=False)
+
+
+def _refuse_reserved(pipeline: Pipeline, settings: Mapping[str, str]) -> None:
+    """Keep hosts on the network from naming files, archives and bundles."""
+    for label, stage in zip(pipeline.labels, pipeline.stages, strict=True):
+        for name in sorted(type(stage.config).RESERVED):
+            setting = f"{label}.{name}"
+            if any(asked == setting or asked.startswith(f"{setting}.") for asked in settings):
+                raise StageConfigError(
+                    f"'{setting}' cannot be set from the network: set it in a pipeline of the server's folder"
+                )
 
 
 # One session

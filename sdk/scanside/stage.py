@@ -56,7 +56,13 @@ class StageConfig(BaseModel):
 
     What the "Attributes" section of a subclass's docstring says of each setting becomes its description in the
     JSON Schema (``Config.model_json_schema()``), unless its ``Field`` has one.
+
+    Attributes:
+        RESERVED: settings that name files, archives or bundles, or guard them. A pipeline's file and the
+            configuration of a Gadgetron chain may set them; a host on the network may not.
     """
+
+    RESERVED: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=describe_settings)
 

@@ -13,7 +13,14 @@ import pytest
 
 from scanside import serving
 from scanside.context import Context
-from scanside.errors import ConfigError, MissingExtra, PipelineError, ScanError, StageError
+from scanside.errors import (
+    ConfigError,
+    MissingExtra,
+    PipelineError,
+    ScanError,
+    StageConfigError,
+    StageError,
+)
 from scanside.items import Image, Readouts
 from scanside.mrd.messages import (
     Close,
@@ -32,7 +39,7 @@ from scanside.mrd.writer import encode
 from scanside.pipeline import Pipeline, pipeline_names
 from scanside.scan import Scan
 from scanside.serving import PipelinePool, Request, run_session, serve_stream
-from scanside.stage import Stage
+from scanside.stage import Stage, StageConfig
 from scanside.testing.small import small_image, small_readouts, small_scan, small_waveform
 
 HEADER = small_scan().header.xml
@@ -109,6 +116,15 @@ class Counting(Stage[Readouts, Readouts]):
         yield item
 
 
+class Guarded(Counting):
+    """Has a setting that names a folder."""
+
+    class Config(StageConfig):
+        RESERVED = frozenset({"folder"})
+
+        folder: str = ""
+
+
 @pytest.mark.torch_free
 class TestPool:
     def test_prepared_once_and_used_again(self) -> None:
@@ -180,6 +196,26 @@ class TestPool:
             pass
         with pool.for_chain().lend("a") as again:
             assert again is first
+
+    def test_what_has_changed_on_the_disk_is_loaded_anew(self) -> None:
+        pool = PipelinePool(load=lambda name, settings: Pipeline([Counting()], name=name))
+        with pool.lend("a") as first:
+            pass
+        vars(first.stages[0])["outdated"] = lambda: ["the bundle was replaced"]
+        with pool.lend("a") as second:
+            assert second is not first
+            assert [stage.prepared for stage in second.stages] == [1]
+
+    def test_reserved_settings_cannot_be_set_from_the_network(self) -> None:
+        pool = PipelinePool(load=lambda name, settings: Pipeline([Guarded()], name=name))
+        asked = {"guarded.folder": "/etc"}
+        with pool.for_chain().lend("a", asked) as own:
+            assert [stage.prepared for stage in own.stages] == [1]
+        # Nor by asking for what a chain has left behind.
+        with pytest.raises(StageConfigError, match=r"'guarded.folder' cannot be set"), pool.lend("a", asked):
+            pass
+        with pool.lend("a", {"guarded.folders": "2"}):
+            pass
 
     def test_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(serving, "find_spec", lambda name: None if name == "torch" else object())

@@ -37,6 +37,8 @@ class SideBySide(Stage[KSpace, Image]):
             series: image series indices.
         """
 
+        RESERVED = frozenset({"first", "second"})
+
         first: tuple[StageEntry, ...] = Field(min_length=1)
         second: tuple[StageEntry, ...] = Field(min_length=1)
         names: tuple[str, str] = ("classical", "learned")

@@ -54,6 +54,8 @@ class Shadow(Stage[KSpace, Image]):
             lag_s: time after which one that still waits is dropped.
         """
 
+        RESERVED = frozenset({"shown", "beside", "folder", "pairs"})
+
         shown: tuple[StageEntry, ...] = Field(min_length=1)
         beside: tuple[StageEntry, ...] = Field(min_length=1)
         folder: Path | None = None

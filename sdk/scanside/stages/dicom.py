@@ -51,6 +51,8 @@ class ExportDicom(Stage[Image, Image]):
                 sent later.
         """
 
+        RESERVED = frozenset({"folder", "send", "spool", "called_title", "calling_title", "patient"})
+
         folder: Path | None = None
         send: str | None = None
         spool: Path | None = None

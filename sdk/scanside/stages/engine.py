@@ -81,6 +81,8 @@ class RunEngine(Stage[KSpace, Image]):
             require_signature: refuse bundles that no trusted key signed.
         """
 
+        RESERVED = frozenset({"require_signature"})
+
         bundle: str | Annotated[tuple[str, ...], Field(min_length=1)]
         fallback: Classical | None = Classical(sense=Sense.Config())
         sizes: tuple[tuple[int, int], ...] = ()
