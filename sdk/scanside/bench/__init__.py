@@ -13,12 +13,12 @@ from scanside.errors import ConfigError
 
 __all__ = ["NAMES", "BenchResult", "Headline", "run"]
 
-NAMES = ("ingest", "hdf5", "chain", "latency", "learned", "engines", "serve")
+NAMES = ("ingest", "hdf5", "chain", "latency", "learned", "engines", "serve", "soak")
 """The benchmarks by name."""
 
 
 def run(name: str, progress: Callable[[str], None] = lambda _: None) -> BenchResult:
-    """Run one benchmark; takes from ten seconds to a few minutes.
+    """Run one benchmark; takes from ten seconds to a few minutes, ``soak`` a quarter of an hour.
 
     Args:
         name: one of `NAMES`.
