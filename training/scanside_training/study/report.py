@@ -76,7 +76,7 @@ def difference_cells(one: Difference) -> list[str]:
         f"{100 * one.images:.0f} %",
         ", ".join(form.format(value) for value in one.first),
         ", ".join(form.format(value) for value in one.second),
-        "better" if one.better else "not better",
+        one.verdict,
     ]
 
 

@@ -77,6 +77,14 @@ class Difference:
         """Whether the mean is better: higher, or for errors lower."""
         return self.mean < 0 if self.measure.startswith(("mse", "nmse")) else self.mean > 0
 
+    @property
+    def verdict(self) -> str:
+        """Whether the mean is better, and what keeps that from meaning much."""
+        said = "better" if self.better else "not better"
+        if min(len(self.first), len(self.second)) < 2:
+            return f"{said}, one seed"
+        return f"{said}, within the spread" if abs(self.mean) <= self.spread else said
+
 
 def rows(study: Study) -> list[Row]:
     """Zero-filled, and every variation of which a network was measured."""
