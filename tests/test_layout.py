@@ -83,7 +83,7 @@ HEAVY = {
     "starlette",
     "uvicorn",
 }
-OTHER_NAMES = {"yaml": "PyYAML"}
+OTHER_NAMES = {"yaml": "PyYAML", "opentelemetry": "opentelemetry-sdk"}
 """Distributions of packages that are imported under another name."""
 
 LARGEST_FILE = 16 * 2**20
