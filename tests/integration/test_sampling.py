@@ -146,7 +146,7 @@ def test_header_without_limits_and_a_scan_that_ended_early(reconstruct: Any, sha
     assert "flagged as the last did not come" in (ran.images[0].incomplete or "")
 
 
-@pytest.mark.parametrize("name", ["brain-oblique", "cine", "bench"])
+@pytest.mark.parametrize("name", ["brain-oblique", "cine-gated", "bench"])
 def test_presets_raise_no_alarm(reconstruct: Any, name: str) -> None:
     config = preset(name)
     small: dict[str, Any] = {"geometry": config.geometry.model_copy(update={"matrix": (64, 64, 1)})}

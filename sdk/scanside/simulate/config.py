@@ -101,10 +101,12 @@ class NoiseConfig(_Config):
 class SamplingConfig(_Config):
     """Which points of k-space are acquired."""
 
-    pattern: Literal["equispaced", "random", "variable-density"] = "equispaced"
-    """Every R-th line, lines drawn with equal weight, or with a weight that falls towards the edge."""
+    pattern: Literal["equispaced", "random", "variable-density", "kt", "golden"] = "equispaced"
+    """Every R-th line, lines drawn with equal weight, or with a weight that falls towards the edge. Two belong to
+    2-D series: ``kt`` takes every R-th line and another R-th in each frame, ``golden`` steps through k-space by the
+    golden ratio, from frame to frame on."""
     acceleration: tuple[Positive, Positive] = (1.0, 1.0)
-    """Acceleration along (k1, k2): integers for ``equispaced``; the random patterns use the product and count the
+    """Acceleration along (k1, k2): integers for ``equispaced`` and ``kt``; the others use the product and count the
     calibration lines towards it."""
     density_power: float = Field(default=3.0, ge=0)
     """``variable-density``: the weight is (1 - r)^power, r the distance from the centre, 1 in the corner."""
@@ -114,9 +116,10 @@ class SamplingConfig(_Config):
     acs_mode: Literal["integrated", "separate"] = "integrated"
     """Calibration lines within the scan (flagged as Siemens does), or as a scan of their own before it."""
     vary: bool = False
-    """Another pattern in every phase and repetition: shifted by a line (equispaced) or drawn anew."""
+    """Another pattern in every phase and repetition: shifted by a line (equispaced) or drawn anew; ``kt`` and
+    ``golden`` always have one."""
     seed: int = 0
-    """Seed of the random patterns."""
+    """Seed of what is drawn: random lines, the first shift of ``kt``, the first line of ``golden``."""
     oversampling: Annotated[int, Field(ge=1, le=4)] = 2
     """Readout oversampling: encoded matrix and field of view along x are this much larger."""
     phase_oversampling: float = Field(default=0.0, ge=0)
@@ -140,8 +143,10 @@ class SamplingConfig(_Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> SamplingConfig:
-        if self.pattern == "equispaced" and any(r != int(r) for r in self.acceleration):
-            raise ValueError(f"equispaced sampling needs whole acceleration factors, got {self.acceleration}")
+        if self.pattern in ("equispaced", "kt") and any(r != int(r) for r in self.acceleration):
+            raise ValueError(
+                f"{self.pattern} sampling needs whole acceleration factors, got {self.acceleration}"
+            )
         if any(r < 1 for r in self.acceleration):
             raise ValueError(f"acceleration factors are at least 1, got {self.acceleration}")
         if self.reverse != "none" and self.discard[0] != self.discard[1]:
@@ -283,4 +288,6 @@ class ScanConfig(_Config):
         )
         if self.geometry.matrix[2] == 1 and any(along_k2):
             raise ValueError("a 2-D scan (matrix z = 1) has no second phase encoding to accelerate or to cut")
+        if self.geometry.matrix[2] > 1 and sampling.pattern in ("kt", "golden"):
+            raise ValueError(f"the pattern {sampling.pattern} is one of 2-D scans (matrix z = 1)")
         return self

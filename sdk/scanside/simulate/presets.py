@@ -58,9 +58,26 @@ def _brain_3d() -> ScanConfig:
 
 
 def _cine() -> ScanConfig:
-    """A short-axis cine: one beat in 20 phases, segmented, R = 2, with an ECG."""
+    """A short-axis heart that beats: 60 frames, R = 5, in each other random lines, dense about the centre; an ECG."""
     return ScanConfig(
         name="cine",
+        phantom=PhantomConfig(kind="cardiac", background_phase_rad=0.6),
+        coils=CoilConfig(n_coils=8),
+        noise=NoiseConfig(std=0.015),
+        sampling=SamplingConfig(
+            pattern="variable-density", acceleration=(5, 1), density_power=2.0, acs=(11, 0), vary=True
+        ),
+        geometry=SHORT_AXIS,
+        dynamics=DynamicsConfig(repetitions=60, beat="time"),
+        timing=TimingConfig(tr_ms=2.6, dwell_us=2.0, heart_rate_bpm=55.0),
+        waveforms=WaveformConfig(ecg=True),
+    )
+
+
+def _cine_gated() -> ScanConfig:
+    """A short-axis cine: one beat in 20 phases, segmented, R = 2, with an ECG."""
+    return ScanConfig(
+        name="cine-gated",
         phantom=PhantomConfig(kind="cardiac", background_phase_rad=0.6),
         coils=CoilConfig(n_coils=12),
         noise=NoiseConfig(std=0.015),
@@ -83,7 +100,7 @@ def _cine_realtime() -> ScanConfig:
         phantom=PhantomConfig(kind="cardiac", background_phase_rad=0.6),
         coils=CoilConfig(n_coils=12),
         noise=NoiseConfig(std=0.02),
-        sampling=SamplingConfig(acceleration=(4, 1), vary=True),
+        sampling=SamplingConfig(pattern="kt", acceleration=(4, 1)),
         geometry=SHORT_AXIS.model_copy(update={"matrix": (128, 128, 1)}),
         dynamics=DynamicsConfig(repetitions=60, beat="time"),
         timing=TimingConfig(tr_ms=2.6, dwell_us=2.0, heart_rate_bpm=70.0),
@@ -129,6 +146,7 @@ PRESETS: dict[str, Callable[[], ScanConfig]] = {
     "brain-oblique": _brain_oblique,
     "brain-3d": _brain_3d,
     "cine": _cine,
+    "cine-gated": _cine_gated,
     "cine-realtime": _cine_realtime,
     "bench": _bench,
     "phantom-full": _phantom_full,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from scanside.errors import ConfigError
 from scanside.simulate.config import SamplingConfig
+from scanside.simulate.temporal import draw_lines, frame_masks, line_density
 
 __all__ = ["Band", "Pattern", "Readout", "phase_bands", "readout_of", "sampling_pattern"]
 
@@ -133,7 +135,8 @@ def sampling_pattern(
     Args:
         config: the pattern's kind, acceleration, calibration lines and seed.
         bands: bands along (k1, k2).
-        frame: number of the dynamic frame, which makes another pattern where `config.vary` is set.
+        frame: number of the dynamic frame, which makes another pattern where `config.vary` is set, or where the
+            pattern is one of series.
 
     Returns:
         The imaging pattern, and the calibration lines that are acquired before it (none unless ``acs_mode`` is
@@ -142,11 +145,12 @@ def sampling_pattern(
     Raises:
         ConfigError: the acceleration leaves no line outside the calibration region, or none at all.
     """
-    regular = (
-        _equispaced(config, bands, frame if config.vary else 0)
-        if config.pattern == "equispaced"
-        else _random(config, bands, frame if config.vary else 0)
-    )
+    if config.pattern in ("kt", "golden"):
+        regular = _of_series(config, bands, frame)
+    elif config.pattern == "equispaced":
+        regular = _equispaced(config, bands, frame if config.vary else 0)
+    else:
+        regular = _random(config, bands, frame if config.vary else 0)
     calibration = _calibration_region(config, bands)
     nothing = np.zeros_like(regular)
     if config.acs_mode == "separate":
@@ -180,10 +184,24 @@ def _random(config: SamplingConfig, bands: tuple[Band, Band], frame: int) -> npt
     offsets = [(np.arange(band.n) - band.n // 2) / max(band.n / 2, 1) for band in bands]
     radius = np.hypot(offsets[0][:, None], offsets[1]) / np.hypot(1, 1 if bands[1].n > 1 else 0)
     power = config.density_power if config.pattern == "variable-density" else 0.0
-    weight = np.where(available & ~mask, np.maximum(1 - radius, 0.01) ** power, 0).ravel()
-    drawn = rng.choice(weight.size, size=missing, replace=False, p=weight / weight.sum()) if missing else []
-    mask.ravel()[drawn] = True
+    draw_lines(mask, np.where(available, line_density(radius, power), 0), missing, rng)
     return mask
+
+
+def _of_series(config: SamplingConfig, bands: tuple[Band, Band], frame: int) -> npt.NDArray[np.bool_]:
+    # A frame's lines follow from those before it: as many are made at once as the next power of two.
+    masks = _series(config, bands[0].n, 1 << frame.bit_length())
+    return masks[frame][:, None] & _band_mask(bands)
+
+
+@lru_cache(maxsize=8)
+def _series(config: SamplingConfig, n_lines: int, n_frames: int) -> npt.NDArray[np.bool_]:
+    assert config.pattern in ("kt", "golden")
+    acs = config.acs[0] if config.acs_mode == "integrated" else 0
+    rng = np.random.default_rng([config.seed, 5])
+    return frame_masks(
+        config.pattern, n_lines, n_frames, acceleration=config.acceleration[0], acs=acs, rng=rng
+    )
 
 
 def _band_mask(bands: tuple[Band, Band]) -> npt.NDArray[np.bool_]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import ismrmrd.xsd
 import numpy as np
 import pytest
 
 from scanside.errors import ConfigError
 from scanside.mrd.readouts import Readouts
-from scanside.simulate import PRESETS, ScanConfig, preset, simulate
+from scanside.simulate import PRESETS, NoiseConfig, ScanConfig, preset, simulate
 from scanside.simulate.phantoms.cardiac import LONG_AXIS
 
 pytestmark = pytest.mark.torch_free
@@ -30,6 +32,23 @@ def test_presets_start_and_survive_json(name: str) -> None:
 def test_cine_looks_along_the_long_axis_of_the_heart() -> None:
     direction = simulate(preset("cine")).grid.directions.slice
     assert np.abs(direction @ LONG_AXIS) > 0.999
+
+
+def test_cine_has_other_lines_in_every_frame() -> None:
+    config = preset("cine")
+    counts = simulate(config.model_copy(update={"noise": NoiseConfig(scan="none")})).items(1)
+    blocks = [item for item in islice(counts, 200) if isinstance(item, Readouts)]
+    first, second = (
+        {
+            int(block.headers["idx"]["kspace_encode_step_1"][0])
+            for block in blocks
+            if block.headers["idx"]["repetition"][0] == repetition
+        }
+        for repetition in (0, 1)
+    )
+    assert len(first) == len(second) == round(192 / 5)
+    assert first & second >= set(range(91, 102))
+    assert first != second
 
 
 def test_unknown_presets_name_the_known_ones() -> None:

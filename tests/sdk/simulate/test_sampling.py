@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
 from scanside.errors import ConfigError
-from scanside.simulate.config import SamplingConfig, ScanConfig
+from scanside.simulate.config import GeometryConfig, SamplingConfig, ScanConfig
 from scanside.simulate.sampling import Pattern, phase_bands, sampling_pattern
+from scanside.simulate.temporal import frame_masks
 
 pytestmark = pytest.mark.torch_free
 
@@ -68,6 +71,22 @@ def test_patterns_that_vary_cover_k_space_together() -> None:
     assert np.array_equal(pattern_of(still, 0).k1, pattern_of(still, 3).k1)
 
 
+@pytest.mark.parametrize("kind", ["kt", "golden"])
+def test_patterns_of_series(kind: Literal["kt", "golden"]) -> None:
+    config = SamplingConfig(pattern=kind, acceleration=(4, 1), acs=(10, 0), seed=5)
+    rng = np.random.default_rng([5, 5])
+    masks = frame_masks(kind, 120, 9, acceleration=4, acs=10, rng=rng)
+    for frame in (8, 0, 3):
+        pattern = pattern_of(config, frame)
+        assert np.array_equal(pattern.k1, np.flatnonzero(masks[frame]))
+        assert pattern.calibration.sum() == 10
+    # Of partial Fourier's band, only what it acquires.
+    part = config.model_copy(update={"partial_fourier": (0.75, 1.0)})
+    assert np.array_equal(pattern_of(part, 3).k1, np.flatnonzero(masks[3])[np.flatnonzero(masks[3]) >= 30])
+    apart = config.model_copy(update={"acs_mode": "separate"})
+    assert len(pattern_of(apart)) == 30
+
+
 def test_more_calibration_lines_than_the_acceleration_leaves_is_an_error() -> None:
     config = SamplingConfig(pattern="random", acceleration=(10, 1), acs=(24, 0))
     with pytest.raises(ConfigError, match="leaves 12 lines, but the calibration region has 24"):
@@ -77,6 +96,10 @@ def test_more_calibration_lines_than_the_acceleration_leaves_is_an_error() -> No
 def test_settings_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="whole acceleration"):
         SamplingConfig(acceleration=(2.5, 1))
+    with pytest.raises(ValueError, match="kt sampling needs whole"):
+        SamplingConfig(pattern="kt", acceleration=(2.5, 1))
+    with pytest.raises(ValueError, match="golden is one of 2-D scans"):
+        ScanConfig(sampling=SamplingConfig(pattern="golden"), geometry=GeometryConfig(matrix=(16, 16, 8)))
     with pytest.raises(ValueError, match="at least 1"):
         SamplingConfig(pattern="random", acceleration=(0.5, 1))
     with pytest.raises(ValueError, match="as many samples to discard"):
