@@ -23,7 +23,7 @@ import torch
 
 from scanside.errors import ShapeError
 
-__all__ = ["LOWERINGS", "Lowering", "dft_matrix", "pmatrix", "sampling_inputs"]
+__all__ = ["LOWERINGS", "Lowering", "dft_matrix", "film_sampling_inputs", "pmatrix", "sampling_inputs"]
 
 Lowering = Literal["fft", "pmatrix", "dft_matmul"]
 LOWERINGS: tuple[Lowering, ...] = get_args(Lowering)
@@ -62,6 +62,27 @@ def sampling_inputs(lowering: Lowering, mask: torch.Tensor) -> tuple[torch.Tenso
         return (mask, *(dft_matrix(n, device=mask.device) for n in sizes))
     dims = (-2, -1) if mask.shape[-1] > 1 else (-2,)
     return (torch.fft.ifftshift(mask, dim=dims),)
+
+
+def film_sampling_inputs(lowering: Lowering, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The inputs that follow image and maps of a film, each frame of which has a mask of its own.
+
+    Args:
+        lowering: the form of the normal operator.
+        mask: ``(batch, time, k1, 1)``; centre of k-space at ``n // 2``.
+
+    Returns:
+        What `sampling_inputs` gives, with the axis of time behind that of the batch: for ``fft`` the shifted mask
+        ``(batch, time, k1, 1)``; for ``pmatrix`` the matrices ``(batch, time, 2, k1, k1)``; for ``dft_matmul`` the
+        mask, and the transform ``(2, k1, k1)``, which all frames share.
+
+    Raises:
+        ShapeError: no such mask.
+    """
+    if mask.ndim != 4 or mask.shape[-1] != 1:
+        raise ShapeError(f"masks (batch, time, k1, 1) were expected, got the shape {tuple(mask.shape)}")
+    frames, *transforms = sampling_inputs(lowering, mask.flatten(0, 1))
+    return (frames.unflatten(0, mask.shape[:2]), *transforms)
 
 
 def pmatrix(mask: torch.Tensor) -> torch.Tensor:

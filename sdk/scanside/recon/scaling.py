@@ -6,7 +6,7 @@ import torch
 
 from scanside.errors import ShapeError
 
-__all__ = ["image_scale"]
+__all__ = ["film_scale", "image_scale"]
 
 
 def image_scale(image: torch.Tensor, quantile: float = 0.99) -> torch.Tensor:
@@ -30,3 +30,23 @@ def image_scale(image: torch.Tensor, quantile: float = 0.99) -> torch.Tensor:
     rank = max(1, round(quantile * magnitude.shape[-1]))
     scale = magnitude.kthvalue(rank, dim=-1).values
     return torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def film_scale(film: torch.Tensor, quantile: float = 0.99) -> torch.Tensor:
+    """The scale of a film: that of the root mean square of its frames, one for all of them.
+
+    Args:
+        film: ``(*, time, y, x)``, complex or real.
+        quantile: the share, as `image_scale` has it.
+
+    Returns:
+        ``(*)`` the scale, 1 where it would be 0.
+
+    Raises:
+        ShapeError: the film is empty or has no three axes.
+    """
+    if film.ndim < 3 or not film.numel():
+        raise ShapeError(
+            f"the scale of a film (*, time, y, x) was asked for, got the shape {tuple(film.shape)}"
+        )
+    return image_scale(film.abs().square().mean(-3).sqrt(), quantile)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from scanside_training.data.appearance import AppearanceConfig
 from scanside_training.data.calibration import EspiritConfig
 from scanside_training.data.coils import CoilsConfig
+from scanside_training.data.films import simulate_film
 from scanside_training.data.module import (
     DataConfig,
     EpochKeys,
@@ -21,8 +22,9 @@ from scanside_training.data.module import (
     SimulatedSamples,
 )
 from scanside_training.data.placement import PlacementConfig
-from scanside_training.data.sampling import MaskConfig, random_mask
+from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
 from scanside_training.data.simulation import (
+    DynamicTask,
     ImageTask,
     SampleShape,
     SimulationConfig,
@@ -32,10 +34,12 @@ from scanside_training.data.simulation import (
     simulate_sample,
 )
 from scanside_training.data.sources import (
+    BeatingHearts,
     BrainT1w,
     BrainT2Complex,
     CardiacMagnitude,
     CineSax,
+    CineSaxFilms,
     CoilMapsBrain,
     MrdFolder,
     PhantomArray16,
@@ -47,15 +51,19 @@ from scanside_training.data.splits import SubjectFractions, SubjectLists, Subjec
 
 __all__ = [
     "AppearanceConfig",
+    "BeatingHearts",
     "BrainT1w",
     "BrainT2Complex",
     "CardiacMagnitude",
     "CineSax",
+    "CineSaxFilms",
     "CoilMapsBrain",
     "CoilsConfig",
     "DataConfig",
+    "DynamicTask",
     "EpochKeys",
     "EspiritConfig",
+    "FrameMaskConfig",
     "ImageTask",
     "MaskConfig",
     "MrdFolder",
@@ -78,5 +86,6 @@ __all__ = [
     "draw_shape",
     "middle_shape",
     "random_mask",
+    "simulate_film",
     "simulate_sample",
 ]

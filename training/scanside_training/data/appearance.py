@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scanside.recon.scaling import image_scale
+from scanside.recon.scaling import film_scale, image_scale
 from scanside_training.data.resample import smooth_field
 from scanside_training.data.settings import FloatRange, Probability, Settings
 
@@ -50,13 +50,13 @@ def random_appearance(config: AppearanceConfig, image: Tensor, rng: np.random.Ge
 
     Args:
         config: what may happen and how often.
-        image: complex ``(y, x)``.
+        image: complex ``(y, x)``, or a film ``(t, y, x)``, all frames of which change alike.
         rng: draws it.
 
     Returns:
-        Complex ``(y, x)``; a pixel that was 0 stays 0.
+        Complex, the same shape; a pixel that was 0 stays 0.
     """
-    shape = (image.shape[0], image.shape[1])
+    shape = (image.shape[-2], image.shape[-1])
     gain: Tensor | None = None
     if rng.random() < config.contrast:
         gain = _contrast_gain(config, image.abs(), rng)
@@ -76,7 +76,7 @@ def random_appearance(config: AppearanceConfig, image: Tensor, rng: np.random.Ge
 
 def _contrast_gain(config: AppearanceConfig, magnitude: Tensor, rng: np.random.Generator) -> Tensor:
     """Factor by which the remapping changes each pixel: exp of a curve over intensity, times a power of it."""
-    level = (magnitude / image_scale(magnitude)).clamp_max(_BRIGHTEST)
+    level = (magnitude / _scale(magnitude)).clamp_max(_BRIGHTEST)
     curve = smooth_field(_normal(rng, 1, 1, _KNOTS).expand(1, 2, _KNOTS), (2, 256))[0, 0]
     gain = torch.exp(config.contrast_spread * curve)[(level * (255 / _BRIGHTEST)).long()]
     gamma = rng.uniform(*config.gamma)
@@ -85,17 +85,22 @@ def _contrast_gain(config: AppearanceConfig, magnitude: Tensor, rng: np.random.G
 
 def _scalp_gain(config: AppearanceConfig, magnitude: Tensor, rng: np.random.Generator) -> Tensor:
     """Factor that falls from its largest value at the surface of the object to 1 some way below."""
-    occupied = (magnitude > 0.1 * image_scale(magnitude)).float()
+    still = magnitude if magnitude.ndim == 2 else magnitude.mean(0)
+    occupied = (still > 0.1 * image_scale(still)).float()
     # Inside is what has something of the object on all four sides, so that dark bone is inside too.
     inside = torch.ones_like(occupied)
     for axis in (0, 1):
         inside *= occupied.cummax(axis).values * occupied.flip(axis).cummax(axis).values.flip(axis)
-    depth = max(1, round(rng.uniform(*config.scalp_depth) * max(magnitude.shape)))
+    depth = max(1, round(rng.uniform(*config.scalp_depth) * max(still.shape)))
     outside = 1 - torch.nn.functional.avg_pool2d(
         inside[None, None], 2 * depth + 1, stride=1, padding=depth, count_include_pad=True
     )
     largest = math.exp(rng.uniform(*np.log(config.scalp_gain)))
     return 1 + (largest - 1) * (2 * outside[0, 0]).clamp_max(1)
+
+
+def _scale(magnitude: Tensor) -> Tensor:
+    return image_scale(magnitude) if magnitude.ndim == 2 else film_scale(magnitude)
 
 
 def _smooth_phase(spread: float, shape: tuple[int, int], rng: np.random.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Decoded slices in an HDF5 file, so that every process of every run reads only those that it needs."""
+"""Decoded slices and films in an HDF5 file, so that every process of every run reads only those that it needs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SliceStore:
         return len(self.subjects)
 
     def __getitem__(self, index: int) -> Slices:
-        """Slice ``(y, x)``, complex64 or float32."""
+        """Slice ``(y, x)`` or film ``(t, y, x)``."""
         if self._open is None or self._open[0] != os.getpid():
             self._open = (os.getpid(), h5py.File(self.path, "r"))
         found: Slices = self._open[1][f"slice/{index:06d}"][()]
@@ -67,7 +67,7 @@ def cached_slices(
         kind: name of the source, part of the file's name.
         settings: what decides about the slices, as JSON can hold it.
         files: files that they are read from; their sizes and times of change are part of the key.
-        decode: gives the subject and the pixels ``(y, x)`` of every slice.
+        decode: gives the subject and the pixels of every slice ``(y, x)`` or film ``(t, y, x)``.
     """
     stamps = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     key = hashlib.sha256(json.dumps([_FORMAT, settings, stamps], sort_keys=True).encode()).hexdigest()

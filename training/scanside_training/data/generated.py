@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scanside.simulate import PhantomConfig
 from scanside.simulate.phantoms import ObjectState, Phantom, make_phantom
 
-__all__ = ["draw_kind", "slices_of"]
+__all__ = ["draw_kind", "heap", "rotation", "slices_of", "texture"]
 
 Kind = Literal["shapes", "cardiac", "brain"]
 Slice = npt.NDArray[np.float32]
@@ -40,11 +40,11 @@ def slices_of(kind: Kind, count: int, size: int, rng: np.random.Generator) -> li
         rng: draws the object.
     """
     if kind == "shapes":
-        return [_heap(size, rng) for _ in range(count)]
+        return [heap(size, rng) for _ in range(count)]
     weighting: Literal["t1", "t2", "pd"] = ("t1", "t2", "pd")[rng.integers(3)]
     phantom = make_phantom(PhantomConfig(kind=kind, weighting=weighting, seed=int(rng.integers(2**31))))
     stretch = rng.uniform(0.9, 1.1, 3)
-    tilt = _rotation(rng.normal(0, 0.3, 3))
+    tilt = rotation(rng.normal(0, 0.3, 3))
     heights = np.sort(rng.uniform(-45, 75, count)) if kind == "brain" else rng.uniform(-40, 40, count)
     return [_phantom_slice(phantom, kind, float(z), size, stretch, tilt, rng) for z in heights]
 
@@ -65,15 +65,15 @@ def _phantom_slice(
     points = np.einsum("ij,j...->i...", tilt, plane) * stretch[:, None, None]
     points[2] += height
     # The deformation is that of the slice: few mm over several cm.
-    points += np.stack([5 * _texture(size, 4.0, rng, cutoff=6) for _ in range(3)])
+    points += np.stack([5 * texture(size, 4.0, rng, cutoff=6) for _ in range(3)])
     intensity, _ = phantom.evaluate(points.astype(np.float32), ObjectState(beat=float(rng.random())))
     # Tissue is never as even as a phantom's.
-    grain = np.exp(rng.uniform(0.02, 0.08) * _texture(size, rng.uniform(1.0, 2.0), rng))
+    grain = np.exp(rng.uniform(0.02, 0.08) * texture(size, rng.uniform(1.0, 2.0), rng))
     return np.asarray(intensity * grain, np.float32)
 
 
-def _heap(size: int, rng: np.random.Generator) -> Slice:
-    """Shapes upon shapes within a body with smooth outline."""
+def heap(size: int, rng: np.random.Generator) -> Slice:
+    """Shapes upon shapes within a body with smooth outline, ``(size, size)``."""
     axis = np.linspace(-1, 1, size)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     body = _blob(y, x, (0.0, 0.0), (rng.uniform(0.6, 0.85), rng.uniform(0.6, 0.85)), rng)
@@ -85,7 +85,7 @@ def _heap(size: int, rng: np.random.Generator) -> Slice:
         cover = _cover(draw(y, x, center, (extent[0], extent[1]), rng), size, rng)
         value = rng.uniform(0.0, 1.0) * np.ones_like(image)
         if rng.random() < 0.5:
-            value *= np.exp(rng.uniform(0.1, 0.4) * _texture(size, rng.uniform(0.8, 2.2), rng))
+            value *= np.exp(rng.uniform(0.1, 0.4) * texture(size, rng.uniform(0.8, 2.2), rng))
         if rng.random() < 0.15:
             angle, wavelength = rng.uniform(0, np.pi), rng.uniform(3, 12) * 2 / size
             value *= 1 + 0.5 * np.sin(2 * np.pi * (np.cos(angle) * x + np.sin(angle) * y) / wavelength)
@@ -128,7 +128,7 @@ def _cover(distance: Field2, size: int, rng: np.random.Generator) -> Field2:
     return np.asarray(np.clip(distance / width + 0.5, 0, 1))
 
 
-def _texture(size: int, power: float, rng: np.random.Generator, cutoff: float = np.inf) -> Field2:
+def texture(size: int, power: float, rng: np.random.Generator, cutoff: float = np.inf) -> Field2:
     """Random field of mean 0 and standard deviation 1, amplitudes falling as frequency to this power.
 
     Args:
@@ -144,14 +144,14 @@ def _texture(size: int, power: float, rng: np.random.Generator, cutoff: float = 
     return np.asarray(field / field.std())
 
 
-def _rotation(angles: Field2) -> Field2:
-    """Rotation about x, y and z, one after the other."""
-    rotation = np.eye(3)
+def rotation(angles: Field2) -> Field2:
+    """Rotation ``(3, 3)`` about x, y and z, one after the other, by angles in radians."""
+    turned: Field2 = np.eye(3)
     for axis, angle in enumerate(angles):
         one, other = (axis + 1) % 3, (axis + 2) % 3
         step = np.eye(3)
         step[one, one] = step[other, other] = np.cos(angle)
         step[other, one] = np.sin(angle)
         step[one, other] = -np.sin(angle)
-        rotation = step @ rotation
-    return rotation
+        turned = step @ turned
+    return turned

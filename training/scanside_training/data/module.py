@@ -12,13 +12,20 @@ from typing import NamedTuple
 import lightning
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from scanside.errors import ConfigError
+from scanside_training.data.films import simulate_film
 from scanside_training.data.settings import Settings
-from scanside_training.data.simulation import SimulationConfig, draw_shape, middle_shape, simulate_sample
+from scanside_training.data.simulation import (
+    DynamicTask,
+    SimulationConfig,
+    draw_shape,
+    middle_shape,
+    simulate_sample,
+)
 from scanside_training.data.sources import Licence, SliceSource, SourceConfig
 from scanside_training.data.splits import Part, subjects_of
 
@@ -39,7 +46,7 @@ class DataConfig(Settings):
     """Everything about the data of a training run."""
 
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
-    """Where slices come from."""
+    """Where slices come from, or films: sources of both do not go together."""
     simulation: SimulationConfig = SimulationConfig()
     """How a slice becomes a sample."""
     validation_simulation: SimulationConfig | None = None
@@ -56,6 +63,19 @@ class DataConfig(Settings):
     prefetch: int = Field(default=4, ge=1)
     """Batches that each worker makes ahead."""
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _films_for_films(self) -> DataConfig:
+        simulations = [self.simulation, *([self.validation_simulation] if self.validation_simulation else [])]
+        for simulation in simulations:
+            dynamic = isinstance(simulation.task, DynamicTask)
+            wrong = [source.kind for source in self.sources if source.films != dynamic]
+            if wrong:
+                raise ValueError(
+                    f"the task '{simulation.task.kind}' is made from {'films' if dynamic else 'slices'}, and "
+                    f"{', '.join(wrong)} gives {'slices' if dynamic else 'films'}: change sources or simulation.task"
+                )
+        return self
 
 
 class SampleKey(NamedTuple):
@@ -174,7 +194,7 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         return len(self._all)
 
     def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
-        """The sample of a key: see `scanside_training.data.simulate_sample`."""
+        """The sample of a key: see `scanside_training.data.simulate_sample`, and `simulate_film`."""
         root = [self._seed, _STREAM[self._part], key.epoch]
         rng = np.random.default_rng([*root, 1, key.sample])
         if self._part == "train":
@@ -184,7 +204,8 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
             shape = middle_shape(self._simulation)
             source, index = self._fixed(key.sample)
         pixels = torch.from_numpy(source[index])
-        return simulate_sample(self._simulation, pixels, shape, rng, self._measured)
+        simulate = simulate_film if isinstance(self._simulation.task, DynamicTask) else simulate_sample
+        return simulate(self._simulation, pixels, shape, rng, self._measured)
 
     def subject(self, key: SampleKey) -> str:
         """Whose slice a sample for validation or test is made from."""

@@ -60,25 +60,25 @@ def random_scan_of(
 
     Args:
         config: what may be drawn.
-        image: complex ``(y, x)``, the object.
+        image: complex ``(y, x)``, the object, or a film of it ``(t, y, x)``, all frames of which lie alike.
         matrix: (k1, k0) of the scan.
         rng: draws the placement.
 
     Returns:
-        Complex ``matrix``.
+        Complex ``matrix``, or ``(t, *matrix)``.
     """
     if rng.random() < config.transpose:
         image = image.mT
     if config.native and rng.random() < config.native:
-        mirrored = [axis for axis in (0, 1) if rng.random() < config.flips]
+        mirrored = [axis for axis in (-2, -1) if rng.random() < config.flips]
         return crop_or_pad(image.flip(mirrored), matrix)
-    image = image * _window(image.shape[0], config.taper)[:, None] * _window(image.shape[1], config.taper)
+    image = image * _window(image.shape[-2], config.taper)[:, None] * _window(image.shape[-1], config.taper)
     angle = math.radians(rng.uniform(*config.rotation_deg))
-    low, high = _extent(image, angle)
+    low, high = _extent(image if image.ndim == 2 else image.abs().mean(0), angle)
     extent = np.maximum(high - low, 8.0)
     fill = rng.uniform(*config.fill)
     step = float(extent[0] / (fill * matrix[0]))
-    center = _turned((low + high) / 2, -angle) + np.array(image.shape) // 2
+    center = _turned((low + high) / 2, -angle) + np.array(image.shape[-2:]) // 2
     # The object stays in the field of view along k1; along the readout it may reach out of it.
     room = (0.45 * (1 - fill) * matrix[0], 0.05 * matrix[1])
     steps = np.array([step, step * rng.uniform(*config.aspect)])
@@ -89,8 +89,10 @@ def random_scan_of(
         center=(float(center[0]), float(center[1])),
         offset=(float(rng.uniform(-room[0], room[0])), float(rng.uniform(-room[1], room[1]))),
     )
-    fine = sample_at(image[None], placement.points(matrix, _OVERSAMPLING))[0]
-    return band_limited(fine, matrix, _OVERSAMPLING)
+    frames = image if image.ndim == 3 else image[None]
+    fine = sample_at(frames, placement.points(matrix, _OVERSAMPLING))
+    scan = band_limited(fine, matrix, _OVERSAMPLING)
+    return scan if image.ndim == 3 else scan[0]
 
 
 def _window(n: int, taper: int) -> Tensor:

@@ -71,12 +71,12 @@ def band_limited(image: Tensor, shape: tuple[int, int], oversampling: int) -> Te
     """What a scan of a matrix ``shape`` makes of an object on a finer grid: the middle of its k-space.
 
     Args:
-        image: complex ``(y, x)``, ``oversampling`` times as many pixels as the matrix.
+        image: complex ``(*, y, x)``, ``oversampling`` times as many pixels as the matrix.
         shape: matrix (k1, k0).
         oversampling: object points per pixel along each axis.
 
     Returns:
-        Complex ``shape``, the values of the object with the ringing of a cut k-space.
+        Complex ``(*, *shape)``, the values of the object with the ringing of a cut k-space.
     """
     kspace = to_kspace(image)
     for axis, n in zip((-2, -1), shape, strict=True):

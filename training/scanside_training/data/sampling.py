@@ -1,4 +1,4 @@
-"""Random Cartesian sampling masks along k1, with a fully sampled centre (ACS)."""
+"""Random Cartesian sampling masks along k1, with a fully sampled centre (ACS), for images and for films."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from scanside.errors import ConfigError
+from scanside.simulate.temporal import TemporalPattern, frame_masks
 from scanside_training.data.settings import FloatRange, IntRange, Settings
 
-__all__ = ["MaskConfig", "random_mask"]
+__all__ = ["FrameMaskConfig", "MaskConfig", "random_frame_masks", "random_mask"]
 
 Pattern = Literal["equispaced", "random", "variable-density"]
 
@@ -78,3 +79,58 @@ def random_mask(config: MaskConfig, n: int, rng: np.random.Generator) -> tuple[n
     if wanted > n_acs:
         mask[rng.choice(n, wanted - n_acs, replace=False, p=weight / weight.sum())] = True
     return mask, n_acs
+
+
+class FrameMaskConfig(Settings):
+    """Which masks films are drawn: see `scanside.simulate.temporal.frame_masks`. All frames of one share a pattern."""
+
+    patterns: tuple[TemporalPattern, ...] = Field(default=("variable-density",), min_length=1)
+    """Drawn with equal weight."""
+    acceleration: FloatRange = (5.0, 5.0)
+    """Lines of the matrix over acquired lines; of ``kt`` the distance of the lines, a whole number within the range."""
+    acs: IntRange = (11, 11)
+    """Central lines that every frame has."""
+    density_power: FloatRange = (2.0, 2.0)
+    """``variable-density``: weights are (1 − r)^power, r being the distance from the centre, 1 at the edge."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> FrameMaskConfig:
+        low, high = self.acceleration
+        if low < 1 or self.acs[0] < 0 or self.density_power[0] < 0:
+            raise ValueError("acceleration is at least 1, acs and density_power at least 0")
+        if "kt" in self.patterns and np.floor(high) < np.ceil(low):
+            raise ValueError(
+                f"'kt' needs a whole acceleration, and there is none within {self.acceleration}: widen it"
+            )
+        return self
+
+
+def random_frame_masks(
+    config: FrameMaskConfig, n_lines: int, n_frames: int, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.bool_], int]:
+    """Masks of the frames of a film, and the number of central lines that all have.
+
+    Args:
+        config: what may be drawn.
+        n_lines: lines of the matrix.
+        n_frames: frames.
+        rng: draws them.
+
+    Returns:
+        ``(n_frames, n_lines)`` with the centre of k-space at ``n_lines // 2``, and the width of the block around it.
+
+    Raises:
+        ConfigError: the central lines alone are more than the acceleration leaves.
+    """
+    pattern = config.patterns[rng.integers(len(config.patterns))]
+    n_acs = int(rng.integers(*config.acs, endpoint=True))
+    low, high = config.acceleration
+    if pattern == "kt":
+        acceleration = float(rng.integers(int(np.ceil(low)), int(np.floor(high)), endpoint=True))
+    else:
+        acceleration = rng.uniform(low, high)
+    power = rng.uniform(*config.density_power)
+    masks = frame_masks(
+        pattern, n_lines, n_frames, acceleration=acceleration, acs=n_acs, rng=rng, density_power=power
+    )
+    return masks, n_acs

@@ -24,17 +24,23 @@ from scanside_training.data.appearance import AppearanceConfig, random_appearanc
 from scanside_training.data.calibration import EspiritConfig, espirit_maps
 from scanside_training.data.coils import CoilsConfig, random_maps
 from scanside_training.data.placement import PlacementConfig, random_scan_of
-from scanside_training.data.sampling import MaskConfig, random_mask
+from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
 from scanside_training.data.settings import FloatRange, IntRange, Settings
 
 __all__ = [
+    "DynamicTask",
     "ImageTask",
     "SampleShape",
     "SimulationConfig",
     "UnrolledTask",
+    "complex_of",
     "draw_shape",
     "middle_shape",
+    "object_of",
+    "real_pairs",
     "simulate_sample",
+    "some_columns",
+    "white",
 ]
 
 Sample = dict[str, Tensor]
@@ -62,10 +68,21 @@ class ImageTask(Settings):
     """``cg-sense``: Tikhonov weight, relative to the largest eigenvalue of ``Aᴴ A``."""
 
 
+class DynamicTask(Settings):
+    """The network gets the zero-filled frames of a film, and of those that apply the scan's operator coil maps and
+    masks; `scanside_training.data.films` tells how a film is scanned."""
+
+    kind: Literal["dynamic"] = "dynamic"
+    time: int = Field(default=12, ge=2)
+    """Frames of a sample: consecutive ones of a beat, from any of it on; the beat closes."""
+    masks: FrameMaskConfig = FrameMaskConfig()
+    """Which lines each frame acquires; ``simulation.masks`` is for single images."""
+
+
 class SimulationConfig(Settings):
     """Which scans are simulated, and what the network gets of them."""
 
-    task: Annotated[UnrolledTask | ImageTask, Field(discriminator="kind")] = UnrolledTask()
+    task: Annotated[UnrolledTask | ImageTask | DynamicTask, Field(discriminator="kind")] = UnrolledTask()
     """What a sample holds."""
     k1: IntRange = (160, 208)
     """Matrix along phase encoding, drawn for every batch."""
@@ -95,9 +112,10 @@ class SimulationConfig(Settings):
                 f"readout_crop {crop} must be a multiple of {self.multiple} and not larger than k0 {self.k0}"
             )
         least = 2 * self.espirit.kernel - 1
-        if self.espirit.probability and self.coils.n_coils[1] > 1 and self.masks.acs[0] < least:
+        masks = self.task.masks if isinstance(self.task, DynamicTask) else self.masks
+        if self.espirit.probability and self.coils.n_coils[1] > 1 and masks.acs[0] < least:
             raise ValueError(
-                f"masks.acs starts at {self.masks.acs[0]}, but ESPIRiT with a kernel of {self.espirit.kernel} needs "
+                f"masks.acs starts at {masks.acs[0]}, but ESPIRiT with a kernel of {self.espirit.kernel} needs "
                 f"{least} lines: raise masks.acs, lower espirit.kernel, or set espirit.probability to 0"
             )
         if self.snr[0] <= 0:
@@ -173,7 +191,7 @@ def simulate_sample(
     """
     grid = (shape.k1, shape.k0)
     object_ = random_scan_of(
-        config.placement, random_appearance(config.appearance, _complex(pixels), rng), grid, rng
+        config.placement, random_appearance(config.appearance, complex_of(pixels), rng), grid, rng
     )
     maps = random_maps(config.coils, measured, shape.n_coils, grid, rng)
     coils = maps * object_
@@ -182,15 +200,15 @@ def simulate_sample(
     mask = torch.from_numpy(lines)[:, None]
 
     hybrid = to_kspace(coils, (-2,)) * mask
-    hybrid[:, lines] += noise * _white((shape.n_coils, int(lines.sum()), shape.k0), rng)
+    hybrid[:, lines] += noise * white((shape.n_coils, int(lines.sum()), shape.k0), rng)
     if shape.n_coils > 1 and rng.random() < config.espirit.probability:
         first = shape.k1 // 2 - n_acs // 2
         maps = espirit_maps(config.espirit, to_kspace(hybrid[:, first : first + n_acs], (-1,)), grid)
     target = (maps.conj() * coils).sum(0)
     image = _input(config.task, hybrid, maps, mask)
     scale = image_scale(image)
-    roi = _object(target)
-    columns = _columns(config.readout_crop, roi, rng)
+    roi = object_of(target)
+    columns = some_columns(config.readout_crop, roi, rng)
     sample = {
         "mask": mask.float(),
         "roi": roi[None, :, columns].float(),
@@ -200,10 +218,10 @@ def simulate_sample(
     if isinstance(config.task, ImageTask) and config.task.channels == "magnitude":
         magnitudes = {"image": image.abs(), "target": target.abs()}
         return sample | {name: values[None, :, columns] / scale for name, values in magnitudes.items()}
-    sample["image"] = _real_pairs(image[:, columns] / scale)
-    sample["target"] = _real_pairs(target[:, columns] / scale)
+    sample["image"] = real_pairs(image[:, columns] / scale)
+    sample["target"] = real_pairs(target[:, columns] / scale)
     if isinstance(config.task, UnrolledTask):
-        sample["maps"] = _real_pairs(maps[..., columns])
+        sample["maps"] = real_pairs(maps[..., columns])
     return sample
 
 
@@ -225,8 +243,8 @@ def _input(task: UnrolledTask | ImageTask, hybrid: Tensor, maps: Tensor, mask: T
     return (maps.conj() * to_image(hybrid, (-2,))).sum(0)
 
 
-def _columns(crop: int | None, roi: Tensor, rng: np.random.Generator) -> slice:
-    """Columns of a sample: a window anywhere, but not beside the object."""
+def some_columns(crop: int | None, roi: Tensor, rng: np.random.Generator) -> slice:
+    """Columns of a sample: a window anywhere, but not beside the object, whose region ``(k1, k0)`` is given."""
     n = roi.shape[-1]
     if crop is None:
         return slice(None)
@@ -238,21 +256,22 @@ def _columns(crop: int | None, roi: Tensor, rng: np.random.Generator) -> slice:
     return slice(first, first + crop)
 
 
-def _complex(pixels: Tensor) -> Tensor:
+def complex_of(pixels: Tensor) -> Tensor:
+    """Pixels as complex numbers."""
     return pixels if pixels.is_complex() else torch.complex(pixels, torch.zeros_like(pixels))
 
 
-def _object(target: Tensor) -> Tensor:
-    """Where the object is; unlike with the measure's mask, a few very bright pixels do not make the rest air."""
+def object_of(target: Tensor) -> Tensor:
+    """Where the object of an image ``(k1, k0)`` is; unlike with the measure's mask, a few very bright pixels do not make the rest air."""
     magnitude = target.abs()
     return torch.from_numpy(object_mask(magnitude.clamp_max(float(image_scale(magnitude))).numpy()))
 
 
-def _white(shape: tuple[int, int, int], rng: np.random.Generator) -> Tensor:
+def white(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
     """Complex noise whose real and imaginary part have a standard deviation of 1 each."""
     return torch.view_as_complex(torch.from_numpy(rng.standard_normal((*shape, 2), np.float32)))
 
 
-def _real_pairs(values: Tensor) -> Tensor:
+def real_pairs(values: Tensor) -> Tensor:
     """Complex ``(*, k1, k0)`` as float32 ``(*, 2, k1, k0)``."""
     return torch.stack([values.real, values.imag], -3)

@@ -1,7 +1,7 @@
-"""Where slices come from: one kind of source per data set, and generated ones.
+"""Where slices and films come from: one kind of source per data set, and generated ones.
 
-A source gives slices ``(y, x)``, complex64 or float32, in the orientation in which they are stored, and says whose
-they are. Files are read where they lie; decoded slices are kept in a cache.
+A source gives slices ``(y, x)``, complex64 or float32, or films ``(t, y, x)`` of one beat, in the orientation in which
+they are stored, and says whose they are. Files are read where they lie; decoded slices are kept in a cache.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from scanside_training.data import generated
+from scanside_training.data import generated, generated_films
 from scanside_training.data.cache import cached_slices
 from scanside_training.data.coils import MEASURED
 from scanside_training.data.folders import SUBJECTS_TABLE, decode_folder, decode_recording, folder_recordings
@@ -25,10 +25,12 @@ from scanside_training.data.settings import Settings
 from scanside_training.data.splits import SubjectFractions, SubjectLists, SubjectSplit
 
 __all__ = [
+    "BeatingHearts",
     "BrainT1w",
     "BrainT2Complex",
     "CardiacMagnitude",
     "CineSax",
+    "CineSaxFilms",
     "CoilMapsBrain",
     "Licence",
     "MrdFolder",
@@ -55,11 +57,14 @@ class SliceSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Slices:
-        """Slice ``(y, x)``, complex64 or float32."""
+        """Slice ``(y, x)``, complex64 or float32; or film ``(t, y, x)``, also in smaller real types."""
 
 
 class _Source(Settings):
     """What all kinds share."""
+
+    films: ClassVar[bool] = False
+    """Whether it gives films."""
 
     kind: str
     weight: float = Field(default=1.0, ge=0)
@@ -188,6 +193,23 @@ class CineSax(_FileSource):
         return subjects, slices
 
 
+class CineSaxFilms(_FileSource):
+    """Short-axis cardiac cine of 25 subjects, magnitude of 8 bit: a beat of 20 frames each."""
+
+    file: ClassVar[str] = "cine-sax/cine_sax.h5"
+    films: ClassVar[bool] = True
+
+    kind: Literal["cine-sax-films"] = "cine-sax-films"
+    licence: Literal["research"] = "research"
+    split: SubjectSplit = SubjectLists(
+        train=tuple(str(n) for n in range(18)), validation=("18", "19", "20"), test=("21", "22", "23", "24")
+    )
+
+    def _decode(self) -> Decoded:
+        with h5py.File(self.path, "r") as file:
+            return [str(subject) for subject in file["subject"][:]], list(file["frames"][:])
+
+
 class CardiacMagnitude(_FileSource):
     """Cardiac short-axis slices, magnitude. Whose they are is not known: they count as one subject."""
 
@@ -235,6 +257,42 @@ class Synthetic(_Source):
         return subjects, slices
 
 
+class BeatingHearts(_Source):
+    """Generated films of one beat: chests with a heart along planes of all kinds, and heaps of shapes that move."""
+
+    films: ClassVar[bool] = True
+
+    kind: Literal["beating-hearts"] = "beating-hearts"
+    licence: Literal["clean"] = "clean"
+    n_subjects: int = Field(default=60, ge=1)
+    """Number of different individuals."""
+    films_per_subject: int = Field(default=3, ge=1)
+    """Planes of each."""
+    frames: int = Field(default=24, ge=2)
+    """Frames of a beat."""
+    shapes: float = Field(default=0.3, ge=0, le=1)
+    """Share of the individuals that are heaps of shapes."""
+    size: int = Field(default=208, ge=32)
+    """Edge of the frames in pixels."""
+    seed: int = Field(default=0, ge=0)
+    split: SubjectSplit = SubjectFractions()
+
+    def _files(self) -> list[Path]:
+        return []
+
+    def _decode(self) -> Decoded:
+        subjects: list[str] = []
+        films: list[Slices] = []
+        for subject in range(self.n_subjects):
+            rng = np.random.default_rng([self.seed, subject])
+            kind: Literal["shapes", "cardiac"] = "shapes" if rng.random() < self.shapes else "cardiac"
+            made = generated_films.films_of(kind, self.films_per_subject, self.frames, self.size, rng)
+            # Half precision is finer than any noise that is added, and half as much to read.
+            films += [film.astype(np.float16) for film in made]
+            subjects += [str(subject)] * len(made)
+        return subjects, films
+
+
 class MrdFolder(_Source):
     """A folder of fully sampled 2-D Cartesian ISMRMRD files: one sub-folder per subject, or a ``subjects.csv``."""
 
@@ -260,8 +318,10 @@ SourceConfig = Annotated[
     | CoilMapsBrain
     | PhantomArray16
     | CineSax
+    | CineSaxFilms
     | CardiacMagnitude
     | Synthetic
+    | BeatingHearts
     | MrdFolder,
     Field(discriminator="kind"),
 ]
