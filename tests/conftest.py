@@ -96,12 +96,6 @@ def learned_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     ``smooth``: adds to a CG-SENSE image a quarter of its second difference along the readout.
     """
     import torch
-    from safetensors.torch import save_file
-
-    from scanside.engines.archive import save_graph
-    from scanside.engines.bundle import BundleWriter
-    from scanside.engines.graph import dynamic_axes, export_graph
-    from scanside.engines.probes import vectors_of
 
     class Gradient(torch.nn.Module):
         def __init__(self) -> None:
@@ -162,30 +156,131 @@ def learned_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     }
     root = tmp_path_factory.mktemp("bundles")
     for name, parts in made.items():
-        shapes = dynamic_axes(list(parts["inputs"].values()), 2)
-        program, weights = export_graph(parts["module"].eval(), parts["example"], shapes)
-        with BundleWriter(root / name) as writer:
-            save_graph(program, writer.path("graph.pt2"))
-            save_file(weights, writer.path("weights.safetensors"))
-            save_file(vectors_of(parts["task"], [parts["case"]]), writer.path("vectors.safetensors"))
-            writer.finish(
-                name=name,
-                version="1.0.0",
-                created=datetime(2026, 1, 2, tzinfo=timezone.utc),
-                made_with={"torch": torch.__version__},
-                description="For tests.",
-                task=parts["task"],
-                inputs=[{"name": key, "axes": axes} for key, axes in parts["inputs"].items()],
-                outputs=[{"name": "image", "axes": image}],
-                lowering=parts["lowering"],
-                shapes={"multiple_of": 2, "buckets": [[24, 24], [64, 64]], "coils": parts["coils"]},
-                input_image=parts["input_image"],
-                graphs={"fp32": "graph.pt2"},
-                trained_on=[{"name": "nothing", "licence": "CC0", "what": "made up"}],
-                sampling=trained,
-                n_parameters=1,
-            )
+        _write_bundle(root / name, parts, trained)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path_factory.mktemp("engines")))
         patch.setenv("SCANSIDE_ENGINES", str(root))
         yield root
+
+
+@pytest.fixture(scope="session")
+def film_bundles(tmp_path_factory: pytest.TempPathFactory, learned_bundles: Path) -> Path:
+    """Folder with bundles of two networks for windows of 4 frames, whose results can be told otherwise.
+
+    ``film``: 8 steps of ``u ← u − (Aᴴ A u − Aᴴ y)`` for each frame from the mean of all frames' ``Aᴴ y``, times one
+    weight of 1.
+    ``film-smooth``: adds to the images ``Aᴴ y`` a quarter of their second difference in time, around a circle.
+    """
+    import torch
+
+    class Film(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(
+            self, image: torch.Tensor, maps: torch.Tensor, noise: torch.Tensor, p: torch.Tensor
+        ) -> torch.Tensor:
+            start = torch.complex(image[:, 0], image[:, 1])
+            coils = torch.complex(maps[:, :, 0], maps[:, :, 1])[:, None]
+            matrix = torch.complex(p[:, :, 0], p[:, :, 1])[:, :, None]
+            u = start.mean(1, keepdim=True).expand_as(start)
+            for _ in range(8):
+                u = u - ((coils.conj() * (matrix @ (coils * u[:, :, None]))).sum(2) - start)
+            return torch.stack((u.real, u.imag), 1) * self.weight + 0 * noise[..., None]
+
+    class Smooth(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor([0.25]))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image + self.weight * (image.roll(1, 2) + image.roll(-1, 2) - 2 * image)
+
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randn(2, 4, 32, 32, generator=generator)
+    maps = torch.randn(4, 2, 32, 32, generator=generator)
+    maps = maps / maps.square().sum((0, 1)).sqrt()
+    mask = ((torch.arange(32) + torch.arange(4)[:, None]) % 2 == 0).float()[..., None]
+    image = ["batch", 2, "time", "k1", "k0"]
+    trained = {
+        "acceleration": {"low": 1.2, "high": 4},
+        "acs_lines": {"low": 6, "high": 30},
+        "kinds": ["kt", "variable-density"],
+        "matrix": {"low": 20, "high": 64},
+        "n_coils": {"low": 4, "high": 8},
+        "anatomy": ["phantom"],
+    }
+    example = torch.ones(1, 2, 4, 32, 32)
+    film = {
+        "task": "dynamic",
+        "module": Film(),
+        "case": {"truth": truth, "maps": maps, "mask": mask, "noise": torch.tensor(0.01)},
+        "example": (
+            example,
+            torch.ones(1, 5, 2, 32, 32),
+            torch.ones(1, 1, 1, 1),
+            torch.ones(1, 4, 2, 32, 32),
+        ),
+        "inputs": {
+            "image": image,
+            "maps": ["batch", "coil", 2, "k1", "k0"],
+            "noise": ["batch", 1, 1, 1],
+            "p": ["batch", "time", 2, "k1", "k1"],
+        },
+        "lowering": "pmatrix",
+        "input_image": "adjoint",
+        "coils": {"low": 2, "high": 8},
+        "frames": 4,
+    }
+    smooth = {
+        "task": "dynamic",
+        "module": Smooth(),
+        "case": {"image": 0.9 * truth, "truth": truth},
+        "example": (example,),
+        "inputs": {"image": image},
+        "lowering": "none",
+        "input_image": "zero-filled",
+        "coils": None,
+        "frames": 4,
+    }
+    root = tmp_path_factory.mktemp("films")
+    _write_bundle(root / "film", film, trained)
+    _write_bundle(root / "film-smooth", smooth, trained)
+    return root
+
+
+def _write_bundle(folder: Path, parts: dict[str, Any], trained: dict[str, Any]) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from scanside.engines.archive import save_graph
+    from scanside.engines.bundle import BundleWriter
+    from scanside.engines.graph import dynamic_axes, export_graph
+    from scanside.engines.probes import vectors_of
+
+    dynamic = dynamic_axes(list(parts["inputs"].values()), 2)
+    program, weights = export_graph(parts["module"].eval(), parts["example"], dynamic)
+    vectors = vectors_of(parts["task"], [parts["case"]], lowering=parts["lowering"])
+    shapes = {"multiple_of": 2, "buckets": [[24, 24], [64, 64]], "coils": parts["coils"]}
+    with BundleWriter(folder) as writer:
+        save_graph(program, writer.path("graph.pt2"))
+        save_file(weights, writer.path("weights.safetensors"))
+        save_file(vectors, writer.path("vectors.safetensors"))
+        writer.finish(
+            name=folder.name,
+            version="1.0.0",
+            created=datetime(2026, 1, 2, tzinfo=timezone.utc),
+            made_with={"torch": torch.__version__},
+            description="For tests.",
+            task=parts["task"],
+            inputs=[{"name": key, "axes": axes} for key, axes in parts["inputs"].items()],
+            outputs=[{"name": "image", "axes": parts["inputs"]["image"]}],
+            lowering=parts["lowering"],
+            shapes=shapes | {"frames": parts.get("frames")},
+            input_image=parts["input_image"],
+            graphs={"fp32": "graph.pt2"},
+            trained_on=[{"name": "nothing", "licence": "CC0", "what": "made up"}],
+            sampling=trained,
+            n_parameters=1,
+        )

@@ -50,7 +50,8 @@ class BundleSource:
         self.shape = shape
         self.n_coils = n_coils
         self.inputs = tuple(
-            InputShape(spec.name, spec.shape(*shape, n_coils)) for spec in bundle.manifest.inputs
+            InputShape(spec.name, spec.shape(*shape, n_coils, n_frames=shapes.frames))
+            for spec in bundle.manifest.inputs
         )
         self._programs: dict[Precision, ExportedProgram] = {}
 
@@ -182,5 +183,5 @@ class Workshop:
     def _reference(self) -> Reference:
         source, manifest = self._source, self._source.bundle.manifest
         network = Network(manifest.task, manifest.lowering, source.inputs)
-        cases = read_cases(manifest.task, source.bundle.vectors())
+        cases = read_cases(manifest.task, source.bundle.vectors(), manifest.lowering)
         return Reference.compute(source, make_probes(network, cases))

@@ -15,7 +15,7 @@ from scanside.engines.cache import EngineCache
 from scanside.engines.choice import Candidate, Choice, rank
 from scanside.engines.gate import short_check
 from scanside.engines.manifest import AcceptanceReport
-from scanside.engines.shapes import Fit, fit
+from scanside.engines.shapes import Fit, check_frames, fit
 from scanside.errors import EngineError, ShapeError
 
 __all__ = ["Engine"]
@@ -30,6 +30,7 @@ class Engine:
         bundle: that it comes from.
         shape: ``(k1, k0)`` that it computes at; smaller images are padded to it.
         n_coils: of its input; None where no coils go in.
+        n_frames: of its window; None where it takes single images.
         choice: why this backend, and why not each of the others.
         report: of its acceptance.
     """
@@ -40,6 +41,7 @@ class Engine:
         self.bundle = source.bundle
         self.shape = source.shape
         self.n_coils = source.n_coils
+        self.n_frames = source.bundle.manifest.shapes.frames
         self.choice = choice
         self.report = report
         self._runner = runner
@@ -114,7 +116,9 @@ class Engine:
             "signed_by": str(self.bundle.signer or "no one"),
             "backend": report.backend,
             "precision": report.precision,
-            "shape": "×".join(map(str, self.shape)),
+            "shape": "×".join(
+                map(str, self.shape if self.n_frames is None else (self.n_frames, *self.shape))
+            ),
             "versions": ", ".join(f"{name} {version}" for name, version in sorted(report.versions.items())),
             "hardware": report.hardware,
             "accepted": report.created.isoformat(timespec="seconds"),
@@ -128,13 +132,16 @@ class Engine:
                 size than the engine's, unless its lowering is ``fft``.
 
         Returns:
-            The output ``(1, channel, k1, k0)`` in the size and on the device of the first input.
+            The output ``(1, channel, k1, k0)``, of a window ``(1, channel, time, k1, k0)``, in the size and on the
+            device of the first input.
 
         Raises:
             ShapeError: an input has a shape that this engine was not made for.
         """
         if not inputs:
             raise ShapeError("an engine was called without inputs")
+        if self.n_frames is not None:
+            check_frames(self.bundle.manifest.shapes, inputs[0].shape[2] if inputs[0].ndim == 5 else 1)
         place = self._place(inputs[0])
         if place is not None:
             inputs = self._padded(place, inputs)
@@ -158,7 +165,7 @@ class Engine:
 
     def _padded(self, place: Fit, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         manifest = self.bundle.manifest
-        if manifest.task == "unrolled":
+        if manifest.lowering != "none":
             return place.surround(manifest.inputs, inputs)
         return tuple(place.pad(one) for one in inputs)
 

@@ -207,7 +207,7 @@ def _compared(
         images = [_magnitude(probe.inside.crop(image[0])) for image in (expected, result)]
         truth = _magnitude(probe.truth)
         psnr = [metrics.psnr(image, truth) for image in images]
-        ssim = [metrics.ssim(image, truth) for image in images]
+        ssim = [_ssim(image, truth) for image in images]
         yield _bounded(f"psnr-loss-db/{probe.name}", psnr[0] - psnr[1], limits.psnr_loss_db)
         yield _bounded(f"ssim-loss/{probe.name}", ssim[0] - ssim[1], limits.ssim_loss)
 
@@ -218,14 +218,20 @@ def _bounded(name: str, value: float, limit: float) -> Check:
     return Check(name=name, value=value, limit=limit, passed=value <= limit)
 
 
+def _ssim(image: npt.NDArray[np.float32], truth: npt.NDArray[np.float32]) -> float:
+    """Of an image ``(k1, k0)``, or the mean over the frames ``(time, k1, k0)``."""
+    frames = zip(image.reshape(-1, *image.shape[-2:]), truth.reshape(-1, *truth.shape[-2:]), strict=True)
+    return statistics.fmean(metrics.ssim(one, other) for one, other in frames)
+
+
 def _magnitude(image: torch.Tensor) -> npt.NDArray[np.float32]:
-    """``(1 or 2, k1, k0)`` to the magnitude ``(k1, k0)``."""
+    """``(1 or 2, *, k1, k0)`` to the magnitude ``(*, k1, k0)``."""
     magnitude: npt.NDArray[np.float32] = image.detach().square().sum(0).sqrt().cpu().numpy()
     return magnitude
 
 
 def _refusals(runner: Runner, inputs: tuple[torch.Tensor, ...]) -> Iterator[Check]:
-    """Inputs that must not be computed on: another size, another type, another layout, one too few."""
+    """Inputs that must not be computed on: another size, window, type or layout, one too few."""
     first, *others = inputs
     wrong = {
         "larger": (torch.cat((first, first[..., :1]), dim=-1), *others),
@@ -234,6 +240,8 @@ def _refusals(runner: Runner, inputs: tuple[torch.Tensor, ...]) -> Iterator[Chec
         "strided": (first.mT.contiguous().mT, *others),
         "missing": tuple(others),
     }
+    if first.ndim == 5:
+        wrong["longer"] = (torch.cat((first, first[:, :, :1]), dim=2), *others)
     for what, given in wrong.items():
         try:
             runner(*given)

@@ -50,7 +50,7 @@ def dynamic_axes(axes: Sequence[Sequence[str | int]], multiple_of: int = 1) -> t
 
     Args:
         axes: for every input its axes as in the manifest; ``k1`` and ``k0`` may have any size that is a multiple of
-            `multiple_of`, ``coil`` any size, all others keep the size of the example.
+            `multiple_of`, ``coil`` any size, all others, ``time`` among them, keep the size of the example.
         multiple_of: what the network needs, 2 to the number of its poolings.
 
     Returns:

@@ -59,8 +59,9 @@ SIGNATURE_FILE = "signature.json"
 WEIGHTS_FILE = "weights.safetensors"
 VECTORS_FILE = "vectors.safetensors"
 
-Task: TypeAlias = Literal["image", "unrolled"]
-"""``image``: coil-combined image in, image out; ``unrolled``: adjoint image, coil maps and sampling in, image out."""
+Task: TypeAlias = Literal["image", "unrolled", "dynamic"]
+"""``image``: coil-combined image in, image out; ``unrolled``: adjoint image, coil maps and sampling in, image out;
+``dynamic``: a window of frames at once, in either of these ways."""
 
 Lowering: TypeAlias = Literal["fft", "pmatrix", "dft_matmul", "none"]
 """How data consistency is written in the graph; ``none`` where there is none."""
@@ -114,23 +115,28 @@ class TensorSpec(_Record):
 
     Attributes:
         name: what it is: ``image``, ``maps``, ``noise``, ``mask``, ``p``, ``dft1``, ``dft0``.
-        axes: in order; a number is a fixed length, a name stands for a length of the scan.
+        axes: in order; a number is a fixed length, a name stands for a length of the scan, ``time`` for that of the
+            network's window.
         dtype: of the elements; boundaries are fp32 whatever the network computes in.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    axes: tuple[Literal["batch", "coil", "k1", "k0"] | PositiveInt, ...] = Field(min_length=1)
+    axes: tuple[Literal["batch", "coil", "time", "k1", "k0"] | PositiveInt, ...] = Field(min_length=1)
     dtype: Literal["float32"] = "float32"
 
-    def shape(self, k1: int, k0: int, n_coils: int | None = None, batch: int = 1) -> tuple[int, ...]:
-        """The tensor's shape for an image of ``(k1, k0)`` and that many coils.
+    def shape(
+        self, k1: int, k0: int, n_coils: int | None = None, batch: int = 1, n_frames: int | None = None
+    ) -> tuple[int, ...]:
+        """The tensor's shape for images of ``(k1, k0)``, that many coils, and that many frames.
 
         Raises:
-            ValueError: the tensor has a coil axis and no coil count is given.
+            ValueError: the tensor has a coil or a time axis and its length is not given.
         """
         if n_coils is None and "coil" in self.axes:
             raise ValueError(f"'{self.name}' has a coil axis: say how many coils")
-        lengths = {"batch": batch, "coil": n_coils or 0, "k1": k1, "k0": k0}
+        if n_frames is None and "time" in self.axes:
+            raise ValueError(f"'{self.name}' has a time axis: say how many frames")
+        lengths = {"batch": batch, "coil": n_coils or 0, "time": n_frames or 0, "k1": k1, "k0": k0}
         return tuple(axis if isinstance(axis, int) else lengths[axis] for axis in self.axes)
 
     def __str__(self) -> str:
@@ -145,11 +151,13 @@ class Shapes(_Record):
         buckets: ``(k1, k0)`` for which engines are built; smaller images are padded to the next one, except with
             the lowering ``fft`` (see `scanside.engines.shapes`).
         coils: coil counts; None where no coil axis goes in.
+        frames: length of the window that the network takes, no other; None where no time axis goes in.
     """
 
     multiple_of: PositiveInt
     buckets: tuple[tuple[PositiveInt, PositiveInt], ...] = Field(min_length=1)
     coils: CoilCounts | None = None
+    frames: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _fit(self) -> Shapes:
@@ -201,7 +209,8 @@ class Sampling(_Record):
     Attributes:
         acceleration: encoded lines by acquired lines, calibration lines counted.
         acs_lines: width of the fully sampled centre.
-        kinds: of masks: ``equispaced``, ``random``, ``variable-density``.
+        kinds: of masks: ``equispaced``, ``random``, ``variable-density``; of windows also ``kt`` (equispaced lines
+            that move from frame to frame) and ``golden``.
         undersampled_axes: 1 for masks along k1, 2 for masks over k1 and k0.
         matrix: of the image, both directions.
         n_coils: of the data that the coil maps belong to.
@@ -390,7 +399,7 @@ class Manifest(_Record):
 
     @model_validator(mode="after")
     def _complete(self) -> Manifest:
-        if (self.task == "unrolled") == (self.lowering == "none"):
+        if self.task != "dynamic" and (self.task == "unrolled") == (self.lowering == "none"):
             raise ValueError(
                 f"task '{self.task}' with lowering '{self.lowering}': an unrolled network has data consistency "
                 "in one of the lowerings fft, pmatrix, dft_matmul; an image network has none"
@@ -399,12 +408,21 @@ class Manifest(_Record):
             raise ValueError(
                 "shapes.coils says which coil counts go in: given exactly if an input has a coil axis"
             )
+        if len({self.task == "dynamic", self.shapes.frames is not None, self._has_time}) > 1:
+            raise ValueError(
+                "shapes.frames says how long the window is: given exactly if the task is 'dynamic', whose images "
+                "have a time axis"
+            )
         if "fp32" not in self.graphs:
             raise ValueError("graphs lacks 'fp32', the reference for all others")
         for path in self.named_files():
             if path not in self.files:
                 raise ValueError(f"'{path}' is named but does not stand in files")
         return self
+
+    @property
+    def _has_time(self) -> bool:
+        return any("time" in spec.axes for spec in self.inputs)
 
     def named_files(self) -> Iterator[str]:
         """The files that the manifest says what for; all others are parts of built engines."""

@@ -8,11 +8,13 @@ task        tensors of a case, float32
 image       ``image`` (1 or 2, k1, k0), ``truth`` (same)
 unrolled    ``truth`` (2, k1, k0), ``maps`` (coil, 2, k1, k0), ``mask`` (k1, 1 or k0), centred; where the
             network takes it, ``noise`` (): standard deviation per coil and voxel of an orthonormal transform
+dynamic     as ``unrolled`` with ``truth`` (2, time, k1, k0) and ``mask`` (time, k1, 1); without data
+            consistency as ``image``, with a time axis
 ========== ======================================================================================
 
 Engines have static shapes, so the cases are brought to the engine's size by reflection around their centre. For
-unrolled networks that is done with truth, maps and mask, from which ``Aᴴ A x`` is computed again: the data stay
-consistent with the image, as those of a scan are.
+networks with data consistency that is done with truth, maps and mask, from which ``Aᴴ A x`` is computed again: the
+data stay consistent with the image, as those of a scan are.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from scanside.engines.backends.base import InputShape
 from scanside.engines.manifest import Lowering, Task
 from scanside.engines.shapes import Fit, reflect
 from scanside.errors import BundleError
-from scanside.recon.consistency import sampling_inputs
+from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.fourier import to_image, to_kspace
 
 __all__ = ["LARGEST_VECTORS", "Case", "Network", "Probe", "make_probes", "read_cases", "vectors_of"]
@@ -45,8 +47,8 @@ class Network:
     """What the probes need to know of a network.
 
     Attributes:
-        task: ``image`` or ``unrolled``.
-        lowering: of the normal operator; None for images.
+        task: ``image``, ``unrolled`` or ``dynamic``.
+        lowering: of the normal operator; ``none`` where there is none.
         inputs: static shapes of an engine's inputs.
     """
 
@@ -62,7 +64,8 @@ class Probe:
     Attributes:
         name: for reports, for example ``real-0`` or ``coil-dead``.
         inputs: as the engine takes them.
-        truth: ``(channel, k1, k0)`` what the result should be, where it is known.
+        truth: ``(channel, k1, k0)``, of a window ``(channel, time, k1, k0)``, what the result should be, where it is
+            known.
         inside: the part of the engine's size that the truth covers.
     """
 
@@ -73,11 +76,14 @@ class Probe:
 
 
 Case = Mapping[str, torch.Tensor]
-_PARTS: dict[Task, tuple[str, ...]] = {"image": ("image", "truth"), "unrolled": ("truth", "maps", "mask")}
 
 
 def vectors_of(
-    task: Task, cases: Sequence[Case], size: int = 64, n_coils: int = 4
+    task: Task,
+    cases: Sequence[Case],
+    size: int = 64,
+    n_coils: int = 4,
+    lowering: Lowering = "none",
 ) -> dict[str, torch.Tensor]:
     """Vectors for a bundle from whole cases: cut out around the centre, and few of the coils, to stay small.
 
@@ -86,13 +92,14 @@ def vectors_of(
         cases: the tensors of the table above, of any size.
         size: k1 and k0 to cut out.
         n_coils: coils to keep; what is left is scaled so that the squares of the maps add up to 1.
+        lowering: of data consistency, which tells what networks for films take.
 
     Raises:
         BundleError: a case lacks a tensor.
     """
     vectors = {}
     for i, case in enumerate(cases):
-        for what in _PARTS[task]:
+        for what in _parts(task, lowering):
             if what not in case:
                 raise BundleError(f"case {i} for the vectors of a bundle has no '{what}'")
             tensor = case[what].detach().to("cpu", torch.float32)
@@ -101,13 +108,20 @@ def vectors_of(
             for axis in (-2, -1):
                 tensor = reflect(tensor, axis, min(size, tensor.shape[axis]))
             vectors[f"real-{i}.{what}"] = tensor.contiguous()
-        if task == "unrolled" and "noise" in case:
+        if "mask" in _parts(task, lowering) and "noise" in case:
             vectors[f"real-{i}.noise"] = case["noise"].detach().to("cpu", torch.float32)
     return vectors
 
 
-def read_cases(task: Task, vectors: Mapping[str, torch.Tensor]) -> dict[str, Case]:
+def read_cases(
+    task: Task, vectors: Mapping[str, torch.Tensor], lowering: Lowering = "none"
+) -> dict[str, Case]:
     """The cases of a bundle's vectors by name.
+
+    Args:
+        task: of the network.
+        vectors: of the bundle.
+        lowering: of data consistency, which tells what networks for films take.
 
     Raises:
         BundleError: there are none, or one lacks a tensor.
@@ -117,7 +131,7 @@ def read_cases(task: Task, vectors: Mapping[str, torch.Tensor]) -> dict[str, Cas
         case, _, what = name.rpartition(".")
         cases.setdefault(case, {})[what] = tensor
     for case, parts in cases.items():
-        if missing := [what for what in _PARTS[task] if what not in parts]:
+        if missing := [what for what in _parts(task, lowering) if what not in parts]:
             raise BundleError(f"case '{case}' of the reference vectors has no '{missing[0]}'")
     if not cases:
         raise BundleError("the bundle has no reference vectors: build it again from its training run")
@@ -131,8 +145,27 @@ def make_probes(network: Network, cases: Mapping[str, Case]) -> list[Probe]:
         network: with the shapes of the engine.
         cases: from `read_cases`.
     """
-    make = _image_probes if network.task == "image" else _unrolled_probes
+    make = _image_probes if _parts(network.task, network.lowering)[0] == "image" else _unrolled_probes
+    if network.task == "dynamic":
+        _check_frames(network, cases)
     return list(make(network, cases))
+
+
+def _parts(task: Task, lowering: Lowering) -> tuple[str, ...]:
+    """The tensors of a case."""
+    if task == "image" or (task == "dynamic" and lowering == "none"):
+        return ("image", "truth")
+    return ("truth", "maps", "mask")
+
+
+def _check_frames(network: Network, cases: Mapping[str, Case]) -> None:
+    n_frames = network.inputs[0].shape[2]
+    for name, case in cases.items():
+        if case["truth"].ndim != 4 or case["truth"].shape[1] != n_frames:
+            raise BundleError(
+                f"case '{name}' of the reference vectors has the shape {tuple(case['truth'].shape)}, and the network "
+                f"takes windows of {n_frames} frames: build the bundle again"
+            )
 
 
 def _image_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
@@ -153,6 +186,10 @@ def _image_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe
     line[..., spec.shape[-2] // 2, spec.shape[-1] // 2] = 1
     yield Probe("one-pixel", (line,))
     yield Probe("constant", (torch.ones_like(image),))
+    if network.task == "dynamic":
+        dark = image.clone()
+        dark[:, :, -1] = 0
+        yield Probe("frame-empty", (dark,))
 
 
 def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
@@ -178,10 +215,13 @@ def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Pr
         dead[0] = 0
         yield Probe("coil-dead", replace(scan, maps=dead).inputs(network))
     centre = torch.zeros_like(scan.mask)
-    centre[size[0] // 2 - _ACS_ONLY // 2 : size[0] // 2 + _ACS_ONLY // 2] = 1
+    centre[..., size[0] // 2 - _ACS_ONLY // 2 : size[0] // 2 + _ACS_ONLY // 2, :] = 1
     line = torch.zeros_like(scan.mask)
-    line[size[0] // 2] = 1
+    line[..., size[0] // 2, :] = 1
     masks = {"mask-full": torch.ones_like(scan.mask), "mask-centre": centre, "mask-one-line": line}
+    if network.task == "dynamic":
+        masks["frame-empty"] = scan.mask.clone()
+        masks["frame-empty"][-1] = 0
     for name, mask in masks.items():
         yield Probe(name, replace(scan, mask=mask).inputs(network))
     if _takes(network, "noise"):
@@ -232,9 +272,9 @@ class _Scan:
     """What a scan is made of.
 
     Attributes:
-        truth: ``(2, k1, k0)``.
+        truth: ``(2, *time, k1, k0)``.
         maps: ``(coil, 2, k1, k0)``.
-        mask: ``(k1, 1 or k0)``, centred.
+        mask: ``(*time, k1, 1 or k0)``, centred.
         noise: standard deviation of real and imaginary part in k-space.
     """
 
@@ -246,13 +286,14 @@ class _Scan:
     def inputs(self, network: Network) -> tuple[torch.Tensor, ...]:
         """What the network is given: ``Aᴴ y``, maps, noise where it takes it, and sampling."""
         assert network.lowering != "none"
-        s = _complex(self.maps)
-        kspace = to_kspace(s * _complex(self.truth))
-        kspace = (kspace + self.noise * torch.view_as_complex(_noise((*kspace.shape, 2)))) * self.mask
-        adjoint = (s.conj() * to_image(kspace)).sum(0)
+        s = torch.complex(*self.maps.unbind(1))
+        kspace = to_kspace(s * torch.complex(*self.truth.unbind(0)).unsqueeze(-3))
+        noise = self.noise * torch.view_as_complex(_noise((*kspace.shape, 2)))
+        adjoint = (s.conj() * to_image((kspace + noise) * self.mask.unsqueeze(-3))).sum(-3)
         two_axes = any(spec.name == "mask" and spec.shape[-1] > 1 for spec in network.inputs)
         mask = self.mask.expand(-1, s.shape[-1]) if two_axes else self.mask
-        sampling = iter(sampling_inputs(network.lowering, mask[None]))
+        make = film_sampling_inputs if network.task == "dynamic" else sampling_inputs
+        sampling = iter(make(network.lowering, mask[None]))
         known = {"image": torch.view_as_real(adjoint).movedim(-1, 0)[None], "maps": self.maps[None]}
         inputs = []
         for spec in network.inputs:
@@ -261,8 +302,3 @@ class _Scan:
             else:
                 inputs.append((known[spec.name] if spec.name in known else next(sampling)).contiguous())
         return tuple(inputs)
-
-
-def _complex(pairs: torch.Tensor) -> torch.Tensor:
-    """``(*, 2, k1, k0)`` to complex ``(*, k1, k0)``."""
-    return torch.complex(pairs.select(-3, 0), pairs.select(-3, 1))

@@ -5,6 +5,8 @@ against the data, whose Fourier transform has the scan's own size; one of a larg
 Where the transform comes in as matrices, the network may be larger all the same: image and coil maps get zeros around
 them, and the matrices stand in larger matrices of zeros. With maps of zero nothing out there takes part in ``Aᴴ A``,
 which stays exactly that of the scan.
+
+Time is another matter: a window has the length that the network was trained with, or goes elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch.nn.functional import pad
 from scanside.engines.manifest import Lowering, Shapes, TensorSpec
 from scanside.errors import ShapeError
 
-__all__ = ["Fit", "fit", "reflect", "unrolled_specs"]
+__all__ = ["Fit", "check_frames", "film_specs", "fit", "reflect", "unrolled_specs"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Fit:
     def surround(
         self, specs: Sequence[TensorSpec], inputs: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, ...]:
-        """Inputs of an unrolled network, with zeros around them along every axis ``k1`` and ``k0``; contiguous.
+        """Inputs of a network with data consistency, with zeros around them along ``k1`` and ``k0``; contiguous.
 
         Exact for the lowerings ``pmatrix`` and ``dft_matmul``, and for no other.
 
@@ -113,6 +115,25 @@ def fit(lowering: Lowering, shapes: Shapes, k1: int, k0: int) -> Fit:
     return Fit((k1, k0), min(holding, key=lambda bucket: (bucket[0] * bucket[1], bucket)))
 
 
+def check_frames(shapes: Shapes, n_frames: int) -> None:
+    """Refuse a window of another length than the network's.
+
+    Args:
+        shapes: sizes that the bundle allows.
+        n_frames: of the window.
+
+    Raises:
+        ShapeError: says which length is taken.
+    """
+    if shapes.frames is None:
+        raise ShapeError(f"the network takes single frames, got a window of {n_frames}: give it one by one")
+    if n_frames != shapes.frames:
+        raise ShapeError(
+            f"the network takes windows of {shapes.frames} frames and no others, and this one has {n_frames}: set "
+            f"window.size to {shapes.frames}"
+        )
+
+
 def unrolled_specs(lowering: Lowering) -> tuple[TensorSpec, ...]:
     """The inputs of unrolled networks with masks along k1 (see `scanside.recon.consistency`), in their order.
 
@@ -131,6 +152,26 @@ def unrolled_specs(lowering: Lowering) -> tuple[TensorSpec, ...]:
         TensorSpec(name="noise", axes=("batch", 1, 1, 1)),
         *sampling.get(lowering, ()),
     )
+
+
+def film_specs(lowering: Lowering) -> tuple[TensorSpec, ...]:
+    """The inputs of networks for films (see `scanside.recon.consistency.film_sampling_inputs`), in their order.
+
+    Args:
+        lowering: of data consistency; ``none`` for networks that take the images alone.
+    """
+    image = TensorSpec(name="image", axes=("batch", 2, "time", "k1", "k0"))
+    if lowering == "none":
+        return (image,)
+    _, maps, noise, *sampling = unrolled_specs(lowering)
+    return (image, maps, noise, *(_in_time(spec) for spec in sampling))
+
+
+def _in_time(spec: TensorSpec) -> TensorSpec:
+    """What each frame has its own of has the time axis next to the batch; the transforms are the same for all."""
+    if "batch" not in spec.axes:
+        return spec
+    return TensorSpec(name=spec.name, axes=("batch", "time", *spec.axes[1:]))
 
 
 def _exact(shapes: Shapes, size: tuple[int, int]) -> Fit:

@@ -19,7 +19,9 @@ from scanside.engines.build import BundleSource, Workshop
 from scanside.engines.bundle import Bundle, BundleWriter
 from scanside.engines.cache import EngineCache
 from scanside.engines.engine import Engine
+from scanside.engines.graph import bind
 from scanside.errors import EngineError, ShapeError
+from scanside.recon.consistency import film_sampling_inputs
 from scanside.testing.backends import small_source
 
 
@@ -238,3 +240,40 @@ def test_engine_of_another_machine_is_not_found(
     assert said, "the engine of one machine was used on another"
     assert there.entry is not None
     assert there.entry.report.hardware == "cpu another"
+
+
+def film_inputs(k1: int = 24, k0: int = 24, n_frames: int = 4) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(2)
+    image = torch.randn(1, 2, n_frames, k1, k0, generator=generator)
+    maps = torch.randn(1, 3, 2, k1, k0, generator=generator)
+    maps = maps / maps.square().sum((1, 2), keepdim=True).sqrt()
+    mask = (torch.rand(1, n_frames, k1, 1, generator=generator) < 0.5).float()
+    return image, maps, torch.full((1, 1, 1, 1), 0.02), *film_sampling_inputs("pmatrix", mask)
+
+
+def test_windows_of_frames(film_bundles: Path, cache: EngineCache) -> None:
+    """Accepted on its vectors, a smaller film is padded in space and computed as it is."""
+    bundle = Bundle.open(film_bundles / "film")
+    engine = Engine.load(bundle, (24, 24), 3, cache=cache, name="eager")
+    assert engine.report.passed
+    checks = {check.name for check in engine.report.checks}
+    assert {"refuses/longer", "relative-error/frame-empty", "relative-error/mask-one-line"} <= checks
+    assert engine.n_frames == 4
+    assert engine.provenance["shape"] == "4×24×24"
+    expected = bind(BundleSource(bundle, (24, 22), 3))(*film_inputs(24, 22))
+    found = engine(*film_inputs(24, 22))
+    assert found.shape == (1, 2, 4, 24, 22)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    for inputs in (film_inputs(n_frames=5), tuple(one[:, :, 0] for one in film_inputs()[:1])):
+        with pytest.raises(ShapeError, match=r"takes windows of 4 frames and no others.*has (5|1)"):
+            engine(*inputs)
+
+
+def test_compiled_windows(film_bundles: Path, cache: EngineCache) -> None:
+    pytest.importorskip("openvino")
+    engine = Engine.load(
+        Bundle.open(film_bundles / "film-smooth"), (24, 24), cache=cache, name="openvino", precision="fp32"
+    )
+    image, *_ = film_inputs(20, 24)
+    expected = image + 0.25 * (image.roll(1, 2) + image.roll(-1, 2) - 2 * image)
+    torch.testing.assert_close(engine(image), expected, rtol=1e-5, atol=1e-5)

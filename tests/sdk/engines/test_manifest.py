@@ -89,6 +89,9 @@ def test_other_files_are_refused(data: bytes, message: str) -> None:
             {"shapes": {"multiple_of": 8, "buckets": [[64, 64]], "coils": [8]}},
             "exactly if an input has a coil axis",
         ),
+        ({"task": "dynamic"}, "given exactly if the task is 'dynamic'"),
+        ({"shapes": {"multiple_of": 8, "buckets": [[64, 64]], "frames": 8}}, "how long the window is"),
+        ({"inputs": [{"name": "image", "axes": ["batch", 2, "time", "k1", "k0"]}]}, "how long the window is"),
         ({"limits": {"fp32_relative_error": float("nan")}}, "finite"),
         ({"training": {"config": "config.yaml", "seed": 1}}, "'config.yaml' is named"),
         ({"created": "2026-01-02T03:04:05"}, "timezone"),
@@ -153,6 +156,29 @@ def test_shape_of_an_input() -> None:
     assert maps.shape(64, 48, n_coils=8) == (1, 8, 2, 64, 48)
     with pytest.raises(ValueError, match="say how many coils"):
         maps.shape(64, 48)
+    p = TensorSpec(name="p", axes=("batch", "time", 2, "k1", "k1"))
+    assert p.shape(64, 48, n_frames=12) == (1, 12, 2, 64, 64)
+    with pytest.raises(ValueError, match="say how many frames"):
+        p.shape(64, 48)
+
+
+@pytest.mark.parametrize("lowering", ["none", "pmatrix", "fft", "dft_matmul"])
+def test_networks_for_films_may_do_without_data_consistency(bundle_fields: Fields, lowering: str) -> None:
+    one = manifest(
+        bundle_fields,
+        task="dynamic",
+        lowering=lowering,
+        inputs=[{"name": "image", "axes": ["batch", 2, "time", "k1", "k0"]}],
+        shapes={"multiple_of": 8, "buckets": [[64, 64]], "frames": 12},
+    )
+    assert one.shapes.frames == 12
+    assert Manifest.from_bytes(one.to_bytes()) == one
+
+
+def test_manifests_from_before_there_were_films_are_read(bundle_fields: Fields) -> None:
+    fields = json.loads(manifest(bundle_fields).to_bytes())
+    del fields["shapes"]["frames"]
+    assert Manifest.from_bytes(json.dumps(fields).encode()).shapes.frames is None
 
 
 def test_report_passes_only_with_all_its_checks(bundle_fields: Fields) -> None:

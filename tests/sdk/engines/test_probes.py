@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from scanside.engines.backends.base import InputShape
+from scanside.engines.manifest import Lowering
 from scanside.engines.probes import Network, make_probes, read_cases, vectors_of
+from scanside.engines.shapes import film_specs, unrolled_specs
 from scanside.errors import BundleError
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -92,6 +94,74 @@ def test_images_are_padded_as_at_run_time() -> None:
     assert real.truth is not None
     assert torch.equal(real.inside.crop(real.inputs[0][0]), real.truth + 1)
     assert {"zeros", "weak", "strong", "noise", "one-pixel", "constant"} <= {probe.name for probe in probes}
+
+
+FILM_TRUTH = torch.randn(2, 5, 40, 36, generator=GENERATOR)
+FILM_MASK = ((torch.arange(40) + torch.arange(5)[:, None]) % 4 == 0).float()[..., None]
+FILM_CASE = {"truth": FILM_TRUTH, "maps": MAPS, "mask": FILM_MASK, "noise": torch.tensor(0.02)}
+
+
+def film(lowering: Lowering, size: tuple[int, int], n_frames: int = 5) -> Network:
+    shapes = [InputShape(spec.name, spec.shape(*size, 4, n_frames=n_frames)) for spec in film_specs(lowering)]
+    return Network("dynamic", lowering, tuple(shapes))
+
+
+@pytest.mark.parametrize("lowering", ["fft", "pmatrix", "dft_matmul"])
+def test_frames_of_a_film_are_scans_of_their_own(lowering: Lowering) -> None:
+    vectors = vectors_of("dynamic", [FILM_CASE], size=32, n_coils=4, lowering=lowering)
+    assert {name: tuple(tensor.shape) for name, tensor in vectors.items()} == {
+        "real-0.truth": (2, 5, 32, 32),
+        "real-0.maps": (4, 2, 32, 32),
+        "real-0.mask": (5, 32, 1),
+        "real-0.noise": (),
+    }
+    cases = read_cases("dynamic", vectors, lowering)
+    network = film(lowering, (28, 40))
+    probes = {probe.name: probe for probe in make_probes(network, cases)}
+    for probe in probes.values():
+        assert [tuple(one.shape) for one in probe.inputs] == [spec.shape for spec in network.inputs]
+        assert all(one.is_contiguous() and one.dtype == torch.float32 for one in probe.inputs)
+    noiseless, full, empty = (probes[name] for name in ("noiseless", "mask-full", "frame-empty"))
+    case = cases["real-0"]
+    for t in range(5):
+        alone = {
+            "truth": case["truth"][:, t],
+            "maps": case["maps"],
+            "mask": case["mask"][t],
+            "noise": case["noise"],
+        }
+        single = Network(
+            "unrolled",
+            lowering,
+            tuple(InputShape(spec.name, spec.shape(28, 40, 4)) for spec in unrolled_specs(lowering)),
+        )
+        frame = {probe.name: probe for probe in make_probes(single, {"real-0": alone})}["noiseless"]
+        torch.testing.assert_close(noiseless.inputs[0][:, :, t], frame.inputs[0])
+        torch.testing.assert_close(noiseless.inputs[3][:, t], frame.inputs[3])
+    truth = probes["real-0"].truth
+    assert truth is not None
+    assert 0.01 < float((full.inputs[0][0] - truth).std()) < 0.03, "all lines were acquired, with noise"
+    assert not bool(empty.inputs[0][:, :, -1].any())
+    assert bool(empty.inputs[0][:, :, :-1].any())
+
+
+def test_films_without_data_consistency() -> None:
+    case = {"image": FILM_TRUTH + 1, "truth": FILM_TRUTH}
+    vectors = vectors_of("dynamic", [case], size=32)
+    probes = {
+        probe.name: probe for probe in make_probes(film("none", (48, 40)), read_cases("dynamic", vectors))
+    }
+    real = probes["real-0"]
+    assert real.inside is not None
+    assert real.truth is not None
+    assert torch.equal(real.inside.crop(real.inputs[0][0]), real.truth + 1)
+    assert not bool(probes["frame-empty"].inputs[0][:, :, -1].any())
+
+
+def test_films_of_another_length_are_no_vectors() -> None:
+    cases = read_cases("dynamic", vectors_of("dynamic", [FILM_CASE], lowering="fft"), "fft")
+    with pytest.raises(BundleError, match=r"'real-0' .* \(2, 5, 40, 36\), .* takes windows of 6 frames"):
+        make_probes(film("fft", (32, 32), n_frames=6), cases)
 
 
 def test_incomplete_vectors_are_named() -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanside.engines.manifest import Shapes, TensorSpec
-from scanside.engines.shapes import Fit, fit, reflect, unrolled_specs
+from scanside.engines.shapes import Fit, check_frames, film_specs, fit, reflect, unrolled_specs
 from scanside.errors import ShapeError
-from scanside.recon.consistency import sampling_inputs
+from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.fourier import to_image, to_kspace
 
 SHAPES = Shapes(multiple_of=16, buckets=((256, 256), (320, 320), (256, 320)))
@@ -138,3 +138,45 @@ def test_cropping_undoes_padding(k1: int, k0: int) -> None:
 def test_another_size_than_announced_is_refused() -> None:
     with pytest.raises(ShapeError, match="8×8 was announced, got 8×9"):
         Fit((8, 8), (16, 16)).pad(torch.zeros(1, 2, 8, 9))
+
+
+FILM = Shapes(multiple_of=2, buckets=((16, 14),), frames=5)
+
+
+@pytest.mark.parametrize("lowering", ["pmatrix", "dft_matmul"])
+def test_surrounded_frames_are_those_of_a_film_one_by_one(lowering: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    size, place = (13, 10), Fit((13, 10), (16, 14))
+    image = torch.randn(1, 2, 5, *size, generator=generator)
+    maps, noise = torch.randn(1, 3, 2, *size, generator=generator), torch.full((1, 1, 1, 1), 0.1)
+    mask = (torch.rand(1, 5, 13, 1, generator=generator) < 0.5).float()
+    film = place.surround(film_specs(lowering), (image, maps, noise, *film_sampling_inputs(lowering, mask)))
+    assert [tuple(one.shape) for one in film] == [
+        spec.shape(16, 14, 3, n_frames=5) for spec in film_specs(lowering)
+    ]
+    for t in range(5):
+        alone = (image[:, :, t], maps, noise, *sampling_inputs(lowering, mask[:, t]))
+        single = place.surround(unrolled_specs(lowering), alone)
+        of_film = [
+            one.select(spec.axes.index("time"), t) if "time" in spec.axes else one
+            for spec, one in zip(film_specs(lowering), film, strict=True)
+        ]
+        for one, other in zip(single, of_film, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_images_of_a_film_are_padded_in_space_alone() -> None:
+    film = torch.randn(1, 2, 5, 13, 10)
+    place = Fit((13, 10), (16, 14))
+    padded = place.pad(film)
+    assert padded.shape == (1, 2, 5, 16, 14)
+    assert torch.equal(padded[:, :, 3], place.pad(film[:, :, 3]))
+    assert torch.equal(place.crop(padded), film)
+
+
+def test_windows_of_another_length_are_refused() -> None:
+    check_frames(FILM, 5)
+    with pytest.raises(ShapeError, match=r"windows of 5 frames .* this one has 4: set window.size to 5"):
+        check_frames(FILM, 4)
+    with pytest.raises(ShapeError, match="takes single frames, got a window of 4"):
+        check_frames(SHAPES, 4)
