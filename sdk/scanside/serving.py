@@ -248,7 +248,8 @@ class PipelinePool:
         """
         settings = settings or {}
         path = Path(name or "") if self._load else self._path(name)
-        key = (path, path.stat().st_mtime_ns if path.is_file() else 0, *sorted(settings.items()))
+        # By its whole path, a pipeline is the same whether it is asked for by its name or as the default.
+        key = (path.resolve(), path.stat().st_mtime_ns if path.is_file() else 0, *sorted(settings.items()))
         pipeline = self._take(key)
         if pipeline is not None and (
             changed := [why for stage in pipeline.stages for why in stage.outdated()]

@@ -197,6 +197,18 @@ class TestPool:
         with pool.for_chain().lend("a") as again:
             assert again is first
 
+    def test_default_that_is_asked_for_by_its_name_is_ready(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("own.yaml").write_text("name: own\nstages: [accumulate]\n")
+        monkeypatch.setattr(PipelinePool, "_make", lambda self, path, settings: Pipeline([Counting()]))
+        pool = PipelinePool(default="./own.yaml", folder=tmp_path)
+        prepared = list(pool.warm_up("own").values())
+        for name in (None, "own"):
+            with pool.lend(name) as pipeline:
+                assert [pipeline] == prepared
+
     def test_what_has_changed_on_the_disk_is_loaded_anew(self) -> None:
         pool = PipelinePool(load=lambda name, settings: Pipeline([Counting()], name=name))
         with pool.lend("a") as first:
