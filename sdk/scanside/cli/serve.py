@@ -58,6 +58,7 @@ def serve(
 
     kill -HUP loads pipelines, bundles and the settings' file anew, without losing a scan.
     """
+    from scanside_gadgetron.monitor.logs import setup_logging
     from scanside_gadgetron.server import serve as run
     from scanside_gadgetron.settings import ServerConfig, Settings
 
@@ -87,12 +88,7 @@ def serve(
             soft_wrap=True,
         )
 
-    # The operator wants to see how workers get ready, who came and what became of it.
-    for name in ("scanside", "scanside_gadgetron"):
-        logger = logging.getLogger(name)
-        logger.setLevel(min(logger.level, logging.INFO))
-    if settings.log == "json":
-        from scanside_gadgetron.monitor.logs import setup_logging
-
-        setup_logging(as_json=True)
+    # The operator wants to see how workers get ready, who came and what became of it: server and workers alike.
+    level = min(logging.getLogger("scanside_gadgetron").level, logging.INFO)
+    setup_logging(as_json=settings.log == "json", level=level)
     run(settings, read_again=read, on_ready=ready)

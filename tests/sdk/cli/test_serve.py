@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from typer.testing import Result
 
 from scanside_gadgetron import server
+from scanside_gadgetron.monitor.logs import session_log
 from scanside_gadgetron.settings import ServerConfig
 
 Serve = Callable[..., ServerConfig]
@@ -87,6 +90,23 @@ def test_files_that_cannot_work(
     file.write_text(text)
     assert says in scanside("serve", "--config", file, status=1).stderr
     assert served == []
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_log_tells_of_sessions(
+    scanside: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
+) -> None:
+    def serve(config: ServerConfig, **_: Any) -> None:
+        with session_log("s000007"):
+            logging.getLogger("scanside_gadgetron.pool").info("somebody came")
+
+    monkeypatch.setattr(server, "serve", serve)
+    (tmp_path / "server.yaml").write_text(f"log: {form}\n")
+    line = scanside("serve", "--config", tmp_path / "server.yaml").stderr.strip()
+    if form == "json":
+        assert json.loads(line)["session"] == "s000007"
+    else:
+        assert line.endswith(" info [s000007] somebody came")
 
 
 def test_unknown_pipeline_ends_it(scanside: Callable[..., Result]) -> None:
