@@ -34,6 +34,7 @@ __all__ = [
     "Run",
     "Taken",
     "Unprepared",
+    "Waits",
     "peer_user",
 ]
 
@@ -134,8 +135,19 @@ class HandOver(_Message):
     pid: int
 
 
+class Waits(_Message):
+    """To a node: the connection was taken and waits for a worker.
+
+    Attributes:
+        before: how many wait before it.
+    """
+
+    kind: Literal["waits"] = "waits"
+    before: int
+
+
 class Taken(_Message):
-    """To a node: the connection waits for a worker or has one."""
+    """To a node: a worker has the connection."""
 
     kind: Literal["taken"] = "taken"
     session: str
@@ -156,7 +168,7 @@ class Over(_Message):
 
 
 Message: TypeAlias = (
-    Begin | Run | Retire | Beat | Reported | Idle | Unprepared | HandOver | Taken | Refused | Over
+    Begin | Run | Retire | Beat | Reported | Idle | Unprepared | HandOver | Waits | Taken | Refused | Over
 )
 """Any of them."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from scanside.errors import MessageError, PeerSilent, StreamError
 from scanside.mrd.messages import ConfigText, HeaderXml
 from scanside.mrd.writer import encode
-from scanside_gadgetron.pool.channel import Channel, HandOver, Over, Refused, Taken, peer_user
+from scanside_gadgetron.pool.channel import Channel, HandOver, Over, Refused, Taken, Waits, peer_user
 from scanside_gadgetron.pool.listen import places
 
 __all__ = ["VARIABLE", "find_pool", "hand_over"]
@@ -92,7 +92,9 @@ def _wait(pool: Channel, sock: socket.socket) -> bool:
         except PeerSilent:
             continue
         message = None if received is None else received[0]
-        if isinstance(message, Taken):
+        if isinstance(message, Waits):
+            logger.info("all workers of the pool are busy: this scan waits, %d before it", message.before)
+        elif isinstance(message, Taken):
             logger.info("the pool reconstructs this scan as session %s", message.session)
             taken = True
         elif isinstance(message, Over):

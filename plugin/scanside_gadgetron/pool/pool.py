@@ -53,6 +53,7 @@ from scanside_gadgetron.pool.listen import Address, Allowed, listen, listen_for_
 from scanside_gadgetron.pool.process import COMMAND, Reason, WorkerProcess
 from scanside_gadgetron.pool.tls import tls_context
 from scanside_gadgetron.pool.visitor import Visitor
+from scanside_gadgetron.pool.waiting import tell_place
 from scanside_gadgetron.settings import ServerConfig
 
 __all__ = ["Pool"]
@@ -492,9 +493,10 @@ class Pool:
             self._queue.remove(visitor)
             self._door.turn_away(visitor, "queue-full")
             return
-        # A host is told nothing yet: before its configuration is read, nobody knows whether it is Gadgetron, whose
-        # chains end at the first text.
-        logger.info("%s waits for a worker, %d before it", visitor.peer, len(self._queue) - 1)
+        n_before = len(self._queue) - 1
+        with session_log(visitor.session):
+            logger.info("%s waits for a worker, %d before it", visitor.peer, n_before)
+        tell_place(visitor, n_before, encrypted=self._config.tls is not None)
         self._emit(
             SessionQueued(time=time(), session=visitor.session, peer=visitor.peer, depth=len(self._queue))
         )

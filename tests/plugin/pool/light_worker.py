@@ -47,8 +47,9 @@ class Act(Stage[Readouts, Readouts]):
             ctypes.PyDLL(None).sleep(1000)  # holds the interpreter's lock: no other thread runs
         elif self.what == "grow" and not self.kept:
             self.kept.append(bytearray(os.urandom(1) * (300 << 20)))
-        elif self.what == "die-while-sending":
-            threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        elif self.what in ("flood", "die-while-sending"):
+            if self.what != "flood":
+                threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGKILL)).start()
             for _ in range(10_000):
                 yield item.copy()
         yield item

@@ -98,6 +98,22 @@ def test_scan_goes_through_the_pool(house: OpenHouse, tmp_path: Path) -> None:
         assert one.is_whole(busy.result())
 
 
+def test_node_says_that_it_waits(house: OpenHouse, tmp_path: Path) -> None:
+    path = tmp_path / "pool.sock"
+    with house(handover=path) as one:
+        busy = one.begin("gate")
+        one.arrived()
+        gadgetron = Gadgetron(str(path))
+
+        def go_on() -> None:
+            one.wait_for_event("session-queued")
+            one.open_gate()
+
+        assert readouts(gadgetron.run(during=go_on)) == 24
+        assert "this scan waits, 0 before it" in gadgetron.log
+        assert one.is_whole(busy.result())
+
+
 @pytest.mark.parametrize("pool", ["off", "/nowhere/pool.sock"])
 def test_without_a_pool_the_node_does_it_itself(pool: str) -> None:
     gadgetron = Gadgetron(pool)

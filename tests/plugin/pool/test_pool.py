@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from scanside.errors import ConfigError, StreamError
-from scanside.mrd.messages import Close, ConfigText, ErrorText, HeaderXml
+from scanside.mrd.messages import Close, ConfigText, ErrorText, HeaderXml, Text
 from scanside.mrd.reader import decode
 from scanside.mrd.streams import SocketStream
 from scanside.mrd.writer import encode
@@ -59,6 +59,35 @@ def test_as_many_at_once_as_workers_and_first_come_first_served(house: OpenHouse
         assert len(started) == 5
         assert {event.worker for event in one.of_kind("session-started")} == {0, 1}
         assert len({event.pid for event in one.of_kind("worker-started")}) == 2
+
+
+def test_who_waits_is_told_so(house: OpenHouse) -> None:
+    with house(queue=3) as one:
+        busy = one.begin("gate")
+        one.arrived()
+        with one.connect() as first, one.connect() as second, one.connect() as gadgetron:
+            for n, sock in enumerate((first, second), 1):
+                sock.sendall(one.opening() + encode(*small_readouts(), Close()))
+                one.wait_for_event("session-queued", n)
+                sock.settimeout(30)
+                (told,) = decode(sock.recv(1000))  # while it waits
+                assert isinstance(told, Text)
+                assert (
+                    f"all workers are busy, this scan waits for one of them, {n - 1} before it" in told.text
+                )
+            # Gadgetron's chains end at the first text.
+            config = ConfigText(b"<configuration><pipeline>same</pipeline></configuration>")
+            gadgetron.sendall(encode(config) + one.opening()[1026:] + encode(*small_readouts(), Close()))
+            one.wait_for_event("session-queued", 3)
+            gadgetron.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                gadgetron.recv(1)
+            one.open_gate()
+            assert one.is_whole(busy.result())
+            for sock in (first, second, gadgetron):
+                *readouts, close = decode(answer(sock))
+                assert isinstance(close, Close)
+                assert not any(isinstance(message, Text | ErrorText) for message in readouts)
 
 
 def test_full_queue_is_told_at_once(house: OpenHouse) -> None:
@@ -193,6 +222,16 @@ def test_half_an_opening(house: OpenHouse) -> None:
         assert one.is_whole(one.play())
 
 
+def test_host_that_takes_nothing_gives_its_worker_back(house: OpenHouse) -> None:
+    with house(send_seconds=1) as one, one.connect() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.sendall(one.opening("flood") + encode(*small_readouts(), Close()))
+        one.wait_for_event("session-started")
+        assert one.is_whole(one.play())
+        assert one.of_kind("session-ended")[0].outcome == "lost"
+        assert len(one.of_kind("worker-started")) == 1
+
+
 def test_pause_in_a_scan_is_allowed(house: OpenHouse) -> None:
     with house(opening_seconds=0.2) as one, one.connect() as sock:
         sock.sendall(one.opening())
@@ -220,6 +259,14 @@ def test_limits_of_message_and_scan(house: OpenHouse) -> None:
         received = one.play()
         assert "limits.scan_gib" in received.error
         assert one.wait_for_event("session-ended").outcome == "failed"
+
+
+def test_workers_take_devices_in_turn(house: OpenHouse) -> None:
+    with house(workers=3, devices=("cuda:0", "cuda:1")) as one:
+        started = one.of_kind("worker-started")
+        assert [event.device for event in started] == ["cuda:0", "cuda:1", "cuda:0"]
+        os.kill(started[1].pid, signal.SIGKILL)
+        assert one.wait_for_event("worker-started", 4).device == "cuda:1", "as the one that it replaces"
 
 
 def test_reload_loses_no_scan(house: OpenHouse) -> None:
