@@ -57,6 +57,8 @@ class KSpace:
         density: ``(*other, k2, k1, k0)`` float32, density compensation, where there is one.
         incomplete: why the data are not complete, or None.
         meta: what stages wish to tell with the images, copied to each.
+        wanted: of a window of frames, the positions along the leading axis whose images are to be made; None for
+            all. The other frames are there to help.
     """
 
     data: torch.Tensor
@@ -73,6 +75,7 @@ class KSpace:
     density: torch.Tensor | None = None
     incomplete: str | None = None
     meta: Meta = field(default_factory=Meta)
+    wanted: tuple[int, ...] | None = None
 
     @property
     def n_coils(self) -> int:

@@ -18,16 +18,16 @@ FILES = {
         build-backend = "hatchling.build"
 
         [project]
-        name = "window-stages"
+        name = "clip-stages"
         version = "0.1"
 
         [project.entry-points."scanside.stages"]
-        window = "window_stages:Window"
+        clip = "clip_stages:Clip"
     """,
-    "window_stages.py": '''
+    "clip_stages.py": '''
         from scanside import Image, Stage, StageConfig
 
-        class Window(Stage[Image, Image]):
+        class Clip(Stage[Image, Image]):
             """Clips the magnitude."""
             class Config(StageConfig):
                 """Settings.
@@ -40,17 +40,17 @@ FILES = {
             def process(self, item):
                 yield item.replace(data=item.data.abs().clamp(max=self.config.top))
     ''',
-    "windowed.yaml": """
-        name: windowed
-        stages: [noise, accumulate, fourier, finish, window: {top: 0.25}]
+    "clipped.yaml": """
+        name: clipped
+        stages: [noise, accumulate, fourier, finish, clip: {top: 0.25}]
     """,
-    "test_window.py": """
+    "test_clip.py": """
         from scanside.testing import StageTests
-        from window_stages import Window
+        from clip_stages import Clip
 
-        class TestWindow(StageTests):
+        class TestClip(StageTests):
             def stage(self):
-                return Window(top=0.5)
+                return Clip(top=0.5)
     """,
     "describe.py": """
         from scanside.pipeline import pipeline_schema
@@ -59,13 +59,13 @@ FILES = {
         schema = pipeline_schema()
         (settings,) = [one["properties"] for one in schema["$defs"].values() if "top" in one["properties"]]
         by_name_alone = schema["properties"]["stages"]["items"]["anyOf"][0]["enum"]
-        print("window" in stage_names(), settings["top"]["description"], "window" in by_name_alone)
+        print("clip" in stage_names(), settings["top"]["description"], "clip" in by_name_alone)
     """,
     "run.py": """
         from scanside import Context, Image, Pipeline, ScanEnd
         from scanside.testing import small_readouts, small_scan
 
-        pipeline = Pipeline.load("windowed.yaml")
+        pipeline = Pipeline.load("clipped.yaml")
         pipeline.prepare(Context(device="cpu"))
         with pipeline.open(small_scan()) as run:
             results = [result for item in small_readouts() for result in run.push(item)]
@@ -83,7 +83,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     installed = {one.name for one in importlib.metadata.distributions()}
     if not {"pip", "hatchling"} <= installed:
         pytest.skip("installing a package from its source needs pip and hatchling")
-    folder = tmp_path_factory.mktemp("window-stages")
+    folder = tmp_path_factory.mktemp("clip-stages")
     for name, text in FILES.items():
         lines = text.strip("\n").splitlines()
         (folder / name).write_text("\n".join(line[8:] for line in lines) + "\n", encoding="utf-8")
@@ -94,7 +94,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
         timeout=100,
     )
-    (folder / "window_stages.py").unlink()  # what is imported below is the installed one
+    (folder / "clip_stages.py").unlink()  # what is imported below is the installed one
     return folder
 
 
@@ -110,7 +110,7 @@ def test_it_runs_from_yaml(project: Path) -> None:
     run = python(project, "run.py")
     assert run.returncode == 0, run.stderr
     assert run.stdout.split(" ", 5) == [
-        *("noise", "accumulate", "fourier", "finish", "window"),
+        *("noise", "accumulate", "fourier", "finish", "clip"),
         "(1, 1, 24, 24) 0.25\n",
     ]
 
@@ -122,7 +122,7 @@ def test_it_is_listed_and_described(project: Path) -> None:
 
 
 def test_it_can_be_certified(project: Path) -> None:
-    run = python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_window.py")
+    run = python(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_clip.py")
     assert run.returncode == 0, run.stdout + run.stderr
     assert "passed" in run.stdout
 
@@ -130,4 +130,4 @@ def test_it_can_be_certified(project: Path) -> None:
 def test_without_it_the_pipeline_says_what_is_missing(project: Path) -> None:
     run = python(project, "run.py", installed=False)
     assert run.returncode == 1
-    assert "PipelineError: there is no stage 'window': known are: accumulate" in run.stderr
+    assert "PipelineError: there is no stage 'clip': known are: accumulate" in run.stderr

@@ -36,6 +36,8 @@ _COUNTERS = ("average", "slice", "contrast", "phase", "repetition", "set")
 def images_of(scan: Scan, kspace: KSpace, voxels: torch.Tensor) -> Iterator[Image]:
     """One image for every entry of the leading axes, with position, directions, time and counters.
 
+    Of a window of frames, only those that `KSpace.wanted` names become images.
+
     Time stamps, position and directions are those of the sampled line nearest to the centre of k-space, as
     contrast and position are what they were when the centre was acquired. Position and directions that cannot be
     right are handed on as they came; the operator is told once, and each such image says so in its meta attributes.
@@ -47,6 +49,8 @@ def images_of(scan: Scan, kspace: KSpace, voxels: torch.Tensor) -> Iterator[Imag
     """
     n_other = len(kspace.other)
     for index in np.ndindex(*voxels.shape[:n_other]):
+        if kspace.wanted is not None and index[0] not in kspace.wanted:
+            continue
         data = voxels[index][None]
         header = _header(kspace, kspace.headers[index], data)
         meta = kspace.meta.copy()
