@@ -89,3 +89,7 @@ def _print_encoding(space: EncodingSurvey, *, many: bool) -> None:
         for line in space.sampling.text():
             console.print(line.replace("▓", "[cyan]▓[/]").replace("▒", "[cyan]▒[/]"), soft_wrap=True)
         console.print(_LEGEND, style="dim")
+        if frames := space.sampling.frames_text():
+            console.print("\n[bold]Frames[/]  lines of each, in order of time", soft_wrap=True)
+            for line in frames:
+                console.print(line, soft_wrap=True)

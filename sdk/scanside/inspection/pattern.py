@@ -79,6 +79,8 @@ class SamplingPattern:
         fewest: lines of the k-space with the fewest.
         most: lines of the k-space with the most.
         bands: what the protocol covers along (k1, k2).
+        frames: ``(frame, k1)``, lines of the phases and repetitions of the first slice, contrast and set, in order
+            of time, where they differ; None in 3-D and where they are all the same.
     """
 
     imaging: Lines
@@ -89,6 +91,7 @@ class SamplingPattern:
     fewest: int
     most: int
     bands: tuple[AxisBand, AxisBand]
+    frames: Lines | None = None
 
     @property
     def n_lines(self) -> int:
@@ -165,6 +168,26 @@ class SamplingPattern:
         rows.insert(0, " " * (5 + n1 // 2 // step1) + "▼")
         if max(step1, step2) > 1:
             rows.append(f"     one character: {step1} × {step2} lines (k1 × k2)")
+        return rows
+
+    def frames_text(self, width: int = 96, at_most: int = 24) -> list[str]:
+        """The lines of the frames as lines of text, a frame each, two lines of k-space to a character.
+
+        ``▌`` the first of them, ``▐`` the second, ``█`` both, ``·`` neither. Wider patterns show the `width`
+        characters about the centre, longer series the first `at_most` frames. Empty where `frames` is None.
+        """
+        if self.frames is None:
+            return []
+        n1 = self.frames.shape[1]
+        start = 2 * max((n1 // 2 - width) // 2, 0)
+        shown = self.frames[:at_most, start : start + 2 * width]
+        if shown.shape[1] % 2:
+            shown = np.pad(shown, ((0, 0), (0, 1)))
+        cells = shown[:, ::2] + 2 * shown[:, 1::2]
+        rows = [f"{frame:4d} {''.join('·▌▐█'[cell] for cell in row)}" for frame, row in enumerate(cells)]
+        rows.insert(0, " " * (5 + (n1 // 2 - start) // 2) + "▼")
+        if len(self.frames) > at_most:
+            rows.append(f"     and {len(self.frames) - at_most} more frames")
         return rows
 
 

@@ -342,19 +342,25 @@ def _sampling(headers: Headers, encoding: Encoding | None) -> tuple[SamplingPatt
     if encoding.calibration_mode == "embedded":
         imaging |= calibration
     keys = np.stack([lines["idx"][name] for name in _KEY], axis=1)
-    _, kspace = np.unique(keys, axis=0, return_inverse=True)
+    counters, kspace = np.unique(keys, axis=0, return_inverse=True)
     kspace = kspace.reshape(-1)
     places = k2 * n1 + k1
     patterns: Counter[bytes] = Counter()
     first_mask = np.zeros((n2, n1), bool)
     sizes = []
-    for number in np.unique(kspace[imaging]).tolist():
+    film: dict[tuple[int, int], npt.NDArray[np.bool_]] = {}
+    numbers = np.unique(kspace[imaging])
+    for number in numbers.tolist():
         mask = np.zeros(n2 * n1, bool)
         mask[places[imaging & (kspace == number)]] = True
         patterns[mask.tobytes()] += 1
         sizes.append(int(mask.sum()))
         if len(sizes) == 1:
             first_mask = mask.reshape(n2, n1)
+        slice_, contrast, phase, repetition, set_ = counters[number].tolist()
+        if [slice_, contrast, set_] == counters[numbers[0]][[0, 1, 4]].tolist():
+            film[repetition, phase] = mask
+    in_time = np.stack([film[when] for when in sorted(film)]) if n2 == 1 and film else None
     calibrating = np.zeros(n2 * n1, bool)
     calibrating[places[calibration]] = True
     pattern = SamplingPattern(
@@ -366,6 +372,7 @@ def _sampling(headers: Headers, encoding: Encoding | None) -> tuple[SamplingPatt
         fewest=min(sizes, default=0),
         most=max(sizes, default=0),
         bands=(bands[0], bands[1]),
+        frames=in_time if in_time is not None and (in_time != in_time[0]).any() else None,
     )
     return pattern, int((~on_grid).sum())
 

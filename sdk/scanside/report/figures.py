@@ -181,20 +181,24 @@ def methods_figure(
 
 
 def sampling_figure(encodings: Sequence[EncodingSurvey]) -> Figure:
-    """Which lines were sampled, one picture for each Cartesian encoding space."""
+    """Which lines were sampled, a picture for each Cartesian encoding space, beside it the lines of its frames."""
     shown = [space for space in encodings if space.sampling is not None and space.encoding is not None]
     with rc_context(_STYLE):
         if not shown:
             figure = _new(4.0, 1.0)
             figure.text(0.5, 0.5, "no Cartesian sampling", ha="center", va="center", color=FAINT)
             return figure
-        figure = _new(min(_WIDTH, 4.4 * len(shown) + 0.6), 4.2)
-        axes = figure.subplots(1, len(shown), squeeze=False)[0]
-        for axis, space in zip(axes, shown, strict=True):
+        moving = sum(space.sampling is not None and space.sampling.frames is not None for space in shown)
+        figure = _new(min(_WIDTH, 4.4 * (len(shown) + moving) + 0.6), 4.2)
+        axes = iter(figure.subplots(1, len(shown) + moving, squeeze=False)[0])
+        for space in shown:
             assert space.sampling is not None
+            axis = next(axes)
             _draw_sampling(axis, space.sampling, space)
             if len(shown) > 1:
                 axis.set_title(f"encoding space {space.index}")
+            if space.sampling.frames is not None:
+                _draw_frames(next(axes), space.sampling, space.sampling.frames)
         entries = (("image", BLUE), ("image and calibration", ORANGE), ("calibration only", "#f3c98b"))
         handles = [Patch(facecolor=colour, label=label) for label, colour in entries]
         handles.append(Patch(facecolor=MIST, label="left out"))
@@ -334,12 +338,8 @@ def _show(axis: Axes, view: View, window: Window, colours: str = "gray") -> Any:
 
 
 def _draw_sampling(axis: Axes, pattern: SamplingPattern, space: EncodingSurvey) -> None:
-    classes = np.zeros(pattern.imaging.shape, np.uint8)
-    classes[pattern.within] = 1
-    classes[pattern.calibration] = 2
-    classes[pattern.imaging] = 3
-    classes[pattern.imaging & pattern.calibration] = 4
-    colours = ListedColormap([PAPER, MIST, "#f3c98b", BLUE, ORANGE])
+    classes = _classes(pattern.imaging, pattern.calibration, pattern.within)
+    colours = ListedColormap(_LINE_COLOURS)
     n2, n1 = len(classes), len(classes[0])
     if n2 > 1:
         axis.imshow(classes, cmap=colours, vmin=0, vmax=4, interpolation="nearest", aspect="auto")
@@ -355,6 +355,39 @@ def _draw_sampling(axis: Axes, pattern: SamplingPattern, space: EncodingSurvey) 
     axis.imshow(picture, cmap=colours, vmin=0, vmax=4, interpolation="nearest", aspect="auto", origin="lower")
     axis.plot(band.n // 2, n1 // 2, "+", color=INK, markersize=9, markeredgewidth=1.2)
     axis.set(xlabel="k0, readout", ylabel="k1, phase encoding")
+
+
+def _draw_frames(axis: Axes, pattern: SamplingPattern, frames: npt.NDArray[np.bool_]) -> None:
+    """Lines upwards, time to the right."""
+    classes = _classes(frames, pattern.calibration & frames, pattern.within).T
+    axis.imshow(
+        classes,
+        cmap=ListedColormap(_LINE_COLOURS),
+        vmin=0,
+        vmax=4,
+        interpolation="nearest",
+        aspect="auto",
+        origin="lower",
+    )
+    axis.axhline(len(classes) // 2, color=INK, linewidth=0.6)
+    axis.set(xlabel="frame", ylabel="k1, phase encoding")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+
+
+_LINE_COLOURS = (PAPER, MIST, "#f3c98b", BLUE, ORANGE)
+"""Beyond the limits, left out, calibration only, image, both."""
+
+
+def _classes(
+    imaging: npt.NDArray[np.bool_], calibration: npt.NDArray[np.bool_], within: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.uint8]:
+    """Index into the colours of lines, for masks that broadcast to the first."""
+    classes = np.zeros(imaging.shape, np.uint8)
+    classes[np.broadcast_to(within, imaging.shape)] = 1
+    classes[calibration] = 2
+    classes[imaging] = 3
+    classes[imaging & calibration] = 4
+    return classes
 
 
 def _scale_end(views: Sequence[View]) -> float:

@@ -137,6 +137,8 @@ def sampling_section(found: Inspection) -> Section:
         section.parts.append(Facts([("lines", space.sampling.describe()), *statements(space)]))
     if section.parts:
         caption = "Lines on the grid of the encoded matrix, in the first k-space; + is the centre."
+        if any(space.sampling is not None and space.sampling.frames is not None for space in found.encodings):
+            caption += " Beside it the lines of each frame, in order of time, of the first slice."
         section.parts.append(Picture(sampling_figure(found.encodings), caption, "Sampled lines of k-space"))
     return section
 

@@ -11,8 +11,18 @@ import pytest
 from scanside.errors import FileFormatError
 from scanside.inspection import as_dict, facts, inspect_file, statements
 from scanside.mrd.files import StreamWriter, open_recording
-from scanside.mrd.hdf5 import Hdf5Reader
-from scanside.simulate import SamplingConfig, ScanConfig, WaveformConfig, simulate
+from scanside.mrd.hdf5 import Hdf5Reader, Hdf5Writer
+from scanside.simulate import (
+    CoilConfig,
+    DynamicsConfig,
+    GeometryConfig,
+    PhantomConfig,
+    SamplingConfig,
+    ScanConfig,
+    WaveformConfig,
+    simulate,
+)
+from scanside.simulate.temporal import frame_masks
 
 pytestmark = pytest.mark.torch_free
 
@@ -147,3 +157,25 @@ def test_neither_file_nor_stream(tmp_path: Path) -> None:
     path.write_text("no raw data here")
     with pytest.raises(FileFormatError, match="neither"):
         inspect_file(path)
+
+
+def test_frames_of_a_film(tmp_path: Path) -> None:
+    config = ScanConfig(
+        phantom=PhantomConfig(kind="cardiac"),
+        coils=CoilConfig(n_coils=1),
+        geometry=GeometryConfig(matrix=(16, 32, 1), n_slices=2, slice_gap_mm=5.0),
+        sampling=SamplingConfig(pattern="golden", acceleration=(4, 1), acs=(3, 0)),
+        dynamics=DynamicsConfig(repetitions=3, phases=2),
+    )
+    scan = simulate(config)
+    path = tmp_path / "film.h5"
+    with Hdf5Writer(path, scan.header_xml) as writer:
+        for item in scan.items():
+            writer.write(item)
+    (space,) = inspect_file(path).encodings
+    assert space.sampling is not None
+    rng = np.random.default_rng([config.sampling.seed, 5])
+    expected = frame_masks("golden", 32, 6, acceleration=4, acs=3, rng=rng)
+    assert space.sampling.frames is not None
+    assert np.array_equal(space.sampling.frames, expected)
+    assert len(space.sampling.frames_text()) == 7

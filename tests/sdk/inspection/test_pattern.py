@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,12 @@ def test_bands_in_words() -> None:
     )
     partial = describe_band(AxisBand(36, 143, 144), "lines", "reduced resolution", "partial Fourier")
     assert partial.endswith("partial Fourier, 6.0/8 of the symmetric band")
+
+
+def test_frames_as_text() -> None:
+    found = replace(pattern(["x..x.x"], ["......"]), frames=np.array([[1, 0, 0, 1, 1, 1], [0] * 6], bool))
+    assert found.frames_text() == ["      ▼", "   0 ▌▐█", "   1 ···"]
+    assert found.frames_text(width=2, at_most=1) == ["      ▼", "   0 ▌▐", "     and 1 more frames"]
+    odd = replace(found, frames=np.array([[0, 1, 1, 0, 1]], bool))
+    assert odd.frames_text() == ["      ▼", "   0 ▐▌▌"]
+    assert pattern(["x.x."], ["...."]).frames_text() == []

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from PIL import Image as PillowImage
 
+from scanside.inspection import inspect_file
+from scanside.mrd.hdf5 import Hdf5Writer
 from scanside.report.figures import (
     coil_maps_figure,
     comparison_figure,
@@ -21,9 +23,19 @@ from scanside.report.figures import (
     methods_figure,
     noise_figure,
     png_of,
+    sampling_figure,
     save,
 )
 from scanside.report.views import Edges, View
+from scanside.simulate import (
+    CoilConfig,
+    DynamicsConfig,
+    GeometryConfig,
+    PhantomConfig,
+    SamplingConfig,
+    ScanConfig,
+    simulate,
+)
 
 
 def drawn(figure: Figure) -> npt.NDArray[np.uint8]:
@@ -122,3 +134,28 @@ def test_methods_share_windows_and_the_scale_fits_the_median() -> None:
     assert "error, % of the truth's maximum" in [axis.get_ylabel() for axis in figure.axes] + [
         child.get_ylabel() for axis in figure.axes for child in axis.child_axes
     ]
+
+
+def test_lines_of_frames_stand_beside_those_of_the_first(tmp_path: Path) -> None:
+    config = ScanConfig(
+        phantom=PhantomConfig(kind="cardiac"),
+        coils=CoilConfig(n_coils=1),
+        geometry=GeometryConfig(matrix=(16, 24, 1)),
+        sampling=SamplingConfig(pattern="kt", acceleration=(4, 1), acs=(3, 0)),
+        dynamics=DynamicsConfig(repetitions=5),
+    )
+    scan = simulate(config)
+    path = tmp_path / "film.h5"
+    with Hdf5Writer(path, scan.header_xml) as writer:
+        for item in scan.items():
+            writer.write(item)
+    found = inspect_file(path)
+    left, right = pictures(sampling_figure(found.encodings))
+    first, film = np.asarray(left.get_array()), np.asarray(right.get_array())
+    assert film.shape == (24, 5)
+    assert np.array_equal(film[:, 0], first[:, 0])
+    sampling = found.encodings[0].sampling
+    assert sampling is not None
+    assert sampling.frames is not None
+    assert np.array_equal(film >= 3, sampling.frames.T)
+    assert (film[11:14] == 4).all()
