@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from scanside.engines.manifest import Manifest, Range
-from scanside.engines.shapes import fit
+from scanside.engines.manifest import Manifest, Range, Shapes
+from scanside.engines.shapes import check_frames, fit
 from scanside.errors import ShapeError
 from scanside.items import KSpace
 from scanside.stages._lattice import lattice_of
@@ -31,7 +31,12 @@ class Fitness:
 
 
 def fitness_of(manifest: Manifest, item: KSpace) -> Fitness:
-    """Compare a k-space with what a bundle's manifest says."""
+    """Compare a k-space with what a bundle's manifest says.
+
+    Args:
+        manifest: of the bundle.
+        item: one image or several, or for a network that takes windows, a window.
+    """
     return Fitness(tuple(_obstacles(manifest, item)), tuple(_differences(manifest, item)))
 
 
@@ -52,7 +57,9 @@ def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:
         fit(manifest.lowering, manifest.shapes, n1, n0)
     except ShapeError as error:
         found.append(str(error))
-    if manifest.task == "unrolled":
+    if manifest.shapes.frames is not None:
+        found += _obstacles_of_window(manifest.shapes, item)
+    if manifest.lowering != "none":
         if not manifest.shapes.accepts_coils(item.n_coils):
             fewer = manifest.shapes.coils_for(item.n_coils)
             remedy = (
@@ -62,6 +69,18 @@ def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:
         if manifest.sampling.undersampled_axes == 1 and readout_of(item) is not None:
             found.append("it takes whole readouts only, and these are asymmetric echoes")
     return found
+
+
+def _obstacles_of_window(shapes: Shapes, item: KSpace) -> list[str]:
+    if len(item.other) != 1:
+        what = " × ".join(item.other) if item.other else "a single frame"
+        remedy = f"put 'window: {{size: {shapes.frames}}}' before it"
+        return [f"it takes windows of {shapes.frames} frames, and this is {what}: {remedy}"]
+    try:
+        check_frames(shapes, item.data.shape[0])
+    except ShapeError as error:
+        return [str(error)]
+    return []
 
 
 def _differences(manifest: Manifest, item: KSpace) -> list[str]:
@@ -74,13 +93,14 @@ def _differences(manifest: Manifest, item: KSpace) -> list[str]:
         ("coil count", item.n_coils, trained.n_coils),
     ):
         found += _outside(name, value, allowed)
-    for sampled in np.unique(item.mask.reshape(-1, n1).cpu().numpy(), axis=0):
-        n_lines = int(sampled.sum())
-        if not n_lines:
-            continue  # a frame without lines gives an empty image
-        found += _outside("acceleration", n1 / n_lines, trained.acceleration)
+    lines = np.unique(item.mask.reshape(-1, n1).cpu().numpy(), axis=0)
+    lines = lines[lines.any(axis=1)]  # a frame without lines has no pattern
+    for sampled in lines:
+        found += _outside("acceleration", n1 / int(sampled.sum()), trained.acceleration)
         found += _outside("ACS width", _lines_around(sampled, n1 // 2), trained.acs_lines)
-        kinds = _kinds(sampled)
+    for kinds in (
+        [_kinds(one) for one in lines] if manifest.shapes.frames is None else [_kinds_of_film(lines)]
+    ):
         if not set(kinds) & set(trained.kinds):
             found.append(f"sampling {' or '.join(kinds)}, trained for {', '.join(trained.kinds)}")
     partial = [axis_name(dim) for dim in partial_bands(item)]
@@ -96,6 +116,13 @@ def _outside(name: str, value: float, allowed: Range) -> list[str]:
 def _kinds(sampled: npt.NDArray[np.bool_]) -> tuple[str, ...]:
     """What kinds of sampling a pattern ``(k1,)`` may be: irregular ones look alike."""
     return ("equispaced",) if lattice_of(sampled[None]) is not None else ("random", "variable-density")
+
+
+def _kinds_of_film(patterns: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    """What kinds of sampling the different patterns ``(n, k1)`` of frames may be."""
+    if all(_kinds(one) == ("equispaced",) for one in patterns):
+        return ("equispaced",) if len(patterns) < 2 else ("kt",)
+    return ("random", "variable-density", "golden")
 
 
 def _lines_around(sampled: npt.NDArray[np.bool_], center: int) -> int:

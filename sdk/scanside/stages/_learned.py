@@ -15,8 +15,8 @@ from scanside.engines.engine import Engine
 from scanside.engines.shapes import fit
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import BundleError, ConfigError, ScansideError
-from scanside.recon.consistency import sampling_inputs
-from scanside.recon.scaling import image_scale
+from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
+from scanside.recon.scaling import film_scale, image_scale
 
 __all__ = ["Learned"]
 
@@ -57,6 +57,11 @@ class Learned:
                 f"bundle '{self.bundle.name}' wants an input image '{self.manifest.input_image}', which this stage "
                 f"cannot make: it makes {', '.join((*_ADJOINT, *_CLASSICAL))}"
             )
+        if self.n_frames is not None and self.wants != "adjoint":
+            raise ConfigError(
+                f"bundle '{self.bundle.name}' wants films of '{self.manifest.input_image}' images, which this stage "
+                f"does not make: it makes {', '.join(_ADJOINT)} ones"
+            )
 
     @property
     def name(self) -> str:
@@ -77,6 +82,11 @@ class Learned:
     def engines(self) -> tuple[Engine, ...]:
         """Those that are loaded."""
         return tuple(self._engines.values())
+
+    @property
+    def n_frames(self) -> int | None:
+        """Length of the windows that it takes; None where it takes images one by one."""
+        return self.manifest.shapes.frames
 
     @property
     def wants(self) -> Literal["adjoint", "sense"]:
@@ -111,8 +121,12 @@ class Learned:
         return self._load(self._key(size, n_coils), build=False)
 
     def scale(self, image: torch.Tensor) -> torch.Tensor:
-        """What an input image ``(y, x)`` is divided by, and the result multiplied with, as in training."""
-        return image_scale(image, self.manifest.normalisation.quantile)
+        """What an input image ``(*, y, x)`` is divided by, and the result multiplied with, as in training.
+
+        A window ``(time, y, x)`` has one scale.
+        """
+        scale_of = image_scale if self.n_frames is None else film_scale
+        return scale_of(image, self.manifest.normalisation.quantile)
 
     def inputs(
         self, image: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor
@@ -120,23 +134,26 @@ class Learned:
         """The inputs of an engine, in the image's own size; those of the engine may be larger.
 
         Args:
-            image: ``(y, x)`` complex, what the manifest says of the input image, divided by its scale.
+            image: ``(y, x)`` complex, or ``(time, y, x)`` where the network takes windows; what the manifest says of
+                the input image, divided by its scale.
             maps: ``(coil, y, x)`` complex.
-            mask: ``(k1,)``, sampled lines.
+            mask: ``(k1,)`` or ``(time, k1)``, sampled lines.
             noise: scalar, standard deviation of the noise's real part in a coil's voxels, divided by the same scale.
         """
         if self._magnitude:
             return (image.abs()[None, None],)
-        first = _channels(image)[None]
+        first = torch.view_as_real(image).movedim(-1, 0).contiguous()[None]
         if self.manifest.lowering == "none":
             return (first,)
-        known = {"image": first, "maps": _channels(maps)[None], "noise": noise.view(1, 1, 1, 1)}
-        sampling = iter(sampling_inputs(self.manifest.lowering, mask[None, :, None]))
+        planes = torch.view_as_real(maps).movedim(-1, -3).contiguous()[None]
+        known = {"image": first, "maps": planes, "noise": noise.view(1, 1, 1, 1)}
+        make = sampling_inputs if self.n_frames is None else film_sampling_inputs
+        sampling = iter(make(self.manifest.lowering, mask[None, ..., None]))
         names = [spec.name for spec in self.manifest.inputs]
         return tuple(known[name] if name in known else next(sampling) for name in names)
 
     def image(self, output: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        """The image ``(y, x)`` complex from an engine's output ``(1, 1|2, y, x)`` and the image at its input.
+        """The image complex ``(*, y, x)`` from an engine's output ``(1, 1|2, *, y, x)`` and the image at its input.
 
         A network of magnitudes leaves the phase as it was.
         """
@@ -161,8 +178,3 @@ class Learned:
             logger.info("engine %s: %s", self.bundle.name, engine.choice)
             self._engines[key] = engine
         return self._engines[key]
-
-
-def _channels(image: torch.Tensor) -> torch.Tensor:
-    """Complex ``(*, y, x)`` as real ``(*, 2, y, x)``."""
-    return torch.view_as_real(image).movedim(-1, -3).contiguous()

@@ -44,6 +44,10 @@ class RunEngine(Stage[KSpace, Image]):
     and agrees with the acquired lines: ``‖A x − y‖ ≤ residual ‖y‖``. Otherwise the fallback's image goes out, the
     attribute ``ScansideFallback`` says which and why, the operator is told, and the scan's metrics count it.
 
+    A network for films gets all frames of a window in one call; the images that are wanted of it (`KSpace.wanted`)
+    are taken or left together. Of a frame that no line was acquired of there is no image, and the operator is told:
+    networks would invent one. The fallback, and networks for single images, make the wanted frames one by one.
+
     Every image of the network says in its meta which bundle, weights, backend and precision made it, how far it is
     from the acquired lines (``ScansideDataConsistency``), and in what the scan differs from those that the network
     was trained for (``ScansideFitness``). K-space of zeros gives an image of zeros that says so.
@@ -75,7 +79,7 @@ class RunEngine(Stage[KSpace, Image]):
                 the network's image is thought to have. None leaves the image as it is.
             consistency_iterations: conjugate-gradient steps of it.
             residual: largest relative distance to the acquired lines; None for any.
-            deadline_ms: longest time that an engine may take for an image; None for any.
+            deadline_ms: longest time that an engine may take for an image, or for a window of frames; None for any.
             backend: that must be used; ``auto`` takes the fastest accepted one.
             precision: that must be used.
             require_signature: refuse bundles that no trusted key signed.
@@ -139,41 +143,69 @@ class RunEngine(Stage[KSpace, Image]):
 
     def process(self, item: KSpace) -> Iterator[Image]:
         """Reconstruct the images of one k-space."""
-        if item.coil_maps is None:
+        maps = item.coil_maps
+        if maps is None:
             raise ConfigError(
                 "the network needs coil maps, but no stage before it made them: add 'coil-maps'"
             )
+        item = self._with_lines(item)
+        frames = _wanted(item)
+        if not frames.data.numel():
+            return
         classical: list[Image] = []
         try:
-            network, untrained = self._fit(item)
+            network, untrained = self._fit(item, frames)
             engine = self._engine(network, item)
             if network.wants == "sense":
-                classical = list(self._sense.process(item))
-            voxels, residual = self._reconstruct(item, item.coil_maps, network, engine, classical)
+                classical = list(self._sense.process(frames))
+            given = frames if network.n_frames is None else item
+            voxels, residual = self._reconstruct(given, maps, network, engine, classical)
         except _Refused as refused:
-            yield from self._fall_back(item, refused, classical)
+            yield from self._fall_back(frames, refused, classical)
             return
         self._scan.count("engine.images")
-        meta = item.meta.copy()
+        meta = frames.meta.copy()
         describe_engine(meta, engine, self._scan.pipeline)
         meta["ScansideDataConsistency"] = f"{residual:.3g}"
         if untrained:
             meta["ScansideFitness"] = untrained
         if not bool(voxels.any()):
             meta["ScansideEmpty"] = "all acquired lines are zero, and so is the image"
-        yield from images_of(self._scan, item.replace(meta=meta), voxels)
+        yield from images_of(self._scan, frames.replace(meta=meta), voxels)
 
     def close(self) -> None:
         """Forget the scan."""
         for stage in self._classical:
             stage.close()
 
-    def _fit(self, item: KSpace) -> tuple[Learned, tuple[str, ...]]:
-        """The first network that is fit, else the first that may be used, and what it was not trained for."""
+    def _with_lines(self, item: KSpace) -> KSpace:
+        """Of a window, no images of frames that nothing was acquired of: a network would invent them."""
+        wanted = item.wanted
+        if wanted is None:
+            if len(item.other) != 1 or all(network.n_frames is None for network in self._networks):
+                return item
+            wanted = tuple(range(len(item.mask)))
+        acquired = item.mask.flatten(1).any(1).tolist()
+        for frame in wanted:
+            if not acquired[frame]:
+                self._scan.count("engine.frames_without_lines")
+                self._scan.warn(
+                    f"no line was acquired of frame {frame} of a window of {len(acquired)} along {item.other[0]}: "
+                    "there is no image of it"
+                )
+        return item.replace(wanted=tuple(frame for frame in wanted if acquired[frame]))
+
+    def _fit(self, item: KSpace, frames: KSpace) -> tuple[Learned, tuple[str, ...]]:
+        """The first network that is fit, else the first that may be used, and what it was not trained for.
+
+        Args:
+            item: the k-space, perhaps a window.
+            frames: of a window, the frames whose images are wanted.
+        """
         usable: list[tuple[Learned, tuple[str, ...]]] = []
         against = []
         for network in self._networks:
-            fitness = fitness_of(network.manifest, item)
+            fitness = fitness_of(network.manifest, frames if network.n_frames is None else item)
             untrained = () if self.config.fitness == "ignore" else fitness.untrained
             reasons = fitness.cannot + (untrained if self.config.fitness == "fallback" else ())
             if reasons:
@@ -210,7 +242,7 @@ class RunEngine(Stage[KSpace, Image]):
     def _reconstruct(
         self, item: KSpace, maps: torch.Tensor, network: Learned, engine: Engine, classical: Sequence[Image]
     ) -> tuple[torch.Tensor, float]:
-        """Images ``(*other, z, y, x)``, and the largest of their distances to the acquired lines."""
+        """The wanted images ``(*other, z, y, x)``, and the largest of their distances to the acquired lines."""
         operator = SenseOperator(maps, item.mask, readout_of(item))
         if classical:
             start = torch.stack([image.data[0] for image in classical])
@@ -219,16 +251,20 @@ class RunEngine(Stage[KSpace, Image]):
             start = operator.adjoint(item.data)
         check_finite(start, item, item.reference)
         voxels, weights = torch.zeros_like(start), start.new_ones(start.shape[:-3], dtype=torch.float32)
-        by_frame = maps.expand(*item.mask.shape[:-2], *maps.shape[-4:])
-        for frame in np.ndindex(*item.mask.shape[:-2]):
-            image = start[frame][0]
+        by_call = maps if network.n_frames else maps.expand(*item.mask.shape[:-2], *maps.shape[-4:])
+        for call in [()] if network.n_frames else np.ndindex(*item.mask.shape[:-2]):
+            image = start[call][..., 0, :, :]
             if bool(image.any()):  # of nothing, a network has nothing to make
                 scale = network.scale(image)
                 image = image / scale
-                noise = noise_level(item.data[frame][:, 0], item.mask[frame][0], readout_of(item)) / scale
-                inputs = network.inputs(image, by_frame[frame][:, 0], item.mask[frame][0], noise)
-                voxels[frame][0] = scale * network.image(self._called(partial(engine, *inputs)), image)
-                weights[frame] = noise.square()
+                noise = _noise(item.data[call], item.mask[call], readout_of(item)) / scale
+                inputs = network.inputs(image, by_call[call][:, 0], item.mask[call][..., 0, :], noise)
+                made = network.image(self._called(partial(engine, *inputs)), image)
+                voxels[call][..., 0, :, :] = scale * made
+                weights[call] = noise.square()
+        if item.wanted is not None:
+            voxels, weights, item = voxels[[*item.wanted]], weights[[*item.wanted]], _wanted(item)
+            operator = SenseOperator(maps, item.mask, readout_of(item))
         if self.config.consistency is not None:
             voxels = self._pulled_back(operator, item.data, voxels, self.config.consistency * weights)
         if not bool(torch.isfinite(torch.view_as_real(voxels)).all()):
@@ -316,6 +352,25 @@ class _Refused(Exception):
     def __init__(self, why: Why, text: str) -> None:
         super().__init__(text)
         self.why = why
+
+
+def _wanted(item: KSpace) -> KSpace:
+    """Of a window, the frames whose images are wanted; anything else as it is."""
+    if item.wanted is None:
+        return item
+    frames = [*item.wanted]
+    return item.replace(
+        data=item.data[frames], mask=item.mask[frames], headers=item.headers[frames], wanted=None
+    )
+
+
+def _noise(data: torch.Tensor, mask: torch.Tensor, readout: slice | None) -> torch.Tensor:
+    """The noise level of an image ``(coil, k2, k1, k0)``, or of a window ``(time, coil, k2, k1, k0)`` of images."""
+    if data.ndim == 4:
+        return noise_level(data[:, 0], mask[0], readout)
+    acquired = [frame for frame, lines in enumerate(mask.flatten(1).any(1).tolist()) if lines]
+    levels = [noise_level(data[frame, :, 0], mask[frame, 0], readout) for frame in acquired]
+    return torch.stack(levels).square().mean().sqrt()
 
 
 def _relative_distance(found: torch.Tensor, acquired: torch.Tensor) -> float:
