@@ -115,7 +115,6 @@ class Session:
     n_readouts: int = 0
     expected_readouts: int | None = None
     n_images: int = 0
-    queue: int = 0
     latency_ms: float | None = None
     images: dict[int, ShownImage] = field(default_factory=dict)
     observations: dict[str, Observation] = field(default_factory=dict)
@@ -154,7 +153,7 @@ class Session:
                 self.pipeline, self.stages, self.scan = event.pipeline, list(event.stages), dict(event.scan)
             case Progress():
                 self.n_readouts, self.n_images = event.n_readouts, max(self.n_images, event.n_images)
-                self.expected_readouts, self.queue = event.expected_readouts, event.queue
+                self.expected_readouts = event.expected_readouts
             case ImageMade():
                 return self._image(event, picture)
             case Observation():
@@ -169,7 +168,6 @@ class Session:
                 self.error, self.reported, self.seconds = event.error, event.reported, event.seconds
                 self.n_readouts = max(self.n_readouts, event.n_readouts)
                 self.n_images = max(self.n_images, event.n_images)
-                self.queue = 0
         return []
 
     def _image(self, event: ImageMade, picture: Picture | None) -> list[ShownImage]:
@@ -229,7 +227,6 @@ class Session:
             "waited_s": self.waited_s,
             "handed_over": self.handed_over,
             "reported": self.reported,
-            "queue": self.queue,
             "stages": self.stages,
             "scan": self.scan,
             "engines": self.engines,

@@ -81,7 +81,8 @@ class WorkerMemory(_Event):
     """How much of its GPU a worker holds; sent when it is ready and after each session, where there is a GPU.
 
     Attributes:
-        gpu_bytes: what the process' engines and tensors hold.
+        gpu_bytes: what PyTorch holds there for the process' networks and tensors; engines of TensorRT keep their
+            weights beside it.
     """
 
     kind: Literal["worker-memory"] = "worker-memory"
@@ -160,13 +161,16 @@ class SessionOpened(_OfSession):
 
 
 class Progress(_OfSession):
-    """How far a session is; sent a few times a second at most."""
+    """How far a session is; sent a few times a second at most.
+
+    Attributes:
+        expected_readouts: about how many the header announces; None where it does not say, or more have come.
+    """
 
     kind: Literal["progress"] = "progress"
     n_readouts: int
     n_images: int
     expected_readouts: int | None = None
-    queue: int = 0
 
 
 class ImageMade(_OfSession):

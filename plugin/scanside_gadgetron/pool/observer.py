@@ -35,6 +35,7 @@ from scanside_gadgetron.pool.events import (
     StageRan,
     Warned,
 )
+from scanside_gadgetron.pool.expectation import expected_readouts
 
 if TYPE_CHECKING:
     from scanside.pipeline import Pipeline
@@ -211,6 +212,7 @@ class EventObserver:
         self._series = series
         self._scan: Scan | None = None
         self._last_stage = ""
+        self._expected: int | None = None
         self._n_warned = 0
         self._n_images = 0
         self._progress_at = 0.0
@@ -223,6 +225,7 @@ class EventObserver:
         self._scan = scan
         self.pipeline = pipeline.name
         self._last_stage = pipeline.labels[-1]
+        self._expected = expected_readouts(scan.header)
         self._tell(
             SessionOpened(
                 time=time(),
@@ -314,8 +317,17 @@ class EventObserver:
         )
 
     def _tell_progress(self, outcome: Outcome) -> None:
-        readouts, images = outcome.n_readouts, outcome.n_images
-        self._tell(Progress(time=time(), session=self._session, n_readouts=readouts, n_images=images))
+        n_readouts, expected = outcome.n_readouts, self._expected
+        self._tell(
+            Progress(
+                time=time(),
+                session=self._session,
+                n_readouts=n_readouts,
+                n_images=outcome.n_images,
+                # A scan that has more than its header announced is none of which that tells the end.
+                expected_readouts=expected if expected and n_readouts <= expected else None,
+            )
+        )
         warnings = [] if self._scan is None else self._scan.warnings
         with self._lock:
             news, self._n_warned = warnings[self._n_warned :], len(warnings)

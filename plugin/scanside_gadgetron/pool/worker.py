@@ -31,7 +31,7 @@ from scanside.serving import PipelinePool, serve_stream
 from scanside.trace import Trace
 from scanside_gadgetron.monitor.logs import session_log, setup_logging
 from scanside_gadgetron.pool.channel import Beat, Begin, Channel, Idle, Retire, Run, Unprepared
-from scanside_gadgetron.pool.events import SessionEnded, Warned, WorkerReady
+from scanside_gadgetron.pool.events import SessionEnded, Warned, WorkerMemory, WorkerReady
 from scanside_gadgetron.pool.note import Note, NotedStream
 from scanside_gadgetron.pool.observer import EventObserver, Outbox, Pictures, outcome_name
 from scanside_gadgetron.pool.tls import TlsStream, tls_context
@@ -78,6 +78,7 @@ def main(make_pipelines: MakePipelines | None = None) -> None:
             pipelines={name: _engines_of(pipeline) for name, pipeline in prepared.items()},
         )
     )
+    _tell_gpu_memory(outbox, begin.worker)
     worker = _Worker(begin, pipelines, context, recorder, series_log, note, outbox, pulse, Pictures())
     while (received := channel.receive()) is not None:
         message, descriptors = received
@@ -142,6 +143,14 @@ class _Pulse:
             sleep(self._seconds)
 
 
+def _tell_gpu_memory(outbox: Outbox, worker: int) -> None:
+    """Where this process uses a GPU, say how much of it it holds."""
+    torch = sys.modules.get("torch")  # a worker without torch need not load it for this
+    if torch is not None and torch.cuda.is_initialized():
+        held = sum(torch.cuda.memory_reserved(device) for device in range(torch.cuda.device_count()))
+        outbox.tell(WorkerMemory(time=time(), worker=worker, gpu_bytes=held))
+
+
 def resident_bytes() -> int:
     """Memory that this process really has."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
@@ -187,6 +196,7 @@ class _Worker:
         finally:
             bare.close()
             self.pulse.trace = None
+        _tell_gpu_memory(self.outbox, self.begin.worker)
         self.outbox.put(Idle(session=run.session, memory=resident_bytes()))
 
     def _run(self, run: Run, bare: SocketStream, opening: bytes) -> None:

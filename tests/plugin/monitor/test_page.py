@@ -147,6 +147,7 @@ def test_whole_session(show: Show, story: Any, open_page: Any, scan: Any, tmp_pa
             "position": (affine @ [80, 70, 0, 1])[:3].tolist(),
             **{f"{name}_dir": columns[:, k].tolist() for k, name in enumerate(("read", "phase", "slice"))},
             "ScansideEngine": ["student", "1.0.0"],
+            "ScansideBackend": ["openvino", "bf16", "256×256"],
             "ScansideVersion": ["0.1.0"],
         }
         file = shown.put("s1", f"{i}.npy", pixels)
@@ -171,6 +172,9 @@ def test_whole_session(show: Show, story: Any, open_page: Any, scan: Any, tmp_pa
     expect(page.locator("#sampling figcaption p")).to_contain_text("R = ")
     expect(page.get_by_role("row", name="engine")).to_contain_text("780 ms")
     expect(page.get_by_role("group", name="Slices").get_by_role("button")).to_have_count(3)
+    expect(page.locator("#software")).to_contain_text("student 1.0.0, openvino, bf16")
+    expect(page.locator("#figures")).to_contain_text("150 of about 200")
+    expect(page.locator("#progress")).to_be_visible()
     page.wait_for_timeout(600)  # small pictures come a little later
     page.screenshot(path=tmp_path / "running.png", full_page=True)
 

@@ -114,6 +114,18 @@ def test_a_scan_in_pictures(tmp_path: Path) -> None:
     assert told.events[-1] is ended
 
 
+@pytest.mark.parametrize(("last", "announced"), [(b"23", 24), (b"15", None)])
+def test_progress_is_told_as_part_of_what_was_announced(
+    tmp_path: Path, last: bytes, announced: int | None
+) -> None:
+    full = HEADER.replace(b"<kspace_encoding_step_1>2<", b"<kspace_encoding_step_1>1<")
+    header = full.replace(b"<maximum>23</maximum>", b"<maximum>" + last + b"</maximum>")
+    told = serve(PipelinePool(Context("cpu")), whole("fft", header), None)
+    # Where more came than was announced, nobody knows how much is still to come.
+    assert told.of("progress")[-1].n_readouts == 24
+    assert told.of("progress")[-1].expected_readouts == announced
+
+
 def test_without_a_page_no_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     told = serve(PipelinePool(Context("cpu")), whole("fft"), None)

@@ -15,16 +15,15 @@ export function showHead(session, now) {
   // Written only when it changes, or a screen reader would say it again and again.
   if (state.textContent !== session.state) state.textContent = session.state;
   state.className = `state ${session.state}`;
-  const of = session.expected_readouts ? ` / ${count(session.expected_readouts)}` : "";
-  const seconds = session.seconds ?? (session.started === null ? 0 : Math.max(0, now - session.started));
   const running = session.state === "running";
+  const of = running && session.expected_readouts ? ` of about ${count(session.expected_readouts)}` : "";
+  const seconds = session.seconds ?? (session.started === null ? 0 : Math.max(0, now - session.started));
   const figures = [
     ["images", count(session.n_images)],
     ["readouts", count(session.n_readouts) + of],
     ["last image after", session.latency_ms === null ? "–" : duration(session.latency_ms / 1000)],
     [running ? "running for" : "took", running && seconds < 99.5 ? `${Math.floor(seconds)} s` : duration(seconds)],
   ];
-  if (running && session.queue) figures.push(["messages waiting", count(session.queue)]);
   fillFacts(get("figures"), figures, true);
   const bar = get("progress");
   bar.hidden = !running || !session.expected_readouts;
@@ -66,7 +65,10 @@ export function showSoftware(session, images) {
     if (engine.weights) facts.push(["weights", engine.weights.slice(0, 12)]);
   }
   const last = images.at(-1)?.attributes ?? {};
-  if (last.ScansideEngine) facts.push(["image made by", last.ScansideEngine.join(" ")]);
+  if (last.ScansideEngine) {
+    const how = (last.ScansideBackend ?? []).slice(0, 2);
+    facts.push(["image made by", [last.ScansideEngine.join(" "), ...how].join(", ")]);
+  }
   if (last.ScansideWeights) facts.push(["its weights", last.ScansideWeights[0]]);
   if (last.ScansideDataConsistency) facts.push(["residual", last.ScansideDataConsistency.join(" ")]);
   if (last.ScansideVersion) facts.push(["Scanside", last.ScansideVersion.join(" ")]);
