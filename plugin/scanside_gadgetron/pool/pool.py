@@ -346,7 +346,8 @@ class Pool:
         if worker.gone:
             return
         worker.ending = reason
-        if worker.visitor is None:
+        if worker.visitor is None and worker.asked is None:
+            worker.asked = monotonic()
             with suppress(StreamError):  # it has just died: that is found elsewhere
                 worker.tell(Retire())
 
@@ -464,7 +465,7 @@ class Pool:
                 f"it took {worker.memory / 2**30:.2f} GiB, allowed are {most / 2**30:.2f} (limits.memory_gib)",
             )
         if worker.visitor is None:
-            late = worker.ending is not None and now - worker.idle_since > _RETIRE_SECONDS
+            late = worker.asked is not None and now - worker.asked > _RETIRE_SECONDS
             return (worker.ending or "hung", "it did not end when it was asked to") if late else None
         if now - worker.session_began > limits.session_seconds:
             return (

@@ -47,6 +47,7 @@ class WorkerProcess:
         stage: whose code it runs, and for how many seconds already.
         ending: why it is to end, once that is so.
         detail: the same for the log.
+        asked: since when it has been asked to end, where it has.
         idle_since: since when it has had no session.
     """
 
@@ -64,6 +65,7 @@ class WorkerProcess:
     stage: tuple[str, float] | None = None
     ending: Reason | None = None
     detail: str = ""
+    asked: float | None = None
     idle_since: float = 0.0
     gone: bool = False
 

@@ -69,3 +69,5 @@ def make_pipelines(begin: Begin) -> PipelinePool:
 
 if __name__ == "__main__":
     main(make_pipelines)
+    if (SCRATCH / "slow-end").exists():
+        time.sleep(1)

@@ -19,6 +19,7 @@ from scanside.mrd.reader import decode
 from scanside.mrd.streams import SocketStream
 from scanside.mrd.writer import encode
 from scanside.testing.small import small_readouts
+from scanside_gadgetron.pool import pool
 from scanside_gadgetron.server import Server
 from scanside_gadgetron.settings import ServerConfig
 
@@ -285,6 +286,21 @@ def test_reload_loses_no_scan(house: OpenHouse) -> None:
         assert len(one.of_kind("worker-ready")) == 3
 
 
+@pytest.mark.parametrize(("allowed", "ends"), [(3.0, "status 0"), (0.4, "did not end when it was asked")])
+def test_worker_has_time_to_end_however_long_it_was_idle(
+    house: OpenHouse, monkeypatch: pytest.MonkeyPatch, allowed: float, ends: str
+) -> None:
+    monkeypatch.setattr(pool, "_RETIRE_SECONDS", allowed)
+    with house() as one:
+        (one.scratch / "slow-end").touch()
+        time.sleep(allowed + 0.3)
+        one.server.reload(one.server.pool._config)
+        ended = one.wait_for_event("worker-ended")
+        assert ended.reason == "reloaded"
+        assert ends in ended.detail
+        (one.scratch / "slow-end").unlink()
+
+
 def test_failing_reload_changes_nothing(house: OpenHouse) -> None:
     with house() as one:
         (one.scratch / "broken").touch()
@@ -293,7 +309,7 @@ def test_failing_reload_changes_nothing(house: OpenHouse) -> None:
         (one.scratch / "broken").unlink()
         assert one.is_whole(one.play())
         assert one.of_kind("session-started")[-1].worker == 0
-        assert one.of_kind("worker-ended")[-1].pid != one.of_kind("worker-started")[0].pid
+        assert one.wait_for_event("worker-ended").pid != one.of_kind("worker-started")[0].pid
 
 
 def test_what_a_reload_cannot_change(house: OpenHouse, caplog: pytest.LogCaptureFixture) -> None:

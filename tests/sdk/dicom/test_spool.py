@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -80,25 +81,27 @@ def test_only_spools_are_sent(tmp_path: Path) -> None:
         Spool.existing(tmp_path)
 
 
-def _hold(folder: Path, ready: Any) -> None:
-    with Spool(folder).sending() as ours:
-        ready.put(ours)
-        time.sleep(60)
+HOLDS = """
+import sys, time
+from pathlib import Path
+from scanside.dicom.spool import Spool
+
+with Spool(Path(sys.argv[1])).sending() as ours:
+    print(ours, flush=True)
+    time.sleep(60)
+"""
 
 
 def test_one_process_sends(tmp_path: Path) -> None:
     """And one that was killed gives its turn back."""
     spool = Spool(tmp_path)
-    context = multiprocessing.get_context("spawn")
-    ready = context.Queue()
-    other = context.Process(target=_hold, args=(tmp_path, ready))
-    other.start()
-    try:
-        assert ready.get(timeout=60)
-        with spool.sending() as ours:
-            assert not ours
-    finally:
-        other.kill()
-        other.join()
+    with subprocess.Popen([sys.executable, "-c", HOLDS, tmp_path], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"True\n"
+            with spool.sending() as ours:
+                assert not ours
+        finally:
+            other.kill()
     with spool.sending() as ours:
         assert ours
