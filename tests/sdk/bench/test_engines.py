@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from scanside.bench import engines
 from scanside.bench.engines import measure
 from scanside.engines.backends import NAMES
+from scanside.engines.build import Workshop
+from scanside.engines.bundle import Bundle
 from scanside.engines.cache import EngineCache
 from scanside.errors import ConfigError
 
@@ -39,3 +42,12 @@ def test_all_backends_are_in_the_table(
 def test_without_bundles_it_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="scanside engines build"):
         measure(lambda _: None, {}, EngineCache(tmp_path))
+
+
+def test_films_are_timed_by_the_frame(film_bundles: Path, tmp_path: Path) -> None:
+    source = engines._source(Bundle.open(film_bundles / "film"))
+    (one,) = Workshop(source, EngineCache(tmp_path / "engines")).candidates(("eager",), "fp32")
+    row = engines._row("film", source, one, [6.0, 8.0, 10.0], None, "")
+    assert row["size"] == "4 frames of 64×64 8 coils"
+    assert row["median_ms"] == 8.0
+    assert row["ms_per_frame"] == 2.0
