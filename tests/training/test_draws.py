@@ -7,7 +7,7 @@ from itertools import chain, islice
 
 import pytest
 
-from scanside_training.data import SampleKey, SampleKeys
+from scanside_training.data import EpochKeys, SampleKey
 from scanside_training.draws import Draws
 
 
@@ -17,7 +17,7 @@ def batches(keys: Iterable[SampleKey], n: int, size: int = 2) -> list[tuple[Samp
 
 
 def test_epochs_are_those_of_the_data_module() -> None:
-    theirs = SampleKeys(6, 2)
+    theirs = EpochKeys(6, 2)
     expected = []
     for epoch in range(3):
         theirs.set_epoch(epoch)
