@@ -13,6 +13,7 @@ import typer
 from scanside.cli.app import app
 from scanside.pipeline import Pipeline
 from scanside.registry import stage_names
+from scanside.simulate import preset
 from scanside_gadgetron.settings import ServerConfig
 
 REPO = Path(__file__).resolve().parents[2]
@@ -69,8 +70,9 @@ def test_pipeline(tmp_path: Path) -> None:
         pytest.skip("the stage 'dicom' is not registered in this environment: install scanside anew")
     (tmp_path / "own.yaml").write_text(files()["site/pipelines/student-pacs.yaml"])
     pipeline = Pipeline.load(tmp_path / "own.yaml")
-    # The shipped student, and the archive behind it.
-    shipped = Pipeline.load("student")
+    # The shipped student for the size of the scan that is tried, and the archive behind it.
+    size = preset("brain-oblique").geometry.matrix[1::-1]
+    shipped = Pipeline.load("student", {"engine.sizes": [list(size)]})
     assert pipeline.labels == (*shipped.labels, "dicom")
     assert [one.config for one in pipeline.stages[:-1]] == [one.config for one in shipped.stages]
 
