@@ -18,6 +18,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -372,14 +373,19 @@ def _check_target(target: str, where: str) -> None:
 
 def _check_expression(text: str, where: str) -> None:
     """A size as SymPy prints it: ``Mul(Integer(8), Symbol('s12', positive=True, integer=True))``."""
+    if (why := _flaw_of_expression(text)) is not None:
+        raise UnsafeArchive(f"{where}: {text[:100]!r} is no plain size ({why}), and would be evaluated")
+
+
+@lru_cache(4096)  # a graph of thousands of operators has the same few sizes everywhere
+def _flaw_of_expression(text: str) -> str | None:
     try:
         if len(text) > _LONGEST_EXPRESSION:
             raise ValueError("too long")
         _check_node(ast.parse(text, mode="eval").body)
     except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        raise UnsafeArchive(
-            f"{where}: {text[:100]!r} is no plain size ({error}), and would be evaluated"
-        ) from None
+        return str(error) or type(error).__name__
+    return None
 
 
 def _check_node(node: ast.expr) -> None:
