@@ -23,7 +23,8 @@ from scanside.testing.transports import Received, play_host
 
 pytestmark = pytest.mark.timeout(120)
 
-HEADER = small_scan().header.xml
+PERSON = b"<subjectInformation><patientName>Nemo^Nobody</patientName><patientID>7Q7</patientID></subjectInformation>"
+HEADER = small_scan().header.xml.replace(b"<measurementInformation>", PERSON + b"<measurementInformation>", 1)
 COMMAND = [sys.executable, "-m", "scanside_gadgetron", "serve", "--port", "0", "--handover", "off"]
 
 
@@ -80,6 +81,8 @@ def test_life_of_a_server() -> None:
     assert out == "", "standard output holds the one line"
     assert "listening" in log
     assert "the old ones end after their sessions" in log
+    assert "Nemo" not in log
+    assert "7Q7" not in log
 
 
 def test_workers_end_with_a_server_that_is_killed() -> None:

@@ -17,6 +17,7 @@ from scanside.replay import replay
 from scanside.report import Observations, inspection_report, replay_report
 from scanside.report.page import Facts, Messages, Page, Section
 from scanside.simulate import CoilConfig, GeometryConfig, PhantomConfig, SamplingConfig, ScanConfig, simulate
+from scanside.testing.small import small_readouts, small_scan
 from scanside.trace import Trace
 
 SCAN = ScanConfig(
@@ -117,6 +118,27 @@ def test_report_of_another_process_says_what_it_does_not_know(recording: Path, t
     page = Outline((tmp_path / "r.html").read_text("utf-8"))
     assert "Coil sensitivity maps" not in page.headings
     assert "their times are in its log" in page.text
+
+
+def test_reports_name_nobody(tmp_path: Path) -> None:
+    header = small_scan().header.xml.replace(
+        b"<measurementInformation>",
+        b"<subjectInformation><patientName>Nemo^Nobody</patientName><patientID>7Q7</patientID>"
+        b"</subjectInformation><measurementInformation>",
+        1,
+    )
+    with Hdf5Writer(tmp_path / "scan.h5", header) as writer:
+        for block in small_readouts():
+            writer.write(block)
+    result = replay(tmp_path / "scan.h5", "fft")
+    found = inspect_file(tmp_path / "scan.h5")
+    replay_report(result.images, tmp_path / "replay.html", pipeline="fft", via="direct", found=found)
+    inspection_report(found, tmp_path / "inspection.html")
+    for name in ("replay", "inspection"):
+        html = (tmp_path / f"{name}.html").read_text("utf-8")
+        assert "small_1" in html, "the measurement is named"
+        assert "Nemo" not in html
+        assert "7Q7" not in html
 
 
 def test_inspection_report(recording: Path, tmp_path: Path) -> None:
