@@ -18,6 +18,7 @@ from scanside.metrics import Mask, Real, fitted
 from scanside_training.losses import magnitude, ssim_map
 from scanside_training.losses.ssim import WINDOW
 from scanside_training.models.base import Batch
+from scanside_training.models.frames import as_images
 
 __all__ = ["Measures", "ReconstructionMeasures", "measure", "measure_slices"]
 
@@ -113,6 +114,8 @@ def _similarity(image: Real, reference: Real) -> Real:
 class ReconstructionMeasures(Metric):
     """Mean and standard deviation over the slices of a validation, whole and inside the region of interest.
 
+    Frames of films count as slices.
+
     What is added up is summed over processes, so that every rank computes the same figures. Slices whose target is
     zero are left out, and from the figures inside also those without a region.
 
@@ -141,13 +144,14 @@ class ReconstructionMeasures(Metric):
         """Look at a batch.
 
         Args:
-            output: ``(B, 1 or 2, k1, k0)``.
+            output: ``(B, 1 or 2, k1, k0)``, or films ``(B, 1 or 2, time, k1, k0)``.
             batch: ``target`` like the output, and ``roi`` ``(B, 1, k1, k0)`` where there are regions.
 
         Raises:
             ShapeError: the shapes do not fit.
             NonFiniteError: a value is NaN or infinite.
         """
+        output, batch = as_images(output, batch)
         images, targets = (
             magnitude(t.detach().double())[:, 0].cpu().numpy() for t in (output, batch["target"])
         )

@@ -51,7 +51,7 @@ class Reconstruction(pl.LightningModule):
             self.distillation = Distillation(teacher, self.model, config.distillation, example)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """The reconstructed images of a batch of training samples, ``(B, 1 or 2, k1, k0)`` float32."""
+        """The reconstructed images or films of a batch of training samples, shaped as its targets, float32."""
         output: torch.Tensor = self.model(*self.model.inputs(batch))
         return output.float()
 

@@ -82,7 +82,7 @@ def film_sampling_inputs(lowering: Lowering, mask: torch.Tensor) -> tuple[torch.
     if mask.ndim != 4 or mask.shape[-1] != 1:
         raise ShapeError(f"masks (batch, time, k1, 1) were expected, got the shape {tuple(mask.shape)}")
     frames, *transforms = sampling_inputs(lowering, mask.flatten(0, 1))
-    return (frames.unflatten(0, mask.shape[:2]), *transforms)
+    return (frames.reshape(*mask.shape[:2], *frames.shape[1:]), *transforms)
 
 
 def pmatrix(mask: torch.Tensor) -> torch.Tensor:

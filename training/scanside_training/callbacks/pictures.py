@@ -15,6 +15,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 __all__ = ["ERROR_GAIN", "ValidationPictures", "strip"]
 
+_FRAME_WIDTH = 4
+"""Pixels of a frame in the course of a column along time."""
+
 ERROR_GAIN = 5.0
 """How much brighter than the images their error is shown."""
 
@@ -23,18 +26,28 @@ def strip(image: torch.Tensor, output: torch.Tensor, target: torch.Tensor) -> np
     """Magnitudes of input, output and target, and the error's times `ERROR_GAIN`, side by side.
 
     Args:
-        image: ``(1 or 2, k1, k0)``.
+        image: ``(1 or 2, k1, k0)``; or a film ``(1 or 2, time, k1, k0)``, of which the frame in its middle is shown,
+            and beside it the course of its middle column along time.
         output: the same shape.
         target: the same shape.
 
     Returns:
-        ``(k1, 4 k0)`` from 0, black, to 1, the 99.5 percent quantile of the target.
+        ``(k1, 4 k0)``, for films wider, from 0, black, to 1, the 99.5 percent quantile of the target.
     """
     shown = [torch.linalg.vector_norm(one.detach().float().cpu(), dim=0) for one in (image, output, target)]
     white = float(torch.quantile(shown[2].flatten()[:: max(1, shown[2].numel() // 2**20)], 0.995)) or 1.0
     shown.append(ERROR_GAIN * (shown[1] - shown[2]).abs())
+    if image.ndim == 4:
+        shown = [_with_course(film) for film in shown]
     row: npt.NDArray[np.float32] = torch.cat(shown, dim=1).div(white).nan_to_num().clamp(0, 1).numpy()
     return row
+
+
+def _with_course(film: torch.Tensor) -> torch.Tensor:
+    """``(time, k1, k0)``: the frame in the middle, and its middle column along time."""
+    n_frames, _, k0 = film.shape
+    course = film[:, :, k0 // 2].T.repeat_interleave(_FRAME_WIDTH, dim=1)
+    return torch.cat((film[n_frames // 2], course), dim=1)
 
 
 class ValidationPictures(Callback):

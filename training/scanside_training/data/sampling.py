@@ -82,12 +82,12 @@ def random_mask(config: MaskConfig, n: int, rng: np.random.Generator) -> tuple[n
 
 
 class FrameMaskConfig(Settings):
-    """Which masks films are drawn: see `scanside.simulate.temporal.frame_masks`. All frames of one share a pattern."""
+    """Which masks films get: see `scanside.simulate.temporal.frame_masks`. All frames of one share a pattern."""
 
     patterns: tuple[TemporalPattern, ...] = Field(default=("variable-density",), min_length=1)
     """Drawn with equal weight."""
     acceleration: FloatRange = (5.0, 5.0)
-    """Lines of the matrix over acquired lines; of ``kt`` the distance of the lines, a whole number within the range."""
+    """Lines of the matrix over acquired lines; of ``kt`` the distance of lines, a whole number within the range."""
     acs: IntRange = (11, 11)
     """Central lines that every frame has."""
     density_power: FloatRange = (2.0, 2.0)

@@ -70,7 +70,8 @@ class ImageTask(Settings):
 
 class DynamicTask(Settings):
     """The network gets the zero-filled frames of a film, and of those that apply the scan's operator coil maps and
-    masks; `scanside_training.data.films` tells how a film is scanned."""
+    masks; `scanside_training.data.films` tells how a film is scanned.
+    """
 
     kind: Literal["dynamic"] = "dynamic"
     time: int = Field(default=12, ge=2)
@@ -189,6 +190,8 @@ def simulate_sample(
     Raises:
         ConfigError: the ACS lines are more than the acceleration leaves.
     """
+    task = config.task
+    assert not isinstance(task, DynamicTask)
     grid = (shape.k1, shape.k0)
     object_ = random_scan_of(
         config.placement, random_appearance(config.appearance, complex_of(pixels), rng), grid, rng
@@ -205,7 +208,7 @@ def simulate_sample(
         first = shape.k1 // 2 - n_acs // 2
         maps = espirit_maps(config.espirit, to_kspace(hybrid[:, first : first + n_acs], (-1,)), grid)
     target = (maps.conj() * coils).sum(0)
-    image = _input(config.task, hybrid, maps, mask)
+    image = _input(task, hybrid, maps, mask)
     scale = image_scale(image)
     roi = object_of(target)
     columns = some_columns(config.readout_crop, roi, rng)
@@ -215,12 +218,12 @@ def simulate_sample(
         "scale": scale,
         "noise": noise / scale,
     }
-    if isinstance(config.task, ImageTask) and config.task.channels == "magnitude":
+    if isinstance(task, ImageTask) and task.channels == "magnitude":
         magnitudes = {"image": image.abs(), "target": target.abs()}
         return sample | {name: values[None, :, columns] / scale for name, values in magnitudes.items()}
     sample["image"] = real_pairs(image[:, columns] / scale)
     sample["target"] = real_pairs(target[:, columns] / scale)
-    if isinstance(config.task, UnrolledTask):
+    if isinstance(task, UnrolledTask):
         sample["maps"] = real_pairs(maps[..., columns])
     return sample
 
@@ -262,7 +265,10 @@ def complex_of(pixels: Tensor) -> Tensor:
 
 
 def object_of(target: Tensor) -> Tensor:
-    """Where the object of an image ``(k1, k0)`` is; unlike with the measure's mask, a few very bright pixels do not make the rest air."""
+    """Where the object of an image ``(k1, k0)`` is.
+
+    Unlike with the measure's mask, a few very bright pixels do not make the rest air.
+    """
     magnitude = target.abs()
     return torch.from_numpy(object_mask(magnitude.clamp_max(float(image_scale(magnitude))).numpy()))
 

@@ -1,7 +1,7 @@
 """Where slices and films come from: one kind of source per data set, and generated ones.
 
-A source gives slices ``(y, x)``, complex64 or float32, or films ``(t, y, x)`` of one beat, in the orientation in which
-they are stored, and says whose they are. Files are read where they lie; decoded slices are kept in a cache.
+A source gives slices ``(y, x)``, complex64 or float32, or films ``(t, y, x)`` of one beat, in the orientation in
+which they are stored, and says whose they are. Files are read where they lie; decoded slices are kept in a cache.
 """
 
 from __future__ import annotations

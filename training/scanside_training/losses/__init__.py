@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from scanside_training.losses.combination import AnyTerm, Loss, LossConfig, build_loss
 from scanside_training.losses.edges import EdgeConfig
+from scanside_training.losses.perceptual import PerceptualConfig
 from scanside_training.losses.pixelwise import L1Config, L2Config, WeightedL2Config
 from scanside_training.losses.ssim import SsimConfig, ssim_map
 from scanside_training.losses.term import magnitude
@@ -26,6 +27,7 @@ __all__ = [
     "L2Config",
     "Loss",
     "LossConfig",
+    "PerceptualConfig",
     "SsimConfig",
     "WeightedL2Config",
     "build_loss",

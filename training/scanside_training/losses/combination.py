@@ -10,15 +10,18 @@ from torch import nn
 
 from scanside.errors import ShapeError
 from scanside_training.losses.edges import EdgeConfig
+from scanside_training.losses.perceptual import PerceptualConfig
 from scanside_training.losses.pixelwise import L1Config, L2Config, WeightedL2Config
 from scanside_training.losses.ssim import SsimConfig
 from scanside_training.losses.term import entry, mean_within
 from scanside_training.models.base import Batch
+from scanside_training.models.frames import as_images
 
 __all__ = ["AnyTerm", "Loss", "LossConfig", "build_loss"]
 
 AnyTerm = Annotated[
-    L1Config | L2Config | WeightedL2Config | SsimConfig | EdgeConfig, Field(discriminator="kind")
+    L1Config | L2Config | WeightedL2Config | SsimConfig | EdgeConfig | PerceptualConfig,
+    Field(discriminator="kind"),
 ]
 """Any term's settings, told apart by ``kind``."""
 
@@ -71,7 +74,8 @@ class Loss(nn.Module):
         Half precisions are raised to float32, also under autocast.
 
         Args:
-            output: ``(B, 1 or 2, k1, k0)``; two channels are real and imaginary part.
+            output: ``(B, 1 or 2, k1, k0)``, or films ``(B, 1 or 2, time, k1, k0)``, every frame of which counts as
+                an image; two channels are real and imaginary part.
             batch: ``target`` like the output; ``roi`` and ``weight`` ``(B, 1, k1, k0)`` where terms ask for them.
 
         Returns:
@@ -82,11 +86,12 @@ class Loss(nn.Module):
             ShapeError: output, target or a map do not fit.
             ConfigError: the batch lacks what a term needs.
         """
+        output, batch = as_images(output, batch)
         target = batch["target"]
         if output.shape != target.shape or output.ndim != 4 or output.shape[1] not in (1, 2):
             raise ShapeError(
                 f"an output of {tuple(output.shape)} cannot be compared with a target of {tuple(target.shape)}: "
-                "both must be (B, 1 or 2, k1, k0)"
+                "both must be (B, 1 or 2, k1, k0) or (B, 1 or 2, time, k1, k0)"
             )
         losses = {}
         total = output.new_zeros((), dtype=torch.promote_types(output.dtype, torch.float32))

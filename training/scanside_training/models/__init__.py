@@ -12,13 +12,20 @@ from typing import Annotated
 from pydantic import Field
 
 from scanside_training.models.base import Batch, Model
-from scanside_training.models.unet import Unet, UnetConfig
+from scanside_training.models.dual import DualUnet, DualUnetConfig, FusionBody
+from scanside_training.models.temporal import Temporal, TemporalBody, TemporalConfig
+from scanside_training.models.unet import Unet, UnetBody, UnetConfig
 from scanside_training.models.unrolled import Unrolled, UnrolledConfig
 
 __all__ = [
+    "BODIES",
     "Batch",
+    "DualUnet",
+    "DualUnetConfig",
     "Model",
     "ModelConfig",
+    "Temporal",
+    "TemporalConfig",
     "Unet",
     "UnetConfig",
     "Unrolled",
@@ -26,10 +33,18 @@ __all__ = [
     "build_model",
 ]
 
-ModelConfig = Annotated[UnetConfig | UnrolledConfig, Field(discriminator="kind")]
+ModelConfig = Annotated[
+    UnetConfig | UnrolledConfig | DualUnetConfig | TemporalConfig, Field(discriminator="kind")
+]
 """Any model's settings, told apart by ``kind``."""
 
 
-def build_model(config: UnetConfig | UnrolledConfig) -> Unet | Unrolled:
+BODIES = (UnetBody, FusionBody, TemporalBody)
+"""Parts of networks that compute in the precision of their weights, and take and give float32."""
+
+
+def build_model(
+    config: UnetConfig | UnrolledConfig | DualUnetConfig | TemporalConfig,
+) -> Unet | Unrolled | DualUnet | Temporal:
     """The model with fresh weights, from the global random generator of torch."""
     return config.build()

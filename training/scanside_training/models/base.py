@@ -22,7 +22,8 @@ class Model(Protocol):
     """A network with the little that trainers and exporters need to know of it.
 
     Attributes:
-        task: ``image`` (image in, image out) or ``unrolled`` (image, maps and sampling in, image out).
+        task: ``image`` (image in, image out), ``unrolled`` (image, maps and sampling in, image out) or ``dynamic``
+            (the same for all frames of a film at once; its networks have `n_frames` too).
         multiple_of: what the sizes k1 and k0 of the inputs must be multiples of.
     """
 

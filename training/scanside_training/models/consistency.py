@@ -45,8 +45,6 @@ class NormalOperator:
         self.lowering = lowering
         self.maps = maps
         self.sampling = sampling
-        # Once for all applications: graphs stay small.
-        self._maps = _map_blocks(maps)
         self._matrix = _blocks(sampling[0]).unsqueeze(1) if lowering == "pmatrix" else None
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
@@ -92,6 +90,11 @@ class NormalOperator:
         """Maps, their conjugates and mask with k1 last: transforms along the last axis are the fastest."""
         maps = torch.view_as_complex(self.maps.permute(0, 1, 4, 3, 2).contiguous())
         return maps, maps.conj().resolve_conj(), self.sampling[0].mT.unsqueeze(1).contiguous()
+
+    @cached_property
+    def _maps(self) -> torch.Tensor:
+        """Once for all applications: graphs stay small."""
+        return _map_blocks(self.maps)
 
     def _in_planes(self, image: torch.Tensor) -> torch.Tensor:
         """Apply with real numbers only, but for ``torch.fft``."""

@@ -11,15 +11,19 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from scanside_training.models.attention import BlockAttention
 from scanside_training.models.base import Batch, ModelConfig
 
 __all__ = ["Unet", "UnetBody", "UnetConfig"]
 
 
 class ConvBlock(nn.Sequential):
-    """Twice: convolution, instance norm, leaky ReLU, dropout. ``(B, n_in, y, x)`` to ``(B, n_out, y, x)``."""
+    """Twice: convolution, instance norm, leaky ReLU, dropout. ``(B, n_in, y, x)`` to ``(B, n_out, y, x)``.
 
-    def __init__(self, n_in: int, n_out: int, dropout: float) -> None:
+    With attention the features are weighted in the end (`BlockAttention`).
+    """
+
+    def __init__(self, n_in: int, n_out: int, dropout: float, attention: bool = False) -> None:
         layers: list[nn.Module] = []
         for n in (n_in, n_out):
             layers += [
@@ -29,20 +33,22 @@ class ConvBlock(nn.Sequential):
             ]
             if dropout:
                 layers.append(nn.Dropout2d(dropout))
+        if attention:
+            layers.append(BlockAttention(n_out))
         super().__init__(*layers)
 
 
 class UpBlock(nn.Module):
     """Doubles the size, joins what the encoder had there, and convolves."""
 
-    def __init__(self, n_in: int, n_out: int, dropout: float) -> None:
+    def __init__(self, n_in: int, n_out: int, dropout: float, attention: bool = False) -> None:
         super().__init__()
         self.up = nn.Sequential(
             nn.ConvTranspose2d(n_in, n_out, 2, stride=2, bias=False),
             nn.InstanceNorm2d(n_out),
             nn.LeakyReLU(0.2),
         )
-        self.block = ConvBlock(2 * n_out, n_out, dropout)
+        self.block = ConvBlock(2 * n_out, n_out, dropout, attention)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         """``(B, n_in, y, x)`` and ``(B, n_out, 2y, 2x)`` to ``(B, n_out, 2y, 2x)``."""
@@ -57,15 +63,25 @@ class UnetBody(nn.Module):
     lowers the network's precision and nothing else's.
     """
 
-    def __init__(self, n_in: int, n_out: int, channels: int, pools: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        channels: int,
+        pools: int,
+        dropout: float = 0.0,
+        *,
+        attention: bool = False,
+    ) -> None:
         super().__init__()
         widths = [channels * 2**level for level in range(pools + 1)]
         self.encoder = nn.ModuleList(
-            ConvBlock(a, b, dropout) for a, b in zip([n_in, *widths[:-2]], widths[:-1], strict=True)
+            ConvBlock(a, b, dropout, attention)
+            for a, b in zip([n_in, *widths[:-2]], widths[:-1], strict=True)
         )
-        self.bottleneck = ConvBlock(widths[-2] if pools else n_in, widths[-1], dropout)
+        self.bottleneck = ConvBlock(widths[-2] if pools else n_in, widths[-1], dropout, attention)
         self.decoder = nn.ModuleList(
-            UpBlock(b, a, dropout) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True)
+            UpBlock(b, a, dropout, attention) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
         self.last = nn.Conv2d(channels, n_out, 1)
 

@@ -9,9 +9,7 @@ al., *Accelerated MRI reconstructions via variational network and feature domain
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -19,54 +17,19 @@ from torch import nn
 
 from scanside.recon.consistency import Lowering, sampling_inputs
 from scanside_training.models.base import Batch, ModelConfig
-from scanside_training.models.consistency import NormalOperator, ProximalSolver, hermitian_sum
+from scanside_training.models.consistency import NormalOperator, hermitian_sum
+from scanside_training.models.rules import (
+    Consistency,
+    GradientConfig,
+    HardConfig,
+    ProximalConfig,
+    consistency_steps,
+    initial_weights,
+)
 from scanside_training.models.sensitivities import SensitivityConfig, SensitivityNetwork
 from scanside_training.models.unet import UnetBody
 
 __all__ = ["GradientConfig", "HardConfig", "ProximalConfig", "Regulariser", "Unrolled", "UnrolledConfig"]
-
-
-class HardConfig(ModelConfig):
-    """Acquired samples replace those of the image."""
-
-    kind: Literal["hard"] = "hard"
-
-
-class GradientConfig(ModelConfig):
-    """One gradient step on the misfit, its length learned for each cascade.
-
-    Attributes:
-        step: where learning starts.
-    """
-
-    kind: Literal["gradient"] = "gradient"
-    step: float = Field(1.0, gt=0)
-
-
-class ProximalConfig(ModelConfig):
-    """The image nearest to the network's that explains the data as well as their noise allows.
-
-    The weight λ of the network's image against the data, one for all cascades, is in units of the noise's variance:
-    the noisier the data, the less they count. A weight that is the same for all scans is an order of magnitude too
-    large for quiet ones, and leaves aliasing that their data would have resolved. One that is learned is as large as
-    the network's errors in training are small; for scans unlike those, which it corrects less well, it is too large.
-
-    Attributes:
-        iterations: conjugate-gradient steps in each cascade, in use; for training see
-            `scanside_training.models.consistency.ProximalSolver`.
-        weight: λ / noise², which is 1 / the squared error that the network's image has.
-        learned: whether that is only where learning starts.
-        initial_iterations: steps from zero to the image that the first network sees.
-    """
-
-    kind: Literal["cg"] = "cg"
-    iterations: int = Field(8, ge=1)
-    weight: float = Field(60.0, gt=0)
-    learned: bool = True
-    initial_iterations: int = Field(10, ge=1)
-
-
-Consistency = Annotated[HardConfig | GradientConfig | ProximalConfig, Field(discriminator="kind")]
 
 
 class UnrolledConfig(ModelConfig):
@@ -135,16 +98,7 @@ class Unrolled(nn.Module):
         self.multiple_of = 2**config.pools
         n_networks = 1 if config.share_weights else config.n_cascades
         self.networks = nn.ModuleList(Regulariser(config) for _ in range(n_networks))
-        rule = config.consistency
-        # The logarithm is learned: weights and steps stay positive.
-        start = {"hard": 1.0, "gradient": getattr(rule, "step", 1.0), "cg": getattr(rule, "weight", 1.0)}[
-            rule.kind
-        ]
-        n_weights = 1 if rule.kind == "cg" else config.n_cascades
-        self.log_weights = nn.Parameter(
-            torch.full((n_weights,), start).log(),
-            requires_grad=rule.kind == "gradient" or (rule.kind == "cg" and rule.learned),
-        )
+        self.log_weights = initial_weights(config.consistency, config.n_cascades)
         self.sensitivities = (
             None if config.sensitivities is None else SensitivityNetwork(config.sensitivities)
         )
@@ -178,7 +132,9 @@ class Unrolled(nn.Module):
             maps = self.sensitivities(maps)
             image = hermitian_sum(maps, image)
         normal = NormalOperator(self.config.lowering, maps, sampling)
-        x, steps = self._data_consistency(normal, image, noise)
+        x, steps = consistency_steps(
+            self.config.consistency, normal, image, self.log_weights.exp(), noise, self.config.n_cascades
+        )
         # What data consistency changed last shows the network where it erred; the first one sees the aliasing.
         change = image
         memory = x.new_zeros(x.shape[0], self.config.memory, *x.shape[2:])
@@ -189,20 +145,3 @@ class Unrolled(nn.Module):
             x = x + change
         # Where no coil sees anything, there are no data, and what the networks put there is nothing.
         return x * (maps.square().sum((1, 2)) > 0).unsqueeze(1)
-
-    def _data_consistency(
-        self, normal: NormalOperator, image: torch.Tensor, noise: torch.Tensor
-    ) -> tuple[torch.Tensor, list[Callable[[torch.Tensor], torch.Tensor]]]:
-        """The image that the first network sees, and what each cascade adds for a misfit ``Aᴴ y − Aᴴ A x``."""
-        rule = self.config.consistency
-        weights = self.log_weights.exp()
-        if not isinstance(rule, ProximalConfig):
-            return image, [partial(torch.mul, weight) for weight in weights]
-        solve = ProximalSolver(normal, _bounded(weights * noise.square()))
-        step = partial(solve, iterations=rule.iterations)
-        return solve(image, rule.initial_iterations), [step] * self.config.n_cascades
-
-
-def _bounded(weight: torch.Tensor) -> torch.Tensor:
-    """λ within what a few conjugate-gradient steps solve, and what still lets the data count."""
-    return weight.clamp(2e-3, 1.0)

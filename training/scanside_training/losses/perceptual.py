@@ -1,0 +1,87 @@
+"""Errors that a trained network sees: differences of its features.
+
+Johnson et al., *Perceptual losses for real-time style transfer and super-resolution*, ECCV 2016, with features of a
+network of one's own instead of one for photographs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn.functional import interpolate
+
+from scanside.errors import ConfigError, ShapeError
+from scanside_training.features import captured
+from scanside_training.losses.term import Term, TermConfig, magnitude
+from scanside_training.models.base import Batch
+from scanside_training.models.unet import Unet
+
+__all__ = ["PerceptualConfig"]
+
+
+class PerceptualConfig(TermConfig):
+    """Mean squared difference of features of a trained U-Net (``model.kind: unet``), which stays as it is.
+
+    Attributes:
+        run: folder of the run that trained it.
+        layers: whose features; differences of several are added.
+    """
+
+    kind: Literal["perceptual"] = "perceptual"
+    run: Path
+    layers: tuple[str, ...] = Field(("body.encoder.0", "body.encoder.1"), min_length=1)
+
+    def build(self) -> Term:
+        """The term; the network is read here.
+
+        Raises:
+            ConfigError: there is no such run, or its network is no U-Net or has no such layer.
+            FormatError: its weights are damaged.
+        """
+        # Checkpoints hold configurations, and these hold losses.
+        from scanside_training.checkpoint import load_model
+
+        network, _ = load_model(self.run)
+        return _Perceptual(network, self.layers, self.run)
+
+
+class _Perceptual(Term):
+    def __init__(self, network: nn.Module, layers: tuple[str, ...], run: Path) -> None:
+        super().__init__()
+        if not isinstance(network, Unet):
+            raise ConfigError(
+                f"the network of {run} is a {type(network).__name__}: features for a loss come from a U-Net that "
+                "takes an image alone (model.kind: unet)"
+            )
+        with captured(network, layers):
+            pass  # says which layers there are
+        self.layers = layers
+        # In a tuple, the network is no submodule: neither saved nor trained.
+        self._unregistered = (network.requires_grad_(False).eval(),)
+
+    def forward(self, output: torch.Tensor, target: torch.Tensor, batch: Batch) -> torch.Tensor:
+        error = torch.zeros_like(output[:, :1])
+        seen = self._features(output)
+        with torch.no_grad():
+            wanted = self._features(target)
+        for name in self.layers:
+            difference = (seen[name] - wanted[name]).square().mean(1, keepdim=True)
+            error = error + interpolate(difference, size=output.shape[-2:], mode="nearest")
+        return error
+
+    def _features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        network = self._unregistered[0].to(image.device)
+        config, multiple = network.config, network.multiple_of
+        shown = magnitude(image) if config.image_channels == 1 else image
+        if shown.shape[1] != config.image_channels or any(n % multiple for n in shown.shape[-2:]):
+            raise ShapeError(
+                f"the network of the perceptual loss takes images of {config.image_channels} channel(s) whose sizes "
+                f"are multiples of {multiple}, and these are {tuple(image.shape[1:])}"
+            )
+        with captured(network, self.layers) as features:
+            network(shown)
+        return features
