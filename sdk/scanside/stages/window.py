@@ -341,4 +341,5 @@ def _average(frames: Sequence[KSpace]) -> KSpace:
         headers=headers,
         ranges=_joined_ranges(frames),
         reference=None,
+        coil_maps=None,
     )

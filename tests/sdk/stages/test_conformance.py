@@ -21,12 +21,14 @@ from scanside.stages.filter import KSpaceFilter
 from scanside.stages.finish import Finish
 from scanside.stages.fourier import Fourier
 from scanside.stages.grappa import Grappa
+from scanside.stages.low_rank_sparse import ReconstructLowRankSparse
 from scanside.stages.noise import PrewhitenNoise
 from scanside.stages.oversampling import RemoveOversampling
 from scanside.stages.partial_fourier import PartialFourier
 from scanside.stages.sense import Sense
+from scanside.stages.view_sharing import ShareViews
 from scanside.stages.window import JoinFrames
-from scanside.testing import StageTests, small_kspace
+from scanside.testing import StageTests, small_kspace, small_scan
 
 
 class TestAccumulate(StageTests):
@@ -166,6 +168,30 @@ class TestJoinFrames(StageTests):
 class TestJoinFramesOfABeat(TestJoinFrames):
     def stage(self) -> Stage[Any, Any]:
         return JoinFrames(size=4, stride=2, look_ahead=1, cyclic=True, calibrate="each")
+
+
+def windows() -> Sequence[Item]:
+    """Two windows of four frames, with coil maps."""
+    stage = JoinFrames(size=4, stride=2, look_ahead=1)
+    stage.open(small_scan())
+    frames = (small_kspace(repetition=i, coil_maps=True) for i in range(6))
+    return [window for frame in frames for window in stage.process(frame)]
+
+
+class TestShareViews(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return ShareViews()
+
+    def items(self) -> Sequence[Item]:
+        return windows()
+
+
+class TestReconstructLowRankSparse(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return ReconstructLowRankSparse()
+
+    def items(self) -> Sequence[Item]:
+        return windows()
 
 
 def test_all_registered_stages_are_tested() -> None:

@@ -1,0 +1,130 @@
+"""A film as the sum of a background that changes slowly and of motion that is sparse in temporal frequency.
+
+Otazo, Candès, Sodickson: *Low-rank plus sparse matrix decomposition for accelerated dynamic MRI with separation of
+background and dynamic components*, MRM 73:1125-1136 (2015). The steps are accelerated as in Beck, Teboulle: *A fast
+iterative shrinkage-thresholding algorithm for linear inverse problems*, SIAM J Imaging Sci 2:183-202 (2009), which
+Lin, Fessler, IEEE Trans Comput Imaging 5:17-31 (2019), do for this problem, and gather momentum anew where it leads
+uphill: O'Donoghue, Candès: *Adaptive restart for accelerated gradient schemes*, Found Comput Math 15:715-732 (2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["LowRankSparse", "low_rank_plus_sparse", "shrink_singular_values", "shrink_temporal_frequencies"]
+
+_STEP = 0.5
+"""The gradient with respect to both parts together grows twice as fast as that with respect to one of them."""
+
+
+@dataclass(frozen=True)
+class LowRankSparse:
+    """A film in two parts.
+
+    Attributes:
+        low_rank: ``(time, *)`` the background.
+        sparse: ``(time, *)`` what moves.
+        rank: of the background.
+        changes: ``(iterations)``, ``|x − x before| / |x|`` of the film x in every iteration.
+        converged: whether the last of them reached the tolerance.
+    """
+
+    low_rank: torch.Tensor
+    sparse: torch.Tensor
+    rank: int
+    changes: torch.Tensor
+    converged: bool
+
+    @property
+    def film(self) -> torch.Tensor:
+        """Both parts together ``(time, *)``."""
+        return self.low_rank + self.sparse
+
+    @property
+    def iterations(self) -> int:
+        """How many iterations were done."""
+        return len(self.changes)
+
+
+def low_rank_plus_sparse(
+    normal: Callable[[torch.Tensor], torch.Tensor],
+    rhs: torch.Tensor,
+    *,
+    low_rank: float,
+    sparse: float,
+    tolerance: float,
+    max_iterations: int,
+) -> LowRankSparse:
+    """Minimise ``½ |A (L + S) − y|² + low_rank |L|₍*₎ + sparse |T S|₁``, T the orthonormal transform along time.
+
+    Args:
+        normal: ``Aᴴ A``, with no eigenvalue above 1.
+        rhs: ``Aᴴ y``, ``(time, *)`` complex.
+        low_rank: weight of the sum of the singular values of L as a matrix (time, voxel).
+        sparse: weight of the sum of the magnitudes of T S.
+        tolerance: stop when the film changes by less than this part of itself.
+        max_iterations: stop then at the latest.
+
+    Returns:
+        Both parts, and how they were reached.
+    """
+    background, motion = rhs.clone(), torch.zeros_like(rhs)
+    at_background, at_motion = background, motion
+    momentum = 1.0
+    rank, changes = 0, []
+    for _ in range(max_iterations):
+        gradient = _STEP * (normal(at_background + at_motion) - rhs)
+        new_background, rank = shrink_singular_values(at_background - gradient, _STEP * low_rank)
+        new_motion = shrink_temporal_frequencies(at_motion - gradient, _STEP * sparse)
+        film = new_background + new_motion
+        change = torch.linalg.vector_norm(film - background - motion)
+        size = torch.linalg.vector_norm(film)
+        changes.append(torch.where(size > 0, change / size, 0))
+        if (
+            _inner(at_background - new_background, new_background - background)
+            + _inner(at_motion - new_motion, new_motion - motion)
+            > 0
+        ):
+            momentum = 1.0
+        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        push = (momentum - 1) / following
+        at_background = new_background + push * (new_background - background)
+        at_motion = new_motion + push * (new_motion - motion)
+        background, motion, momentum = new_background, new_motion, following
+        if not bool(changes[-1] > tolerance):
+            break
+    history = torch.stack(changes)
+    return LowRankSparse(background, motion, rank, history, bool(history[-1] <= tolerance))
+
+
+def _inner(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((torch.view_as_real(a) * torch.view_as_real(b)).sum())
+
+
+def shrink_singular_values(film: torch.Tensor, threshold: float) -> tuple[torch.Tensor, int]:
+    """The film ``(time, *)`` with singular values smaller by a threshold, those below it zero; and its rank.
+
+    Cai, Candès, Shen, SIAM J Optim 20:1956-1982 (2010). Few frames have many voxels, so singular values come from
+    the eigenvalues of the small matrix (time, time).
+    """
+    matrix = film.flatten(1)
+    # In double precision, as the eigenvalues are squares.
+    gram = (matrix @ matrix.mH).to(torch.complex128)
+    squares, vectors = torch.linalg.eigh(gram)
+    values = squares.clamp(min=0).sqrt()
+    kept = values > threshold
+    gain = torch.where(kept, 1 - threshold / values.clamp(min=torch.finfo(torch.float64).tiny), 0)
+    projection = (vectors * gain) @ vectors.mH
+    return (projection.to(matrix.dtype) @ matrix).reshape(film.shape), int(kept.sum())
+
+
+def shrink_temporal_frequencies(film: torch.Tensor, threshold: float) -> torch.Tensor:
+    """The film ``(time, *)`` with its temporal frequencies smaller by a threshold, those below it zero."""
+    spectrum = torch.fft.fft(film, dim=0, norm="ortho")
+    magnitude = spectrum.abs()
+    spectrum *= (magnitude - threshold).clamp(min=0) / magnitude.clamp(min=torch.finfo(magnitude.dtype).tiny)
+    shrunk: torch.Tensor = torch.fft.ifft(spectrum, dim=0, norm="ortho")
+    return shrunk

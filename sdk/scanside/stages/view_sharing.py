@@ -1,0 +1,59 @@
+"""View sharing as a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from scanside.items import KSpace
+from scanside.recon.view_sharing import share_views
+from scanside.stage import Stage, StageConfig
+from scanside.stages._films import check_film
+from scanside.stages._finite import check_finite
+
+__all__ = ["ShareViews"]
+
+
+class ShareViews(Stage[KSpace, KSpace]):
+    """Fills the lines that each frame of a film lacks from the frames nearest in time.
+
+    What keeps still comes out as if it were fully sampled; what moves is smeared over the frames that its lines come
+    from. Frames whose images nobody wants are left behind. Headers stay those of a frame's own lines, so that images
+    keep its time. The meta attribute ``ScansideViewSharing`` tells where the lines came from.
+
+    Markl, Hennig, Magn Reson Imaging 2001;19:669.
+    """
+
+    class Config(StageConfig):
+        """Settings.
+
+        Attributes:
+            reach: how many frames away lines may come from; None for any in the window.
+        """
+
+        reach: int | None = Field(None, ge=1)
+
+    config: Config
+
+    def process(self, item: KSpace) -> Iterator[KSpace]:
+        """Share the lines of one window."""
+        check_film(item, "view sharing")
+        data, distance = share_views(item.data, item.mask, self.config.reach)
+        check_finite(data, item)
+        wanted = list(range(len(data)) if item.wanted is None else item.wanted)
+        distance = distance[wanted]
+        own, empty = (float((distance == which).float().mean()) for which in (0, -1))
+        meta = item.meta.copy()
+        meta["ScansideViewSharing"] = [
+            f"{own:.3f} of the lines its own",
+            f"{1 - own - empty:.3f} from up to {int(distance.max())} frames away",
+            f"{empty:.3f} in no frame within reach",
+        ]
+        yield item.replace(
+            data=data[wanted],
+            mask=distance >= 0,
+            headers=item.headers[wanted],
+            meta=meta,
+            wanted=None,
+        )
