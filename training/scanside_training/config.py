@@ -68,11 +68,14 @@ class ScheduleConfig(_Settings):
             ICLR 2017); ``constant`` stays at the peak.
         warmup_steps: steps over which the rate first rises in a straight line.
         final: rate at the end of the cosine, as a share of the peak.
+        over: what the cosine is laid out by: the run's steps, or its ``max_minutes``, so that networks of different
+            speed can be compared that were trained for the same time. By minutes, a run is not repeatable exactly.
     """
 
     kind: Literal["cosine", "constant"] = "cosine"
     warmup_steps: int = Field(0, ge=0)
     final: float = Field(0.0, ge=0, le=1)
+    over: Literal["steps", "minutes"] = "steps"
 
 
 class ValidationConfig(_Settings):
@@ -146,6 +149,12 @@ class TrainConfig(_Settings):
     log_every_steps: int = Field(20, ge=1)
     distillation: TeachingConfig | None = None
     initial: Path | None = None
+
+    @model_validator(mode="after")
+    def _minutes_are_given(self) -> TrainConfig:
+        if self.schedule.over == "minutes" and self.max_minutes is None:
+            raise ValueError("schedule.over is 'minutes', and there are none: give max_minutes")
+        return self
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:

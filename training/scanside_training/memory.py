@@ -1,4 +1,4 @@
-"""How much memory the tensors of a computation take at most."""
+"""How much memory the tensors of a computation, or of a training step, take at most."""
 
 from __future__ import annotations
 
@@ -9,9 +9,35 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.data import default_collate
 from torch.utils.weak import WeakIdKeyDictionary
 
-__all__ = ["peak_memory"]
+from scanside_training.config import TrainConfig
+from scanside_training.data import SampleKey, SimulatedSamples
+from scanside_training.losses import build_loss
+from scanside_training.models import build_model
+
+__all__ = ["peak_memory", "training_memory"]
+
+
+def training_memory(config: TrainConfig) -> int:
+    """Bytes of the tensors of one training step on a batch, at most: features, gradients, and what lies between.
+
+    Weights, the state of the optimiser and a distillation's teacher do not count.
+
+    Raises:
+        ConfigError: the data are not there.
+    """
+    samples = SimulatedSamples(config.data, "train")
+    batch = default_collate([samples[SampleKey(0, 0, index)] for index in range(config.data.batch_size)])
+    model, loss = build_model(config.model).train(), build_loss(config.loss)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16-mixed"):
+            output = model(*model.inputs(batch))
+        loss(output.float(), batch)["total"].backward()
+
+    return peak_memory(step)
 
 
 def peak_memory(work: Callable[[], object]) -> int:

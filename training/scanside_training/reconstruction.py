@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,8 @@ class Reconstruction(pl.LightningModule):
         self.folder = folder
         self.batches = (0, 0, 0)
         """Batches used before this part of the run, the step at which it began, and batches per step."""
+        self.seconds: Callable[[], float] = lambda: 0.0
+        """Time spent in training, over all parts of a resumed run."""
         self.model = build_model(config.model)
         self.loss = build_loss(config.loss)
         self.distillation: Distillation | None = None
@@ -143,5 +147,7 @@ class Reconstruction(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Optimiser, and the schedule by optimiser steps."""
         optimiser = build_optimiser(self.config.optimiser, self.parameters())
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate_of(self.config.schedule, self.n_steps))
+        limit = 60 * (self.config.max_minutes or math.inf)
+        rate = rate_of(self.config.schedule, self.n_steps, lambda: self.seconds() / limit)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

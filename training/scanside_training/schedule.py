@@ -10,7 +10,9 @@ from scanside_training.config import ScheduleConfig
 __all__ = ["rate_of"]
 
 
-def rate_of(config: ScheduleConfig, n_steps: int) -> Callable[[int], float]:
+def rate_of(
+    config: ScheduleConfig, n_steps: int, time_used: Callable[[], float] = lambda: 0.0
+) -> Callable[[int], float]:
     """The learning rate as a share of its peak, as a function of the optimiser steps already made.
 
     It rises in a straight line over the warm-up, whose first step is not lost at rate 0, then stays or falls
@@ -19,6 +21,7 @@ def rate_of(config: ScheduleConfig, n_steps: int) -> Callable[[int], float]:
     Args:
         config: form of the schedule.
         n_steps: optimiser steps of the whole run.
+        time_used: share of the run's minutes that has passed, for a schedule that is laid out by them.
     """
     warmup = min(config.warmup_steps, n_steps)
 
@@ -27,7 +30,8 @@ def rate_of(config: ScheduleConfig, n_steps: int) -> Callable[[int], float]:
             return (step + 1) / (warmup + 1)
         if config.kind == "constant":
             return 1.0
-        passed = min(1.0, (step - warmup) / max(1, n_steps - 1 - warmup))
+        passed = time_used() if config.over == "minutes" else (step - warmup) / max(1, n_steps - 1 - warmup)
+        passed = min(1.0, passed)
         return config.final + (1 - config.final) * (1 + math.cos(math.pi * passed)) / 2
 
     return rate

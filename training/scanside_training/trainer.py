@@ -107,6 +107,7 @@ class TrainingRecord(BaseModel):
         name: of the run.
         steps: optimiser steps made.
         complete: whether all steps were made, rather than the time used up.
+        epochs: how often as many samples were used as an epoch has.
         seconds: time in training, over all resumed parts.
         seed: of all that was drawn.
         n_parameters: trained numbers of the network.
@@ -122,6 +123,7 @@ class TrainingRecord(BaseModel):
     name: str
     steps: int
     complete: bool
+    epochs: float | None = None
     seconds: float
     seed: int
     n_parameters: int
@@ -219,6 +221,7 @@ def _run(
     # Taken from the checkpoint, not counted from the steps: the number of processes may have changed.
     first_batch = 0 if checkpoint is None else int(checkpoint["batches"])
     module.batches = (first_batch, step, batches_per_step)
+    module.seconds = lambda: files.seconds
     batch_size, rank = config.data.batch_size, trainer.global_rank
     validation = _loader(
         data, "validation", SampleKeys(config.data.validation_samples, batch_size, rank, n_ranks)
@@ -240,6 +243,7 @@ def _run(
         name=config.name,
         steps=trainer.global_step,
         complete=trainer.global_step >= n_steps,
+        epochs=round(trainer.global_step * batches_per_step / batches_per_epoch, 2),
         seconds=round(files.seconds, 1),
         seed=config.seed,
         n_parameters=n_parameters,

@@ -1,4 +1,4 @@
-"""One image to reconstruct, and what it is compared with."""
+"""One image or film to reconstruct, and what it is compared with."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Recorded:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One undersampled image with its truth.
+    """One undersampled image with its truth, or a film.
 
     Attributes:
         name: short, and no other case's.
         strata: values by which tables are divided, such as ``{"acceleration": "4", "subject": "5"}``.
-        whole: ``(y, x)`` magnitude, the reference over the whole image.
-        inside: ``(y, x)`` magnitude, the reference inside the object.
-        roi: ``(y, x)``, where the object is.
-        problem: what was acquired, with coil maps; None where only an image is known.
+        whole: ``(y, x)`` magnitude, the reference over the whole image; of a film ``(time, y, x)``.
+        inside: the same shape, the reference inside the object.
+        roi: ``(y, x)``, where the object is, in all frames of a film.
+        problem: what was acquired, with coil maps; None of a film, and where only an image is known.
         sample: what networks get in training, without a batch axis, where the case was simulated.
         recorded: the file that holds it, where there is one.
     """
@@ -57,6 +57,16 @@ class Case:
     problem: Problem | None = None
     sample: Batch = field(default_factory=dict)
     recorded: Recorded | None = None
+
+    @property
+    def is_film(self) -> bool:
+        """Whether it has frames."""
+        return self.whole.ndim == 3
+
+    @property
+    def n_images(self) -> int:
+        """Frames of a film, else one."""
+        return len(self.whole) if self.is_film else 1
 
 
 class Cases(Protocol):

@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from scanside.metrics import fitted, psnr, ssim
+from scanside.metrics import Real, fitted, psnr, ssim
 from scanside_training.evaluation.case import Case
 
 __all__ = ["Shown", "case_figure"]
 
 _PER_ROW = 5
+_FILMS_PER_ROW = 2
 _PANEL = 2.1
 """Width of a picture in inches."""
+_FRAME_WIDTH = 4
+"""Pixels of a frame in the course of a column along time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +31,7 @@ class Shown:
 
     Attributes:
         case: with the references.
-        images: ``(y, x)`` of each candidate, real or complex.
+        images: ``(y, x)`` or ``(time, y, x)`` of each candidate, real or complex.
     """
 
     case: Case
@@ -37,24 +41,32 @@ class Shown:
 def case_figure(shown: Shown) -> Figure:
     """The reference and all images in one window, each fitted to the reference; below, their errors in one scale.
 
+    Of films, two frames are shown half a film apart, and beside them the course of their middle column along time.
+
     Args:
         shown: a case with at least one image.
     """
     truth = shown.case.whole
     white = float(np.percentile(truth, 99.8)) or 1.0
     peak = float(truth.max()) or 1.0
-    images = {name: fitted(image.numpy(), truth)[0] for name, image in shown.images.items()}
+    images = {name: _fitted(image.numpy(), truth) for name, image in shown.images.items()}
+    figures = {name: _figures(image, truth) for name, image in images.items()}
+    if shown.case.is_film:
+        images = {name: _laid_out(film) for name, film in images.items()}
+        truth = _laid_out(truth)
     errors = {name: 100 * np.abs(image - truth) / peak for name, image in images.items()}
     # The worst leaves the scale where it is far worse than the best, or nothing would show of the best's.
     ends = [float(np.percentile(error, 99.8)) for error in errors.values()]
     end = max(2 * min(ends), 0.5 * max(ends)) or 1.0
 
     names = list(images)
-    groups = [names[i : i + _PER_ROW] for i in range(0, len(names), _PER_ROW)]
+    per_row = _FILMS_PER_ROW if shown.case.is_film else _PER_ROW
+    groups = [names[i : i + per_row] for i in range(0, len(names), per_row)]
     columns = max(len(group) for group in groups) + 1
-    height = _PANEL * truth.shape[0] / truth.shape[1]
+    panel = 2 * _PANEL if shown.case.is_film else _PANEL
+    height = panel * truth.shape[0] / truth.shape[1]
     figure = Figure(
-        figsize=(_PANEL * columns + 0.6, len(groups) * (2 * height + 0.45)), dpi=110, layout="constrained"
+        figsize=(panel * columns + 0.6, len(groups) * (2 * height + 0.45)), dpi=110, layout="constrained"
     )
     FigureCanvasAgg(figure)
     axes = figure.subplots(2 * len(groups), columns, squeeze=False)
@@ -65,14 +77,33 @@ def case_figure(shown: Shown) -> Figure:
         upper, lower = axes[2 * number], axes[2 * number + 1]
         _show(upper[0], truth, white, "reference")
         for axis, below, name in zip(upper[1:], lower[1:], group, strict=False):
-            figures = f"{psnr(images[name], truth):.2f} dB, SSIM {ssim(images[name], truth):.3f}"
-            _show(axis, images[name], white, f"{name}\n{figures}")
+            _show(axis, images[name], white, f"{name}\n{figures[name]}")
             scale = below.imshow(errors[name], cmap="inferno", vmin=0, vmax=end, interpolation="nearest")
     beyond = "max" if max(float(error.max()) for error in errors.values()) > end else "neither"
     bar = figure.colorbar(scale, ax=axes[:, 1:], shrink=0.6, pad=0.01, aspect=30, extend=beyond)
     bar.set_label("error, % of the reference's maximum", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return figure
+
+
+def _fitted(image: npt.NDArray[Any], truth: Real) -> Real:
+    """Magnitudes after the best scalar fit, of every frame its own."""
+    if truth.ndim == 2:
+        return fitted(image, truth)[0]
+    return np.stack([fitted(frame, still)[0] for frame, still in zip(image, truth, strict=True)])
+
+
+def _figures(image: Real, truth: Real) -> str:
+    """PSNR and SSIM in words, means over the frames of a film."""
+    pairs = list(zip(image, truth, strict=True)) if truth.ndim == 3 else [(image, truth)]
+    mean_psnr, mean_ssim = (np.mean([measure(a, b) for a, b in pairs]) for measure in (psnr, ssim))
+    return f"{mean_psnr:.2f} dB, SSIM {mean_ssim:.3f}"
+
+
+def _laid_out(film: Real) -> Real:
+    """``(time, y, x)``: the first frame, the one half a film later, and the course of the middle column."""
+    course = np.repeat(film[:, :, film.shape[2] // 2].T, _FRAME_WIDTH, axis=1)
+    return np.concatenate((film[0], film[len(film) // 2], course), axis=1)
 
 
 def _show(axis: Any, pixels: Any, white: float, title: str) -> None:

@@ -1,13 +1,16 @@
-"""Measures of single images, and their mean and spread by strata."""
+"""Measures of single images and of films, and their mean and spread by strata."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from scanside.errors import ShapeError
 from scanside.metrics import Mask, Real
 from scanside_training.evaluation.case import Case
 from scanside_training.measures import measure
@@ -25,7 +28,7 @@ _BORDER = 3  # half of SSIM's window: where nothing of the object is farther ins
 
 @dataclass(frozen=True)
 class Score:
-    """Measures of one image.
+    """Measures of one image, or means over the frames of a film.
 
     Attributes:
         candidate: whose.
@@ -62,12 +65,12 @@ class Summary:
 
 
 def score(candidate: str, case: Case, image: torch.Tensor) -> Score:
-    """Compare an image with the case's references, each after the best scalar fit.
+    """Compare an image with the case's references, each after the best scalar fit; a film frame by frame.
 
     Args:
         candidate: who made it.
         case: with the references.
-        image: ``(y, x)`` real or complex.
+        image: ``(y, x)`` real or complex, or a film ``(time, y, x)``.
 
     Raises:
         ShapeError: it has another shape than the reference.
@@ -75,11 +78,23 @@ def score(candidate: str, case: Case, image: torch.Tensor) -> Score:
         ScanError: the reference is zero everywhere.
     """
     pixels = image.detach().cpu().numpy()
-    values = dict(measure(pixels, case.whole)._asdict())
-    if _usable(case.roi, case.inside):
-        inside = measure(pixels, case.inside, case.roi)._asdict()
-        values |= {f"{name}_inside": value for name, value in inside.items()}
+    if not case.is_film:
+        return Score(candidate, case.name, case.strata, _values(pixels, case.whole, case.inside, case.roi))
+    if pixels.shape != case.whole.shape:
+        raise ShapeError(f"a film of {pixels.shape} cannot be compared with one of {case.whole.shape}")
+    frames = [
+        _values(frame, whole, inside, case.roi)
+        for frame, whole, inside in zip(pixels, case.whole, case.inside, strict=True)
+    ]
+    values = {name: float(np.mean([one[name] for one in frames])) for name in frames[0]}
     return Score(candidate, case.name, case.strata, values)
+
+
+def _values(pixels: npt.NDArray[Any], whole: Real, inside: Real, roi: Mask) -> dict[str, float]:
+    values = dict(measure(pixels, whole)._asdict())
+    if _usable(roi, inside):
+        values |= {f"{name}_inside": value for name, value in measure(pixels, inside, roi)._asdict().items()}
+    return values
 
 
 def summaries(scores: Sequence[Score]) -> list[Summary]:

@@ -19,7 +19,7 @@ __all__ = ["SimulatedCases", "SimulatedData"]
 
 
 class SimulatedData(Settings):
-    """Samples of the part for validation or test of training data."""
+    """Samples of the part for validation or test of training data: images or films."""
 
     kind: Literal["simulated"] = "simulated"
     data: DataConfig | None = None
@@ -88,9 +88,9 @@ class SimulatedCases:
         key = SampleKey(0, 0, number)
         sample = self._samples[key]
         target = magnitude(sample["target"][None].double())[0, 0].numpy()
-        mask = sample["mask"][:, 0] > 0
+        mask = sample["mask"] > 0
         strata = {
-            "acceleration": f"{len(mask) / int(mask.sum()):.0f}",
+            "acceleration": f"{mask.numel() / int(mask.sum()):.0f}",
             "subject": self._samples.subject(key),
         }
         if "maps" in sample:
@@ -101,6 +101,6 @@ class SimulatedCases:
             whole=target,
             inside=target,
             roi=sample["roi"][0].numpy() > 0,
-            problem=Problem.from_sample(sample),
+            problem=None if target.ndim == 3 else Problem.from_sample(sample),
             sample=sample,
         )

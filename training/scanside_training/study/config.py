@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from scanside_training.config import TrainConfig, load_config, merged, read_config, read_settings, read_yaml
 from scanside_training.data.settings import Settings
+from scanside_training.evaluation.candidates import AnyCandidate
 from scanside_training.evaluation.config import SpeedConfig
 
 __all__ = ["Comparison", "Planned", "SimilarityConfig", "StudyConfig", "Variation", "load_study"]
@@ -57,6 +58,8 @@ class StudyConfig(Settings):
     """Replace those of the base in all variations."""
     seeds: tuple[int, ...] = Field(default=(1,), min_length=1)
     variations: tuple[Variation, ...] = Field(min_length=1)
+    candidates: tuple[AnyCandidate, ...] = ()
+    """What else is compared, such as classical reconstructions."""
     part: Literal["test", "validation"] = "test"
     """Part of the base's data on which all are compared."""
     samples: int = Field(default=30, ge=1)
@@ -70,6 +73,13 @@ class StudyConfig(Settings):
     @model_validator(mode="after")
     def _names_are_known(self) -> StudyConfig:
         names = [one.name for one in self.variations]
+        others = [one.name or one.label for one in self.candidates]
+        if clash := sorted(
+            {name for name in others if name in [*names, "zero-filled"] or others.count(name) > 1}
+        ):
+            raise ValueError(
+                f"candidates whose names are taken: {', '.join(clash)}; give each a 'name' of its own"
+            )
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"variations of the same name: {', '.join(twice)}")
         for place, one in enumerate(self.variations):

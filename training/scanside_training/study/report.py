@@ -5,6 +5,7 @@
     studies/<name>/
     ├── report.html       tables, layers, pictures, in one file
     ├── table.csv         a row for each variation
+    ├── curves.png        loss and PSNR over the time of the trainings
     ├── differences.csv   who is better than whom, with the figures of every seed
     ├── similarity-*.csv  linear CKA of the teacher's layers with a student's
     ├── evaluation/       all images of all networks (see `scanside_training.evaluation.report`)
@@ -21,6 +22,7 @@ from scanside.report.page import Messages, Page, Part, Picture, Rows, Section, T
 from scanside_training.evaluation.pictures import Shown, case_figure
 from scanside_training.evaluation.report import write_csv, write_evaluation
 from scanside_training.similarity import similarity_figure
+from scanside_training.study.curves import curves_figure
 from scanside_training.study.run import Study
 from scanside_training.study.tables import MEASURES, Difference, Row, differences, rows
 
@@ -36,20 +38,29 @@ _TITLES = {
 }
 _FORMATS = {"mse": "{:.5f}", "nmse": "{:.5f}", "psnr": "{:.2f}", "psnr_inside": "{:.2f}"}
 
+_GAINS = {"psnr": "gain, dB", "ssim": "gain, SSIM"}
+"""Over zero-filled."""
+
 DIFFERENCE_COLUMNS = ("compared", "measure", "difference", "better images", "seeds", "seeds of the other", "")
 
 
 def columns(study: Study) -> list[str]:
-    """Titles of the columns of the table: name, labels, measures, size and time."""
-    return ["network", *_labels(study), "networks", *(_TITLES[name] for name in MEASURES), *_sizes(study)]
+    """Titles of the columns of the table: name, labels, measures, gain over zero-filled, size and time."""
+    measures = [*(_TITLES[name] for name in MEASURES), *_GAINS.values()]
+    return ["network", *_labels(study), "networks", *measures, *_sizes(study)]
 
 
 def row_cells(study: Study, row: Row) -> list[str]:
     """A row as text, in the order of `columns`."""
     measures = [f"{_text(name, row.means[name])} ± {_text(name, row.spread[name])}" for name in MEASURES]
+    start = rows(study)[0].means
+    measures += [f"{_text(name, row.means[name] - start[name])}" for name in _GAINS]
     values = {
         "parameters": f"{row.n_parameters:,}" if row.n_parameters else "–",
         "training, min": f"{row.seconds / 60:.1f}" if row.seconds is not None else "–",
+        "epochs": f"{row.epochs:.1f}" if row.epochs is not None else "–",
+        "s per epoch": f"{row.seconds / row.epochs:.0f}" if row.epochs and row.seconds is not None else "–",
+        "memory, MB": f"{row.memory / 1e6:.0f}" if row.memory is not None else "–",
         "ms per image": f"{row.median_ms:.1f}" if row.median_ms is not None else "–",
     }
     reference = _reference(study)
@@ -95,6 +106,8 @@ def write_study(study: Study, folder: Path) -> None:
             *(title for name in MEASURES for title in (f"{name}_mean", f"{name}_spread")),
             "n_parameters",
             "training_seconds",
+            "epochs",
+            "memory_bytes",
             "median_ms",
         ],
         (
@@ -106,6 +119,8 @@ def write_study(study: Study, folder: Path) -> None:
                 *(value for name in MEASURES for value in (row.means[name], row.spread[name])),
                 row.n_parameters,
                 row.seconds,
+                row.epochs,
+                row.memory,
                 row.median_ms,
             ]
             for row in found
@@ -139,6 +154,7 @@ def write_study(study: Study, folder: Path) -> None:
             ),
         )
         save(similarity_figure(similarity), folder / f"similarity-{name}.png")
+    save(curves_figure(study), folder / "curves.png")
     write_evaluation(study.evaluation, folder / "evaluation")
     _page(study, found, compared).write(folder / "report.html")
 
@@ -148,12 +164,16 @@ def _page(study: Study, found: Sequence[Row], compared: Sequence[Difference]) ->
     text = (
         "Means over the images; ± is the standard deviation over the networks of different seeds, or over the images "
         "where there is one network. Measures of magnitudes after the best scalar fit; MSE of images that are "
-        "normalised as the network sees them."
+        "normalised as the network sees them. Of films, measures are means over their frames; a frame is an image. "
+        "Memory: what the tensors of one training step take at most, without weights and optimiser."
     )
     table = Rows(
         titles, [row_cells(study, row) for row in found], frozenset(titles[1 + len(_labels(study)) :])
     )
     sections = [Section("Networks", [table, Text(text)])]
+    curves = curves_figure(study)
+    about = "Loss in training, mean over a twentieth of the run, and PSNR of each validation. Losses differ in kind."
+    sections.append(Section("Courses of the trainings", [Picture(curves, about, "Loss and PSNR over time")]))
     if compared:
         cells = [difference_cells(one) for one in compared]
         about = (
@@ -184,7 +204,8 @@ def _page(study: Study, found: Sequence[Row], compared: Sequence[Difference]) ->
 
 def _pictures(study: Study) -> list[Part]:
     """One network of each variation, beside what they begin with."""
-    first = {"zero-filled", *(study.of(one.name)[0].name for one in study.config.variations)}
+    others = [one.name or one.label for one in study.config.candidates]
+    first = {"zero-filled", *others, *(study.of(one.name)[0].name for one in study.config.variations)}
     parts: list[Part] = []
     for shown in study.evaluation.shown:
         images = {name: image for name, image in shown.images.items() if name in first}
@@ -201,7 +222,8 @@ def _labels(study: Study) -> list[str]:
 def _sizes(study: Study) -> list[str]:
     timed = ["ms per image"] if study.evaluation.milliseconds else []
     related = ["times smaller", "times faster"] if _reference(study) else []
-    return ["parameters", "training, min", *timed, *related]
+    training = ["epochs", "s per epoch", "training, min", "memory, MB"]
+    return ["parameters", *training, *timed, *related]
 
 
 def _reference(study: Study) -> Row | None:

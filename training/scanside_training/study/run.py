@@ -20,6 +20,7 @@ from scanside_training.evaluation.candidates import Run, ZeroFilled
 from scanside_training.evaluation.config import EvaluationConfig
 from scanside_training.evaluation.run import Evaluation, Progress, compare
 from scanside_training.evaluation.simulated import SimulatedData
+from scanside_training.memory import training_memory
 from scanside_training.similarity import Similarity, layer_similarity
 from scanside_training.study.config import Planned, SimilarityConfig, StudyConfig
 from scanside_training.trainer import RECORD, TrainingRecord, train
@@ -40,6 +41,7 @@ class Study:
         records: of their trainings, by name.
         failures: why a network could not be trained, by name.
         similarities: of the teacher's blocks with those of each student.
+        memory: bytes of a training step, by name.
     """
 
     config: StudyConfig
@@ -48,6 +50,7 @@ class Study:
     records: dict[str, TrainingRecord] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     similarities: dict[str, Similarity] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
 
     def of(self, variation: str) -> list[Planned]:
         """The networks of one variation."""
@@ -116,6 +119,11 @@ def run_study(
     on_step("comparing")
     evaluation = compare(_evaluation(study, networks, failures, data), on_progress=on_progress)
     result = Study(study, networks, evaluation, records, failures)
+    on_step("measuring memory")
+    for variation in study.variations:
+        first = result.of(variation.name)[0]
+        if first.config is not None and first.name not in failures:
+            result.memory[first.name] = training_memory(first.config)
     if study.similarity is not None:
         on_step("comparing layers")
         result.similarities = _similarities(result, study.similarity, data)
@@ -181,7 +189,7 @@ def _evaluation(
     return EvaluationConfig(
         name=study.name,
         data=SimulatedData(data=data, part=study.part, samples=study.samples),
-        candidates=(ZeroFilled(), *runs),
+        candidates=(ZeroFilled(), *study.candidates, *runs),
         speed=speed,
         pictures=study.pictures,
     )

@@ -27,6 +27,8 @@ class Row:
         spread: standard deviation of the means of the seeds; for a single network that of its images.
         n_parameters: of the network.
         seconds: of training, mean over the seeds; None where that is not known.
+        epochs: of training, the same.
+        memory: bytes of a training step, at most; None where that was not measured.
         median_ms: time of one image; None where it was not measured.
     """
 
@@ -38,6 +40,8 @@ class Row:
     spread: dict[str, float]
     n_parameters: int | None = None
     seconds: float | None = None
+    epochs: float | None = None
+    memory: int | None = None
     median_ms: float | None = None
 
 
@@ -87,14 +91,20 @@ class Difference:
 
 
 def rows(study: Study) -> list[Row]:
-    """Zero-filled, and every variation of which a network was measured."""
+    """Zero-filled and the other candidates, and every variation of which a network was measured."""
     evaluation = study.evaluation
-    found = [_row("zero-filled", {}, [_scores(study, "zero-filled")])]
+    others = ["zero-filled", *(one.name or one.label for one in study.config.candidates)]
+    found = [
+        _row(name, {}, [scores], median_ms=evaluation.milliseconds.get(name))
+        for name in others
+        if (scores := _scores(study, name))
+    ]
     for variation in study.config.variations:
         names = [one.name for one in study.of(variation.name) if _scores(study, one.name)]
         if not names:
             continue
-        seconds = [study.records[name].seconds for name in names if name in study.records]
+        records = [study.records[name] for name in names if name in study.records]
+        epochs = [one.epochs for one in records if one.epochs is not None]
         times = [evaluation.milliseconds[name] for name in names if name in evaluation.milliseconds]
         found.append(
             _row(
@@ -102,7 +112,9 @@ def rows(study: Study) -> list[Row]:
                 {key: str(value) for key, value in variation.labels.items()},
                 [_scores(study, name) for name in names],
                 n_parameters=evaluation.parameters[names[0]],
-                seconds=mean(seconds) if seconds else None,
+                seconds=mean(one.seconds for one in records) if records else None,
+                epochs=mean(epochs) if epochs else None,
+                memory=study.memory.get(study.of(variation.name)[0].name),
                 median_ms=median(times) if times else None,
             )
         )
@@ -142,6 +154,8 @@ def _row(
     networks: list[list[Score]],
     n_parameters: int | None = None,
     seconds: float | None = None,
+    epochs: float | None = None,
+    memory: int | None = None,
     median_ms: float | None = None,
 ) -> Row:
     means, spread = {}, {}
@@ -150,7 +164,19 @@ def _row(
         means[measure] = mean(of_seeds)
         images = [one.values[measure] for one in networks[0] if measure in one.values]
         spread[measure] = _spread(of_seeds if len(of_seeds) > 1 else images)
-    return Row(name, labels, len(networks), len(networks[0]), means, spread, n_parameters, seconds, median_ms)
+    return Row(
+        name,
+        labels,
+        len(networks),
+        len(networks[0]),
+        means,
+        spread,
+        n_parameters,
+        seconds,
+        epochs,
+        memory,
+        median_ms,
+    )
 
 
 def _scores(study: Study, candidate: str) -> list[Score]:

@@ -17,28 +17,42 @@ from scanside_training.evaluation.candidates.bart import BartPics
 from scanside_training.evaluation.candidates.base import Candidate, Job
 from scanside_training.evaluation.candidates.classical import CgSense, GrappaFill, ZeroFilled
 from scanside_training.evaluation.candidates.engine import EngineOf
+from scanside_training.evaluation.candidates.films import LowRankSparseFilm, ViewSharing
 from scanside_training.evaluation.candidates.network import Run
 from scanside_training.evaluation.candidates.pipeline import PipelineRun
 
 __all__ = ["AnyCandidate", "Candidate", "Job", "Run", "ZeroFilled", "candidate_of"]
 
 AnyCandidate = Annotated[
-    Run | EngineOf | ZeroFilled | GrappaFill | CgSense | BartPics | PipelineRun, Field(discriminator="kind")
+    Run
+    | EngineOf
+    | ZeroFilled
+    | GrappaFill
+    | CgSense
+    | BartPics
+    | ViewSharing
+    | LowRankSparseFilm
+    | PipelineRun,
+    Field(discriminator="kind"),
 ]
 
-_CLASSICAL: dict[str, type[ZeroFilled | GrappaFill | CgSense | BartPics]] = {
+_Classical = ZeroFilled | GrappaFill | CgSense | BartPics | ViewSharing | LowRankSparseFilm
+_CLASSICAL: dict[str, type[_Classical]] = {
     "zero-filled": ZeroFilled,
     "grappa": GrappaFill,
     "cg-sense": CgSense,
     "bart": BartPics,
+    "view-sharing": ViewSharing,
+    "low-rank-sparse": LowRankSparseFilm,
 }
 
 
-def candidate_of(text: str) -> Run | EngineOf | ZeroFilled | GrappaFill | CgSense | BartPics | PipelineRun:
+def candidate_of(text: str) -> Run | EngineOf | _Classical | PipelineRun:
     """A candidate from one word.
 
     Args:
-        text: ``zero-filled``, ``grappa``, ``cg-sense`` or ``bart``; the folder of a run; the name or folder of a
+        text: ``zero-filled``, ``grappa``, ``cg-sense`` or ``bart``; of films ``view-sharing`` or
+            ``low-rank-sparse``; the folder of a run; the name or folder of a
             bundle, where wanted followed by ``@backend`` or ``@backend:precision``; ``pipeline:name``. A name may
             stand before it: ``mine=runs/x``.
 

@@ -16,7 +16,7 @@ from scanside_training.evaluation.problem import Problem
 __all__ = ["Candidate", "CandidateConfig", "Job", "kspace_of", "problem_of"]
 
 Job: TypeAlias = Callable[[], torch.Tensor]
-"""Makes the image ``(y, x)``, real or complex, of any scale; this is what is timed."""
+"""Makes the image ``(y, x)`` or film ``(time, y, x)``, real or complex, of any scale; this is what is timed."""
 
 
 class CandidateConfig(Settings):
@@ -58,6 +58,8 @@ def problem_of(case: Case) -> Problem:
     Raises:
         ConfigError: the case holds an image only.
     """
+    if case.is_film:
+        raise ConfigError("the data are films, and this one reconstructs single images")
     if case.problem is None:
         raise ConfigError(
             "the data give images only, without coil maps and mask: choose 'simulation.task.kind: unrolled' for data "

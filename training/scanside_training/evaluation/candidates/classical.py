@@ -15,10 +15,10 @@ from scanside.recon.fourier import to_image
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, kspace_of, problem_of
 from scanside_training.evaluation.case import Case
 
-__all__ = ["CgSense", "GrappaFill", "ZeroFilled"]
+__all__ = ["CgSense", "Classical", "GrappaFill", "ZeroFilled"]
 
 
-class _Classical(CandidateConfig):
+class Classical(CandidateConfig):
     """Opens as a candidate of itself: there is nothing to load."""
 
     _timed: ClassVar[bool] = True
@@ -38,7 +38,7 @@ class _Classical(CandidateConfig):
         return {}
 
 
-class ZeroFilled(_Classical):
+class ZeroFilled(Classical):
     """``Aᴴ y``: missing lines are zero, coils are combined with their maps; or the image that networks get."""
 
     kind: Literal["zero-filled"] = "zero-filled"
@@ -62,7 +62,7 @@ class ZeroFilled(_Classical):
         return lambda: adjoint
 
 
-class CgSense(_Classical):
+class CgSense(Classical):
     """CG-SENSE with a Tikhonov weight."""
 
     kind: Literal["cg-sense"] = "cg-sense"
@@ -86,7 +86,7 @@ class CgSense(_Classical):
         return lambda: problem.cg_sense(self.l2, self.iterations)
 
 
-class GrappaFill(_Classical):
+class GrappaFill(Classical):
     """GRAPPA, and the coils combined with the same maps that the others get; for equispaced lines."""
 
     kind: Literal["grappa"] = "grappa"

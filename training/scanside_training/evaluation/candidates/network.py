@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch.utils.data import default_collate
 
 from scanside.engines.shapes import Fit, unrolled_specs
 from scanside.errors import ConfigError
@@ -16,7 +17,7 @@ from scanside_training.data import ImageTask
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, problem_of
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.inputs import image_input, padded_size, unrolled_inputs
-from scanside_training.models import Unet, Unrolled, build_model
+from scanside_training.models import DualUnet, Temporal, Unet, Unrolled, build_model
 
 __all__ = ["Run"]
 
@@ -37,7 +38,7 @@ class Run(CandidateConfig):
         """Name where none is given."""
         return self.folder.resolve().name
 
-    def open(self) -> _Image | _Unrolled:
+    def open(self) -> _Image | _Unrolled | _Film:
         """The network with its weights.
 
         Raises:
@@ -48,6 +49,8 @@ class Run(CandidateConfig):
         device = _device(self.device)
         if isinstance(model, Unet):
             return _Image(model.to(device), config)
+        if isinstance(model, DualUnet | Temporal):
+            return _Film(model.to(device))
         assert isinstance(model, Unrolled)
         if model.sensitivities is not None:
             raise ConfigError(
@@ -119,6 +122,34 @@ class _Unrolled:
             with torch.inference_mode():
                 out: torch.Tensor = network(*inputs).cpu()
             return _image_of(place.crop(out)[0]) * scale
+
+        return run
+
+
+class _Film:
+    timed = True
+
+    def __init__(self, model: DualUnet | Temporal) -> None:
+        self._model = model
+        self.n_parameters = _count(model)
+        self.facts: dict[str, str] = {"backend": "eager fp32"}
+
+    def job(self, case: Case) -> Job:
+        network, n, multiple = self._model, self._model.n_frames, self._model.multiple_of
+        if not case.is_film:
+            raise ConfigError("the data are single images, and this network takes films")
+        if len(case.whole) != n or any(size % multiple for size in case.whole.shape[1:]):
+            raise ConfigError(
+                f"the network takes films of {n} frames whose sizes are multiples of {multiple}, and these are "
+                f"{case.whole.shape}"
+            )
+        inputs = network.inputs(default_collate([case.sample]))
+        inputs = tuple(one.to(_device_of(network)) for one in inputs)
+
+        def run() -> torch.Tensor:
+            with torch.inference_mode():
+                out: torch.Tensor = network(*inputs).cpu()
+            return torch.complex(out[0, 0], out[0, 1])
 
         return run
 
