@@ -22,7 +22,7 @@ from scanside.errors import ConfigError, ShapeError
 __all__ = ["measure"]
 
 _SIZE, _COILS = 256, 8
-_PROMISED: dict[Task, float] = {"image": 4.0, "unrolled": 1.6}
+_PROMISED: dict[Task, float] = {"image": 4.0, "unrolled": 1.6, "dynamic": 1.6}
 """How many times faster than eager fp32 the fastest accepted engine is to be, on a CPU with matrix units."""
 
 
@@ -103,17 +103,24 @@ def _row(
     report = None if one.entry is None else one.entry.report
     return {
         "bundle": name,
-        "size": "×".join(map(str, source.shape)) + (f" {source.n_coils} coils" if source.n_coils else ""),
+        "size": _size(source),
         "backend": one.backend,
         "precision": one.precision,
         "median_ms": round(_quantile(times, 0.5), 2) if times else None,
         "p90_ms": round(_quantile(times, 0.9), 2) if times else None,
+        "ms_per_frame": round(_quantile(times, 0.5) / (source.n_frames or 1), 2) if times else None,
         "times_faster": round(_quantile(eager, 0.5) / _quantile(times, 0.5), 2) if times and eager else None,
         "relative_error": _worst(report, "relative-error/"),
         "psnr_loss_db": _worst(report, "psnr-loss-db/"),
         "ssim_loss": _worst(report, "ssim-loss/"),
         "note": "" if one.accepted else why,
     }
+
+
+def _size(source: BundleSource) -> str:
+    frames = "" if source.n_frames is None else f"{source.n_frames} frames of "
+    coils = f" {source.n_coils} coils" if source.n_coils else ""
+    return frames + "×".join(map(str, source.shape)) + coils
 
 
 def _quantile(ordered: list[float], q: float) -> float:

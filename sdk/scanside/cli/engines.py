@@ -262,6 +262,7 @@ def _show_facts(bundle: Bundle) -> None:
         + ("; smaller ones are padded" if manifest.lowering != "fft" else "; those between, unpadded")
         + f"; multiples of {shapes.multiple_of}",
         "coils": "–" if shapes.coils is None else _coils(shapes.coils),
+        "window": "–" if shapes.frames is None else f"{shapes.frames} frames",
         "precisions": ", ".join(manifest.precisions),
         "parameters": f"{manifest.n_parameters:,}",
         "trained for": (

@@ -49,8 +49,9 @@ class BundleSource:
         self.bundle = bundle
         self.shape = shape
         self.n_coils = n_coils
+        self.n_frames = shapes.frames
         self.inputs = tuple(
-            InputShape(spec.name, spec.shape(*shape, n_coils, n_frames=shapes.frames))
+            InputShape(spec.name, spec.shape(*shape, n_coils, n_frames=self.n_frames))
             for spec in bundle.manifest.inputs
         )
         self._programs: dict[Precision, ExportedProgram] = {}

@@ -41,7 +41,7 @@ class Engine:
         self.bundle = source.bundle
         self.shape = source.shape
         self.n_coils = source.n_coils
-        self.n_frames = source.bundle.manifest.shapes.frames
+        self.n_frames = source.n_frames
         self.choice = choice
         self.report = report
         self._runner = runner
