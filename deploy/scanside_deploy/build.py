@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from scanside._version import __version__
 from scanside.engines.archive import save_graph
@@ -29,27 +28,41 @@ from scanside.engines.manifest import (
     Range,
     Sampling,
     Shapes,
+    Task,
     TensorSpec,
     Training,
 )
-from scanside.engines.probes import vectors_of
-from scanside.engines.shapes import unrolled_specs
+from scanside.engines.manifest import Lowering as AnyLowering
+from scanside.engines.probes import LARGEST_VECTORS, vectors_of
+from scanside.engines.shapes import film_specs, unrolled_specs
 from scanside.errors import ConfigError
 from scanside.recon.consistency import Lowering
 from scanside_deploy.datasheet import data_sheet
 from scanside_training.checkpoint import CONFIG, WEIGHTS, load_weights
 from scanside_training.config import TrainConfig, load_config
 from scanside_training.data import ImageTask, SampleKey, SimulatedSamples
-from scanside_training.data.sampling import random_mask
-from scanside_training.data.simulation import SimulationConfig, draw_shape
-from scanside_training.models import Unet, Unrolled, UnrolledConfig, build_model
-from scanside_training.models.unet import UnetBody
+from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_frame_masks, random_mask
+from scanside_training.data.simulation import DynamicTask, SimulationConfig, draw_shape
+from scanside_training.models import (
+    BODIES,
+    DualUnet,
+    DualUnetConfig,
+    Temporal,
+    Unet,
+    UnetConfig,
+    Unrolled,
+    UnrolledConfig,
+    build_model,
+)
 from scanside_training.trainer import RECORD, TrainingRecord
 
 __all__ = ["BuildOptions", "build_bundle"]
 
+Network = Unet | Unrolled | DualUnet | Temporal
+
 _GRAPHS: dict[Precision, str] = {"fp32": "graph.pt2", "bf16": "graph-bf16.pt2"}
 _N_VECTORS = 3
+_VECTOR_SIZE, _VECTOR_COILS = 64, 4
 _N_MASKS = 2000  # enough to meet the rare ones
 
 
@@ -62,7 +75,7 @@ class BuildOptions:
         version: of the bundle.
         description: one sentence for people.
         anatomy: what the training data show.
-        lowering: of data consistency, for unrolled networks.
+        lowering: of data consistency, for networks that have it.
         buckets: ``(k1, k0)`` for which engines are built beforehand.
         weights: type in which weights are kept; ``float16`` halves the bundle and rounds them once, for every
             backend alike.
@@ -97,7 +110,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
     config, record = _finished(run)
     network = _network(run, config, options)
     _check_buckets(options.buckets, network.multiple_of)
-    axes = _inputs(network)
+    lowering, axes = _lowering(network), _inputs(network)
     samples = SimulatedSamples(config.data, "validation")
     with BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer:
         weights: dict[str, torch.Tensor] = {}
@@ -108,7 +121,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
         kept = getattr(torch, options.weights)
         save_file({k: v.to(kept).contiguous() for k, v in weights.items()}, writer.path(WEIGHTS_FILE))
         save_file(_vectors(network, samples, config), writer.path(VECTORS_FILE))
-        sources, sampling = _sources(record), _sampling(config, options)
+        sources, sampling = _sources(config, record), _sampling(config, options)
         sheet = data_sheet(options.name, options.description, config, record, sources, sampling)
         writer.path("datasheet.md").write_text(sheet, "utf-8")
         writer.path(CONFIG).write_bytes((run / CONFIG).read_bytes())
@@ -122,11 +135,12 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             task=network.task,
             inputs=axes,
             outputs=(TensorSpec(name="image", axes=axes[0].axes),),
-            lowering=options.lowering if isinstance(network, Unrolled) else "none",
+            lowering=lowering,
             shapes=Shapes(
                 multiple_of=network.multiple_of,
                 buckets=options.buckets,
-                coils=sampling.n_coils if isinstance(network, Unrolled) else None,
+                coils=None if lowering == "none" else sampling.n_coils,
+                frames=_n_frames(network),
             ),
             input_image=_input_image(config.data.simulation),
             graphs=_GRAPHS,
@@ -150,15 +164,15 @@ def _finished(run: Path) -> tuple[TrainConfig, TrainingRecord]:
     return load_config(run / CONFIG), TrainingRecord.model_validate_json((run / RECORD).read_text("utf-8"))
 
 
-def _network(run: Path, config: TrainConfig, options: BuildOptions) -> Unet | Unrolled:
+def _network(run: Path, config: TrainConfig, options: BuildOptions) -> Network:
     """The trained network with the lowering that was asked for: the weights are the same for all of them."""
     model = config.model
-    if isinstance(model, UnrolledConfig):
-        if model.sensitivities is not None:
-            raise ConfigError(
-                "a network that estimates its coil maps takes coil images, which no engine stage makes: "
-                "train it with given maps (leave out model.sensitivities)"
-            )
+    if isinstance(model, UnrolledConfig) and model.sensitivities is not None:
+        raise ConfigError(
+            "a network that estimates its coil maps takes coil images, which no engine stage makes: "
+            "train it with given maps (leave out model.sensitivities)"
+        )
+    if not isinstance(model, UnetConfig):
         model = model.model_copy(update={"lowering": options.lowering})
     network = build_model(model)
     load_weights(network, run / WEIGHTS)
@@ -179,43 +193,67 @@ def _check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None
             )
 
 
-def _inputs(network: Unet | Unrolled) -> tuple[TensorSpec, ...]:
+def _lowering(network: Network) -> AnyLowering:
+    """How the network's data consistency is written; ``none`` where it has none."""
+    config = network.config
+    if isinstance(config, UnetConfig) or (isinstance(config, DualUnetConfig) and config.consistency is None):
+        return "none"
+    return config.lowering
+
+
+def _n_frames(network: Network) -> int | None:
+    """Length of the windows that the network takes; None where it takes single images."""
+    return network.n_frames if isinstance(network, (DualUnet, Temporal)) else None
+
+
+def _inputs(network: Network) -> tuple[TensorSpec, ...]:
     """The network's inputs, in their order."""
     if isinstance(network, Unet):
         return (TensorSpec(name="image", axes=("batch", network.config.image_channels, "k1", "k0")),)
-    return unrolled_specs(network.config.lowering)
+    return (unrolled_specs if isinstance(network, Unrolled) else film_specs)(_lowering(network))
 
 
-def _exported(network: Unet | Unrolled, precision: Precision, axes: tuple[TensorSpec, ...]) -> Any:
-    """Graph and weights; in bf16 the U-Nets compute in it, everything around them stays in fp32."""
+def _exported(network: Network, precision: Precision, axes: tuple[TensorSpec, ...]) -> Any:
+    """Graph and weights; in bf16 the bodies compute in it, everything around them stays in fp32."""
     if precision == "bf16":
         network = copy.deepcopy(network)
         for module in network.modules():
-            if isinstance(module, UnetBody):
+            if isinstance(module, BODIES):
                 module.to(torch.bfloat16)
-    m = network.multiple_of
+    m, n_frames = network.multiple_of, _n_frames(network)
     # Sizes that differ from each other and from all fixed lengths, so that none is taken for another.
-    example = tuple(torch.zeros(spec.shape(k1=4 * m, k0=6 * m, n_coils=5)) for spec in axes)
+    k1, k0, *_ = (n * m for n in (4, 6, 7) if n * m != n_frames)
+    n_coils = 7 if n_frames == 5 else 5
+    example = tuple(torch.zeros(spec.shape(k1, k0, n_coils, n_frames=n_frames)) for spec in axes)
     dynamic = dynamic_axes([spec.axes for spec in axes], m)
     return export_graph(network, example, dynamic)
 
 
-def _vectors(network: nn.Module, samples: SimulatedSamples, config: TrainConfig) -> dict[str, torch.Tensor]:
+def _vectors(network: Network, samples: SimulatedSamples, config: TrainConfig) -> dict[str, torch.Tensor]:
     """A few validation samples, spread over the set, cut small."""
     n = config.data.validation_samples
     cases = []
     for index in sorted({round(i * (n - 1) / max(_N_VECTORS - 1, 1)) for i in range(_N_VECTORS)}):
         sample = samples[SampleKey(0, index // config.data.batch_size, index)]
         cases.append({"truth": sample["target"], **{k: v for k, v in sample.items() if k != "target"}})
-    return vectors_of("unrolled" if isinstance(network, Unrolled) else "image", cases)
+    task: Task = "dynamic"
+    if _n_frames(network) is None:
+        task = "unrolled" if isinstance(network, Unrolled) else "image"
+    lowering = _lowering(network)
+    # Two planes of each frame for the truth, and as many for the image or those of the maps.
+    planes = 2 * (_n_frames(network) or 1)
+    planes += planes if lowering == "none" else 2 * _VECTOR_COILS
+    fitting = math.isqrt(LARGEST_VECTORS // (_N_VECTORS * 4 * planes)) // 8 * 8
+    return vectors_of(task, cases, min(_VECTOR_SIZE, fitting), _VECTOR_COILS, lowering)
 
 
-def _sources(record: TrainingRecord) -> tuple[DataSource, ...]:
+def _sources(config: TrainConfig, record: TrainingRecord) -> tuple[DataSource, ...]:
+    things = "films" if isinstance(config.data.simulation.task, DynamicTask) else "slices"
     return tuple(
         DataSource(
             name=source.kind,
             licence=source.licence,
-            what=f"{source.n_slices} slices of {len(source.subjects)} subjects",
+            what=f"{source.n_slices} {things} of {len(source.subjects)} subjects",
         )
         for source in record.data
     )
@@ -229,7 +267,7 @@ def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:
         acceleration=acceleration,
         acs_lines=acs_lines,
         # A pattern that is drawn more often than others stands there several times.
-        kinds=tuple(dict.fromkeys(simulation.masks.patterns)),
+        kinds=tuple(dict.fromkeys(_masks(simulation).patterns)),
         matrix=Range(
             low=min(simulation.k1[0], simulation.k0[0]), high=max(simulation.k1[1], simulation.k0[1])
         ),
@@ -248,13 +286,25 @@ def _ranges_of_masks(simulation: SimulationConfig) -> tuple[Range, Range]:
     accelerations, widths = [], []
     for _ in range(_N_MASKS):
         n = draw_shape(simulation, rng).k1
-        lines, _ = random_mask(simulation.masks, n, rng)
-        accelerations.append(n / max(int(lines.sum()), 1))
-        widths.append(_width_of_centre(lines))
+        for lines in _drawn(simulation, n, rng):
+            accelerations.append(n / max(int(lines.sum()), 1))
+            widths.append(_width_of_centre(lines))
     acceleration = Range(
         low=math.floor(10 * min(accelerations)) / 10, high=math.ceil(10 * max(accelerations)) / 10
     )
     return acceleration, Range(low=min(widths), high=max(widths))
+
+
+def _masks(simulation: SimulationConfig) -> MaskConfig | FrameMaskConfig:
+    task = simulation.task
+    return task.masks if isinstance(task, DynamicTask) else simulation.masks
+
+
+def _drawn(simulation: SimulationConfig, n: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """The lines of one scan ``(frame, k1)``."""
+    if isinstance(simulation.task, DynamicTask):
+        return random_frame_masks(simulation.task.masks, n, simulation.task.time, rng)[0]
+    return random_mask(simulation.masks, n, rng)[0][None]
 
 
 def _width_of_centre(lines: npt.NDArray[np.bool_]) -> int:

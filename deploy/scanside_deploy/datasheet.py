@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scanside.engines.manifest import DataSource, Sampling
 from scanside_training.config import TrainConfig
+from scanside_training.data.simulation import DynamicTask
 from scanside_training.trainer import TrainingRecord
 
 __all__ = ["data_sheet"]
@@ -26,6 +27,8 @@ def data_sheet(
     data = "\n".join(f"- {source.name} ({source.licence}): {source.what}" for source in sources)
     machine = ", ".join(f"{key} {value}" for key, value in record.machine.items())
     versions = ", ".join(f"{key} {value}" for key, value in record.versions.items())
+    task = config.data.simulation.task
+    frames = f" films, windows of {task.time} frames" if isinstance(task, DynamicTask) else ""
     begun = (
         "" if config.initial is None else f"- it began with the weights of the run `{config.initial.name}`\n"
     )
@@ -38,7 +41,7 @@ data lack, pathology above all, may be weakened or changed.
 
 ## Intended scans
 
-- {", ".join(sampling.anatomy)}; 2-D Cartesian, {sampling.undersampled_axes} undersampled axis
+- {", ".join(sampling.anatomy)}; 2-D Cartesian{frames}, {sampling.undersampled_axes} undersampled axis
 - acceleration {sampling.acceleration}, {sampling.acs_lines} calibration lines, masks {", ".join(sampling.kinds)}
 - matrix {sampling.matrix}, {sampling.n_coils} coils
 

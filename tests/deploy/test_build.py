@@ -19,15 +19,15 @@ from scanside.engines.bundle import Bundle
 from scanside.engines.engine import Engine
 from scanside.engines.graph import bind
 from scanside.engines.manifest import Manifest, Range
-from scanside.engines.probes import read_cases
-from scanside.engines.shapes import fit, unrolled_specs
+from scanside.engines.probes import LARGEST_VECTORS, read_cases
+from scanside.engines.shapes import film_specs, fit, unrolled_specs
 from scanside.errors import BundleError, ConfigError, FormatError, ShapeError
-from scanside.recon.consistency import sampling_inputs
+from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside_deploy.build import BuildOptions, build_bundle
 from scanside_training.checkpoint import load_model
 from scanside_training.config import read_config
 from scanside_training.data import SampleKey, SimulatedSamples
-from scanside_training.data.sampling import MaskConfig, random_mask
+from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_frame_masks, random_mask
 from scanside_training.models import Unrolled, build_model
 from scanside_training.trainer import train
 
@@ -297,3 +297,113 @@ def test_options_that_cannot_be_met(trained: dict[str, Path], tmp_path: Path) ->
     output.mkdir()
     with pytest.raises(FileExistsError):
         build_bundle(run, output, BuildOptions(name="tiny", buckets=BUCKETS))
+
+
+FILM_DATA: dict[str, Any] = UNROLLED["data"] | {
+    "sources": [{"kind": "beating-hearts", "n_subjects": 6, "films_per_subject": 1, "frames": 6, "size": 48}],
+    "simulation": SIMULATION
+    | {"task": {"kind": "dynamic", "time": 4, "masks": {"acceleration": [3, 4], "acs": [4, 6]}}},
+    "validation_samples": 3,
+}
+TEMPORAL = UNROLLED | {
+    "model": {
+        "kind": "temporal",
+        "n_frames": 4,
+        "n_cascades": 1,
+        "channels": 4,
+        "pools": 1,
+        "shared_iterations": 1,
+    },
+    "data": FILM_DATA,
+}
+DUAL = UNROLLED | {
+    "model": {"kind": "dual-unet", "n_frames": 4, "channels": 2, "pools": 1, "fusion_channels": 2},
+    "data": FILM_DATA,
+}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Bundle]]:
+    """Runs of networks for films and their bundles: with data consistency, and without."""
+    root = tmp_path_factory.mktemp("films")
+    made = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCANSIDE_CACHE", str(root / "cache"))
+        for name, settings in (("temporal", TEMPORAL), ("dual", DUAL)):
+            train(read_config(copy.deepcopy(settings), name), root / name)
+            bundle, _ = built(root / name, root / "bundles" / name, anatomy=("heart",))
+            made[name] = (root / name, bundle)
+    return made
+
+
+def test_networks_for_films(films: dict[str, tuple[Path, Bundle]]) -> None:
+    for name, (run, bundle) in films.items():
+        manifest = bundle.manifest
+        assert manifest.task == "dynamic"
+        assert manifest.shapes.frames == 4
+        assert manifest.input_image == "adjoint"
+        assert manifest.lowering == ("pmatrix" if name == "temporal" else "none")
+        assert manifest.shapes.coils == (Range(low=2, high=3) if name == "temporal" else None)
+        assert manifest.inputs == film_specs(manifest.lowering)
+        assert manifest.outputs[0].axes == manifest.inputs[0].axes
+        inputs = film_inputs(manifest.lowering, (32, 48))
+        network, _ = load_model(run)
+        if name == "temporal":
+            lowered = network.config.model_copy(update={"lowering": "pmatrix"})  # type: ignore[union-attr]
+            weights = network.state_dict()
+            network = build_model(lowered).eval()
+            network.load_state_dict(weights)
+        with torch.inference_mode():
+            expected = network(*inputs)
+        torch.testing.assert_close(eager(bundle, (32, 48), 3)(*inputs), expected, rtol=1e-4, atol=1e-5)
+
+
+def film_inputs(lowering: Any, size: tuple[int, int]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(1, 2, 4, *size, generator=generator)
+    if lowering == "none":
+        return [image]
+    maps = torch.randn(1, 3, 2, *size, generator=generator)
+    maps = maps / maps.square().sum((1, 2), keepdim=True).sqrt()
+    mask = (torch.rand(1, 4, size[0], 1, generator=generator) < 0.6).float()
+    return [image, maps, torch.full((1, 1, 1, 1), 0.02), *film_sampling_inputs(lowering, mask)]
+
+
+def test_smaller_films_are_padded(films: dict[str, tuple[Path, Bundle]]) -> None:
+    """With data consistency nothing beyond the film takes part: what was trained at its size holds at others."""
+    _, bundle = films["temporal"]
+    inputs = film_inputs("pmatrix", (30, 44))
+    place = fit("pmatrix", bundle.manifest.shapes, 30, 44)
+    large = place.surround(film_specs("pmatrix"), inputs)
+    expected = place.crop(bind(BundleSource(bundle, place.bucket, 3))(*large))
+    torch.testing.assert_close(eager(bundle, place.bucket, 3)(*inputs), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_manifest_of_a_network_for_films(films: dict[str, tuple[Path, Bundle]]) -> None:
+    _, bundle = films["temporal"]
+    sampling = bundle.manifest.sampling
+    assert sampling.kinds == ("variable-density",)
+    assert sampling.anatomy == ("heart",)
+    rng = np.random.default_rng(7)
+    masks = FrameMaskConfig(acceleration=(3, 4), acs=(4, 6))
+    for _ in range(100):
+        n = int(rng.choice([32, 48]))
+        lines, _ = random_frame_masks(masks, n, 4, rng)
+        assert all(n / frame.sum() in sampling.acceleration for frame in lines)
+    sheet = (bundle.folder / "datasheet.md").read_text("utf-8")
+    assert "films, windows of 4 frames" in sheet
+    assert "films of" in bundle.manifest.trained_on[0].what
+    vectors = bundle.vectors()
+    assert sum(tensor.nbytes for tensor in vectors.values()) < LARGEST_VECTORS
+    cases = read_cases("dynamic", vectors, "pmatrix")
+    assert all(case["truth"].shape[1] == 4 for case in cases.values())
+    assert all(float(case["noise"]) > 0 for case in cases.values())
+
+
+def test_films_in_bf16_are_close_and_not_the_same(films: dict[str, tuple[Path, Bundle]]) -> None:
+    for _, bundle in films.values():
+        inputs = film_inputs(bundle.manifest.lowering, (32, 32))
+        source = BundleSource(bundle, (32, 32), 3)
+        full, half = (bind(source, precision)(*inputs) for precision in ("fp32", "bf16"))
+        assert 0 < float((full - half).norm() / full.norm()) < 2e-2
+        assert half.dtype == torch.float32

@@ -55,7 +55,7 @@ def test_real_torch_tensorrt_makes_one_engine_of_every_network(tensorrt_python: 
     assert done.returncode == 0, done.stdout + done.stderr
     *networks, control = json.loads(results.read_text("utf-8"))
     names = {row["network"] for row in networks}
-    assert names >= {"U-Net", "VarNet, pmatrix", "MoDL, pmatrix"}
+    assert names >= {"U-Net", "VarNet, pmatrix", "MoDL, pmatrix", "dual U-Net", "temporal, pmatrix"}
     for row in networks:
         assert row["n_engines"] == 1, row
         assert row["fallback"] == [], row

@@ -13,10 +13,17 @@ from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import available_bundles
 from scanside.engines.graph import GraphSource, export_graph
 from scanside.engines.probes import Network, make_probes, read_cases
-from scanside.recon.consistency import sampling_inputs
-from scanside_training.models import ModelConfig, UnetConfig, UnrolledConfig, build_model
+from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
+from scanside_training.models import (
+    BODIES,
+    DualUnetConfig,
+    ModelConfig,
+    TemporalConfig,
+    UnetConfig,
+    UnrolledConfig,
+    build_model,
+)
 from scanside_training.models.sensitivities import SensitivityConfig
-from scanside_training.models.unet import UnetBody
 from scanside_training.models.unrolled import GradientConfig, HardConfig, ProximalConfig
 
 __all__ = ["CONTROL", "REFERENCE", "Candidate", "candidates"]
@@ -26,6 +33,7 @@ _N_COILS = 4
 _MOST_COILS = 8  # that bundles are tried with
 _SEED = 3
 _SMALL = {"n_cascades": 2, "channels": 8, "pools": 2}
+_N_FRAMES = 3
 _FEW_STEPS = ProximalConfig(iterations=2, initial_iterations=2)
 
 REFERENCE: Mapping[str, ModelConfig] = {
@@ -41,10 +49,18 @@ REFERENCE: Mapping[str, ModelConfig] = {
         sensitivities=SensitivityConfig(channels=4, pools=2),
     ),
     "VarNet, dft_matmul": UnrolledConfig(**_SMALL, lowering="dft_matmul", consistency=GradientConfig()),
+    "dual U-Net": DualUnetConfig(n_frames=_N_FRAMES, channels=8, pools=2, attention=True, fusion_channels=8),
+    "dual U-Net cascades, pmatrix": DualUnetConfig(
+        **_SMALL, n_frames=_N_FRAMES, fusion_channels=8, consistency=HardConfig(), lowering="pmatrix"
+    ),
+    "temporal, pmatrix": TemporalConfig(**_SMALL, n_frames=_N_FRAMES, lowering="pmatrix"),
+    "temporal, causal, dft_matmul": TemporalConfig(
+        **_SMALL, n_frames=_N_FRAMES, causal=True, lowering="dft_matmul"
+    ),
 }
 """Models by name, small: which operators a graph has does not depend on how many channels or repetitions."""
 
-LOWERED_PRECISION = ("U-Net", "VarNet, pmatrix")
+LOWERED_PRECISION = ("U-Net", "VarNet, pmatrix", "dual U-Net", "temporal, pmatrix")
 """Models that are checked with their networks in bf16 too; all others have the same networks."""
 
 CONTROL = "torch.fft (control)"
@@ -108,7 +124,13 @@ def candidates() -> Iterator[Candidate]:
 def _fresh(config: ModelConfig) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(_SEED)
-        return build_model(config)
+        model = build_model(config)
+        for weight in model.parameters():
+            if not bool(
+                weight.any()
+            ):  # a last layer that begins by changing nothing would hide all before it
+                torch.nn.init.normal_(weight, std=0.05)
+        return model
 
 
 def _candidate(
@@ -129,9 +151,12 @@ def _of_bundle(bundle: Bundle) -> Iterator[Candidate]:
     manifest = bundle.manifest
     n_coils = manifest.shapes.coils_for(_MOST_COILS)
     k1, k0 = manifest.shapes.buckets[0]
-    shapes = tuple(InputShape(spec.name, spec.shape(k1, k0, n_coils)) for spec in manifest.inputs)
+    n_frames = manifest.shapes.frames
+    shapes = tuple(
+        InputShape(spec.name, spec.shape(k1, k0, n_coils, n_frames=n_frames)) for spec in manifest.inputs
+    )
     network = Network(manifest.task, manifest.lowering, shapes)
-    probe, *_ = make_probes(network, read_cases(manifest.task, bundle.vectors()))
+    probe, *_ = make_probes(network, read_cases(manifest.task, bundle.vectors(), manifest.lowering))
     weights = bundle.weights()
     for precision in manifest.precisions:
         source = GraphSource(shapes, {precision: bundle.graph(precision)}, weights)
@@ -141,7 +166,7 @@ def _of_bundle(bundle: Bundle) -> Iterator[Candidate]:
 def _lower_precision(model: nn.Module) -> None:
     """bf16 in the networks; what is around them stays fp32."""
     for part in model.modules():
-        if isinstance(part, UnetBody):
+        if isinstance(part, BODIES):
             part.to(torch.bfloat16)
 
 
@@ -152,10 +177,17 @@ def _inputs(config: ModelConfig) -> tuple[torch.Tensor, ...]:
         return (torch.randn(1, config.image_channels, *_SHAPE, generator=generator),)
     coils = torch.randn(1, _N_COILS, 2, *_SHAPE, generator=generator)
     maps = coils * torch.rsqrt(coils.square().sum((1, 2), keepdim=True))
+    noise = torch.full((1, 1, 1, 1), 0.05)
+    if isinstance(config, (DualUnetConfig, TemporalConfig)):
+        film = torch.randn(1, 2, config.n_frames, *_SHAPE, generator=generator)
+        if isinstance(config, DualUnetConfig) and config.consistency is None:
+            return (film,)
+        masks = (torch.rand(1, config.n_frames, _SHAPE[0], 1, generator=generator) < 0.4).float()
+        return (film, maps, noise, *film_sampling_inputs(config.lowering, masks))
     image = torch.randn(1, 2, *_SHAPE, generator=generator)
     if config.sensitivities is not None:
         image = maps * image.unsqueeze(1)
     # Masks over both axes where the lowering takes them: they give the larger graph.
     width = _SHAPE[1] if config.lowering == "dft_matmul" else 1
     mask = (torch.rand(1, _SHAPE[0], width, generator=generator) < 0.4).float()
-    return (image, maps, torch.full((1, 1, 1, 1), 0.05), *sampling_inputs(config.lowering, mask))
+    return (image, maps, noise, *sampling_inputs(config.lowering, mask))
