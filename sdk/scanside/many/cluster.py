@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Literal
@@ -156,7 +157,13 @@ class RayCrew:
     def wait(self) -> list[Report]:
         """See `Crew.wait`."""
         asked = {member.asked: number for number, member in self._members.items() if member.state != "idle"}
-        answered, _ = self._ray.wait(list(asked), num_returns=1, timeout=_LOOK_SECONDS)
+        try:
+            answered, _ = self._ray.wait(list(asked), num_returns=1, timeout=_LOOK_SECONDS)
+        except self._ray.exceptions.RayError as error:
+            raise RunError(
+                f"the Ray cluster at '{self._pool.address}' was lost: {_how_it_ended(error)}. What is done is kept: "
+                "run the same command again when there is a cluster, or without --ray"
+            ) from error
         if not answered:
             self._give_up_where_nothing_starts()
         reports = (self._report(asked[one]) for one in answered)
@@ -164,8 +171,9 @@ class RayCrew:
 
     def close(self) -> None:
         """See `Crew.close`."""
-        for member in self._members.values():
-            self._ray.kill(member.actor, no_restart=True)
+        with suppress(self._ray.exceptions.RayError):  # a cluster that is gone has no actors to end
+            for member in self._members.values():
+                self._ray.kill(member.actor, no_restart=True)
         self._members.clear()
         if self._ours:
             self._ray.shutdown()

@@ -96,6 +96,18 @@ def test_gpus_that_are_not_there(cluster: Any, evaluates: MakeWorker) -> None:
         list(run_many([Task("1", "1")], evaluates, RayPool(cluster.address, gpu=True)))
 
 
+def test_cluster_that_is_lost(
+    cluster: Any, ray: Any, evaluates: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: Any, **__: Any) -> Any:
+        raise ray.exceptions.RaySystemError("the GCS is gone")
+
+    monkeypatch.setattr(ray, "wait", lost)
+    monkeypatch.setattr(ray, "kill", lost)
+    with pytest.raises(RunError, match=r"was lost: .*GCS is gone.* run the same command again"):
+        list(run_many([Task("1", "1")], evaluates, RayPool(cluster.address)))
+
+
 def test_nobody_at_the_address(evaluates: MakeWorker) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
