@@ -43,7 +43,7 @@ def tensorrt_python() -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_real_torch_tensorrt_makes_one_engine_of_every_network(tensorrt_python: Path, tmp_path: Path) -> None:
     results = tmp_path / "results.json"
     done = subprocess.run(
@@ -62,7 +62,8 @@ def test_real_torch_tensorrt_makes_one_engine_of_every_network(tensorrt_python: 
         assert row["n_supported"] == row["n_operators"] > 50, row
         assert row["problems"] == [], row
         if row["precision"] == "fp32":
-            assert 0 < row["relative_error"] < 1e-5, row
+            assert 0 <= row["relative_error"] < 1e-5, row
+    assert any(row["relative_error"] > 0 for row in networks), "only operators that are lowered differ at all"
     assert control["n_engines"] > 1
     assert any("fft" in name for name in control["fallback"])
     assert "What this does not show" in done.stdout
