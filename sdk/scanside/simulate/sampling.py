@@ -190,8 +190,9 @@ def _random(config: SamplingConfig, bands: tuple[Band, Band], frame: int) -> npt
 
 def _of_series(config: SamplingConfig, bands: tuple[Band, Band], frame: int) -> npt.NDArray[np.bool_]:
     # A frame's lines follow from those before it: as many are made at once as the next power of two.
-    mask = _series(config, bands[0].n, 1 << frame.bit_length())[frame]
-    return np.logical_and(mask[:, None], _band_mask(bands))
+    mask = _band_mask(bands)
+    mask &= _series(config, bands[0].n, 1 << frame.bit_length())[frame][:, None]
+    return mask
 
 
 @lru_cache(maxsize=8)

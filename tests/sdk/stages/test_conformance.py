@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from scanside.items import AxisRange, Item, KSpace
+from scanside.items import AxisRange, Item, KSpace, Readouts
 from scanside.registry import load_stage, stage_names
 from scanside.shadow import Shadow, SideBySide
 from scanside.stage import Stage
 from scanside.stages.accumulate import Accumulate
+from scanside.stages.cardiac_phases import SortByCardiacPhase
 from scanside.stages.coil_compression import CompressCoils
 from scanside.stages.coil_maps import CoilMaps
 from scanside.stages.engine import RunEngine
@@ -28,7 +29,7 @@ from scanside.stages.partial_fourier import PartialFourier
 from scanside.stages.sense import Sense
 from scanside.stages.view_sharing import ShareViews
 from scanside.stages.window import JoinFrames
-from scanside.testing import StageTests, small_kspace, small_scan
+from scanside.testing import StageTests, small_kspace, small_readouts, small_scan, small_waveform
 
 
 class TestAccumulate(StageTests):
@@ -39,6 +40,28 @@ class TestAccumulate(StageTests):
 class TestAccumulateMarked(StageTests):
     def stage(self) -> Stage[Any, Any]:
         return Accumulate(incomplete="mark", trigger="measurement")
+
+
+class TestSortByCardiacPhase(StageTests):
+    """The lines of the small scan come every 5 ms, and so do some beats."""
+
+    def stage(self) -> Stage[Any, Any]:
+        return SortByCardiacPhase(phases=2, source="time-stamps", shortest_ms=5)
+
+    def items(self) -> Sequence[Item]:
+        items: list[Item] = [*small_readouts(), small_waveform()]
+        for item in items:
+            if isinstance(item, Readouts):
+                # Every tenth tick of 2.5 ms is a trigger.
+                item.headers["physiology_time_stamp"][:, 0] = item.headers["acquisition_time_stamp"] % 10
+        return items
+
+
+class TestSortByCardiacPhaseAtOnce(TestSortByCardiacPhase):
+    def stage(self) -> Stage[Any, Any]:
+        return SortByCardiacPhase(
+            phases=2, source="time-stamps", shortest_ms=5, gating="prospective", phase_ms=8
+        )
 
 
 class TestCoilMaps(StageTests):
