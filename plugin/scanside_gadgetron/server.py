@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -143,7 +144,8 @@ def serve(
 ) -> None:
     """Serve until the process is asked to end, then let running sessions finish.
 
-    SIGTERM and SIGINT ask to end; the second one of them cuts off what still runs. SIGHUP asks to read the settings
+    SIGTERM and SIGINT ask to end; the second one of them cuts off what still runs. While workers are still getting
+    ready, which can take minutes, the first one ends it at once. SIGHUP asks to read the settings
     again and to take new workers, with pipelines and bundles as they are then.
 
     Args:
@@ -156,9 +158,15 @@ def serve(
         PipelineError: as `Server`.
         MissingExtra: as `Server`.
     """
-    with _asked() as asked:
+    with _asked() as signals:
+        asked = signals.asked
         server = Server(config)
-        server.start()
+        try:
+            server.start()
+            signals.starting = False
+        except KeyboardInterrupt:
+            logger.info("asked to end before workers were ready")
+            return
         logger.info("listening on %s", server.addresses)
         if os.getuid() == 0 and not is_loopback(config.host):
             logger.warning("other machines reach this server, and it runs as root: give it a user of its own")
@@ -185,22 +193,38 @@ def _stop(server: Server, asked: SimpleQueue[_Asked]) -> None:
             server.pool.hurry()
 
 
+@dataclass
+class _Signals:
+    """What was asked for.
+
+    Attributes:
+        asked: in order.
+        starting: whether nobody looks at `asked` yet, so that a wish to end has to interrupt.
+    """
+
+    asked: SimpleQueue[_Asked] = field(default_factory=SimpleQueue)
+    starting: bool = True
+
+
 @contextmanager
-def _asked() -> Iterator[SimpleQueue[_Asked]]:
+def _asked() -> Iterator[_Signals]:
     """What signals ask for. Only the main thread can hear them: in others nothing comes."""
-    asked: SimpleQueue[_Asked] = SimpleQueue()
+    signals = _Signals()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield signals
         return
 
     def hear(number: int, _: FrameType | None) -> None:
-        asked.put("reload" if number == signal.SIGHUP else "stop")
+        if number != signal.SIGHUP and signals.starting:
+            signals.starting = False  # whatever comes next must not interrupt the clearing up
+            raise KeyboardInterrupt
+        signals.asked.put("reload" if number == signal.SIGHUP else "stop")
 
     before = {
         number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     try:
-        yield asked
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -104,6 +104,29 @@ def test_workers_end_with_a_server_that_is_killed() -> None:
         socket.create_connection(("127.0.0.1", port))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_server_can_be_stopped_while_it_loads(number: signal.Signals, tmp_path: Path) -> None:
+    slow = (
+        tmp_path / "sitecustomize.py"
+    )  # of the worker too, which takes minutes where engines are to be built
+    slow.write_text("import sys, time\nif 'pool.worker' in ' '.join(sys.orig_argv): time.sleep(300)\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [*COMMAND, "--pipeline", "fft", "--workers", "1"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            (worker,) = wait_for(lambda: workers_of(process))
+            process.send_signal(number)
+            out, log = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0, log
+    assert out == ""
+    assert "asked to end before workers were ready" in log
+    assert not Path(f"/proc/{worker}").exists()
+
+
 @pytest.mark.torch_free
 def test_process_says_what_is_wrong() -> None:
     run = subprocess.run([*COMMAND, "--pipeline", "grapa"], capture_output=True, text=True, timeout=60)
