@@ -31,6 +31,7 @@ __all__ = [
     "methods_figure",
     "noise_figure",
     "png_of",
+    "profile_figure",
     "sampling_figure",
     "save",
 ]
@@ -177,6 +178,33 @@ def methods_figure(
         bar = figure.colorbar(mappable, cax=place, extend="max" if ends[-1] > high else "neither")
         bar.set_label(error_unit)
         bar.outline.set_edgecolor(FAINT)
+    return figure
+
+
+def profile_figure(
+    view: View, line: int, profile: npt.NDArray[np.float64], window: Window, unit: str
+) -> Figure:
+    """A picture with a line across it, and beside it what lies on that line as time goes on.
+
+    Args:
+        view: one frame.
+        line: row of it.
+        profile: ``(time, column)`` of that row.
+        window: grey values of both.
+        unit: of the axis of time.
+    """
+    height_mm, width_mm = view.size_mm
+    with rc_context(_STYLE):
+        figure = _new(_WIDTH, 3.6)
+        left, right = figure.subplots(1, 2, width_ratios=(width_mm / height_mm, 2.2))
+        _show(left, view, window)
+        left.axhline(line, color=ORANGE, linewidth=0.9)
+        right.imshow(
+            profile.T, cmap="gray", vmin=window.low, vmax=window.high, interpolation="nearest", aspect="auto"
+        )
+        right.set(xlabel=unit, ylabel="x along the line", title="x–t")
+        right.set_yticks([])
+        right.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
     return figure
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scanside._version import __version__
 from scanside.report.figures import png_of
 
-__all__ = ["Bars", "Facts", "Messages", "Page", "Part", "Picture", "Rows", "Section", "Text"]
+__all__ = ["Bars", "Facts", "Messages", "Movie", "Page", "Part", "Picture", "Rows", "Section", "Text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,23 @@ class Picture:
         return round(self.figure.get_figwidth() * 100)
 
 
-Part: TypeAlias = Facts | Rows | Bars | Messages | Text | Picture
+@dataclass(frozen=True, slots=True, eq=False)
+class Movie:
+    """A GIF with a caption; ``alt`` says in words what it shows."""
+
+    gif: bytes
+    caption: str
+    alt: str
+    width_px: int = 360
+    part = "picture"
+
+    @property
+    def source(self) -> str:
+        """The film as a data URL."""
+        return "data:image/gif;base64," + base64.b64encode(self.gif).decode("ascii")
+
+
+Part: TypeAlias = Facts | Rows | Bars | Messages | Text | Picture | Movie
 
 
 @dataclass(slots=True)

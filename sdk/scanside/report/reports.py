@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scanside.inspection import Inspection, contents, counter_rows, encoding_facts, facts, statements
-from scanside.report.figures import coil_maps_figure, image_figure, noise_figure, sampling_figure
+from scanside.report.figures import (
+    coil_maps_figure,
+    image_figure,
+    noise_figure,
+    profile_figure,
+    sampling_figure,
+)
+from scanside.report.films import Film, film_window, films_of, gif_of, liveliest_row
 from scanside.report.observations import Observations
-from scanside.report.page import Bars, Facts, Messages, Page, Part, Picture, Rows, Section, Text
+from scanside.report.page import Bars, Facts, Messages, Movie, Page, Part, Picture, Rows, Section, Text
 from scanside.report.views import View, image_views, select, window_of
 
 if TYPE_CHECKING:
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "coil_sections",
+    "film_parts",
     "image_sections",
     "inspection_report",
     "latency_section",
@@ -31,6 +39,8 @@ __all__ = [
 
 AT_MOST = 16
 """Most pictures of one series."""
+
+_FILMS = 3  # so many films of a scan are shown
 
 
 def inspection_report(found: Inspection, path: Path) -> None:
@@ -181,7 +191,31 @@ def image_sections(images: Sequence[Image]) -> list[Section]:
         caption = f"{count}{kind}, {window.describe()}."
         picture = Picture(image_figure(shown, window), caption, f"Reconstructed images, {kind}")
         sections.append(Section(title, [picture]))
+    films = films_of(images)
+    for film in films[:_FILMS]:
+        title = "Film" if len(films) == 1 else f"Film, {film.views[0].title}"
+        sections.append(Section(title, film_parts(film)))
     return sections
+
+
+def film_parts(film: Film) -> list[Part]:
+    """A film that plays, and what moves in it as a picture: one line across it as time goes on."""
+    window = film_window(film)
+    n = len(film.views)
+    if film.frame_ms is None:
+        speed = f"{n} {film.along}s, played in {film.played_ms * n / 1e3:.1f} s"
+    else:
+        speed = f"{n} frames, one every {film.frame_ms:.0f} ms, played at {1e3 / film.played_ms:.0f} a second"
+    row = liveliest_row(film)
+    middle = film.views[n // 2]
+    still = View(middle.pixels, "", middle.kind, middle.pixel_mm, middle.edges)
+    profile = profile_figure(still, row, film.pixels[:, row], window, film.along)
+    return [
+        Movie(gif_of(film, window), f"{speed}; {window.describe()}.", f"Film of {n} frames"),
+        Picture(
+            profile, f"The line in which most moves, row {row}, and what it shows in time.", "x–t profile"
+        ),
+    ]
 
 
 def coil_sections(observed: Observations | None, images: Sequence[Image]) -> list[Section]:
