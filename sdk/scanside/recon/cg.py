@@ -59,13 +59,14 @@ def conjugate_gradient(
     Returns:
         Solution, residual history and which systems converged. A system with ``rhs = 0`` counts as converged.
     """
-    axes = tuple(range(rhs.ndim)) if dims is None else tuple(dims)
+    axes = tuple(range(rhs.ndim)) if dims is None else tuple(axis % rhs.ndim for axis in dims)
+    summed = (*axes, rhs.ndim)
+    # All steps are taken in place, as real and imaginary planes: to ask for new memory costs more than to compute.
+    products = torch.empty_like(_planes(rhs))
 
     def inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        if not a.is_complex():
-            return (a * b).sum(axes, keepdim=True)
-        # The real part alone, for half of the work.
-        return (torch.view_as_real(a) * torch.view_as_real(b)).sum(-1).sum(axes, keepdim=True)
+        """The real part of the product, ``(*rhs.shape, 1)`` with the axes of a system of length 1."""
+        return torch.mul(_planes(a), _planes(b), out=products).sum(summed, keepdim=True)
 
     def ratio(a: torch.Tensor, b: torch.Tensor, where: torch.Tensor | bool = True) -> torch.Tensor:
         return torch.where((b != 0) & where, a / b, 0)
@@ -83,10 +84,15 @@ def conjugate_gradient(
             break
         image = normal(direction)
         step = ratio(power, inner(direction, image), active)
-        x += step * direction
-        residual -= step * image
+        _planes(x).addcmul_(step, _planes(direction))
+        _planes(residual).addcmul_(step, _planes(image), value=-1)
         before, power = power, inner(residual, residual)
-        direction = residual + ratio(power, before, active) * direction
+        _planes(direction).mul_(ratio(power, before, active)).add_(_planes(residual))
         residuals.append(ratio(power, size).sqrt())
-    history = torch.stack(residuals).squeeze(tuple(axis - rhs.ndim if axis >= 0 else axis for axis in axes))
+    history = torch.stack(residuals).squeeze(tuple(axis + 1 for axis in summed))
     return CgResult(x, history, history[-1] <= tolerance)
+
+
+def _planes(values: torch.Tensor) -> torch.Tensor:
+    """A view with a last axis of real and imaginary part, or of the real value alone."""
+    return torch.view_as_real(values) if values.is_complex() else values.unsqueeze(-1)

@@ -16,6 +16,8 @@ from scanside.recon.fourier import spatial_dims
 
 __all__ = ["SenseOperator", "cg_sense"]
 
+_BLOCK_BYTES = 2**20
+
 
 class SenseOperator:
     """``A``: image -> coil images -> k-space -> acquired samples.
@@ -80,17 +82,31 @@ class SenseOperator:
         """
         if not self._readout_cancels:
             return self.adjoint(self.forward(image))
-        maps, conjugate, mask = self._phase_last
+        mask, coils = self._phase_last
         dims = (-1,) if len(self._dims) == 2 else (-3, -1)
-        kspace: torch.Tensor = torch.fft.fftn(maps * image.mT.unsqueeze(-4), dim=dims)
-        coils: torch.Tensor = torch.fft.ifftn(_times(kspace, mask), dim=dims)
-        return _times(coils, conjugate).sum(-4).mT
+        turned = image.mT.contiguous().unsqueeze(-4)
+        result: torch.Tensor | None = None
+        for maps, conjugate in coils:
+            kspace: torch.Tensor = torch.fft.fftn(maps * turned, dim=dims)
+            seen: torch.Tensor = torch.fft.ifftn(_times(kspace, mask), dim=dims)
+            part = _times(seen, conjugate).sum(-4)
+            result = part if result is None else result.add_(part)
+        assert result is not None
+        return result.mT.contiguous()
 
     @cached_property
-    def _phase_last(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Maps, their conjugate and the mask with their last two axes exchanged."""
+    def _phase_last(self) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
+        """The mask, and maps with their conjugate, with their last two axes exchanged; few coils at a time."""
         maps = self._maps.mT.contiguous()
-        return maps, torch.conj_physical(maps), self._mask.mT
+        n_coils = maps.shape[-4]
+        # What is computed of a few coils stays in the processor's cache, and in memory that is there already: blocks
+        # of all coils are given back to the system and asked for again at every step, which takes longer than to
+        # compute. A GPU has its own store of memory, and wants much at once.
+        together = n_coils
+        if maps.device.type == "cpu":
+            together = max(1, _BLOCK_BYTES * n_coils // (maps.numel() * maps.element_size()))
+        pieces = maps.split(together, dim=-4)
+        return self._mask.mT, [(piece, torch.conj_physical(piece)) for piece in pieces]
 
 
 def _times(own: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
