@@ -105,7 +105,8 @@ class SenseOperator:
         together = n_coils
         if maps.device.type == "cpu":
             together = max(1, _BLOCK_BYTES * n_coils // (maps.numel() * maps.element_size()))
-        pieces = maps.split(together, dim=-4)
+        starts = range(0, n_coils, together)
+        pieces = [maps.narrow(-4, first, min(together, n_coils - first)) for first in starts]
         return self._mask.mT, [(piece, torch.conj_physical(piece)) for piece in pieces]
 
 
