@@ -7,6 +7,8 @@ J Magn Reson Imaging 3:671-675 (1993).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from scanside.errors import ShapeError
@@ -15,7 +17,10 @@ __all__ = ["share_views"]
 
 
 def share_views(
-    kspace: torch.Tensor, mask: torch.Tensor, reach: int | None = None
+    kspace: torch.Tensor,
+    mask: torch.Tensor,
+    reach: int | None = None,
+    wanted: Sequence[int] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Fill the lines that frames lack.
 
@@ -26,10 +31,11 @@ def share_views(
         kspace: ``(time, coil, k2, k1, k0)``.
         mask: ``(time, k2, k1)`` bool, which lines were acquired.
         reach: how many frames away lines may come from; None for any.
+        wanted: which frames to fill; None for all.
 
     Returns:
-        The film, and ``(time, k2, k1)`` int64: from how many frames away each line came; −1 where no frame within
-        reach has it, and the line stays zero.
+        The wanted frames, and ``(time, k2, k1)`` int64: from how many frames away each line came; −1 where no frame
+        within reach has it, and the line stays zero.
 
     Raises:
         ShapeError: k-space and mask do not fit.
@@ -45,6 +51,9 @@ def share_views(
     # The last frame up to each one that has the line, and the first from each one on.
     before = torch.where(mask, number, -far).cummax(0).values
     after = torch.where(mask, number, far + n).flip(0).cummin(0).values.flip(0)
+    if wanted is not None:
+        which = torch.as_tensor(list(wanted), device=mask.device)
+        number, before, after = number[which], before[which], after[which]
     to_before, to_after = number - before, after - number
     distance = torch.minimum(to_before, to_after)
     lacking = distance >= (far if reach is None else min(reach + 1, far))

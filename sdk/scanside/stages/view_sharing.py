@@ -39,10 +39,9 @@ class ShareViews(Stage[KSpace, KSpace]):
     def process(self, item: KSpace) -> Iterator[KSpace]:
         """Share the lines of one window."""
         check_film(item, "view sharing")
-        data, distance = share_views(item.data, item.mask, self.config.reach)
+        wanted = list(range(len(item.data)) if item.wanted is None else item.wanted)
+        data, distance = share_views(item.data, item.mask, self.config.reach, wanted)
         check_finite(data, item)
-        wanted = list(range(len(data)) if item.wanted is None else item.wanted)
-        distance = distance[wanted]
         own, empty = (float((distance == which).float().mean()) for which in (0, -1))
         meta = item.meta.copy()
         meta["ScansideViewSharing"] = [
@@ -51,7 +50,7 @@ class ShareViews(Stage[KSpace, KSpace]):
             f"{empty:.3f} in no frame within reach",
         ]
         yield item.replace(
-            data=data[wanted],
+            data=data,
             mask=distance >= 0,
             headers=item.headers[wanted],
             meta=meta,

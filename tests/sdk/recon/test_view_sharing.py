@@ -46,6 +46,9 @@ def test_as_a_search_line_by_line(reach: int | None, n_frames: int) -> None:
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
     np.testing.assert_array_equal(distance.numpy(), away)
     assert torch.equal(found.movedim(1, -2)[mask], data.movedim(1, -2)[mask])
+    some, of_some = share_views(data, mask, reach, wanted=[n_frames - 1, 0])
+    assert torch.equal(some, found[[n_frames - 1, 0]])
+    assert torch.equal(of_some, distance[[n_frames - 1, 0]])
 
 
 def test_what_keeps_still_comes_out_whole() -> None:
