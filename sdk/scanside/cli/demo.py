@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from scanside.demo import SliceResult
+    from scanside.demo.film import FilmResult
 
 __all__ = ["demo"]
 
@@ -24,7 +25,7 @@ def demo(
     ] = Path("out/demo"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
-    """Simulate accelerated brain scans, reconstruct them in a Gadgetron node, learned and classically, and report."""
+    """Simulate accelerated scans of head and heart, reconstruct them in a Gadgetron node, learned and classically."""
     from rich.markup import escape
 
     from scanside.demo import run_demo
@@ -35,7 +36,9 @@ def demo(
     console.print()
     console.print(_figures("Learned reconstruction, compared with truth (means)", result.learned.slices))
     console.print()
-    for method in result.learned.methods:
+    console.print(_film_figures(result.film))
+    console.print()
+    for method in (*result.learned.methods, result.film.method):
         chosen = method.choice and method.choice.chosen
         if chosen:
             console.print(f"{method.pipeline} ran on engine {chosen.backend} {chosen.precision}.")
@@ -45,8 +48,8 @@ def demo(
     console.print(f"The Gadgetron node gave {same} the classical pipeline in this process.")
     made = table("", "")
     made.show_header = False
-    for name in ("report.html", "images.h5", "scan.h5", "truth.npz", "learned"):
-        made.add_row(f"[dim]{name.partition('.')[0]}[/]", str((output / name).resolve()))
+    for name in ("report.html", "images.h5", "scan.h5", "truth.npz", "learned", "film", "film.gif"):
+        made.add_row(f"[dim]{name}[/]", str((output / name).resolve()))
     console.print()
     console.print(made)
     console.print("\nResearch use only.", style="dim")
@@ -62,4 +65,16 @@ def _figures(title: str, slices: Sequence[SliceResult]) -> Table:
         psnr, ssim, psnr_inside, ssim_inside = mean(slices, name)
         inside = (f"{psnr_inside:.1f} dB", f"{ssim_inside:.3f}")
         rows.add_row(TITLES.get(name, name), f"{psnr:.1f} dB", f"{ssim:.3f}", *inside)
+    return rows
+
+
+def _film_figures(film: FilmResult) -> Table:
+    from scanside.demo.result import TITLES
+
+    columns = ("PSNR", "SSIM", "PSNR where it moves")
+    rows = table(
+        "method", *columns, title="Film of a beating heart, compared with truth (means)", right=columns
+    )
+    for name, (psnr, ssim, moving) in film.quality.items():
+        rows.add_row(TITLES.get(name, name), f"{psnr:.1f} dB", f"{ssim:.3f}", f"{moving:.1f} dB")
     return rows

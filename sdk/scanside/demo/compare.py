@@ -22,7 +22,17 @@ from scanside.simulate import Truth
 if TYPE_CHECKING:
     from scanside.items import Image
 
-__all__ = ["Magnitude", "Quality", "SliceResult", "as_seen", "compare_slices", "mean", "true_slice"]
+__all__ = [
+    "Magnitude",
+    "Quality",
+    "SliceResult",
+    "as_seen",
+    "compare_slices",
+    "mean",
+    "quality_of",
+    "sensitivity_of",
+    "true_slice",
+]
 
 Magnitude = npt.NDArray[np.float64]
 
@@ -88,11 +98,16 @@ def mean(slices: Sequence[SliceResult], method: str) -> Quality:
 
 def as_seen(truth: Truth) -> Magnitude:
     """The object as the array sees it: ``(slice, y, x)``, the middle partition of each slice."""
+    seen: Magnitude = np.abs(truth.images[0, 0, 0, 0]) * sensitivity_of(truth)
+    return seen[:, seen.shape[1] // 2]
+
+
+def sensitivity_of(truth: Truth) -> Magnitude:
+    """Root sum of squares of the coil maps after prewhitening, ``(slice, z, y, x)``."""
     whiten = np.linalg.inv(np.linalg.cholesky(truth.covariance))
     maps = np.einsum("dc,sczyx->sdzyx", whiten, truth.maps)
-    sensitivity = np.sqrt((np.abs(maps) ** 2).sum(axis=1))
-    seen: Magnitude = np.abs(truth.images[0, 0, 0, 0]) * sensitivity
-    return seen[:, seen.shape[1] // 2]
+    sensitivity: Magnitude = np.sqrt((np.abs(maps) ** 2).sum(axis=1))
+    return sensitivity
 
 
 def true_slice(geometry: Geometry, truth: Truth) -> tuple[int, float]:
@@ -139,11 +154,12 @@ def _compare(
         images={name: metrics.fitted(one, reference)[0] for name, one in pixels.items()},
         geometry=geometry,
         distance_mm=max(one[1] for one in found),
-        quality={name: _quality(one, reference) for name, one in pixels.items()},
+        quality={name: quality_of(one, reference) for name, one in pixels.items()},
     )
 
 
-def _quality(image: Magnitude, reference: Magnitude) -> Quality:
+def quality_of(image: Magnitude, reference: Magnitude) -> Quality:
+    """How close an image ``(y, x)`` is to its reference, which it was scaled to."""
     inside = metrics.object_mask(reference)
     similarity = metrics.ssim_map(image, reference)
     border = (reference.shape[0] - similarity.shape[0]) // 2

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scanside.demo.compare import compare_slices
+from scanside.demo.engines import quick_choice
 from scanside.demo.result import ZERO_FILLED, LearnedResult, MethodResult
 from scanside.errors import ScansideError
 from scanside.mrd.hdf5 import Hdf5Writer
@@ -22,26 +23,12 @@ from scanside.simulate import (
 )
 
 if TYPE_CHECKING:
-    from scanside.engines.backends.base import Precision
-    from scanside.engines.choice import Choice
     from scanside.items import Image
 
-__all__ = ["LEARNED", "SCAN", "run_learned"]
+__all__ = ["LEARNED", "SCAN", "notes_of", "run_learned"]
 
 CLASSICAL = "sense"
 LEARNED = ("student", "unrolled")
-
-QUICK: tuple[tuple[str, Precision], ...] = (
-    ("openvino", "bf16"),
-    ("openvino", "fp32"),
-    ("onnxruntime", "fp32"),
-    ("eager", "bf16"),
-    ("eager", "fp32"),
-)
-"""Engines that are built in seconds, in the order in which they are tried, the fastest first as a rule."""
-
-QUICK_UNROLLED = QUICK[-2:]
-"""Of unrolled networks, whose many steps of data consistency make every check a long one: those accepted at once."""
 
 SCAN = ScanConfig(
     name="brain-learned",
@@ -93,7 +80,7 @@ def run_learned(
     size = (config.geometry.matrix[1], config.geometry.matrix[0])
     for name in LEARNED:
         try:
-            choice = _choice(name, size, config.coils.n_coils, on_step)
+            choice = quick_choice(name, size, config.coils.n_coils, on_step)
         except ScansideError as error:
             methods.append(MethodResult(name, missing=str(error)))
             continue
@@ -111,48 +98,11 @@ def run_learned(
             recording, name, folder / f"{name}.h5", via="gadgetron", settings=settings, device=device
         )
         images[name] = made.images
-        methods.append(MethodResult(name, choice, notes=_notes(made.images)))
+        methods.append(MethodResult(name, choice, notes=notes_of(made.images)))
     return LearnedResult(compare_slices(images, scan.truth), methods)
 
 
-def _choice(pipeline: str, size: tuple[int, int], n_coils: int, on_step: Callable[[str], None]) -> Choice:
-    """The fastest of the engines that were accepted here already; where there is none, the first of `QUICK`.
-
-    Judging an engine takes longer than building it, so that only as many are built as are needed to have one.
-
-    Raises:
-        ScansideError: the bundle cannot be opened, or takes no such images.
-    """
-    from scanside.engines.backends import NAMES
-    from scanside.engines.build import BundleSource, Workshop
-    from scanside.engines.bundle import Bundle
-    from scanside.engines.cache import EngineCache
-    from scanside.engines.catalog import find_bundle
-    from scanside.engines.choice import Candidate, rank
-    from scanside.engines.shapes import fit
-    from scanside.pipeline import Pipeline
-    from scanside.stages.engine import RunEngine
-
-    (stage,) = (one for one in Pipeline.load(pipeline).stages if isinstance(one, RunEngine))
-    bundle = Bundle.open(find_bundle(stage.config.bundles[0]))
-    shapes = bundle.manifest.shapes
-    bucket = fit(bundle.manifest.lowering, shapes, *size).bucket
-    source = BundleSource(bundle, bucket, None if shapes.coils is None else n_coils)
-    workshop = Workshop(source, EngineCache(), lambda step: on_step(f"engine for {pipeline}: {step}"))
-    built = workshop.candidates([name for name in NAMES if name != "eager"], build=False)
-    found = {(one.backend, one.precision): one for one in built}
-    for name, precision in QUICK if bundle.manifest.lowering == "none" else QUICK_UNROLLED:
-        if any(one.accepted for one in found.values()):
-            break
-        (one,) = workshop.candidates((name,), precision)
-        found[name, precision] = one
-    found.setdefault(
-        ("eager", "fp32"), Candidate("eager", "fp32", reason="not needed: it is the slow reference")
-    )
-    return rank(list(found.values()))
-
-
-def _notes(images: list[Image]) -> tuple[str, ...]:
+def notes_of(images: list[Image]) -> tuple[str, ...]:
     """What images say of their making, each thing once."""
     notes = []
     for image in images:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scanside.demo.compare import Magnitude, Quality, SliceResult, mean
-from scanside.demo.result import CLASSICAL, TITLES, ZERO_FILLED, DemoResult, LearnedResult
+from scanside.demo.film import FilmResult
+from scanside.demo.result import CLASSICAL, TITLES, ZERO_FILLED, DemoResult, LearnedResult, MethodResult
 from scanside.inspection import inspect_file
 from scanside.report import figures, reports
-from scanside.report.page import Messages, Page, Picture, Rows, Section, Text
+from scanside.report.films import Film, film_window, gif_of, liveliest_row
+from scanside.report.page import Messages, Movie, Page, Picture, Rows, Section, Text
 from scanside.report.views import View, plane_view
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ def write_page(result: DemoResult, observed: Observations, recording: Path) -> N
     """
     found = inspect_file(recording)
     comparison, learned = _classical_section(result), _learned_section(result.learned)
+    film = _film_section(result.film)
     images = reports.image_sections(result.node.images)
     coils = reports.coil_sections(observed, result.direct.images)
     sampling, noise = reports.sampling_section(found), reports.noise_section(found)
@@ -50,7 +53,8 @@ def write_page(result: DemoResult, observed: Observations, recording: Path) -> N
         highlights=_highlights(result, found),
         sections=[
             learned,
-            _engine_section(result.learned),
+            film,
+            _engine_section([*result.learned.methods, result.film.method]),
             comparison,
             *images,
             sampling,
@@ -64,6 +68,7 @@ def write_page(result: DemoResult, observed: Observations, recording: Path) -> N
     shown = {
         "comparison": comparison,
         "learned": learned,
+        "film": film,
         "images": images[0],
         "sampling": sampling,
         "coil_maps": coils[0],
@@ -72,12 +77,16 @@ def write_page(result: DemoResult, observed: Observations, recording: Path) -> N
     for name, section in shown.items():
         picture = next(part.figure for part in section.parts if isinstance(part, Picture))
         figures.save(picture, result.folder / f"{name}.png")
+    movie = next(part for part in film.parts if isinstance(part, Movie))
+    (result.folder / "film.gif").write_bytes(movie.gif)
 
 
 def _highlights(result: DemoResult, found: Inspection) -> dict[str, str]:
     shown = {}
     for name in _methods(result.learned.slices):
         shown[f"{_title(name)}, R = 4"] = _numbers(mean(result.learned.slices, name))
+    for name, (psnr, ssim, _) in result.film.quality.items():
+        shown[f"film, {_title(name)}"] = f"{psnr:.1f} dB, {ssim:.3f}"
     shown[f"{_title(CLASSICAL)}, {_acquired(found.encodings)} lines"] = _numbers(
         mean(result.slices, CLASSICAL)
     )
@@ -104,11 +113,8 @@ def _learned_section(learned: LearnedResult) -> Section:
         "SSIM in the object",
         "PSNR of each slice, dB",
     )
-    missing = [("warning", f"{one.pipeline}: {one.missing}") for one in learned.methods if one.missing]
-    notes = [("warning", f"{one.pipeline}: {text}") for one in learned.methods for text in one.notes]
     section = Section("Learned reconstruction, for research use only")
-    if missing or notes:
-        section.parts.append(Messages(missing + notes))
+    section.parts += _messages(learned.methods)
     section.parts += [
         Picture(_learned_figure(learned), caption, "Images of every method, a detail, and error maps"),
         Rows(columns, rows, frozenset(columns[1:])),
@@ -121,12 +127,71 @@ def _learned_section(learned: LearnedResult) -> Section:
     return section
 
 
-def _engine_section(learned: LearnedResult) -> Section:
+def _film_section(film: FilmResult) -> Section:
+    """All films side by side as one that plays; a frame of each, what lies on a line as time goes on, and errors."""
+    columns = ("method, means of all frames", "PSNR, dB", "SSIM", "PSNR where it moves, dB")
+    rows = [
+        (_title(name), f"{psnr:.1f}", f"{ssim:.3f}", f"{moving:.1f}")
+        for name, (psnr, ssim, moving) in film.quality.items()
+    ]
+    shown = {**{_title(name): pixels for name, pixels in film.films.items()}, "truth": film.truth}
+    side_by_side = np.concatenate(list(shown.values()), axis=2)
+    frames = Film([_plain(film, pixels) for pixels in side_by_side], "repetition", film.frame_ms)
+    n = len(film.truth)
+    played = f"{', '.join(shown)}: {n} frames, one every {film.frame_ms:.0f} ms, sent at the scanner's pace"
+    caption = (
+        "A frame in systole by every method; the line across the heart in which most moves, as time goes on "
+        f"downwards; and what is wrong with each frame, in one scale. {_TRUTH}"
+    )
+    section = Section("Film of a beating heart, for research use only")
+    section.parts += _messages([film.method])
+    section.parts += [
+        Movie(gif_of(frames, film_window(frames)), f"{played}.", "Films of every method", width_px=1100),
+        Picture(_film_figure(film, shown), caption, "A frame of every method, x–t, and error maps"),
+        Rows(columns, rows, frozenset(columns[1:])),
+    ]
+    return section
+
+
+def _film_figure(film: FilmResult, shown: Mapping[str, Magnitude]) -> Figure:
+    truth = Film([_plain(film, pixels) for pixels in film.truth], "repetition", film.frame_ms)
+    line = liveliest_row(truth)
+    # The heart is smallest where it has changed most from the first frame.
+    frame = int(np.abs(film.truth - film.truth[0])[:, film.moving].mean(axis=1).argmax())
+    images, lines, errors = [], [], []
+    for name, pixels in shown.items():
+        quality = film.quality.get(next((one for one in film.quality if _title(one) == name), ""))
+        numbers = "" if quality is None else f"{quality.psnr_db:.1f} dB, {quality.ssim:.3f}"
+        images.append(View(pixels[frame], f"{name}\n{numbers}", pixel_mm=_pixel_mm(film)))
+        height = film.truth.shape[1] / len(film.truth) * _pixel_mm(film)[0]
+        lines.append(View(pixels[:, line], "", pixel_mm=(height, _pixel_mm(film)[1])))
+        if quality is not None:
+            wrong = 100 * np.abs(pixels[frame] - film.truth[frame]) / film.truth.max()
+            errors.append(View(wrong, "", pixel_mm=_pixel_mm(film)))
+    return figures.methods_figure(images, lines, errors)
+
+
+def _plain(film: FilmResult, pixels: Magnitude) -> View:
+    return View(pixels, pixel_mm=_pixel_mm(film))
+
+
+def _pixel_mm(film: FilmResult) -> tuple[float, float]:
+    size = film.geometry.voxel_size_mm
+    return float(size[1]), float(size[0])
+
+
+def _messages(methods: Sequence[MethodResult]) -> list[Messages]:
+    missing = [("warning", f"{one.pipeline}: {one.missing}") for one in methods if one.missing]
+    notes = [("warning", f"{one.pipeline}: {text}") for one in methods for text in one.notes]
+    return [Messages(missing + notes)] if missing or notes else []
+
+
+def _engine_section(methods: Sequence[MethodResult]) -> Section:
     """Which engine ran, and why each other one did not."""
     columns = ("pipeline", "engine", "precision", "", "why")
     rows = [
         (one.pipeline, verdict.backend, verdict.precision, verdict.status, verdict.why)
-        for one in learned.methods
+        for one in methods
         if one.choice is not None
         for verdict in one.choice.verdicts
     ]

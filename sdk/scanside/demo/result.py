@@ -11,13 +11,19 @@ from scanside.demo.compare import SliceResult
 from scanside.replay import ReplayResult
 
 if TYPE_CHECKING:
+    from scanside.demo.film import FilmResult
     from scanside.engines.choice import Choice
 
 __all__ = ["CLASSICAL", "TITLES", "ZERO_FILLED", "DemoResult", "LearnedResult", "MethodResult"]
 
 ZERO_FILLED = "fft"
 CLASSICAL = "grappa"
-TITLES: Mapping[str, str] = {"fft": "zero-filled", "grappa": "GRAPPA", "sense": "CG-SENSE"}
+TITLES: Mapping[str, str] = {
+    "fft": "zero-filled",
+    "grappa": "GRAPPA",
+    "sense": "CG-SENSE",
+    "cine-view-sharing": "view sharing",
+}
 """What classical pipelines are called in the report; learned ones have their own name."""
 
 
@@ -63,6 +69,7 @@ class DemoResult:
         node: the reconstruction in the node.
         direct: the reconstruction in this process.
         learned: the learned pipelines on a scan of their own.
+        film: a beating heart by the learned pipeline for films, and classically.
     """
 
     folder: Path
@@ -71,6 +78,7 @@ class DemoResult:
     node: ReplayResult
     direct: ReplayResult
     learned: LearnedResult
+    film: FilmResult
 
     @property
     def report(self) -> Path:

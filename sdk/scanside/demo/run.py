@@ -1,4 +1,4 @@
-"""The demonstration: both scans, one report."""
+"""The demonstration: all scans, one report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scanside.demo.compare import compare_slices
+from scanside.demo.film import film_scan, run_film
 from scanside.demo.learned import SCAN as LEARNED_SCAN
 from scanside.demo.learned import run_learned
 from scanside.demo.result import CLASSICAL, ZERO_FILLED, DemoResult
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run_demo"]
 
-_READ_ME = """images.h5        the images that the Gadgetron node gave back (ISMRMRD HDF5)
+_READ_ME = """film             a third scan, a beating heart in real time: raw data, and the images of every method
+film.gif         the films of every method and the truth, side by side
+images.h5        the images that the Gadgetron node gave back (ISMRMRD HDF5)
 learned          a second scan: its raw data, truth, and the images of every method, the learned ones from the node
 report.html      the report: open it in a browser
 *.png            its pictures
@@ -34,6 +37,7 @@ def run_demo(
     *,
     config: ScanConfig | None = None,
     learned: ScanConfig = LEARNED_SCAN,
+    film: ScanConfig | None = None,
     device: str = "auto",
     on_step: Callable[[str], None] = lambda step: None,  # noqa: ARG005
 ) -> DemoResult:
@@ -44,6 +48,7 @@ def run_demo(
         config: a 2-D scan of one contrast with calibration lines, for the classical pipeline; by default the preset
             ``brain-oblique``.
         learned: the same for the learned pipelines; random sampling is welcome.
+        film: one slice in real time, a repetition each frame; by default the preset ``cine``, shortened.
         device: see `scanside.Context`.
         on_step: called with what is about to happen.
 
@@ -74,6 +79,7 @@ def run_demo(
         node=node,
         direct=direct,
         learned=run_learned(folder / "learned", config=learned, device=device, on_step=on_step),
+        film=run_film(folder / "film", config=film or film_scan(), device=device, on_step=on_step),
     )
     on_step("writing the report")
     write_page(result, observed, recording)

@@ -52,5 +52,5 @@ def made(small_scan: ScanConfig, named_bundles: Path, tmp_path_factory: pytest.T
         patch.setattr("scanside.engines.catalog._SHIPPED", named_bundles)
         patch.setenv("SCANSIDE_ENGINES", str(named_bundles))
         # The quickest to judge, and one that is not needed then.
-        patch.setattr("scanside.demo.learned.QUICK", (("eager", "fp32"), ("eager", "bf16")))
+        patch.setattr("scanside.demo.engines.QUICK", (("eager", "fp32"), ("eager", "bf16")))
         return run_demo(tmp_path_factory.mktemp("demo") / "new", config=small_scan, learned=small_scan)
