@@ -1,0 +1,174 @@
+"""A beating heart, streamed at the scanner's pace: the learned pipeline for films beside classical ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from scanside import metrics
+from scanside.demo.compare import Magnitude, sensitivity_of, true_slice
+from scanside.demo.engines import quick_choice
+from scanside.demo.learned import notes_of
+from scanside.demo.result import ZERO_FILLED, MethodResult
+from scanside.errors import ScansideError
+from scanside.mrd.geometry import Geometry
+from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.replay import replay
+from scanside.simulate import DynamicsConfig, ScanConfig, Truth, preset, simulate
+
+if TYPE_CHECKING:
+    from scanside.items import Image
+
+__all__ = ["FILM", "LEARNED_FILM", "FilmQuality", "FilmResult", "film_scan", "run_film"]
+
+CLASSICAL_FILM = "cine-view-sharing"
+LEARNED_FILM = "cine"
+FILM = 32
+"""Frames: about three beats."""
+
+_MOVES = 0.15
+"""What changes by more than this part of the largest change belongs to the heart."""
+
+
+class FilmQuality(NamedTuple):
+    """How close the frames of a film are to the truth, means over the frames (see `scanside.metrics`)."""
+
+    psnr_db: float
+    ssim: float
+    psnr_moving_db: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilmResult:
+    """Films of several methods beside the truth.
+
+    Attributes:
+        truth: ``(time, y, x)`` magnitudes, what the receive array sees of the object.
+        films: of each method, likewise, each scaled by one factor to fit the truth best.
+        quality: of each method.
+        moving: ``(y, x)``, where the truth changes in time.
+        geometry: where the slice lies.
+        frame_ms: time from one frame to the next.
+        method: how the learned pipeline fared.
+    """
+
+    truth: Magnitude
+    films: Mapping[str, Magnitude]
+    quality: Mapping[str, FilmQuality]
+    moving: metrics.Mask
+    geometry: Geometry
+    frame_ms: float
+    method: MethodResult
+
+
+def film_scan(frames: int = FILM) -> ScanConfig:
+    """Preset ``cine`` with so many frames."""
+    return preset("cine").model_copy(update={"dynamics": DynamicsConfig(repetitions=frames, beat="time")})
+
+
+def run_film(
+    folder: Path, *, config: ScanConfig, device: str = "auto", on_step: Callable[[str], None]
+) -> FilmResult:
+    """Simulate a real-time scan of a beating heart and stream it to a Gadgetron node at the scanner's pace.
+
+    Where the bundle or an engine is not to be had, the learned film is left out, and the result says why.
+
+    Args:
+        folder: made if need be; gets raw data and images.
+        config: one 2-D slice, frames by repetition.
+        device: see `scanside.Context`.
+        on_step: called with what is about to happen.
+
+    Raises:
+        ScansideError: a part of the chain failed, or an image lies elsewhere than its truth.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    recording = folder / "scan.h5"
+    on_step("simulating a beating heart")
+    scan = simulate(config)
+    with Hdf5Writer(recording, scan.header_xml) as writer:
+        for item in scan.items():
+            writer.write(item)
+    images: dict[str, list[Image]] = {}
+    on_step("reconstructing its film classically")
+    for name in (ZERO_FILLED, CLASSICAL_FILM):
+        images[name] = replay(recording, name, folder / f"{name}.h5", device=device).images
+    method = _learned(recording, folder, config, images, device, on_step)
+    return _compare(images, scan.truth, config, method)
+
+
+def _learned(
+    recording: Path,
+    folder: Path,
+    config: ScanConfig,
+    images: dict[str, list[Image]],
+    device: str,
+    on_step: Callable[[str], None],
+) -> MethodResult:
+    size, n_coils = (config.geometry.matrix[1], config.geometry.matrix[0]), config.coils.n_coils
+    try:
+        choice = quick_choice(LEARNED_FILM, size, n_coils, on_step)
+    except ScansideError as error:
+        return MethodResult(LEARNED_FILM, missing=str(error))
+    if choice.chosen is None:
+        return MethodResult(LEARNED_FILM, choice, missing="no engine was accepted on this machine")
+    on_step("streaming it to a Gadgetron node at the scanner's pace")
+    settings = {
+        "engine.sizes": [list(size)],
+        "engine.n_coils": [n_coils],
+        "engine.backend": choice.chosen.backend,
+        "engine.precision": choice.chosen.precision,
+    }
+    made = replay(
+        recording,
+        LEARNED_FILM,
+        folder / f"{LEARNED_FILM}.h5",
+        via="gadgetron",
+        speed="realtime",
+        settings=settings,
+        device=device,
+    )
+    images[LEARNED_FILM] = made.images
+    return MethodResult(LEARNED_FILM, choice, notes=notes_of(made.images))
+
+
+def _compare(
+    images: Mapping[str, Sequence[Image]], truth: Truth, config: ScanConfig, method: MethodResult
+) -> FilmResult:
+    numbers = list(range(config.dynamics.repetitions))
+    sensitivity = sensitivity_of(truth)[0, 0]
+    seen = np.stack([np.abs(truth.image(repetition=n)[0]) * sensitivity for n in numbers])
+    change = seen.std(axis=0)
+    moving = change > _MOVES * change.max()
+    films, quality = {}, {}
+    for name, some in images.items():
+        by_number = {int(image.header["repetition"]): image for image in some}
+        if sorted(by_number) != numbers:
+            raise ScansideError(
+                f"'{name}' gave {len(some)} images of the {len(numbers)} frames, with the repetitions "
+                f"{', '.join(map(str, sorted(by_number)))}"
+            )
+        geometry = Geometry.from_image_header(by_number[0].header)
+        true_slice(geometry, truth)
+        film = np.stack([by_number[n].data[0, 0].abs().cpu().numpy().astype(np.float64) for n in numbers])
+        films[name] = film * ((film * seen).sum() / (film * film).sum())
+        quality[name] = _quality(films[name], seen, moving)
+    return FilmResult(seen, films, quality, moving, geometry, _frame_ms(config), method)
+
+
+def _quality(film: Magnitude, truth: Magnitude, moving: metrics.Mask) -> FilmQuality:
+    frames = list(zip(film, truth, strict=True))
+    return FilmQuality(
+        float(np.mean([metrics.psnr(a, b) for a, b in frames])),
+        float(np.mean([metrics.ssim(a, b) for a, b in frames])),
+        float(np.mean([metrics.psnr(a, b, moving) for a, b in frames])),
+    )
+
+
+def _frame_ms(config: ScanConfig) -> float:
+    lines = config.geometry.matrix[1] / (config.sampling.acceleration[0] * config.sampling.acceleration[1])
+    return round(lines) * config.timing.tr_ms
