@@ -14,6 +14,7 @@ from scanside.simulate import (
     PhantomConfig,
     SamplingConfig,
     ScanConfig,
+    preset,
 )
 
 SCAN = ScanConfig(
@@ -37,6 +38,25 @@ def small_scan() -> ScanConfig:
     return SCAN
 
 
+_CINE = preset("cine")
+FILM = _CINE.model_copy(
+    update={
+        "phantom": _CINE.phantom.model_copy(update={"supersampling": (1, 1, 1)}),
+        "coils": CoilConfig(n_coils=4),
+        "sampling": _CINE.sampling.model_copy(update={"acs": (7, 0)}),
+        "geometry": _CINE.geometry.model_copy(update={"matrix": (64, 64, 1)}),
+        "dynamics": _CINE.dynamics.model_copy(update={"repetitions": 14}),
+        "timing": _CINE.timing.model_copy(update={"tr_ms": 8.0}),
+    }
+)
+
+
+@pytest.fixture(scope="session")
+def small_film() -> ScanConfig:
+    """14 frames of 64 × 64, 4 coils, R = 5."""
+    return FILM
+
+
 @pytest.fixture(scope="session")
 def named_bundles(learned_bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``gradient`` as the bundle of pipeline ``unrolled``; that of ``student`` is not there."""
@@ -46,11 +66,17 @@ def named_bundles(learned_bundles: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def made(small_scan: ScanConfig, named_bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> DemoResult:
+def made(
+    small_scan: ScanConfig,
+    small_film: ScanConfig,
+    named_bundles: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> DemoResult:
     """A whole demonstration."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scanside.engines.catalog._SHIPPED", named_bundles)
         patch.setenv("SCANSIDE_ENGINES", str(named_bundles))
         # The quickest to judge, and one that is not needed then.
         patch.setattr("scanside.demo.engines.QUICK", (("eager", "fp32"), ("eager", "bf16")))
-        return run_demo(tmp_path_factory.mktemp("demo") / "new", config=small_scan, learned=small_scan)
+        folder = tmp_path_factory.mktemp("demo") / "new"
+        return run_demo(folder, config=small_scan, learned=small_scan, film=small_film)

@@ -9,7 +9,7 @@ import pytest
 
 from scanside import metrics
 from scanside.demo import DemoResult
-from scanside.demo.compare import _quality, compare_slices, mean, true_slice
+from scanside.demo.compare import compare_slices, mean, quality_of, true_slice
 from scanside.errors import ScansideError
 from scanside.mrd.geometry import Geometry
 from scanside.simulate import Truth
@@ -60,6 +60,6 @@ def test_means_are_over_slices(made: DemoResult) -> None:
 def test_what_lies_outside_the_object_counts_in_the_whole_only(made: DemoResult) -> None:
     truth = made.slices[1].truth
     outside = truth + 0.05 * truth.max() * ~metrics.object_mask(truth)
-    found = _quality(outside, truth)
+    found = quality_of(outside, truth)
     assert found.psnr_inside_db > found.psnr_db + 10
     assert found.ssim_inside > found.ssim + 0.1

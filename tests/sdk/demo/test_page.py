@@ -15,6 +15,9 @@ def test_says_what_was_compared_and_what_was_not(made: DemoResult) -> None:
         "PSNR GRAPPA, dB",
         "CG-SENSE",
         "student: there is no bundle named &#39;brain-student&#39;",
+        "Film of a beating heart",
+        "view sharing",
+        "data:image/gif;base64",
     ):
         assert expected in html
     assert "<td>chosen</td>" in html

@@ -26,7 +26,12 @@ def test_node_gives_the_same_pixels(made: DemoResult) -> None:
 
 def test_everything_is_there(made: DemoResult) -> None:
     named = {line.split()[0] for line in (made.folder / "README.txt").read_text().splitlines()} - {"*.png"}
-    pictures = {"comparison.png", "learned.png", "images.png", "sampling.png", "coil_maps.png", "noise.png"}
+    pictures = {
+        f"{name}.png"
+        for name in ("comparison", "learned", "film", "images", "sampling", "coil_maps", "noise")
+    }
     assert {path.name for path in made.folder.iterdir()} == named | pictures | {"README.txt"}
     images = {path.name for path in (made.folder / "learned").iterdir()}
     assert images == {"scan.h5", "truth.npz", "fft.h5", "sense.h5", "unrolled.h5"}
+    films = {path.name for path in (made.folder / "film").iterdir()}
+    assert films == {"scan.h5", "fft.h5", "cine-view-sharing.h5"}
