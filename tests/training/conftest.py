@@ -37,6 +37,33 @@ TINY: dict[str, Any] = {
 }
 
 
+TINY_FILMS: dict[str, Any] = {
+    "model": {"kind": "temporal", "n_frames": 4, "n_cascades": 1, "channels": 4, "pools": 1},
+    "data": {
+        "sources": [
+            {"kind": "beating-hearts", "n_subjects": 4, "films_per_subject": 2, "frames": 6, "size": 40}
+        ],
+        "simulation": {
+            "task": {"kind": "dynamic", "time": 4, "masks": {"acceleration": [2, 2], "acs": [6, 6]}},
+            "k1": [32, 32],
+            "k0": [32, 32],
+            "readout_crop": None,
+            "coils": {"n_coils": [1, 1], "measured": 0},
+            "espirit": {"probability": 0},
+        },
+        "batch_size": 2,
+        "samples_per_epoch": 4,
+        "validation_samples": 2,
+    },
+}
+
+
+@pytest.fixture
+def tiny_films(tiny: dict[str, Any]) -> dict[str, Any]:
+    """The same for films; a copy to change."""
+    return tiny | copy.deepcopy(TINY_FILMS)
+
+
 @pytest.fixture
 def tiny() -> dict[str, Any]:
     """Settings of a training run that takes a second; a copy to change."""

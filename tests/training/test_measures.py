@@ -30,6 +30,19 @@ def pair() -> tuple[Volume, Volume]:
     return 3.0 * (truth + 0.05 * (rng.normal(size=truth.shape) + 1j * rng.normal(size=truth.shape))), truth
 
 
+def test_frames_of_films_are_measured_one_by_one() -> None:
+    output, target = torch.rand(2, 2, 2, 3, 12, 10, generator=torch.Generator().manual_seed(4))
+    roi = torch.zeros(2, 1, 12, 10)
+    roi[:, :, 3:9, 2:8] = 1
+    films, frames = ReconstructionMeasures(), ReconstructionMeasures()
+    films.update(output, {"target": target, "roi": roi})
+    for t in range(3):
+        frames.update(output[:, :, t], {"target": target[:, :, t], "roi": roi})
+    expected = frames.compute()
+    for name, value in films.compute().items():
+        assert float(value) == pytest.approx(float(expected[name]), rel=1e-9)
+
+
 def test_slice_as_the_sdk_has_it(pair: tuple[Volume, Volume]) -> None:
     image, truth = (volume[0] for volume in pair)
     found = measure(image, truth)

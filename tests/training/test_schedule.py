@@ -34,3 +34,13 @@ def test_ends() -> None:
 def test_warmup_longer_than_the_run_never_exceeds_the_peak() -> None:
     rate = rate_of(ScheduleConfig(warmup_steps=50), 10)
     assert 0 < max(rate(step) for step in range(12)) <= 1.0
+
+
+def test_by_minutes_it_follows_the_time_that_has_passed() -> None:
+    used = 0.0
+    rate = rate_of(ScheduleConfig(warmup_steps=2, over="minutes"), 10**6, lambda: used)
+    assert [rate(step) for step in range(3)] == pytest.approx([1 / 3, 2 / 3, 1.0])
+    used = 0.5
+    assert rate(7) == pytest.approx(0.5)
+    used = 1.2
+    assert rate(8) == pytest.approx(0.0)

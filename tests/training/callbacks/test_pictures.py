@@ -23,6 +23,20 @@ def test_strip() -> None:
         np.testing.assert_allclose(shown[:, 6 * column : 6 * column + 6], expected, rtol=1e-5)
 
 
+def test_strip_of_a_film_has_its_course_along_time() -> None:
+    film = torch.zeros(1, 5, 8, 6)
+    film[0, 2], film[0, 4, :, 3] = 0.5, 1.0
+    shown = strip(film, film, film)
+    one = 6 + 5 * 4
+    assert shown.shape == (8, 4 * one)
+    frame, course = shown[:, :6], shown[:, 6:one].reshape(8, 5, 4)
+    white = float(torch.quantile(film.flatten(), 0.995))
+    np.testing.assert_allclose(frame, 0.5 / white, rtol=1e-5)
+    np.testing.assert_allclose(
+        course.mean((0, 2)), np.minimum([0, 0, 0.5 / white, 0, 1 / white], 1), rtol=1e-5
+    )
+
+
 def test_strip_of_magnitudes_of_nothing_and_of_nan() -> None:
     nothing = torch.zeros(1, 4, 4)
     assert not strip(nothing, nothing, nothing).any()

@@ -55,6 +55,18 @@ def test_only_the_region_counts(pair: tuple[torch.Tensor, torch.Tensor]) -> None
     assert float(build_loss(config({"kind": "edge", "within_roi": True}))(output, nowhere)["total"]) == 0
 
 
+def test_frames_of_films_count_as_images() -> None:
+    output, target = torch.randn(2, 2, 2, 3, 12, 10, generator=torch.Generator().manual_seed(4))
+    roi = torch.zeros(2, 1, 12, 10)
+    roi[0, :, 2:9, 1:9] = 1
+    roi[1, :, 1:7, 3:8] = 1
+    loss = build_loss(config({"kind": "l1"}, {"kind": "ssim"}, {"kind": "l2", "within_roi": True}))
+    together = loss(output, {"target": target, "roi": roi})
+    apart = [loss(output[:, :, t], {"target": target[:, :, t], "roi": roi}) for t in range(3)]
+    for name, value in together.items():
+        assert float(value) == pytest.approx(sum(float(one[name]) for one in apart) / 3, rel=1e-5)
+
+
 def test_half_precision_is_raised(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     output, target = pair
     loss = build_loss(config({"kind": "ssim"}, {"kind": "edge"}))

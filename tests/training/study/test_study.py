@@ -13,6 +13,9 @@ import yaml
 from scanside.errors import ConfigError
 from scanside_training.config import load_config
 from scanside_training.study import Study, load_study, run_study, write_study
+from scanside_training.study.curves import course
+from scanside_training.study.report import columns, row_cells
+from scanside_training.study.run import plan
 from scanside_training.study.tables import differences, rows
 
 pytestmark = pytest.mark.usefixtures("slice_cache", "one_thread")
@@ -85,10 +88,44 @@ def test_study(files: Path) -> None:
     write_study(study, files / "out")
     with (files / "out" / "table.csv").open(newline="", encoding="utf-8") as file:
         assert [row["channels"] for row in csv.DictReader(file)] == ["", "8", "4", ""]
+    teacher = table["teacher"]
+    assert teacher.epochs == pytest.approx(2 / 3, abs=0.01)
+    assert (teacher.memory or 0) > 1.3 * (table["alone"].memory or 0)
+    cells = dict(zip(columns(study), row_cells(study, teacher), strict=True))
+    gain = teacher.means["psnr"] - table["zero-filled"].means["psnr"]
+    assert float(cells["gain, dB"]) == pytest.approx(gain, abs=0.006)
     html = (files / "out" / "report.html").read_text("utf-8")
     assert "distilled against alone" in html
     assert "times smaller" in html
     assert (files / "out" / "similarity-distilled-seed1.png").is_file()
+
+
+def test_films(files: Path, tiny_films: dict[str, Any]) -> None:
+    (files / "base.yaml").write_text(yaml.safe_dump(tiny_films))
+    dual = {"kind": "dual-unet", "n_frames": 4, "channels": 2, "pools": 2, "fusion_channels": 2}
+    variations = [
+        {"name": "dual", "settings": {"model": dual, "loss": {"terms": [{"kind": "l2"}]}}},
+        {"name": "ours"},
+    ]
+    study = run(
+        files,
+        settings={"max_steps": 2, "max_minutes": 5, "schedule": {"over": "minutes"}},
+        variations=variations,
+        candidates=[{"kind": "view-sharing"}],
+        seeds=[1],
+        samples=2,
+        speed={"repeats": 1, "reference": "dual"},
+        comparisons=[{"variation": "ours", "against": "dual"}],
+        similarity=None,
+    )
+    assert not study.failures
+    assert not study.evaluation.failures
+    assert [row.variation for row in rows(study)] == ["zero-filled", "view sharing", "dual", "ours"]
+    write_study(study, files / "out")
+    assert (files / "out" / "curves.png").is_file()
+    steps, losses = course(files / "out" / "runs" / "ours-seed1" / "metrics.csv", "train/loss", 20)
+    assert steps.tolist() == [1, 2]
+    assert min(losses) > 0
 
 
 def test_finished_runs_are_kept_and_others_made(files: Path) -> None:
@@ -134,6 +171,7 @@ def test_a_training_that_fails_stops_no_other(files: Path) -> None:
         ({"variations": [{"name": "a", "teacher": "b"}, {"name": "b"}]}, "no variation before has that name"),
         ({"comparisons": [{"variation": "x", "against": "alone"}]}, "there is no variation x"),
         ({"variations": [{"name": "a", "run": "r", "seeds": [1]}]}, "takes no settings, seeds or teacher"),
+        ({"candidates": [{"kind": "cg-sense", "name": "alone"}]}, "candidates whose names are taken: alone"),
     ],
 )
 def test_configuration_that_cannot_work(files: Path, settings: dict[str, Any], message: str) -> None:
@@ -147,3 +185,17 @@ def test_shipped_studies_are_read() -> None:
         study, _, training = load_study(configs / name)
         assert len(study.variations) == n
         assert training.data.sources[0].kind == "brain-t2-complex"
+    study, base, training = load_study(configs / "study-cine.yaml")
+    assert training.data.sources[0].kind == "cine-sax-films"
+    planned = {one.variation.name: one.config for one in plan(study, base, configs)}
+    assert list(planned) == [
+        "none",
+        "dropout-schedule",
+        "l1",
+        "attention",
+        "cascades-2",
+        "cascades-3",
+        "ours",
+    ]
+    # All have the same time, and are told apart by what their names say.
+    assert len({one.max_minutes for one in planned.values() if one is not None}) == 1
