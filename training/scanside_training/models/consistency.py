@@ -47,6 +47,14 @@ class NormalOperator:
         self.sampling = sampling
         self._matrix = _blocks(sampling[0]).unsqueeze(1) if lowering == "pmatrix" else None
 
+    def resampled(self, sampling: tuple[torch.Tensor, ...]) -> NormalOperator:
+        """The operator with the same maps and another sampling; what was prepared of the maps is shared."""
+        other = NormalOperator(self.lowering, self.maps, sampling)
+        for name in ("_maps", "_lines"):
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
+        return other
+
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
         """Apply to an image ``(B, 2, k1, k0)``."""
         if torch.compiler.is_exporting():
@@ -61,7 +69,8 @@ class NormalOperator:
         """Apply without a trace for gradients, the fastest way."""
         if self.lowering != "fft" or self.sampling[0].shape[-1] > 1:
             return self._in_planes(image)
-        maps, conjugate, mask = self._lines
+        maps, conjugate = self._lines
+        mask = self.sampling[0].mT.unsqueeze(1)
         x = torch.view_as_complex(image.permute(0, 3, 2, 1).contiguous())
         spectrum = torch.fft.fft(maps * x.unsqueeze(1), dim=-1).mul_(mask)
         x = torch.fft.ifft(spectrum, dim=-1).mul_(conjugate).sum(1)
@@ -86,10 +95,10 @@ class NormalOperator:
         return torch.complex(spread[:, 0], spread[:, 1]).to(maps.dtype).unsqueeze(1) * (maps.mH @ maps)
 
     @cached_property
-    def _lines(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Maps, their conjugates and mask with k1 last: transforms along the last axis are the fastest."""
+    def _lines(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Maps and their conjugates with k1 last: transforms along the last axis are the fastest."""
         maps = torch.view_as_complex(self.maps.permute(0, 1, 4, 3, 2).contiguous())
-        return maps, maps.conj().resolve_conj(), self.sampling[0].mT.unsqueeze(1).contiguous()
+        return maps, maps.conj().resolve_conj()
 
     @cached_property
     def _maps(self) -> torch.Tensor:

@@ -1,8 +1,10 @@
 """Films by cascades of a small network that is factorised into space and time.
 
 What changes from frame to frame is little, and what the frames acquired together is a lot. So the network does not
-begin with zero-filled frames but with one image that explains the data of all of them best, each frame's own data
-put in place: a view-sharing film. Cascades of a U-Net at half resolution, convolutions in space and along time taking
+begin with zero-filled frames. One image explains the data of all of them best; from it a sweep goes forward in time
+and another one backward, which put each frame's data into what the frame before them is like: lines that a frame
+lacks are those of the nearest frames that have them (view sharing, as a block Kaczmarz method: Kaczmarz, Bull Acad
+Polon Sci A35:355-357 (1937)). Cascades of a U-Net at half resolution, convolutions in space and along time taking
 turns (Tran et al., *A closer look at spatiotemporal convolutions for action recognition*, CVPR 2018; pixels are moved
 to channels as in Shi et al., *Real-time single image and video super-resolution*, CVPR 2016), correct what that
 leaves of aliasing and motion, and alternate with data consistency (Schlemper et al., IEEE TMI 37:491-503 (2018); Qin
@@ -20,7 +22,7 @@ from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, pixel_shuff
 
 from scanside.recon.consistency import Lowering, film_sampling_inputs
 from scanside_training.models.base import Batch, ModelConfig
-from scanside_training.models.consistency import conjugate_gradients
+from scanside_training.models.consistency import NormalOperator, conjugate_gradients
 from scanside_training.models.frames import film_operator, fold, unfold
 from scanside_training.models.rules import Consistency, GradientConfig, consistency_steps, initial_weights
 
@@ -40,7 +42,7 @@ class TemporalConfig(ModelConfig):
         channels: features at half resolution; each pooling doubles them.
         pools: how often frames of half resolution are halved.
         causal: whether a frame is made of itself and those before it only.
-        shared_iterations: conjugate-gradient steps to the image that all frames share.
+        shared_iterations: conjugate-gradient steps to the image that all frames share; none where it is causal.
         consistency: how images are made to fit the data.
         lowering: how the normal operator is computed (see `scanside.recon.consistency`); the weights are the same.
     """
@@ -129,10 +131,14 @@ class TemporalBody(nn.Module):
         )
         self.decoder = nn.ModuleList(Block(2 * a, a, *ends) for a in widths[-2::-1])
         self.last = nn.Conv2d(widths[0], 4 * n_out, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                # Without norms, features keep their size only if weights begin with the size that keeps it.
+                nn.init.kaiming_normal_(module.weight, _LEAK, nonlinearity="leaky_relu")
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
         # It begins by changing nothing: the first step is taken from the film that the data give.
         nn.init.zeros_(self.last.weight)
-        assert self.last.bias is not None
-        nn.init.zeros_(self.last.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the network."""
@@ -184,36 +190,49 @@ class Temporal(nn.Module):
         """
         normal = film_operator(self.config.lowering, maps, sampling)
         measured = fold(image)
-        still = self._still(image, maps, sampling)
+        x, motion = self._shared_views(image, maps, sampling)
         _, steps = consistency_steps(
             self.config.consistency, normal, measured, self.log_weights.exp(), noise, self.config.n_cascades
         )
-        change = measured - normal(still)
-        x = still + change
+        # What data consistency changed last shows the networks where they erred; the first one sees what it is yet to
+        # change.
+        change = measured - normal(x)
         for network, step in zip(self.networks, steps, strict=True):
-            x = x + network(torch.cat((x, x - still, change), dim=1))
+            x = x + network(torch.cat((x, motion, change), dim=1))
             change = step(measured - normal(x))
             x = x + change
         # Where no coil sees anything, there are no data, and what the networks put there is nothing.
         seen = maps.square().sum((1, 2)) > 0
         return unfold(x, self.n_frames) * seen[:, None, None]
 
-    def _still(
+    def _shared_views(
         self, image: torch.Tensor, maps: torch.Tensor, sampling: tuple[torch.Tensor, ...]
-    ) -> torch.Tensor:
-        """``(B · time, 2, k1, k0)``: the image that explains the data of all frames best, or those up to each one."""
-        frames, *shared = sampling
-        mean = film_operator(self.config.lowering, maps, (self._shared(frames), *shared))
-        right = self._shared(image.transpose(1, 2))
-        n_images = right.shape[1]
-        penalty = torch.full((1, 1, 1, 1), _SHARED_WEIGHT, device=image.device)
-        still = conjugate_gradients(mean, right.flatten(0, 1), penalty, self.config.shared_iterations)
-        films = still.reshape(-1, n_images, *still.shape[1:])
-        return films.expand(-1, self.n_frames, -1, -1, -1).flatten(0, 1)
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A film in which frames have what they lack from those around them, and where it moves.
 
-    def _shared(self, frames: torch.Tensor) -> torch.Tensor:
-        """The mean of ``(B, time, …)`` over all frames, ``(B, 1, …)``, or over those up to each, ``(B, time, …)``."""
-        if not self.config.causal:
-            return frames.mean(1, keepdim=True)
-        counts = torch.arange(1, self.n_frames + 1, device=frames.device).view(-1, *[1] * (frames.ndim - 2))
-        return frames.cumsum(1) / counts
+        Returns:
+            ``(B · time, 2, k1, k0)`` each: the mean of what the frames before and those behind say, and the
+            difference of the two. Causal, what the frames before say, and what that changes from frame to frame.
+        """
+        frames, *shared = sampling
+        together = NormalOperator(self.config.lowering, maps, (frames.mean(1), *shared))
+        if self.config.causal:
+            start = torch.zeros_like(image[:, :, 0])
+        else:
+            penalty = torch.full((1, 1, 1, 1), _SHARED_WEIGHT, device=image.device)
+            start = conjugate_gradients(together, image.mean(2), penalty, self.config.shared_iterations)
+        operators = [together.resampled((frames[:, t], *shared)) for t in range(self.n_frames)]
+
+        def sweep(order: range) -> torch.Tensor:
+            x, films = start, [start] * self.n_frames
+            for t in order:
+                x = x + image[:, :, t] - operators[t](x)
+                films[t] = x
+            return torch.stack(films, dim=1)
+
+        forward = sweep(range(self.n_frames))
+        if self.config.causal:
+            before = torch.cat((forward[:, :1], forward[:, :-1]), dim=1)
+            return forward.flatten(0, 1), (forward - before).flatten(0, 1)
+        backward = sweep(range(self.n_frames - 1, -1, -1))
+        return (0.5 * (forward + backward)).flatten(0, 1), (forward - backward).flatten(0, 1)
