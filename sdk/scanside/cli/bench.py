@@ -16,7 +16,7 @@ __all__ = ["bench"]
 
 def bench(
     name: Annotated[
-        str, typer.Argument(help="ingest, hdf5, chain, latency, learned, engines, serve, soak, or all.")
+        str, typer.Argument(help="ingest, hdf5, chain, latency, learned, engines, cine, serve, soak, or all.")
     ] = "all",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per benchmark and line.")
