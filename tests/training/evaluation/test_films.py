@@ -33,6 +33,7 @@ def case_of(settings: Mapping[str, Any], number: int = 0) -> Case:
 
 
 def test_classical_ones_know_what_frames_share(tiny_films: dict[str, Any]) -> None:
+    tiny_films["data"]["sources"][0]["frames"] = 24  # so that little changes between neighbours
     case = case_of(tiny_films["data"])
     assert case.is_film
     assert case.n_images == 4
@@ -95,7 +96,7 @@ def test_figures_are_those_of_validation(tiny_films: dict[str, Any], tmp_path: P
         assert means["run"][name] == pytest.approx(record.validation[name], rel=1e-4), name
     assert set(result.milliseconds) == {"view sharing", "run"}
     write_evaluation(result, tmp_path / "out")
-    assert [one.name for one in (tmp_path / "out" / "pictures").iterdir()] == ["000.png"]
+    assert [one.name for one in (tmp_path / "out" / "pictures").iterdir()] == ["001.png"]
 
 
 def test_pictures_show_two_frames_and_a_course(tiny_films: dict[str, Any]) -> None:
