@@ -72,8 +72,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         scanside("train", root / "least.yaml", "-o", root / "run", "--threads", 1)
         backends = ("--backend", "eager", "--backend", "onnxruntime")
         scanside(
-            "engines", "build", root / "run", "-o", root / "bundles/least", "--bucket", "64x64", *backends
-        )
+            "engines", "build", root / "run", "-o", root / "bundles/least", "--anatomy", "heap",
+            "--bucket", "64x64", *backends,
+        )  # fmt: skip
         yield root
     torch.set_num_threads(threads)
 
@@ -82,6 +83,7 @@ def test_engines_were_accepted(made: Path) -> None:
     manifest = Bundle.open(made / "bundles/least").manifest
     accepted = {report.backend for report in manifest.acceptance if report.passed}
     assert accepted == {"eager", "onnxruntime"}
+    assert manifest.sampling.anatomy == ("heap",)
     listed = json.loads(scanside("engines", "list", "--json"))["bundles"]
     assert "least" in {one["name"] for one in listed}
     scanside("engines", "verify", "least")

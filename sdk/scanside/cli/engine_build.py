@@ -36,6 +36,13 @@ def build(
     description: Annotated[
         str, typer.Option(help="One sentence for people.", rich_help_panel=_OF_A_RUN)
     ] = "",
+    anatomy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the training data show; may be given several times. The brain by default.",
+            rich_help_panel=_OF_A_RUN,
+        ),
+    ] = None,
     lowering: Annotated[
         Literal["fft", "pmatrix", "dft_matmul"],
         typer.Option(
@@ -88,6 +95,7 @@ def build(
             name=name or output.name,
             version=version,
             description=description,
+            anatomy=tuple(anatomy or BuildOptions.anatomy),
             lowering=lowering,
             buckets=tuple(sizes) or BuildOptions.buckets,
             weights=weights,
