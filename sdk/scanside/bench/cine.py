@@ -25,7 +25,7 @@ from scanside.trace import StageTimes
 
 __all__ = ["PIPELINES", "measure"]
 
-PIPELINES: tuple[str, ...] = ("cine-view-sharing",)
+PIPELINES: tuple[str, ...] = ("cine-view-sharing", "cine")
 """What is measured; a pipeline that cannot be loaded here has a row that says why."""
 
 PRESET = "cine"
