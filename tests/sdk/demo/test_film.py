@@ -50,6 +50,8 @@ def test_a_frame_that_is_missing_is_no_film(
         del made.images[3]
         return made
 
+    monkeypatch.setattr("scanside.engines.catalog._SHIPPED", tmp_path)
+    monkeypatch.setenv("SCANSIDE_ENGINES", "")
     real = module.replay
     monkeypatch.setattr(module, "replay", replay)
     with pytest.raises(ScansideError, match="'fft' gave 13 images of the 14 frames"):
