@@ -99,6 +99,10 @@ class FusionBody(nn.Module):
         super().__init__()
         self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(n_blocks)))
         self.last = nn.Conv3d(channels, 2, 1)
+        # It begins by changing nothing, instead of by putting noise on the film.
+        nn.init.zeros_(self.last.weight)
+        assert self.last.bias is not None
+        nn.init.zeros_(self.last.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the network."""

@@ -50,7 +50,7 @@ class TemporalConfig(ModelConfig):
     kind: Literal["temporal"] = "temporal"
     n_frames: int = Field(12, ge=2)
     n_cascades: int = Field(3, ge=1)
-    channels: int = Field(24, ge=1)
+    channels: int = Field(16, ge=1)
     pools: int = Field(2, ge=1, le=4)
     causal: bool = False
     shared_iterations: int = Field(6, ge=1)
@@ -82,8 +82,10 @@ class TimeConv(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B · time, channels, y, x)`` to the same; beyond its ends the film stands still."""
         frames = x.reshape(-1, self.n_frames, *x.shape[1:])
-        mixed = self.taps[0] * frames
-        for tap, shift in zip(self.taps[1:], self.shifts, strict=True):
+        # Under autocast features are in half precision, and should stay so.
+        own, *others = self.taps.to(x.dtype).unbind(0)
+        mixed = own * frames
+        for tap, shift in zip(others, self.shifts, strict=True):
             mixed = mixed + tap * self._shifted(frames, shift)
         return mixed.flatten(0, 1)
 
