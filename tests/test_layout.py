@@ -83,7 +83,7 @@ HEAVY = {
     "starlette",
     "uvicorn",
 }
-OTHER_NAMES = {"yaml": "PyYAML", "opentelemetry": "opentelemetry-sdk"}
+OTHER_NAMES = {"PIL": "pillow", "opentelemetry": "opentelemetry-sdk", "yaml": "PyYAML"}
 """Distributions of packages that are imported under another name."""
 
 LARGEST_FILE = 16 * 2**20

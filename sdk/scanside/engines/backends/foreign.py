@@ -16,8 +16,11 @@ _LOGGERS = ("torch.onnx", "torch._inductor")
 def converting() -> Iterator[None]:
     """While other people's converters run, ignore what they say about their own deprecated calls and fallbacks.
 
-    Whether a conversion is right is not told by warnings: the gate compares the engine with the network.
+    Whether a conversion is right is not told by warnings: the gate compares the engine with the network. The root
+    logger is afterwards what it was: OpenVINO's converter makes it silent, and leaves it so when it fails.
     """
+    root = logging.getLogger()
+    of_root = (root.level, list(root.filters), list(root.handlers))
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -29,3 +32,5 @@ def converting() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        root.setLevel(of_root[0])
+        root.filters, root.handlers = of_root[1:]
