@@ -113,6 +113,7 @@ def test_full_queue_is_told_at_once(house: OpenHouse) -> None:
             assert isinstance(close, Close)
         one.open_gate()
         assert one.is_whole(busy.result())
+        one.wait_for_event("session-ended")  # until then its worker is not free
         assert one.is_whole(one.play())
 
 
@@ -286,7 +287,7 @@ def test_reload_loses_no_scan(house: OpenHouse) -> None:
         assert len(one.of_kind("worker-ready")) == 3
 
 
-@pytest.mark.parametrize(("allowed", "ends"), [(3.0, "status 0"), (0.4, "did not end when it was asked")])
+@pytest.mark.parametrize(("allowed", "ends"), [(8.0, "status 0"), (0.4, "did not end when it was asked")])
 def test_worker_has_time_to_end_however_long_it_was_idle(
     house: OpenHouse, monkeypatch: pytest.MonkeyPatch, allowed: float, ends: str
 ) -> None:
