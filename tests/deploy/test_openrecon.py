@@ -83,7 +83,7 @@ class TestParameter:
     def test_whole_number(self) -> None:
         found = self.shown("engine.consistency_iterations=1:50")
         assert found["type"] == "int"
-        assert (found["minimum"], found["default"], found["maximum"]) == (1, 4, 50)
+        assert (found["minimum"], found["default"], found["maximum"]) == (1, 8, 50)
         assert isinstance(found["maximum"], int)
 
     def test_number(self) -> None:
