@@ -104,6 +104,8 @@ def test_schema_describes_settings() -> None:
 
 def test_a_schedule_by_minutes_needs_minutes(tiny: dict[str, Any]) -> None:
     tiny["schedule"] = {"over": "minutes"}
-    with pytest.raises(ConfigError, match=r"schedule\.over is 'minutes', and there are none: give max_minutes"):
+    with pytest.raises(
+        ConfigError, match=r"schedule\.over is 'minutes', and there are none: give max_minutes"
+    ):
         read_config(tiny, "tiny")
     assert read_config(tiny | {"max_minutes": 1}, "tiny").schedule.over == "minutes"
