@@ -11,12 +11,10 @@ import numpy as np
 
 from scanside import metrics
 from scanside.demo.compare import Magnitude, sensitivity_of, true_slice
-from scanside.demo.engines import quick_choice
-from scanside.demo.learned import notes_of
 from scanside.demo.result import ZERO_FILLED, MethodResult
+from scanside.demo.steps import run_in_node, write_scan
 from scanside.errors import ScansideError
 from scanside.mrd.geometry import Geometry
-from scanside.mrd.hdf5 import Hdf5Writer
 from scanside.replay import replay
 from scanside.simulate import DynamicsConfig, ScanConfig, Truth, preset, simulate
 
@@ -90,50 +88,16 @@ def run_film(
     recording = folder / "scan.h5"
     on_step("simulating a beating heart")
     scan = simulate(config)
-    with Hdf5Writer(recording, scan.header_xml) as writer:
-        for item in scan.items():
-            writer.write(item)
+    write_scan(scan, recording)
     images: dict[str, list[Image]] = {}
     on_step("reconstructing its film classically")
     for name in (ZERO_FILLED, CLASSICAL_FILM):
         images[name] = replay(recording, name, folder / f"{name}.h5", device=device).images
-    method = _learned(recording, folder, config, images, device, on_step)
+    step = "streaming it to a Gadgetron node at the scanner's pace"
+    method, made = run_in_node(LEARNED_FILM, recording, config, step, device, on_step, "realtime")
+    if not method.missing:
+        images[LEARNED_FILM] = made
     return _compare(images, scan.truth, config, method)
-
-
-def _learned(
-    recording: Path,
-    folder: Path,
-    config: ScanConfig,
-    images: dict[str, list[Image]],
-    device: str,
-    on_step: Callable[[str], None],
-) -> MethodResult:
-    size, n_coils = (config.geometry.matrix[1], config.geometry.matrix[0]), config.coils.n_coils
-    try:
-        choice = quick_choice(LEARNED_FILM, size, n_coils, on_step)
-    except ScansideError as error:
-        return MethodResult(LEARNED_FILM, missing=str(error))
-    if choice.chosen is None:
-        return MethodResult(LEARNED_FILM, choice, missing="no engine was accepted on this machine")
-    on_step("streaming it to a Gadgetron node at the scanner's pace")
-    settings = {
-        "engine.sizes": [list(size)],
-        "engine.n_coils": [n_coils],
-        "engine.backend": choice.chosen.backend,
-        "engine.precision": choice.chosen.precision,
-    }
-    made = replay(
-        recording,
-        LEARNED_FILM,
-        folder / f"{LEARNED_FILM}.h5",
-        via="gadgetron",
-        speed="realtime",
-        settings=settings,
-        device=device,
-    )
-    images[LEARNED_FILM] = made.images
-    return MethodResult(LEARNED_FILM, choice, notes=notes_of(made.images))
 
 
 def _compare(

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scanside.demo.compare import compare_slices
-from scanside.demo.engines import quick_choice
-from scanside.demo.result import ZERO_FILLED, LearnedResult, MethodResult
-from scanside.errors import ScansideError
-from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.demo.result import ZERO_FILLED, LearnedResult
+from scanside.demo.steps import run_in_node, write_scan
 from scanside.replay import replay
 from scanside.simulate import (
     CoilConfig,
@@ -25,7 +23,7 @@ from scanside.simulate import (
 if TYPE_CHECKING:
     from scanside.items import Image
 
-__all__ = ["LEARNED", "SCAN", "notes_of", "run_learned"]
+__all__ = ["LEARNED", "SCAN", "run_learned"]
 
 CLASSICAL = "sense"
 LEARNED = ("student", "unrolled")
@@ -68,46 +66,18 @@ def run_learned(
     recording = folder / "scan.h5"
     on_step("simulating the scan for the learned pipelines")
     scan = simulate(config)
-    with Hdf5Writer(recording, scan.header_xml) as writer:
-        for item in scan.items():
-            writer.write(item)
+    write_scan(scan, recording)
     scan.truth.save(folder / "truth.npz")
     images: dict[str, list[Image]] = {}
     on_step("reconstructing it classically")
     for name in (ZERO_FILLED, CLASSICAL):
         images[name] = replay(recording, name, folder / f"{name}.h5", device=device).images
     methods = []
-    size = (config.geometry.matrix[1], config.geometry.matrix[0])
     for name in LEARNED:
-        try:
-            choice = quick_choice(name, size, config.coils.n_coils, on_step)
-        except ScansideError as error:
-            methods.append(MethodResult(name, missing=str(error)))
-            continue
-        if choice.chosen is None:
-            methods.append(MethodResult(name, choice, missing="no engine was accepted on this machine"))
-            continue
-        on_step(f"reconstructing it with {name} in a Gadgetron node")
-        settings = {
-            "engine.sizes": [list(size)],
-            "engine.n_coils": [config.coils.n_coils],
-            "engine.backend": choice.chosen.backend,
-            "engine.precision": choice.chosen.precision,
-        }
-        made = replay(
-            recording, name, folder / f"{name}.h5", via="gadgetron", settings=settings, device=device
+        method, made = run_in_node(
+            name, recording, config, f"reconstructing it with {name} in a Gadgetron node", device, on_step
         )
-        images[name] = made.images
-        methods.append(MethodResult(name, choice, notes=notes_of(made.images)))
+        methods.append(method)
+        if not method.missing:
+            images[name] = made
     return LearnedResult(compare_slices(images, scan.truth), methods)
-
-
-def notes_of(images: list[Image]) -> tuple[str, ...]:
-    """What images say of their making, each thing once."""
-    notes = []
-    for image in images:
-        if "ScansideFallback" in image.meta:
-            notes.append(f"the classical fallback made the image: {image.meta['ScansideFallback'][-1]}")
-        if "ScansideFitness" in image.meta:
-            notes.append(f"the network was not trained for this: {'; '.join(image.meta['ScansideFitness'])}")
-    return tuple(dict.fromkeys(notes))

@@ -134,11 +134,12 @@ def _film_section(film: FilmResult) -> Section:
         (_title(name), f"{psnr:.1f}", f"{ssim:.3f}", f"{moving:.1f}")
         for name, (psnr, ssim, moving) in film.quality.items()
     ]
-    shown = {**{_title(name): pixels for name, pixels in film.films.items()}, "truth": film.truth}
+    shown = {**film.films, "truth": film.truth}
     side_by_side = np.concatenate(list(shown.values()), axis=2)
     frames = Film([_plain(film, pixels) for pixels in side_by_side], "repetition", film.frame_ms)
     n = len(film.truth)
-    played = f"{', '.join(shown)}: {n} frames, one every {film.frame_ms:.0f} ms, sent at the scanner's pace"
+    names = ", ".join(map(_title, shown))
+    played = f"{names}: {n} frames, one every {film.frame_ms:.0f} ms, sent at the scanner's pace"
     caption = (
         "A frame in systole by every method; the line across the heart in which most moves, as time goes on "
         f"downwards; and what is wrong with each frame, in one scale. {_TRUTH}"
@@ -160,9 +161,9 @@ def _film_figure(film: FilmResult, shown: Mapping[str, Magnitude]) -> Figure:
     frame = int(np.abs(film.truth - film.truth[0])[:, film.moving].mean(axis=1).argmax())
     images, lines, errors = [], [], []
     for name, pixels in shown.items():
-        quality = film.quality.get(next((one for one in film.quality if _title(one) == name), ""))
+        quality = film.quality.get(name)
         numbers = "" if quality is None else f"{quality.psnr_db:.1f} dB, {quality.ssim:.3f}"
-        images.append(View(pixels[frame], f"{name}\n{numbers}", pixel_mm=_pixel_mm(film)))
+        images.append(View(pixels[frame], f"{_title(name)}\n{numbers}", pixel_mm=_pixel_mm(film)))
         height = film.truth.shape[1] / len(film.truth) * _pixel_mm(film)[0]
         lines.append(View(pixels[:, line], "", pixel_mm=(height, _pixel_mm(film)[1])))
         if quality is not None:

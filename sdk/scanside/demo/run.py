@@ -11,7 +11,7 @@ from scanside.demo.film import film_scan, run_film
 from scanside.demo.learned import SCAN as LEARNED_SCAN
 from scanside.demo.learned import run_learned
 from scanside.demo.result import CLASSICAL, ZERO_FILLED, DemoResult
-from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.demo.steps import write_scan
 from scanside.replay import replay
 from scanside.simulate import ScanConfig, preset, simulate
 
@@ -62,9 +62,7 @@ def run_demo(
     recording = folder / "scan.h5"
     on_step("simulating the scan")
     scan = simulate(config or preset("brain-oblique"))
-    with Hdf5Writer(recording, scan.header_xml) as writer:
-        for item in scan.items():
-            writer.write(item)
+    write_scan(scan, recording)
     scan.truth.save(folder / "truth.npz")
     on_step("reconstructing it in a Gadgetron node")
     node = replay(recording, CLASSICAL, folder / "images.h5", via="gadgetron", device=device)

@@ -1,0 +1,83 @@
+"""What the parts of the demonstration do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scanside.demo.engines import quick_choice
+from scanside.demo.result import MethodResult
+from scanside.errors import ScansideError
+from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.replay import replay
+from scanside.simulate import ScanConfig, SimulatedScan
+from scanside.simulate.playback import Speed
+
+if TYPE_CHECKING:
+    from scanside.items import Image
+
+__all__ = ["run_in_node", "write_scan"]
+
+
+def write_scan(scan: SimulatedScan, recording: Path) -> None:
+    """Write a scan as an ISMRMRD file."""
+    with Hdf5Writer(recording, scan.header_xml) as writer:
+        for item in scan.items():
+            writer.write(item)
+
+
+def run_in_node(
+    pipeline: str,
+    recording: Path,
+    config: ScanConfig,
+    step: str,
+    device: str,
+    on_step: Callable[[str], None],
+    speed: Speed = "max",
+) -> tuple[MethodResult, list[Image]]:
+    """Reconstruct a scan in a Gadgetron node with a learned pipeline and the engine that is had quickly.
+
+    Args:
+        pipeline: its name.
+        recording: the scan's file; the images are written beside it.
+        config: of the scan.
+        step: what is about to happen once there is an engine.
+        device: see `scanside.Context`.
+        on_step: called with what is about to happen.
+        speed: of the stream, see `scanside.replay.replay`.
+
+    Returns:
+        How the pipeline fared, and its images: none where its bundle or an engine is not to be had.
+
+    Raises:
+        ScansideError: a part of the chain failed.
+    """
+    size, n_coils = (config.geometry.matrix[1], config.geometry.matrix[0]), config.coils.n_coils
+    try:
+        choice = quick_choice(pipeline, size, n_coils, on_step)
+    except ScansideError as error:
+        return MethodResult(pipeline, missing=str(error)), []
+    if choice.chosen is None:
+        return MethodResult(pipeline, choice, missing="no engine was accepted on this machine"), []
+    on_step(step)
+    settings = {
+        "engine.sizes": [list(size)],
+        "engine.n_coils": [n_coils],
+        "engine.backend": choice.chosen.backend,
+        "engine.precision": choice.chosen.precision,
+    }
+    output = recording.with_name(f"{pipeline}.h5")
+    made = replay(recording, pipeline, output, via="gadgetron", speed=speed, settings=settings, device=device)
+    return MethodResult(pipeline, choice, notes=_notes(made.images)), made.images
+
+
+def _notes(images: list[Image]) -> tuple[str, ...]:
+    """What images say of their making, each thing once."""
+    notes = []
+    for image in images:
+        if "ScansideFallback" in image.meta:
+            notes.append(f"the classical fallback made the image: {image.meta['ScansideFallback'][-1]}")
+        if "ScansideFitness" in image.meta:
+            notes.append(f"the network was not trained for this: {'; '.join(image.meta['ScansideFitness'])}")
+    return tuple(dict.fromkeys(notes))
