@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -32,6 +33,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _Asked = Literal["stop", "reload"]
+
+_LOOK_SECONDS = 0.1
+"""Between looks at whether to give up, while workers get ready."""
 
 
 class Server:
@@ -79,8 +83,14 @@ class Server:
         """See `Pool.subscribe`."""
         self._pool.subscribe(callback)
 
-    def start(self) -> None:
+    def start(self, asked_to_end: Callable[[], bool] = lambda: False) -> bool:
         """Start the workers and wait until they are ready; then take sessions.
+
+        Args:
+            asked_to_end: looked at while workers get ready, which can take minutes: whether to give up.
+
+        Returns:
+            Whether sessions are taken: if not, it was asked to end, and nothing is left running.
 
         Raises:
             ConfigError: a worker cannot get ready; says why. Nothing is left running.
@@ -96,10 +106,16 @@ class Server:
                 # Before the workers: whoever asks whether the server is ready gets an answer meanwhile.
                 self._monitor = start_monitor(self._pool.subscribe, self._pool, self._config.monitor)
                 self._pool.session_folder = self._monitor.session_folder
-            self._call(self._pool.start())
+            starting = asyncio.run_coroutine_threadsafe(self._pool.start(), self._loop)
+            while not wait([starting], timeout=_LOOK_SECONDS).done:
+                if asked_to_end():
+                    self.stop(0.0)
+                    return False
+            starting.result()
         except BaseException:
             self.stop(0.0)
             raise
+        return True
 
     def reload(self, config: ServerConfig) -> None:
         """See `Pool.reload`; waits until the new workers are ready.
@@ -161,10 +177,7 @@ def serve(
     with _asked() as signals:
         asked = signals.asked
         server = Server(config)
-        try:
-            server.start()
-            signals.starting = False
-        except KeyboardInterrupt:
+        if not server.start(lambda: signals.to_end):
             logger.info("asked to end before workers were ready")
             return
         logger.info("listening on %s", server.addresses)
@@ -199,11 +212,11 @@ class _Signals:
 
     Attributes:
         asked: in order.
-        starting: whether nobody looks at `asked` yet, so that a wish to end has to interrupt.
+        to_end: whether one of them was to end.
     """
 
     asked: SimpleQueue[_Asked] = field(default_factory=SimpleQueue)
-    starting: bool = True
+    to_end: bool = False
 
 
 @contextmanager
@@ -215,9 +228,8 @@ def _asked() -> Iterator[_Signals]:
         return
 
     def hear(number: int, _: FrameType | None) -> None:
-        if number != signal.SIGHUP and signals.starting:
-            signals.starting = False  # whatever comes next must not interrupt the clearing up
-            raise KeyboardInterrupt
+        # Noted only: an exception from here could strike anywhere, and where locks are taken it would leave them so.
+        signals.to_end |= number != signal.SIGHUP
         signals.asked.put("reload" if number == signal.SIGHUP else "stop")
 
     before = {

@@ -53,14 +53,34 @@ def test_a_node_is_lost_and_all_files_are_done(cluster: Any, scans: Path, tmp_pa
     for i in range(5):
         shutil.copytree(scans, folder / str(i))
 
+    def doomed_worker() -> int | None:
+        """The worker on the node that is to be lost, once it has done something."""
+        (node,) = cluster.worker_nodes
+        raylet = node.all_processes["raylet"][0].process.pid
+        return next((pid for pid in map(process_of, journal()) if parent_of(pid) == raylet), None)
+
+    def journal() -> list[str]:
+        records = map(json.loads, (output / JOURNAL).read_text("utf-8").splitlines())
+        return [record["where"] for record in records if "where" in record]
+
+    stopped: dict[int, int] = {}  # with the number of results by then
+
     def lose_a_node(done: int, failed: int, total: int) -> None:
         if not cluster.worker_nodes:
             return
-        records = map(json.loads, (output / JOURNAL).read_text("utf-8").splitlines())
-        if len({record["where"] for record in records if "where" in record}) == 2:
+        if not stopped:
+            if (worker := doomed_worker()) is None:
+                time.sleep(0.3)  # until the second worker has done something
+            else:
+                os.kill(
+                    worker, signal.SIGSTOP
+                )  # so that it is surely in the middle of a file when it is lost
+                stopped[worker] = len(journal())
+            return
+        ((worker, before),) = stopped.items()
+        if sum(process_of(where) != worker for where in journal()[before:]) >= 3:
             cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-        else:
-            time.sleep(0.3)  # until the second worker has done something
+            os.kill(worker, signal.SIGKILL)
 
     lost = replays(folder, output, RayPool(cluster.address), on_progress=lose_a_node)
     assert not cluster.worker_nodes
@@ -75,6 +95,17 @@ def test_a_node_is_lost_and_all_files_are_done(cluster: Any, scans: Path, tmp_pa
             assert (tmp_path / "local" / one.output).read_bytes() == single.read_bytes()
             for i in range(5):
                 assert (output / str(i) / one.output).read_bytes() == single.read_bytes()
+
+
+def process_of(where: str) -> int:
+    return int(where.rpartition(" ")[2])
+
+
+def parent_of(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except FileNotFoundError:
+        return 0
 
 
 def replays(folder: Path, output: Path, pool: Pool, **options: Any) -> ManyReplays:
