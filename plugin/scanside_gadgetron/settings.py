@@ -121,7 +121,8 @@ class ServerConfig(_Part):
         noise_store: folder that keeps noise measurements; None for one that lasts as long as the server.
         workers: how many processes, and so how many sessions at once.
         devices: what they compute on, in turn.
-        threads: of each worker; None shares this machine's cores among them, unless ``OMP_NUM_THREADS`` is set.
+        threads: of torch in each worker; None shares this machine's cores among them, unless ``OMP_NUM_THREADS`` is
+            set. NumPy has one, unless ``OPENBLAS_NUM_THREADS`` is set.
         queue: how many connections wait for a worker at most.
         limits: of one session.
         prepare_seconds: how long a worker may take to be ready; building an engine can take minutes.

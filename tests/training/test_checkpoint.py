@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scanside.errors import ConfigError, FormatError
+from scanside.errors import BundleError, ConfigError, FormatError
 from scanside_training.checkpoint import (
     begin_with,
     load_model,
@@ -126,6 +127,17 @@ def test_what_is_not_learned_stays_as_configured(tmp_path: Path) -> None:
     save_weights(first, tmp_path / "model.safetensors", step=0)
     for learned, weight in ((True, 90.0), (False, 40.0)):
         second = network(40.0, learned)
-        begin_with(second, tmp_path / "model.safetensors")
+        begin_with(second, tmp_path)
         assert second.log_weights.detach().exp().item() == pytest.approx(weight)
         torch.testing.assert_close(second.networks.state_dict(), first.networks.state_dict())
+
+
+def test_begins_with_a_bundle(learned_bundles: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(learned_bundles / "smooth", tmp_path / "bundle"))
+    model = torch.nn.Module()
+    model.register_parameter("weight", torch.nn.Parameter(torch.zeros(1)))
+    begin_with(model, bundle)
+    assert model.weight.item() == 0.25
+    (bundle / "weights.safetensors").write_bytes(b"another")
+    with pytest.raises(BundleError, match=r"weights\.safetensors"):
+        begin_with(model, bundle)

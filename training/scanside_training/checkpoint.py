@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from scanside.engines.bundle import Bundle
+from scanside.engines.manifest import MANIFEST_FILE
 from scanside.errors import ConfigError, FormatError
 from scanside_training.config import TrainConfig, load_config
 from scanside_training.models import build_model
@@ -80,6 +82,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise FormatError(
             f"{path} is truncated or no safetensors file ({error}): resume the run, or copy the file again"
         ) from error
+    _put(model, found, path, CONFIG)
+
+
+def _put(model: nn.Module, found: dict[str, torch.Tensor], path: Path, settings: str) -> None:
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     wrong = [
         f"{name} is {tuple(found[name].shape) if name in found else 'missing'}, expected {shape}"
@@ -91,19 +97,27 @@ def load_weights(model: nn.Module, path: Path) -> None:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise FormatError(
             f"{path} holds the weights of another network: {'; '.join(wrong[:3])}{more}. "
-            f"The model settings must be those of the run that wrote it (its {CONFIG})"
+            f"The model settings must be those of the run that it comes from (its {settings})"
         )
     model.load_state_dict(found)
 
 
-def begin_with(model: nn.Module, path: Path) -> None:
+def begin_with(model: nn.Module, folder: Path) -> None:
     """Begin a training with the weights of another; what is not learned stays as the network's settings have it.
+
+    Args:
+        model: changed in place.
+        folder: of a run, or a bundle, whose files and signature are checked as before a scan.
 
     Raises:
         FormatError: as `load_weights`.
+        BundleError: the bundle cannot be trusted.
     """
     fixed = {name: one.detach().clone() for name, one in model.named_parameters() if not one.requires_grad}
-    load_weights(model, path)
+    if (folder / MANIFEST_FILE).is_file():
+        _put(model, Bundle.open(folder).weights(), folder, MANIFEST_FILE)
+    else:
+        load_weights(model, folder / WEIGHTS)
     model.load_state_dict(fixed, strict=False)
 
 

@@ -125,7 +125,7 @@ class TrainConfig(_Settings):
         validation: when and how closely the network is looked at.
         log_every_steps: optimiser steps between two rows of the training loss.
         distillation: learn from a trained teacher too.
-        initial: folder of a finished run whose weights this one begins with.
+        initial: folder of a finished run, or of a bundle, whose weights this one begins with.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")

@@ -51,7 +51,6 @@ from scanside_training.callbacks import (
 from scanside_training.checkpoint import (
     CONFIG,
     LAST_CHECKPOINT,
-    WEIGHTS,
     begin_with,
     read_checkpoint,
     write_config,
@@ -188,7 +187,7 @@ def _run(
     example = default_collate([data.samples("validation")[SampleKey(0, 0, 0)]])
     module = Reconstruction(config, n_steps, folder, example)
     if config.initial is not None and checkpoint is None:
-        begin_with(module.model, config.initial / WEIGHTS)
+        begin_with(module.model, config.initial)
     n_parameters = sum(p.numel() for p in module.model.parameters() if p.requires_grad)
     logger.info("%s: %d parameters, steps %d to %d", config.name, n_parameters, step, n_steps)
 

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
@@ -19,14 +19,40 @@ from scanside_gadgetron.pool.note import Note
 if TYPE_CHECKING:
     from scanside_gadgetron.pool.visitor import Visitor
 
-__all__ = ["COMMAND", "Reason", "WorkerProcess"]
+__all__ = ["COMMAND", "Reason", "WorkerProcess", "worker_environment"]
 
 COMMAND = (sys.executable, "-m", "scanside_gadgetron.pool.worker")
 """Starts a worker; descriptors follow."""
 
 Reason = Literal["stopped", "died", "hung", "leaked", "reloaded"]
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+# A stream is many small pieces of work. Libraries that share each of them among threads have the next one wait for a
+# thread that the system runs when it gets to it, and spin or yield until then: on a machine with other work, such as
+# Gadgetron's own, that is milliseconds for each readout.
+_SMALL_WORK = {
+    # NumPy whitens readouts one by one, and a readout is done before a second thread has woken up. What is large
+    # enough to be shared is torch's.
+    "OPENBLAS_NUM_THREADS": "1",
+    # Threads of torch sleep while they wait for each other and for work, so that the one waited for gets to run.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+def worker_environment(inherited: Mapping[str, str], threads: int | None) -> dict[str, str]:
+    """What a worker finds in its environment; libraries read it when they are loaded, so it is there from the start.
+
+    Args:
+        inherited: environment of the server; what it says of small work stands.
+        threads: of torch in the worker; None leaves it to the libraries, or to what is inherited.
+    """
+    environment = {**_SMALL_WORK, **inherited}
+    if threads is not None:
+        environment.update({name: str(threads) for name in _THREAD_VARIABLES})
+    # A child that is started from a checkout must find what this process imports.
+    environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
+    return environment
 
 
 @dataclass(eq=False)
@@ -78,15 +104,10 @@ class WorkerProcess:
         """
         ours, theirs = Channel.pair()
         note = Note()
-        environment = dict(os.environ)
-        if begin.threads is not None:
-            environment.update({name: str(begin.threads) for name in _THREAD_VARIABLES})
-        # A child that is started from a checkout must find what this process imports.
-        environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
         try:
             process = subprocess.Popen(
                 [*command, str(theirs.fileno()), str(note.descriptor)],
-                env=environment,
+                env=worker_environment(os.environ, begin.threads),
                 stdin=subprocess.DEVNULL,
                 # Standard output is for the one line that says where the server listens.
                 stdout=2,

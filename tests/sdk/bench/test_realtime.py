@@ -1,0 +1,36 @@
+"""What the real-time stream says of memory; the stream itself runs with the soak's tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from scanside.bench.realtime import _MOST_GROWTH, _growth
+
+_MIB = 1 << 20
+
+
+def _breathing(n: int, phase: int = 0) -> list[int]:
+    """A frame's buffers come and go."""
+    return [(400 + (0, 8, 24, 16)[(i + phase) % 4]) * _MIB for i in range(n)]
+
+
+@pytest.mark.parametrize("phase", range(4))
+@pytest.mark.parametrize("n", [61, 1000])
+def test_what_comes_and_goes_with_frames_is_no_growth(n: int, phase: int) -> None:
+    assert _growth(_breathing(n, phase)) == 1.0
+
+
+def test_warming_up_is_no_growth() -> None:
+    cold = [(300 + i) * _MIB for i in range(10)]
+    assert _growth(cold + _breathing(90)) == 1.0
+
+
+def test_end_of_the_session_hides_no_growth() -> None:
+    leaking = [taken + i * _MIB // 4 for i, taken in enumerate(_breathing(100))]
+    assert _growth(leaking) > _MOST_GROWTH
+    assert _growth([*leaking, 300 * _MIB]) > _MOST_GROWTH
+
+
+def test_few_samples() -> None:
+    assert _growth([100]) == 1.0
+    assert _growth([100, 110]) == pytest.approx(1.0)
