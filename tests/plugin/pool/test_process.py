@@ -16,11 +16,14 @@ from scanside_gadgetron.pool.process import worker_environment
 
 pytestmark = [pytest.mark.torch_free, pytest.mark.timeout(120)]
 
-_FREE = {
-    name: value
-    for name, value in os.environ.items()
-    if name not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY")
-}
+_NAMES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "GOMP_SPINCOUNT",
+    "OMP_WAIT_POLICY",
+)
+_FREE = {name: value for name, value in os.environ.items() if name not in _NAMES}
 
 _WHITEN = """
 import os
@@ -49,24 +52,25 @@ def test_readout_waits_for_no_other_thread(threads: int | None) -> None:
 def test_threads_are_those_of_torch() -> None:
     given = worker_environment(_FREE, 3)
     assert (given["OMP_NUM_THREADS"], given["MKL_NUM_THREADS"]) == ("3", "3")
-    assert (given["OPENBLAS_NUM_THREADS"], given["OMP_WAIT_POLICY"]) == ("1", "PASSIVE")
+    assert (given["OPENBLAS_NUM_THREADS"], given["GOMP_SPINCOUNT"]) == ("1", "3000")
     assert "OMP_NUM_THREADS" not in worker_environment(_FREE, None)
 
 
 def test_whoever_installs_it_knows_better() -> None:
-    said = {"OPENBLAS_NUM_THREADS": "4", "OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "5"}
+    said = {"OPENBLAS_NUM_THREADS": "4", "GOMP_SPINCOUNT": "7", "OMP_NUM_THREADS": "5"}
     for threads in (None, 2):
         given = worker_environment({**_FREE, **said}, threads)
-        assert (given["OPENBLAS_NUM_THREADS"], given["OMP_WAIT_POLICY"]) == ("4", "ACTIVE")
+        assert (given["OPENBLAS_NUM_THREADS"], given["GOMP_SPINCOUNT"]) == ("4", "7")
+    assert "GOMP_SPINCOUNT" not in worker_environment({**_FREE, "OMP_WAIT_POLICY": "ACTIVE"}, None)
     assert worker_environment(said, None)["OMP_NUM_THREADS"] == "5"
 
 
 def test_workers_get_it(
     house: Callable[..., AbstractContextManager[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY"):
+    for name in _NAMES:
         monkeypatch.delenv(name, raising=False)
     with house(threads=2) as one:
         pid = one.wait_for_event("worker-started").pid
         found = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    assert {b"OPENBLAS_NUM_THREADS=1", b"OMP_WAIT_POLICY=PASSIVE", b"OMP_NUM_THREADS=2"} <= set(found)
+    assert {b"OPENBLAS_NUM_THREADS=1", b"GOMP_SPINCOUNT=3000", b"OMP_NUM_THREADS=2"} <= set(found)
