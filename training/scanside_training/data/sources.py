@@ -20,6 +20,7 @@ from scanside_training.data.cache import cached_slices
 from scanside_training.data.coils import MEASURED
 from scanside_training.data.folders import SUBJECTS_TABLE, decode_folder, decode_recording, folder_recordings
 from scanside_training.data.matlab import read_matlab
+from scanside_training.data.parallel import each
 from scanside_training.data.roots import data_file
 from scanside_training.data.settings import Settings
 from scanside_training.data.splits import SubjectFractions, SubjectLists, SubjectSplit
@@ -225,20 +226,12 @@ class CardiacMagnitude(_FileSource):
         return ["unknown"] * len(slices), slices
 
 
-class Synthetic(_Source):
-    """Generated objects: heads whose folds, contrast, shape and plane vary, hearts, and heaps of textured shapes."""
+class _Generated(_Source):
+    """Individuals that are drawn, each from a stream of its own, so that they are the same whoever draws them."""
 
-    kind: Literal["synthetic"] = "synthetic"
     licence: Literal["clean"] = "clean"
     n_subjects: int = Field(default=60, ge=1)
-    """Number of different objects."""
-    slices_per_subject: int = Field(default=6, ge=1)
-    shapes: float = Field(default=0.4, ge=0, le=1)
-    """Share of the objects that are heaps of shapes."""
-    hearts: float = Field(default=0.1, ge=0, le=1)
-    """Share of the objects that are hearts; the rest are heads."""
-    size: int = Field(default=288, ge=32)
-    """Edge of the slices in pixels."""
+    """Number of different individuals."""
     seed: int = Field(default=0, ge=0)
     split: SubjectSplit = SubjectFractions()
 
@@ -246,26 +239,41 @@ class Synthetic(_Source):
         return []
 
     def _decode(self) -> Decoded:
-        subjects: list[str] = []
-        slices: list[Slices] = []
-        for subject in range(self.n_subjects):
-            rng = np.random.default_rng([self.seed, subject])
-            kind = generated.draw_kind(rng, shapes=self.shapes, hearts=self.hearts)
-            made = generated.slices_of(kind, self.slices_per_subject, self.size, rng)
-            slices += made
-            subjects += [str(subject)] * len(made)
-        return subjects, slices
+        of_all = each(self._subject, range(self.n_subjects))
+        subjects = [str(subject) for subject, made in enumerate(of_all) for _ in made]
+        return subjects, [one for made in of_all for one in made]
+
+    def _subject(self, subject: int) -> list[Slices]:
+        return self._draw(np.random.default_rng([self.seed, subject]))
+
+    @abstractmethod
+    def _draw(self, rng: np.random.Generator) -> list[Slices]:
+        """Everything of one individual."""
 
 
-class BeatingHearts(_Source):
+class Synthetic(_Generated):
+    """Generated objects: heads whose folds, contrast, shape and plane vary, hearts, and heaps of textured shapes."""
+
+    kind: Literal["synthetic"] = "synthetic"
+    slices_per_subject: int = Field(default=6, ge=1)
+    shapes: float = Field(default=0.4, ge=0, le=1)
+    """Share of the objects that are heaps of shapes."""
+    hearts: float = Field(default=0.1, ge=0, le=1)
+    """Share of the objects that are hearts; the rest are heads."""
+    size: int = Field(default=288, ge=32)
+    """Edge of the slices in pixels."""
+
+    def _draw(self, rng: np.random.Generator) -> list[Slices]:
+        kind = generated.draw_kind(rng, shapes=self.shapes, hearts=self.hearts)
+        return list(generated.slices_of(kind, self.slices_per_subject, self.size, rng))
+
+
+class BeatingHearts(_Generated):
     """Generated films of one beat: chests with a heart along planes of all kinds, and heaps of shapes that move."""
 
     films: ClassVar[bool] = True
 
     kind: Literal["beating-hearts"] = "beating-hearts"
-    licence: Literal["clean"] = "clean"
-    n_subjects: int = Field(default=60, ge=1)
-    """Number of different individuals."""
     films_per_subject: int = Field(default=3, ge=1)
     """Planes of each."""
     frames: int = Field(default=24, ge=2)
@@ -274,23 +282,12 @@ class BeatingHearts(_Source):
     """Share of the individuals that are heaps of shapes."""
     size: int = Field(default=208, ge=32)
     """Edge of the frames in pixels."""
-    seed: int = Field(default=0, ge=0)
-    split: SubjectSplit = SubjectFractions()
 
-    def _files(self) -> list[Path]:
-        return []
-
-    def _decode(self) -> Decoded:
-        subjects: list[str] = []
-        films: list[Slices] = []
-        for subject in range(self.n_subjects):
-            rng = np.random.default_rng([self.seed, subject])
-            kind: Literal["shapes", "cardiac"] = "shapes" if rng.random() < self.shapes else "cardiac"
-            made = generated_films.films_of(kind, self.films_per_subject, self.frames, self.size, rng)
-            # Half precision is finer than any noise that is added, and half as much to read.
-            films += [film.astype(np.float16) for film in made]
-            subjects += [str(subject)] * len(made)
-        return subjects, films
+    def _draw(self, rng: np.random.Generator) -> list[Slices]:
+        kind: Literal["shapes", "cardiac"] = "shapes" if rng.random() < self.shapes else "cardiac"
+        made = generated_films.films_of(kind, self.films_per_subject, self.frames, self.size, rng)
+        # Half precision is finer than any noise that is added, and half as much to read.
+        return [film.astype(np.float16) for film in made]
 
 
 class MrdFolder(_Source):
