@@ -64,7 +64,9 @@ class AotiCuda(Backend):
 
         if reason := self.buildable():
             raise EngineError(f"{self.name}: {reason}")
-        program = move_to_device_pass(specialise(source, precision), "cuda")
+        # With its number: what a graph asserts about devices takes "cuda" for another one than "cuda:0".
+        here = torch.device("cuda", torch.cuda.current_device())
+        program = move_to_device_pass(specialise(source, precision), here)
         try:
             with converting(), torch.no_grad(), exact_products():
                 aoti_compile_and_package(
