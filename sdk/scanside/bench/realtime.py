@@ -38,7 +38,6 @@ _MOST_GROWTH = 1.02
 _SAMPLING_SECONDS = 0.1
 """Some samples of each frame: its k-space and its image are there for a part of it only."""
 
-_LOW_MIDDLE_HIGH = (0.1, 0.5, 0.9)
 _WARM = 0.1  # of the stream; what is taken by then, buffers and code, is no growth
 
 _COUNTER = 2 + ACQUISITION_HEADER.fields["scan_counter"][1]  # type: ignore[index]
@@ -196,7 +195,7 @@ def _headlines(seen: _Seen, n_frames: int) -> list[Headline]:
             "real-time stream: largest lag of an image, in frames", max(seen.lags) / (SCAN.n_lines * TR_S), 1
         ),
         Headline.at_most(
-            "real-time stream: memory in its second half against the first without its first tenth",
+            "real-time stream: memory in its last quarter against the first, once it is warm",
             _growth([footprint.server + footprint.workers for footprint in seen.footprints]),
             _MOST_GROWTH,
         ),
@@ -204,15 +203,11 @@ def _headlines(seen: _Seen, n_frames: int) -> list[Headline]:
 
 
 def _growth(memory: list[int]) -> float:
-    """How much more memory a stream takes late than early, once it is warm.
+    """How much more memory a stream takes late than early, once it is warm: means of the last and the first quarter.
 
-    Memory rises and falls by several MiB with every frame, and by more where a pause of the machine has made one
-    block large; the allocator keeps of it now more, now less. So single samples say little: the last may even come
-    when the session has ended. What is never given back lifts low, middle and high samples of many frames, and what
-    comes and goes does not lift all three.
+    Memory rises and falls by several MiB with every frame, and the last sample may come when the session has ended:
+    single samples say little.
     """
-    warm, middle = int(_WARM * len(memory)), len(memory) // 2
-    early, late = (
-        np.quantile(part, _LOW_MIDDLE_HIGH) for part in (memory[warm : middle + 1], memory[middle:])
-    )
-    return float((late / early).min())
+    warm = memory[int(_WARM * len(memory)) :]
+    quarter = max(1, len(warm) // 4)
+    return float(np.mean(warm[-quarter:]) / np.mean(warm[:quarter]))
