@@ -15,6 +15,7 @@ import ast
 import io
 import json
 import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -180,7 +181,10 @@ def load_graph(source: Path | bytes, where: str | None = None) -> ExportedProgra
     entries = check_archive(source, where)
     torch = _torch()
     try:
-        program: ExportedProgram = torch.export.load(io.BytesIO(_pack(entries)))
+        with warnings.catch_warnings():
+            # Said by torch 2.11 of constants, which it takes from the archive's bytes; no graph writes to them.
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")
+            program: ExportedProgram = torch.export.load(io.BytesIO(_pack(entries)))
     except Exception as error:  # torch raises anything from KeyError to RuntimeError here
         made_with = json.loads(entries[_GRAPH]).get("torch_version", "unknown")
         raise BundleError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,7 @@ def run_fresh(name: str, precision: Precision, folder: Path) -> float:
         folder: of the engine, with its check inputs.
 
     Raises:
-        EngineError: the process failed, or took longer than five minutes.
+        EngineError: the process failed, crashed, or took longer than five minutes.
     """
     with tempfile.TemporaryDirectory() as empty:
         kept = {key: value for key, value in os.environ.items() if key not in _COMPILERS}
@@ -49,10 +50,21 @@ def run_fresh(name: str, precision: Precision, folder: Path) -> float:
             )
         except subprocess.TimeoutExpired:
             raise EngineError(f"a fresh process did not load the engine within {_TIME_LIMIT_S} s") from None
+    if run.returncode < 0:
+        raise EngineError(
+            f"a fresh process that loaded the engine was killed by {_signal_name(-run.returncode)}"
+        )
     if run.returncode:
         lines = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]
         raise EngineError(f"a fresh process without a compiler failed: {lines[-1][:_LONGEST_MESSAGE]}")
     return float(json.loads(run.stdout.splitlines()[-1])["relative_error"])
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have none
+        return f"signal {number}"
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,28 @@ def test_fresh_process_that_fails_is_a_failed_check(tmp_path: Path, reference: R
     (failure,) = report.failures
     assert failure.name == "fresh-process"
     assert "there is no engine backend 'absent'" in failure.note
+
+
+def test_engine_that_crashes_when_loaded_is_refused_and_not_loaded_here(
+    tmp_path: Path, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Crashing(Eager):
+        """Native code that ends its process."""
+
+        name = "crashing"
+        carries_network = True
+
+        def load(self, folder: Path, source: Source, precision: Precision) -> Runner:
+            raise AssertionError("it would have crashed here")
+
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -SEGV $$\n", encoding="utf-8")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    report = run(Crashing(), "fp32", tmp_path, reference)
+    (failure,) = report.failures
+    assert failure.name == "fresh-process"
+    assert "killed by SIGSEGV" in failure.note
 
 
 def test_engine_that_could_not_be_built_has_a_report() -> None:
