@@ -16,6 +16,7 @@ from scanside_training.config import merged, read_config, read_settings
 from scanside_training.data import DataConfig
 from scanside_training.evaluation import EvaluationConfig, compare, write_evaluation
 from scanside_training.evaluation.candidates import ZeroFilled, candidate_of
+from scanside_training.evaluation.candidates.engine import EngineOf
 from scanside_training.evaluation.candidates.films import LowRankSparseFilm, ViewSharing
 from scanside_training.evaluation.candidates.network import Run
 from scanside_training.evaluation.case import Case
@@ -108,3 +109,25 @@ def test_pictures_show_two_frames_and_a_course(tiny_films: dict[str, Any]) -> No
     np.testing.assert_array_equal(shown[:, :32], case.whole[0])
     np.testing.assert_array_equal(shown[:, 32:64], case.whole[2])
     np.testing.assert_array_equal(shown[:, 64::4], case.whole[:, :, 16].T)
+
+
+def test_engines(
+    film_bundles: Path, learned_bundles: Path, tiny: dict[str, Any], tiny_films: dict[str, Any]
+) -> None:
+    case = case_of(merged(tiny_films["data"], {"simulation": {"coils": {"n_coils": [4, 4]}}}))
+
+    def engine(path: Path) -> Any:
+        return EngineOf(bundle=str(path), backend="eager", precision="fp32").open()
+
+    film = torch.complex(*case.sample["image"])
+    expected = film + 0.25 * (film.roll(1, 0) + film.roll(-1, 0) - 2 * film)
+    torch.testing.assert_close(engine(film_bundles / "film-smooth").job(case)(), expected)
+    made = engine(film_bundles / "film").job(case)()
+    assert score("film", case, made).values["psnr"] > score("zero-filled", case, film).values["psnr"]
+    with pytest.raises(ConfigError, match=r"are films, and bundle 'gradient' takes single images"):
+        engine(learned_bundles / "gradient").job(case)
+    with pytest.raises(ConfigError, match=r"are single images, and bundle 'film' takes films"):
+        engine(film_bundles / "film").job(case_of(tiny["data"]))
+    longer = case_of(merged(tiny_films["data"], {"simulation": {"task": {"time": 6}}}))
+    with pytest.raises(ConfigError, match=r"takes films of 4 frames, and these are \(6, 32, 32\)"):
+        engine(film_bundles / "film").job(longer)

@@ -7,7 +7,9 @@ from typing import Protocol
 import torch
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Batch", "Model", "ModelConfig"]
+from scanside.recon.consistency import Lowering, film_sampling_inputs
+
+__all__ = ["Batch", "Model", "ModelConfig", "film_inputs"]
 
 Batch = dict[str, torch.Tensor]
 
@@ -33,3 +35,9 @@ class Model(Protocol):
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         """What ``forward`` takes, from a batch of training samples."""
         ...
+
+
+def film_inputs(lowering: Lowering, batch: Batch) -> tuple[torch.Tensor, ...]:
+    """What networks for films with data consistency take: image, maps, noise and the lowering's own inputs."""
+    sampling = film_sampling_inputs(lowering, batch["mask"])
+    return (batch["image"], batch["maps"], batch["noise"].view(-1, 1, 1, 1), *sampling)

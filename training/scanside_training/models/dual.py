@@ -17,8 +17,8 @@ from pydantic import Field, model_validator
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from scanside.recon.consistency import Lowering, film_sampling_inputs
-from scanside_training.models.base import Batch, ModelConfig
+from scanside.recon.consistency import Lowering
+from scanside_training.models.base import Batch, ModelConfig, film_inputs
 from scanside_training.models.frames import film_operator, fold, unfold
 from scanside_training.models.rules import GradientConfig, HardConfig, consistency_steps, initial_weights
 from scanside_training.models.unet import UnetBody
@@ -150,8 +150,7 @@ class DualUnet(nn.Module):
         """What `forward` takes, from a batch of training samples."""
         if self.config.consistency is None:
             return (batch["image"],)
-        sampling = film_sampling_inputs(self.config.lowering, batch["mask"])
-        return (batch["image"], batch["maps"], batch["noise"].view(-1, 1, 1, 1), *sampling)
+        return film_inputs(self.config.lowering, batch)
 
     def forward(self, image: torch.Tensor, *scan: torch.Tensor) -> torch.Tensor:
         """Reconstruct.

@@ -20,8 +20,8 @@ from pydantic import Field
 from torch import nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, pixel_shuffle, pixel_unshuffle
 
-from scanside.recon.consistency import Lowering, film_sampling_inputs
-from scanside_training.models.base import Batch, ModelConfig
+from scanside.recon.consistency import Lowering
+from scanside_training.models.base import Batch, ModelConfig, film_inputs
 from scanside_training.models.consistency import NormalOperator, conjugate_gradients
 from scanside_training.models.frames import film_operator, fold, unfold
 from scanside_training.models.rules import Consistency, GradientConfig, consistency_steps, initial_weights
@@ -172,8 +172,7 @@ class Temporal(nn.Module):
 
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         """What `forward` takes, from a batch of training samples."""
-        sampling = film_sampling_inputs(self.config.lowering, batch["mask"])
-        return (batch["image"], batch["maps"], batch["noise"].view(-1, 1, 1, 1), *sampling)
+        return film_inputs(self.config.lowering, batch)
 
     def forward(
         self, image: torch.Tensor, maps: torch.Tensor, noise: torch.Tensor, *sampling: torch.Tensor

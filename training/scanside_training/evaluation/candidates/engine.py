@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field
+from torch.utils.data import default_collate
 
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle
@@ -15,6 +16,7 @@ from scanside.recon.scaling import image_scale
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, problem_of
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.inputs import image_input, unrolled_inputs
+from scanside_training.models.base import film_inputs
 
 __all__ = ["EngineOf"]
 
@@ -61,7 +63,13 @@ class _Engine:
         self.facts = {"bundle": f"{manifest.name} {manifest.version}"}
 
     def job(self, case: Case) -> Job:
-        return self._image(case) if self._bundle.manifest.task == "image" else self._unrolled(case)
+        task = self._bundle.manifest.task
+        if case.is_film != (task == "dynamic"):
+            raise ConfigError(
+                f"the data are {'films' if case.is_film else 'single images'}, and bundle "
+                f"'{self._bundle.manifest.name}' takes {'single images' if case.is_film else 'films'}"
+            )
+        return {"image": self._image, "unrolled": self._unrolled, "dynamic": self._film}[task](case)
 
     def _image(self, case: Case) -> Job:
         manifest, config = self._bundle.manifest, self._config
@@ -94,6 +102,20 @@ class _Engine:
         engine = self._engine(image.shape[-2], image.shape[-1], len(problem.maps))
         return lambda: _image_of(engine(*inputs)[0]) * scale
 
+    def _film(self, case: Case) -> Job:
+        manifest = self._bundle.manifest
+        if len(case.whole) != manifest.shapes.frames:
+            raise ConfigError(
+                f"bundle '{manifest.name}' takes films of {manifest.shapes.frames} frames, and these are "
+                f"{case.whole.shape}"
+            )
+        batch = default_collate([case.sample])
+        inputs, n_coils = (batch["image"],), None
+        if manifest.lowering != "none":
+            inputs, n_coils = film_inputs(manifest.lowering, batch), batch["maps"].shape[1]
+        engine = self._engine(*batch["image"].shape[-2:], n_coils)
+        return lambda: _image_of(engine(*inputs)[0])
+
     def _engine(self, k1: int, k0: int, n_coils: int | None) -> Engine:
         key = (k1, k0, n_coils or 0)
         if key not in self._engines:
@@ -107,5 +129,5 @@ class _Engine:
 
 
 def _image_of(channels: torch.Tensor) -> torch.Tensor:
-    """``(1 or 2, y, x)`` as real or complex ``(y, x)``."""
+    """``(1 or 2, *time, y, x)`` as real or complex ``(*time, y, x)``."""
     return channels[0] if len(channels) == 1 else torch.complex(channels[0], channels[1])
