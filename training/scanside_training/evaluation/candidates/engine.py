@@ -110,10 +110,12 @@ class _Engine:
                 f"{case.whole.shape}"
             )
         batch = default_collate([case.sample])
-        inputs, n_coils = (batch["image"],), None
+        inputs: tuple[torch.Tensor, ...] = (batch["image"],)
+        n_coils: int | None = None
         if manifest.lowering != "none":
             inputs, n_coils = film_inputs(manifest.lowering, batch), batch["maps"].shape[1]
-        engine = self._engine(*batch["image"].shape[-2:], n_coils)
+        n1, n0 = batch["image"].shape[-2:]
+        engine = self._engine(n1, n0, n_coils)
         return lambda: _image_of(engine(*inputs)[0])
 
     def _engine(self, k1: int, k0: int, n_coils: int | None) -> Engine:
