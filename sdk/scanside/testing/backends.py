@@ -248,8 +248,8 @@ class BackendTests:
     def _built(self, precision: Precision, seed: int = 0) -> Path:
         key = (precision, seed)
         if key not in self._folders:
-            folder = Path(self._scratch.name) / f"{precision}-{seed}"
-            folder.mkdir()
+            # A folder of its own for each try: one that failed must not hide why from the tests that follow.
+            folder = Path(tempfile.mkdtemp(prefix=f"{precision}-{seed}-", dir=self._scratch.name))
             self._present().build(self._source(seed), precision, folder)
             self._folders[key] = folder
         return self._folders[key]
