@@ -173,6 +173,7 @@ def test_whole_session(show: Show, story: Any, open_page: Any, scan: Any, tmp_pa
     expect(page.get_by_role("row", name="engine")).to_contain_text("780 ms")
     expect(page.get_by_role("group", name="Slices").get_by_role("button")).to_have_count(3)
     expect(page.locator("#software")).to_contain_text("student 1.0.0, openvino, bf16")
+    expect(page.locator("#coils figcaption p")).to_contain_text("magnitude from 0 to ")
     expect(page.locator("#figures")).to_contain_text("150 of about 200")
     expect(page.locator("#progress")).to_be_visible()
     page.wait_for_timeout(600)  # small pictures come a little later
@@ -351,6 +352,7 @@ def test_what_needs_attention_is_in_plain_sight(
     expect(alerts).to_contain_text("<b>no</b> noise readouts")
     expect(page.locator("#made-by")).to_contain_text("fallback: size")
     expect(page.locator("#made-by")).to_contain_text("incomplete data")
+    expect(page.locator("#software")).to_contain_text("last image bythe classical fallback")
     expect(page.locator("#pool")).to_contain_text("no worker has its engines warm yet")
     expect(page.locator("#refused")).to_contain_text("1 (queue full)")
     page.screenshot(path=tmp_path / "attention.png", full_page=True)

@@ -67,10 +67,10 @@ export function showSoftware(session, images) {
   const last = images.at(-1)?.attributes ?? {};
   if (last.ScansideEngine) {
     const how = (last.ScansideBackend ?? []).slice(0, 2);
-    facts.push(["image made by", [last.ScansideEngine.join(" "), ...how].join(", ")]);
-  }
+    facts.push(["last image by", [last.ScansideEngine.join(" "), ...how].join(", ")]);
+  } else if (images.at(-1)?.fallback) facts.push(["last image by", "the classical fallback"]);
   if (last.ScansideWeights) facts.push(["its weights", last.ScansideWeights[0]]);
-  if (last.ScansideDataConsistency) facts.push(["residual", last.ScansideDataConsistency.join(" ")]);
+  if (last.ScansideDataConsistency) facts.push(["data residual", last.ScansideDataConsistency.join(" ")]);
   if (last.ScansideVersion) facts.push(["Scanside", last.ScansideVersion.join(" ")]);
   fillFacts(get("software"), facts);
 }

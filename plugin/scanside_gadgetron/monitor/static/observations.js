@@ -143,5 +143,6 @@ function drawCoils(figure, { shape: [, n, ny, nx], values }) {
     for (let i = 0; i < ny * nx; i++) if (part && magnitudes[coil * ny * nx + i] < 1e-3 * most) picture.data[4 * i + 3] = 0;
     context.drawImage(canvasOf(picture), (coil % columns) * (nx + gap), Math.floor(coil / columns) * (ny + gap));
   }
-  caption(figure, `${plural(n, "coil")}, middle slice, ${part ? "phase from −π to π" : "magnitude, dark to bright"}`);
+  const scale = part ? "phase from −π to π" : `magnitude from 0 to ${Number(most.toPrecision(2))}`;
+  caption(figure, `${plural(n, "coil")}, middle partition of the first k-space, ${scale}`);
 }

@@ -45,9 +45,9 @@ export function count(n) {
   return String(n).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
-/** "1 image", "2 images". */
+/** "1 image", "2 images", never broken between two lines. */
 export function plural(n, one) {
-  return `${count(n)} ${one}${n === 1 ? "" : "s"}`;
+  return `${count(n)}\u00a0${one}${n === 1 ? "" : "s"}`;
 }
 
 /** Three digits that matter. */

@@ -169,7 +169,8 @@ export class Viewer {
     const frames = this.frames();
     const frame = frames[this.frame];
     const z = image.picture.shape[0] > 1 ? `, z ${this.shown.z}` : "";
-    const what = [`slice ${image.counters.slice ?? 0}${z}`, frame?.name, image.picture.plane].filter(Boolean).join("\n");
+    // MRD counts from 0, the slider from 1.
+    const what = [`MRD slice ${image.counters.slice ?? 0}${z}`, frame?.name, image.picture.plane].filter(Boolean).join("\n");
     get("what").textContent = what;
     const by = image.attributes.ScansideEngine?.join(" ") ?? image.attributes.ScansidePipeline?.join(" ") ?? "";
     const badges = [];

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,21 @@ _MODEL = "model.xml"
 _HINT = {"fp32": "f32", "bf16": "bf16"}
 
 
+def _imported() -> Any:
+    """OpenVINO without its telemetry.
+
+    As installed it tells Google Analytics, under an identity that it keeps in ``~/intel``, that it was imported and
+    what it converted. Nothing may leave a scanner's network unasked; without that package it uses a stub of its own.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
 class OpenVino(Backend):
     """Converts the graph to OpenVINO's own form; its CPU plugin compiles it at load, in a fraction of a second.
 
@@ -37,9 +53,7 @@ class OpenVino(Backend):
     def available(self) -> str | None:
         """None if the package and its CPU plugin are there."""
         try:
-            import openvino
-
-            devices = openvino.Core().available_devices
+            devices = _imported().Core().available_devices
         except (ImportError, RuntimeError) as error:
             return f"openvino cannot be imported: {error}; pip install 'scanside[openvino]'"
         return (
@@ -52,9 +66,7 @@ class OpenVino(Backend):
 
     def precisions(self) -> tuple[Precision, ...]:
         """bf16 only where the CPU computes in it."""
-        import openvino
-
-        offered = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        offered = _imported().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return ("fp32", "bf16") if "BF16" in offered else ("fp32",)
 
     def graph_precision(self, precision: Precision) -> Precision:
@@ -68,8 +80,7 @@ class OpenVino(Backend):
 
     def build(self, source: Source, precision: Precision, folder: Path) -> None:
         """Convert and save, without compressing weights to fp16 as is the default."""
-        import openvino
-
+        openvino = _imported()
         program = specialise(source, self.graph_precision(precision))
         if refusal := self.refuses(program):
             raise EngineError(refusal)
@@ -82,8 +93,7 @@ class OpenVino(Backend):
 
     def load(self, folder: Path, source: Source, precision: Precision) -> Runner:
         """Compile for this CPU."""
-        import openvino
-
+        openvino = _imported()
         settings = {
             # Left unset, it computes in bf16 wherever it can.
             "INFERENCE_PRECISION_HINT": _HINT[precision],

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -27,3 +31,45 @@ def test_a_graph_that_it_cannot_convert_is_refused(learned_bundles: Path, tmp_pa
     with pytest.raises(EngineError, match="openvino cannot convert the graph"):
         OpenVino().build(complex_inside, "fp32", tmp_path)
     assert (root.level, root.filters, root.handlers) == before, "what others log is not lost afterwards"
+
+
+_CONVERT = """
+import sys
+import torch
+from scanside.engines.backends.openvino import OpenVino, _imported
+if sys.argv[1] == "quiet":
+    assert OpenVino().available() is None
+    openvino = _imported()
+else:
+    import openvino
+openvino.convert_model(torch.nn.ReLU(), example_input=torch.zeros(3))
+print("openvino_telemetry.backend" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not any(distributions(name="openvino-telemetry")),
+    reason="needs openvino's telemetry: it is what is kept out",
+)
+def test_nobody_is_told_what_runs_here(tmp_path: Path) -> None:
+    """OpenVINO's telemetry, which writes an identity into the home folder and sends, is not even imported."""
+
+    def run(how: str) -> tuple[str, list[str]]:
+        home = tmp_path / how
+        home.mkdir()
+        # The proxy is none: the run that shows what would happen tells nobody either.
+        nowhere = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+        ended = subprocess.run(
+            [sys.executable, "-c", _CONVERT, how],
+            env={**os.environ, **nowhere, "HOME": str(home)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return ended.stdout.split()[-1], sorted(path.name for path in home.iterdir())
+
+    assert run("quiet") == ("False", [])
+    loud, files = run("loud")
+    assert loud == "True"
+    assert "intel" in files, "what the guard keeps away"
