@@ -27,7 +27,7 @@ SOURCES = (
 )
 
 LAYERS = (
-    {"append_log", "errors", "_version"},
+    {"append_log", "errors", "threads", "_version"},
     {"metrics", "mrd", "privacy", "recon", "trace"},
     {"inspection", "items", "recording", "scan", "noise_store", "simulate"},
     {"context", "dicom", "engines", "series_log"},

@@ -15,6 +15,7 @@ from typing import Any
 from scanside.mrd.session import ServerSession
 from scanside.mrd.streams import SocketStream
 from scanside.serving import DRAIN_SECONDS, Outcome, PipelinePool, node_reader, run_session
+from scanside.threads import sleep_soon
 from scanside_gadgetron.pool.handover import hand_over
 from scanside_gadgetron.settings import Settings
 
@@ -49,6 +50,7 @@ def reconstruct(connection: Any) -> None:
         _take_socket(connection).close()
         return
     logger.info("no pool takes this scan: this process runs the pipeline itself")
+    sleep_soon()
     settings = Settings.from_environment()
     # A chain's configuration is written by whoever installs it: it may name any file.
     pipelines = PipelinePool(settings.context(), folder=settings.pipelines, any_file=True)

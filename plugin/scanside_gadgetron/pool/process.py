@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
+from scanside.threads import sleep_soon
 from scanside_gadgetron.pool.channel import Begin, Channel, Message
 from scanside_gadgetron.pool.note import Note
 
@@ -28,17 +29,10 @@ Reason = Literal["stopped", "died", "hung", "leaked", "reloaded"]
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
-# A stream is many small pieces of work. Libraries that share each of them among threads have the next one wait for a
-# thread that the system runs when it gets to it, and spin or yield until then: on a machine with other work, such as
-# Gadgetron's own, that is milliseconds for each readout.
-_SMALL_WORK = {
-    # NumPy whitens readouts one by one, and a readout is done before a second thread has woken up. What is large
-    # enough to be shared is torch's.
-    "OPENBLAS_NUM_THREADS": "1",
-    # Threads of torch spin for some microseconds while they wait, which is what the next step of a network takes to
-    # come, and then sleep, so that the one waited for gets to run. By itself libgomp spins a hundred times as long.
-    "GOMP_SPINCOUNT": "3000",
-}
+# NumPy whitens readouts one by one, and a readout is done before a second thread has woken up. Shared among threads,
+# it waits for one that the system runs when it gets to it: on a machine with other work, such as Gadgetron's own,
+# that is milliseconds for each readout. What is large enough to be shared is torch's.
+_SMALL_WORK = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 def worker_environment(inherited: Mapping[str, str], threads: int | None) -> dict[str, str]:
@@ -49,8 +43,7 @@ def worker_environment(inherited: Mapping[str, str], threads: int | None) -> dic
         threads: of torch in the worker; None leaves it to the libraries, or to what is inherited.
     """
     environment = {**_SMALL_WORK, **inherited}
-    if "OMP_WAIT_POLICY" in inherited and "GOMP_SPINCOUNT" not in inherited:
-        del environment["GOMP_SPINCOUNT"]  # it would go before what whoever installs this has chosen
+    sleep_soon(environment)
     if threads is not None:
         environment.update({name: str(threads) for name in _THREAD_VARIABLES})
     # A child that is started from a checkout must find what this process imports.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 
 from scanside.errors import MissingExtra
+from scanside.threads import sleep_soon
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line; says what to install when the packages that it needs are not there."""
+    sleep_soon()
     try:
         from scanside.cli.app import app
     except ImportError as error:
