@@ -34,8 +34,7 @@ _LIMIT_S = 300.0
 _SAME = 1e-4
 """Images of equal frames differ by rounding only; without one line they differ by more than this."""
 
-_FRAME_BYTES = SCAN.n_coils * SCAN.n_samples * SCAN.n_lines * np.dtype(np.complex64).itemsize
-_MOST_KEPT = 2
+_MOST_GROWTH = 1.02
 _SAMPLING_SECONDS = 0.1
 """Some samples of each frame: its k-space and its image are there for a part of it only."""
 
@@ -196,20 +195,19 @@ def _headlines(seen: _Seen, n_frames: int) -> list[Headline]:
             "real-time stream: largest lag of an image, in frames", max(seen.lags) / (SCAN.n_lines * TR_S), 1
         ),
         Headline.at_most(
-            "real-time stream: memory in its last quarter more than in its first, in frames",
-            _kept([footprint.server + footprint.workers for footprint in seen.footprints]),
-            _MOST_KEPT,
+            "real-time stream: memory in its last quarter against the first, once it is warm",
+            _growth([footprint.server + footprint.workers for footprint in seen.footprints]),
+            _MOST_GROWTH,
         ),
     ]
 
 
-def _kept(memory: list[int]) -> float:
-    """How much more memory a stream takes late than early, once it is warm, in frames of k-space.
+def _growth(memory: list[int]) -> float:
+    """How much more memory a stream takes late than early, once it is warm: means of the last and the first quarter.
 
-    Means of the last and the first quarter: memory rises and falls with every frame, and the last sample may come
-    when the session has ended. Where an image once had to wait, the allocator keeps the block of the frame that came
-    meanwhile, but not ever more of them; what is kept of frames themselves soon is many.
+    Memory rises and falls by several MiB with every frame, and the last sample may come when the session has ended:
+    single samples say little.
     """
     warm = memory[int(_WARM * len(memory)) :]
     quarter = max(1, len(warm) // 4)
-    return float((np.mean(warm[-quarter:]) - np.mean(warm[:quarter])) / _FRAME_BYTES)
+    return float(np.mean(warm[-quarter:]) / np.mean(warm[:quarter]))
