@@ -24,8 +24,9 @@ def each(work: Callable[[T], R], things: Sequence[T]) -> list[R]:
     processes are forks, as those of PyTorch's data loaders on Linux: nothing is imported anew, and scripts need no
     ``if __name__ == "__main__"``.
     """
-    processes = min(len(os.sched_getaffinity(0)), len(things)) if hasattr(os, "sched_getaffinity") else 1
-    if len(things) < _ENOUGH or processes == 1 or "fork" not in multiprocessing.get_all_start_methods():
+    # Where this is known, processes can be forked, too.
+    processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if len(things) < _ENOUGH or processes == 1:
         return [work(one) for one in things]
     with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
         return list(pool.map(work, things))

@@ -13,7 +13,7 @@ from scanside_training.data.settings import Settings
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.problem import Problem
 
-__all__ = ["Candidate", "CandidateConfig", "Job", "kspace_of", "problem_of"]
+__all__ = ["Candidate", "CandidateConfig", "Job", "image_of", "kspace_of", "problem_of"]
 
 Job: TypeAlias = Callable[[], torch.Tensor]
 """Makes the image ``(y, x)`` or film ``(time, y, x)``, real or complex, of any scale; this is what is timed."""
@@ -50,6 +50,11 @@ class Candidate(Protocol):
             ScansideError: this candidate cannot reconstruct such a case; says why.
         """
         ...
+
+
+def image_of(channels: torch.Tensor) -> torch.Tensor:
+    """``(1 or 2, *time, y, x)`` as real or complex ``(*time, y, x)``."""
+    return channels[0] if len(channels) == 1 else torch.complex(channels[0], channels[1])
 
 
 def problem_of(case: Case) -> Problem:

@@ -13,7 +13,7 @@ from scanside.engines.catalog import find_bundle
 from scanside.engines.engine import Engine
 from scanside.errors import ConfigError
 from scanside.recon.scaling import image_scale
-from scanside_training.evaluation.candidates.base import CandidateConfig, Job, problem_of
+from scanside_training.evaluation.candidates.base import CandidateConfig, Job, image_of, problem_of
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.inputs import image_input, unrolled_inputs
 from scanside_training.models.base import film_inputs
@@ -87,7 +87,7 @@ class _Engine:
             found, scale = image_input(case.problem, kind, config.l2, config.iterations)
             image = found.abs()[None] if channels == 1 else torch.stack((found.real, found.imag))
         engine = self._engine(image.shape[-2], image.shape[-1], None)
-        return lambda: _image_of(engine(image[None])[0]) * scale
+        return lambda: image_of(engine(image[None])[0]) * scale
 
     def _unrolled(self, case: Case) -> Job:
         manifest, problem = self._bundle.manifest, problem_of(case)
@@ -100,7 +100,7 @@ class _Engine:
         weighs_noise = any(spec.name == "noise" for spec in manifest.inputs)
         inputs = (image, maps, *((noise,) if weighs_noise else ()), *sampling)
         engine = self._engine(image.shape[-2], image.shape[-1], len(problem.maps))
-        return lambda: _image_of(engine(*inputs)[0]) * scale
+        return lambda: image_of(engine(*inputs)[0]) * scale
 
     def _film(self, case: Case) -> Job:
         manifest = self._bundle.manifest
@@ -116,7 +116,7 @@ class _Engine:
             inputs, n_coils = film_inputs(manifest.lowering, batch), batch["maps"].shape[1]
         n1, n0 = batch["image"].shape[-2:]
         engine = self._engine(n1, n0, n_coils)
-        return lambda: _image_of(engine(*inputs)[0])
+        return lambda: image_of(engine(*inputs)[0])
 
     def _engine(self, k1: int, k0: int, n_coils: int | None) -> Engine:
         key = (k1, k0, n_coils or 0)
@@ -128,8 +128,3 @@ class _Engine:
             self._engines[key] = engine
             self.facts["backend"] = f"{engine.backend} {engine.report.precision}"
         return self._engines[key]
-
-
-def _image_of(channels: torch.Tensor) -> torch.Tensor:
-    """``(1 or 2, *time, y, x)`` as real or complex ``(*time, y, x)``."""
-    return channels[0] if len(channels) == 1 else torch.complex(channels[0], channels[1])

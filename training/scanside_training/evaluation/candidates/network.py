@@ -14,7 +14,7 @@ from scanside.recon.scaling import image_scale
 from scanside_training.checkpoint import load_model
 from scanside_training.config import TrainConfig
 from scanside_training.data import ImageTask
-from scanside_training.evaluation.candidates.base import CandidateConfig, Job, problem_of
+from scanside_training.evaluation.candidates.base import CandidateConfig, Job, image_of, problem_of
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.inputs import image_input, padded_size, unrolled_inputs
 from scanside_training.models import DualUnet, Temporal, Unet, Unrolled, build_model
@@ -88,7 +88,7 @@ class _Image:
         def run() -> torch.Tensor:
             with torch.inference_mode():
                 out: torch.Tensor = network(padded).cpu()
-            return _image_of(place.crop(out)[0]) * scale
+            return image_of(place.crop(out)[0]) * scale
 
         return run
 
@@ -121,7 +121,7 @@ class _Unrolled:
         def run() -> torch.Tensor:
             with torch.inference_mode():
                 out: torch.Tensor = network(*inputs).cpu()
-            return _image_of(place.crop(out)[0]) * scale
+            return image_of(place.crop(out)[0]) * scale
 
         return run
 
@@ -149,14 +149,9 @@ class _Film:
         def run() -> torch.Tensor:
             with torch.inference_mode():
                 out: torch.Tensor = network(*inputs).cpu()
-            return torch.complex(out[0, 0], out[0, 1])
+            return image_of(out[0])
 
         return run
-
-
-def _image_of(channels: torch.Tensor) -> torch.Tensor:
-    """``(1 or 2, y, x)`` as real or complex ``(y, x)``."""
-    return channels[0] if len(channels) == 1 else torch.complex(channels[0], channels[1])
 
 
 def _count(model: torch.nn.Module) -> int:
