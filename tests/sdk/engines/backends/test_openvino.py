@@ -56,6 +56,7 @@ def test_nobody_is_told_what_runs_here(tmp_path: Path) -> None:
     """OpenVINO's telemetry, which writes an identity into the home folder and sends, is not even imported."""
 
     def run(how: str) -> tuple[str, list[str]]:
+        """Whether telemetry was imported (it is then silent where CI is set), and what lies in the home folder."""
         home = tmp_path / how
         home.mkdir()
         # The proxy is none: the run that shows what would happen tells nobody either.
@@ -70,6 +71,5 @@ def test_nobody_is_told_what_runs_here(tmp_path: Path) -> None:
         return ended.stdout.split()[-1], sorted(path.name for path in home.iterdir())
 
     assert run("quiet") == ("False", [])
-    loud, files = run("loud")
-    assert loud == "True"
-    assert "intel" in files, "what the guard keeps away"
+    imported, _ = run("loud")
+    assert imported == "True", "what the guard keeps away"
