@@ -21,6 +21,7 @@ _CLASSES = {
     "aoti-cpu": "aoti_cpu:AotiCpu",
     "openvino": "openvino:OpenVino",
     "onnxruntime": "onnxruntime:OnnxRuntime",
+    "eager-cuda": "eager_cuda:EagerCuda",
     "aoti-cuda": "aoti_cuda:AotiCuda",
     "torch_tensorrt": "torch_tensorrt:TorchTensorRt",
 }

@@ -12,9 +12,8 @@ import torch
 
 from scanside.engines.backends.aoti_cpu import check_target, load_package
 from scanside.engines.backends.base import Backend, Precision, Runner, Source
-from scanside.engines.backends.cuda_graph import CudaGraphRunner, exact_products
+from scanside.engines.backends.cuda_graph import CudaGraphRunner, exact_products, no_gpu, on_gpu
 from scanside.engines.backends.foreign import converting
-from scanside.engines.graph import specialise
 from scanside.errors import EngineError
 
 __all__ = ["AotiCuda"]
@@ -32,9 +31,7 @@ class AotiCuda(Backend):
 
     def available(self) -> str | None:
         """None where torch sees a GPU."""
-        if torch.version.cuda is None:
-            return f"torch {torch.__version__} is built without CUDA"
-        return None if torch.cuda.is_available() else "torch sees no CUDA device"
+        return no_gpu()
 
     def buildable(self) -> str | None:
         """Triton and a C++ compiler are needed."""
@@ -60,13 +57,10 @@ class AotiCuda(Backend):
     def build(self, source: Source, precision: Precision, folder: Path) -> None:
         """Compile, and record for which GPU."""
         from torch._inductor import aoti_compile_and_package
-        from torch.export.passes import move_to_device_pass
 
         if reason := self.buildable():
             raise EngineError(f"{self.name}: {reason}")
-        # With its number: what a graph asserts about devices takes "cuda" for another one than "cuda:0".
-        here = torch.device("cuda", torch.cuda.current_device())
-        program = move_to_device_pass(specialise(source, precision), here)
+        program = on_gpu(source, precision)
         try:
             with converting(), torch.no_grad(), exact_products():
                 aoti_compile_and_package(

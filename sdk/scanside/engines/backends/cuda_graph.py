@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch.export import ExportedProgram
+from torch.export.passes import move_to_device_pass
 
-from scanside.engines.backends.base import InputShape, Runner
+from scanside.engines.backends.base import InputShape, Precision, Runner, Source
+from scanside.engines.graph import specialise
 
-__all__ = ["CudaGraphRunner", "exact_products"]
+__all__ = ["CudaGraphRunner", "exact_products", "no_gpu", "on_gpu"]
 
 _WARM_UP_CALLS = (
     3  # libraries choose their kernels and allocate in the first calls, which must not be recorded
@@ -86,3 +89,21 @@ def exact_products() -> Iterator[None]:
     finally:
         for switch, value in zip(switches, before, strict=True):
             switch.fp32_precision = value
+
+
+def no_gpu() -> str | None:
+    """None where torch sees a GPU, else why it does not."""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    return None if torch.cuda.is_available() else "torch sees no CUDA device"
+
+
+def on_gpu(source: Source, precision: Precision) -> ExportedProgram:
+    """A program for the source's shapes with its weights inside, on the current GPU.
+
+    Raises:
+        EngineError: the graph does not allow these shapes.
+    """
+    # With its number: what a graph asserts about devices takes "cuda" for another one than "cuda:0".
+    here = torch.device("cuda", torch.cuda.current_device())
+    return move_to_device_pass(specialise(source, precision), here)
