@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scanside.cli.console import console, print_json, table
+from scanside.cli.console import console, print_json
 
 __all__ = ["doctor"]
 
@@ -32,15 +32,12 @@ def doctor(
     if as_json:
         print_json({"checks": [check.to_dict() for check in checks]})
     else:
-        rows = table("", "", "", "")
-        rows.show_header = False
+        # One line for each, however long: a path that is broken in two cannot be copied.
+        width = max(len(check.name) for check in checks)
         for check in checks:
-            rows.add_row(
-                _MARKS[check.status],
-                f"[bold]{escape(check.name)}[/]",
-                escape(check.found),
-                escape(check.advice),
-            )
-        console.print(rows)
+            name = escape(check.name.ljust(width))
+            console.print(f"{_MARKS[check.status]} [bold]{name}[/]  {escape(check.found)}", soft_wrap=True)
+            if check.advice:
+                console.print(f"{'':{width + 2}}  [dim]→[/] {escape(check.advice)}", soft_wrap=True)
     if any(check.status == "problem" for check in checks):
         raise typer.Exit(1)

@@ -34,3 +34,15 @@ def test_problems_are_told_by_the_exit_status(
     config = tmp_path / "server.yaml"
     assert "pip install --upgrade scanside" in scanside("doctor", "--config", config, status=1).stdout
     assert asked == [config]
+
+
+def test_a_path_stays_in_one_piece(scanside: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/opt/" + "far/" * 40 + "python"
+    found = [Check("Gadgetron node", "missing", path, f"put {path} in front"), Check("h5py", "ok", "3.16")]
+    monkeypatch.setattr(doctor, "examine", lambda config: found)
+    lines = scanside("doctor").stdout.splitlines()
+    assert lines == [
+        f"– Gadgetron node  {path}",
+        f"{'':18}→ put {path} in front",
+        "✓ h5py            3.16",
+    ]
