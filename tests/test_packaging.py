@@ -49,7 +49,7 @@ def test_wheel_holds_the_packages_whole(wheel: ZipFile) -> None:
 def test_base_needs_nothing_heavy(wheel: ZipFile) -> None:
     needs = Parser().parsestr(metadata(wheel, "METADATA")).get_all("Requires-Dist", [])
     base = {need.split(">=")[0] for need in needs if "extra ==" not in need}
-    assert base == {"numpy", "h5py", "ismrmrd", "gadgetron", "pydantic"}
+    assert base == {"numpy", "h5py", "ismrmrd", "gadgetron", "pydantic", "threadpoolctl"}
 
 
 def test_wheel_runs_without_the_tree(wheel: ZipFile, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from scanside.mrd.session import ServerSession
 from scanside.mrd.streams import SocketStream
 from scanside.serving import DRAIN_SECONDS, Outcome, PipelinePool, node_reader, run_session
-from scanside.threads import sleep_soon
+from scanside.threads import one_blas_thread, sleep_soon
 from scanside_gadgetron.pool.handover import hand_over
 from scanside_gadgetron.settings import Settings
 
@@ -63,7 +63,8 @@ def run_node(connection: Any, pipelines: PipelinePool, *, drain_seconds: float =
     try:
         raw = connection.raw_bytes
         session = ServerSession.resume(stream, raw.config, raw.header, reader=node_reader(stream))
-        return run_session(session, pipelines, drain_seconds=drain_seconds)
+        with one_blas_thread():
+            return run_session(session, pipelines, drain_seconds=drain_seconds)
     finally:
         stream.close()
 

@@ -41,6 +41,7 @@ from scanside.pipeline import Observe, Pipeline
 from scanside.scan import Scan
 from scanside.serving import without_images
 from scanside.simulate.playback import Speed, play
+from scanside.threads import one_blas_thread
 from scanside.trace import Trace
 
 __all__ = ["Progress", "ReplayResult", "Via", "configuration", "replay"]
@@ -397,7 +398,7 @@ def _direct(
             _take_images(message, scan, take)
 
     started = perf_counter()
-    with pipeline.open(scan, result.trace, observe) as run:
+    with one_blas_thread(), pipeline.open(scan, result.trace, observe) as run:
         execute(run, source(), write, threads=threads)
         for message in outlet.finish():
             _take_images(message, scan, take)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
-from scanside.threads import sleep_soon
+from scanside.threads import ONE_BLAS_THREAD, sleep_soon
 from scanside_gadgetron.pool.channel import Begin, Channel, Message
 from scanside_gadgetron.pool.note import Note
 
@@ -29,11 +29,6 @@ Reason = Literal["stopped", "died", "hung", "leaked", "reloaded"]
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
-# NumPy whitens readouts one by one, and a readout is done before a second thread has woken up. Shared among threads,
-# it waits for one that the system runs when it gets to it: on a machine with other work, such as Gadgetron's own,
-# that is milliseconds for each readout. What is large enough to be shared is torch's.
-_SMALL_WORK = {"OPENBLAS_NUM_THREADS": "1"}
-
 
 def worker_environment(inherited: Mapping[str, str], threads: int | None) -> dict[str, str]:
     """What a worker finds in its environment; libraries read it when they are loaded, so it is there from the start.
@@ -42,7 +37,7 @@ def worker_environment(inherited: Mapping[str, str], threads: int | None) -> dic
         inherited: environment of the server; what it says of small work stands.
         threads: of torch in the worker; None leaves it to the libraries, or to what is inherited.
     """
-    environment = {**_SMALL_WORK, **inherited}
+    environment = {**ONE_BLAS_THREAD, **inherited}
     sleep_soon(environment)
     if threads is not None:
         environment.update({name: str(threads) for name in _THREAD_VARIABLES})
