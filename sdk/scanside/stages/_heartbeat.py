@@ -12,10 +12,12 @@ import numpy.typing as npt
 from scanside.mrd.dtypes import Headers
 from scanside.mrd.readouts import Waveform
 
-__all__ = ["TICK_MS", "Beats", "Flaw", "StampTriggers", "WaveformTriggers"]
+__all__ = ["Beats", "Clock", "Flaw", "StampTriggers", "WaveformTriggers"]
 
-TICK_MS = 2.5
+_TICK_MS = 2.5
 """Unit of time stamps, as Siemens scanners and the converters count."""
+
+_DAY = int(24 * 3600e3 / _TICK_MS)
 
 Flaw: TypeAlias = Literal["short", "long"]
 """A false trigger makes an interval short, a missing one makes it long."""
@@ -25,20 +27,42 @@ _ENOUGH = 3  # so many make a median
 _SAME_MS = 20.0  # time stamps are coarse: triggers closer than this are one
 
 
+class Clock:
+    """The time stamps of one scan as times that go on at midnight, where scanners count from 0 again."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+
+    def ms(self, stamps: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Times in ms, after the midnight before the first stamp that was asked for.
+
+        Args:
+            stamps: ticks, of any shape.
+        """
+        ticks = np.asarray(stamps, np.int64)
+        if self._first is None and ticks.size:
+            self._first = int(ticks.flat[0])
+        # No scan takes half a day: what looks so is a day later, or earlier.
+        begun = (self._first or 0) - _DAY // 2
+        return ((ticks - begun) % _DAY + begun).astype(np.float64) * _TICK_MS
+
+
 class WaveformTriggers:
     """Triggers in a waveform: where one of its channels rises above a threshold.
 
     Args:
         channel: which channel; −1 is the last, where scanners put trigger marks.
         threshold: see above.
+        clock: of the scan.
 
     Attributes:
         covered_ms: up to when the waveform has come, by the clock of the time stamps.
     """
 
-    def __init__(self, channel: int, threshold: int) -> None:
+    def __init__(self, channel: int, threshold: int, clock: Clock) -> None:
         self._channel = channel
         self._threshold = threshold
+        self._clock = clock
         self._high = False
         self.covered_ms = -np.inf
 
@@ -47,16 +71,21 @@ class WaveformTriggers:
         high = waveform.data[self._channel] > self._threshold
         rises = high & ~np.concatenate([[self._high], high[:-1]])
         sample_ms = float(waveform.header["sample_time_us"]) / 1e3
-        begun = int(waveform.header["time_stamp"]) * TICK_MS
+        begun = float(self._clock.ms(waveform.header["time_stamp"]))
         yield from (begun + np.flatnonzero(rises) * sample_ms).tolist()
         self._high = bool(high[-1]) if len(high) else self._high
         self.covered_ms = begun + len(high) * sample_ms
 
 
 class StampTriggers:
-    """Triggers in the physiology time stamps of readouts, which count from the last trigger on."""
+    """Triggers in the physiology time stamps of readouts, which count from the last trigger on.
 
-    def __init__(self) -> None:
+    Args:
+        clock: of the scan.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._stamp = 0
 
     def find(self, headers: Headers) -> Iterator[float]:
@@ -66,7 +95,7 @@ class StampTriggers:
         begun = (stamps < before) | ((before == 0) & (stamps > 0))
         self._stamp = int(stamps[-1]) if len(stamps) else self._stamp
         times = headers["acquisition_time_stamp"].astype(np.int64) - stamps
-        yield from (times[begun] * TICK_MS).tolist()
+        yield from self._clock.ms(times[begun]).tolist()
 
 
 class Beats:

@@ -17,7 +17,7 @@ from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
 from scanside.mrd.header import Limit
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
-from scanside.stages._heartbeat import TICK_MS, Beats, StampTriggers, WaveformTriggers
+from scanside.stages._heartbeat import Beats, Clock, StampTriggers, WaveformTriggers
 
 __all__ = ["SortByCardiacPhase"]
 
@@ -107,8 +107,9 @@ class SortByCardiacPhase(Stage[Readouts | Waveform, Readouts | Waveform]):
         )
         announced = _ECG in scan.header.waveform_names
         self._by_ecg = config.source == "ecg" or (config.source == "auto" and announced)
-        self._ecg = WaveformTriggers(config.channel, config.threshold)
-        self._stamps = StampTriggers()
+        self._clock = Clock()
+        self._ecg = WaveformTriggers(config.channel, config.threshold, self._clock)
+        self._stamps = StampTriggers(self._clock)
         self._beats = Beats((config.shortest_ms, config.longest_ms), config.tolerance)
         self._held: list[Readouts] = []
         self._first_ms: float | None = None
@@ -130,7 +131,7 @@ class SortByCardiacPhase(Stage[Readouts | Waveform, Readouts | Waveform]):
             return
         if not self._by_ecg:
             self._add(self._stamps.find(item.headers))
-        times = _times_ms(item)
+        times = self._times_ms(item)
         if self._first_ms is None:
             self._first_ms = float(times[0])
         self._latest_ms = max(self._latest_ms, float(times.max()))
@@ -231,7 +232,7 @@ class SortByCardiacPhase(Stage[Readouts | Waveform, Readouts | Waveform]):
         as_it_is = flagged(flags, NOT_IMAGING) | (
             flagged(flags, _CALIBRATION) & ~flagged(flags, _CALIBRATION_TOO)
         )
-        times = _times_ms(block)
+        times = self._times_ms(block)
         beat = self._beats.of(times)
         sort = self._prospective if self.config.gating == "prospective" else self._retrospective
         phases = np.full(len(block), _UNKNOWN, np.int64)
@@ -278,6 +279,5 @@ class SortByCardiacPhase(Stage[Readouts | Waveform, Readouts | Waveform]):
             phases[(times >= self._ecg.covered_ms) & (not stopped)] = _UNKNOWN
         return phases
 
-
-def _times_ms(block: Readouts) -> npt.NDArray[np.float64]:
-    return block.headers["acquisition_time_stamp"].astype(np.float64) * TICK_MS
+    def _times_ms(self, block: Readouts) -> npt.NDArray[np.float64]:
+        return self._clock.ms(block.headers["acquisition_time_stamp"])

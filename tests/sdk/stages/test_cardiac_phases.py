@@ -82,6 +82,19 @@ def change_triggers(items: Sequence[Item], change: Callable[[list[int]], list[in
     return [next(rest) if isinstance(item, Waveform) else item for item in items]
 
 
+def at_midnight(item: Item) -> Item:
+    """The same, measured so that midnight is three seconds after the start of the scan."""
+    assert isinstance(item, Readouts | Waveform)
+    day, earlier = int(86_400e3 / TICK_MS), int((43_200e3 + 3e3) / TICK_MS)
+    moved = item.copy() if isinstance(item, Readouts) else Waveform(item.header.copy(), item.data)
+    if isinstance(moved, Readouts):
+        stamps = moved.headers["acquisition_time_stamp"]
+        stamps[:] = (stamps.astype(int) - earlier) % day
+    else:
+        moved.header["time_stamp"] = (int(moved.header["time_stamp"]) - earlier) % day
+    return moved
+
+
 @pytest.mark.parametrize("source", ["ecg", "time-stamps"])
 def test_retrospective_phases(source: str) -> None:
     scan = real_time()
@@ -104,6 +117,20 @@ def test_retrospective_phases(source: str) -> None:
     assert told.warnings == []
     assert told.encoding().limit("phase").n == 8
     assert told.encoding().limit("repetition").n == 1
+
+
+@pytest.mark.parametrize("gating", [{}, {"gating": "prospective", "phase_ms": 50.0}])
+@pytest.mark.parametrize("source", ["ecg", "time-stamps"])
+def test_a_beat_goes_on_at_midnight(source: str, gating: dict[str, Any]) -> None:
+    """Scanners count from midnight on, and a scan that crosses it is sorted like any other."""
+    scan = real_time()
+    settings = {"phases": 8, "source": source, **gating}
+    expected, _ = run(scan, list(scan.items(7)), **settings)
+    found, told = run(scan, [at_midnight(item) for item in scan.items(7)], **settings)
+    assert np.diff(found.headers["acquisition_time_stamp"].astype(int)).min() < -30_000_000
+    assert len(found) == len(expected)
+    assert (found.headers["idx"] == expected.headers["idx"]).all()
+    assert told.warnings == []
 
 
 def test_source_of_the_header() -> None:
