@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -92,10 +93,16 @@ def exact_products() -> Iterator[None]:
 
 
 def no_gpu() -> str | None:
-    """None where torch sees a GPU, else why it does not."""
+    """Why this process cannot use an NVIDIA GPU, None if it can."""
     if torch.version.cuda is None:
-        return f"torch {torch.__version__} is built without CUDA"
-    return None if torch.cuda.is_available() else "torch sees no CUDA device"
+        return f"torch {torch.__version__} was built without CUDA: install a CUDA build of it"
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "there is no NVIDIA driver: libcuda.so.1 was not found"
+    if not torch.cuda.is_available():
+        return "there is an NVIDIA driver, but torch sees no GPU"
+    return None
 
 
 def on_gpu(source: Source, precision: Precision) -> ExportedProgram:

@@ -13,7 +13,6 @@ not used: its key leaves out the weights.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import importlib.util
 import inspect
@@ -27,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from scanside.engines.backends.base import Backend, InputShape, Precision, Runner, Source
-from scanside.engines.graph import fourier_operators, specialise
+from scanside.engines.backends.cuda_graph import CudaGraphRunner, no_gpu, on_gpu
+from scanside.engines.graph import fourier_operators
 from scanside.errors import BackendUnavailable, EngineError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class TorchTensorRt(Backend):
 
     def available(self) -> str | None:
         """None where plans can be loaded, else what is missing: package, CUDA build, driver, GPU or library."""
-        for missing in (_package("tensorrt", "tensorrt"), _gpu(), _loads("tensorrt")):
+        for missing in (_package("tensorrt", "tensorrt"), no_gpu(), _loads("tensorrt")):
             if missing is not None:
                 return missing
         return None
@@ -146,9 +146,7 @@ class TorchTensorRt(Backend):
         """
         if missing := self.buildable():
             raise BackendUnavailable(f"TensorRT engines cannot be built here: {missing}")
-        from torch.export.passes import move_to_device_pass
-
-        program = move_to_device_pass(specialise(source, precision), "cuda")
+        program = on_gpu(source, precision)
         try:
             with tempfile.TemporaryDirectory(prefix="scanside-tensorrt-") as scratch:
                 plan = build_plan(program, source.inputs, Path(scratch))
@@ -168,8 +166,6 @@ class TorchTensorRt(Backend):
         """
         if missing := self.available():
             raise BackendUnavailable(f"TensorRT engines cannot be run here: {missing}")
-        from scanside.engines.backends.cuda_graph import CudaGraphRunner
-
         plan, names = read_plan(folder, self._made_by())
         return CudaGraphRunner(source.inputs, _Network(plan, names, source.inputs))
 
@@ -252,19 +248,6 @@ def _package(module: str, distribution: str) -> str | None:
     if importlib.util.find_spec(module) is not None:
         return None
     return f"the package '{distribution}' is not installed: pip install 'scanside[tensorrt]'"
-
-
-def _gpu() -> str | None:
-    """Why this process cannot use an NVIDIA GPU, None if it can."""
-    if torch.version.cuda is None:
-        return f"torch {torch.__version__} was built without CUDA: install a CUDA build of it"
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "there is no NVIDIA driver: libcuda.so.1 was not found"
-    if not torch.cuda.is_available():
-        return "there is an NVIDIA driver, but torch sees no GPU"
-    return None
 
 
 def _loads(module: str) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from scanside.engines.backends import cuda_graph
 from scanside.engines.backends import torch_tensorrt as module
 from scanside.engines.backends.base import InputShape, Precision
 from scanside.engines.backends.torch_tensorrt import (
@@ -33,7 +34,7 @@ def complete(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine with everything; tests take single things away."""
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(module.importlib, "import_module", ModuleType)
-    monkeypatch.setattr(module.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(cuda_graph.ctypes, "CDLL", lambda name: object())
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(module, "_installed", lambda distribution: torch.__version__)
@@ -64,7 +65,7 @@ def test_torch_without_cuda_is_the_reason(complete: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_driver_is_the_reason(complete: pytest.MonkeyPatch) -> None:
-    complete.setattr(module.ctypes, "CDLL", raising(OSError("libcuda.so.1: cannot open")))
+    complete.setattr(cuda_graph.ctypes, "CDLL", raising(OSError("libcuda.so.1: cannot open")))
     assert "no NVIDIA driver" in str(TorchTensorRt().available())
 
 
