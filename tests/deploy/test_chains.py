@@ -252,13 +252,13 @@ def through_node(config: bytes, capture: Path) -> list[Message]:
     sent = encode(ConfigText(config), header, *data, Close())
     sender = threading.Thread(target=ours.sendall, args=(sent,), daemon=True)
     sender.start()
-    stream = SocketStream(ours, timeout=60)
+    stream = SocketStream(ours, timeout=300)
     reader = MessageReader(stream)
     answers = []
     while not isinstance(message := reader.read(), Close):
         answers.append(message)
-    node.join(30)
-    sender.join(30)
+    node.join(300)
+    sender.join(300)
     stream.close()
     assert not node.is_alive()
     return answers

@@ -69,7 +69,6 @@ def test_real_torch_tensorrt_makes_one_engine_of_every_network(tensorrt_python: 
     assert "What this does not show" in done.stdout
 
 
-@pytest.mark.timeout(200)
 def test_keywords_are_compared_with_the_signature_of_the_real_torch_tensorrt(tensorrt_python: Path) -> None:
     script = """
 from scanside.engines.backends.torch_tensorrt import build_settings, check_keywords

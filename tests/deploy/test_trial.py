@@ -57,7 +57,7 @@ def server() -> Iterator[int]:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield listener.getsockname()[1]
-        thread.join(30)
+        thread.join(300)
 
 
 def write_chain(folder: Path, port: int, **settings: str) -> Path:

@@ -77,7 +77,7 @@ class Brain:
             arguments.append(f"in{i}")
             write_cfl(self._folder / f"in{i}", word)
         subprocess.run(
-            [self._program, *arguments, "out"], cwd=self._folder, check=True, capture_output=True, timeout=60
+            [self._program, *arguments, "out"], cwd=self._folder, check=True, capture_output=True, timeout=300
         )
         return read_cfl(self._folder / "out")
 

@@ -30,7 +30,7 @@ class SheppLogan:
             [program, "-m", str(N), "-c", "8", "-o", str(path), *options],
             check=True,
             capture_output=True,
-            timeout=60,
+            timeout=300,
         )
         with Hdf5Reader(path) as reader:
             self.header_xml = reader.header_xml

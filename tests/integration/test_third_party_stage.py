@@ -92,7 +92,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [*pip, "--no-index", "--no-deps", "--no-build-isolation", "--target", "site", "."],
         cwd=folder,
         check=True,
-        timeout=100,
+        timeout=300,
     )
     (folder / "clip_stages.py").unlink()  # what is imported below is the installed one
     return folder
@@ -102,7 +102,7 @@ def python(project: Path, *arguments: str, installed: bool = True) -> subprocess
     environment = {**os.environ, "PYTHONPATH": str(project / "site") if installed else ""}
     command = [sys.executable, "-W", "error", *arguments]
     return subprocess.run(
-        command, cwd=project, env=environment, capture_output=True, text=True, timeout=100, check=False
+        command, cwd=project, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 

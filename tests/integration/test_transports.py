@@ -74,10 +74,10 @@ class TestNode(TransportTests):
 
         thread = threading.Thread(target=node, daemon=True)
         thread.start()
-        stream = SocketStream(ours, timeout=30)
+        stream = SocketStream(ours, timeout=300)
         received = play_host(stream, ConfigText(configuration("test")), header_xml, items, whole=whole)
         stream.close()
-        thread.join(20)
+        thread.join(300)
         assert not thread.is_alive()
         return received
 
@@ -108,16 +108,16 @@ def through_server(opening: Any, items: Any, header_xml: bytes, pipeline: Pipeli
     pool = PipelinePool(Context("cpu"), load=lambda name, settings: pipeline)
 
     def worker() -> None:
-        accepted = SocketStream(listener.accept()[0], timeout=30)
+        accepted = SocketStream(listener.accept()[0], timeout=300)
         serve_stream(accepted, pool, drain_seconds=20)
         accepted.close()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=worker, daemon=True)
         thread.start()
-        stream = SocketStream(socket.create_connection(listener.getsockname()), timeout=30)
+        stream = SocketStream(socket.create_connection(listener.getsockname()), timeout=300)
         received = play_host(stream, opening, header_xml, items, whole=whole)
         stream.close()
-        thread.join(20)
+        thread.join(300)
     assert not thread.is_alive()
     return received

@@ -31,7 +31,7 @@ both = pytest.mark.parametrize("threads", [False, True], ids=["inline", "threads
 def no_thread_stays() -> Iterator[None]:
     """Whatever a test does, the threads that it started are gone a moment later."""
     yield
-    deadline = monotonic() + 2
+    deadline = monotonic() + 300
     while (left := running()) and monotonic() < deadline:
         sleep(0.005)
     assert not left
@@ -135,21 +135,27 @@ def test_order_is_kept(threads: bool) -> None:
 
 
 def test_threads_overlap() -> None:
-    """Reading, computing and writing take 20 ms each per image; at the same time they take 20 ms in all."""
+    """An image is written while the next one is computed and the one after that is read: the three meet."""
+    meeting = threading.Barrier(3)
 
-    def slow_source() -> Iterator[Item]:
-        for item in images(8):
-            sleep(0.02)
+    def source() -> Iterator[Item]:
+        for i, item in enumerate(images(3)):
+            if i == 2:
+                meeting.wait(60)
             yield item
 
-    class Slow(Through):
+    class Meets(Through):
         def process(self, item: Image) -> Iterator[Image]:
-            sleep(0.02)
+            if item.header["repetition"] == 1:
+                meeting.wait(60)
             yield item
 
-    begun = monotonic()
-    run([Slow()], slow_source(), lambda item: sleep(0.02), threads=True)
-    assert monotonic() - begun < 0.75 * 3 * 8 * 0.02
+    def write(item: Item) -> None:
+        if item.header["repetition"] == 0:
+            meeting.wait(60)
+
+    run([Meets()], source(), write, threads=True)
+    assert not meeting.broken
 
 
 def test_readouts_that_pass_are_written_as_they_were() -> None:
@@ -191,7 +197,7 @@ def test_a_slow_sink_holds_the_source_back() -> None:
 
     def write(item: Item) -> None:
         nonlocal n_written
-        may_write.wait(10)
+        may_write.wait(300)
         n_written += 1
 
     thread = threading.Thread(target=run, args=([Through()], source, write), kwargs={"threads": True})
@@ -202,7 +208,7 @@ def test_a_slow_sink_holds_the_source_back() -> None:
     # One image is being written, one computed and one in the reader's hands; between them the queues are full.
     assert source.n_given == 3 + 2 * QUEUE_DEPTH
     may_write.set()
-    thread.join(10)
+    thread.join(300)
     assert not thread.is_alive()
     assert n_written == 51
 
@@ -313,7 +319,7 @@ class Stuck:
         self.n_cuts = 0
 
     def wait(self) -> None:
-        assert self.cut.wait(20), "it was not cut off"
+        assert self.cut.wait(300), "it was not cut off"
         raise PeerGone("cut off")
 
     def cut_off(self) -> None:
@@ -333,7 +339,7 @@ def test_a_stuck_source_is_cut_off() -> None:
     with pytest.raises(StageError, match="third image"):
         run([Fails()], source(), lambda item: None, threads=True, drain_seconds=0.1, cut_off=stuck.cut_off)
     assert stuck.n_cuts == 1
-    assert 0.1 <= monotonic() - begun < 2
+    assert 0.1 <= monotonic() - begun < 30
     assert running() == []  # not even for a moment
 
 
@@ -411,11 +417,11 @@ def test_a_writer_ends_though_the_source_hangs() -> None:
 
     def source() -> Iterator[Item]:
         yield from images(5)
-        release.wait(20)
+        release.wait(300)
 
     with pytest.raises(StageError):
         run([Fails()], source(), lambda item: None, threads=True, drain_seconds=0.05)
-    deadline = monotonic() + 1
+    deadline = monotonic() + 300
     while "scanside-writer" in running() and monotonic() < deadline:
         sleep(0.005)
     left = running()
@@ -428,7 +434,7 @@ def test_a_connection_that_cannot_be_cut_off_hides_no_error() -> None:
 
     def source() -> Iterator[Item]:
         yield from images(5)
-        release.wait(20)
+        release.wait(300)
 
     def cut_off() -> None:
         release.set()
@@ -453,7 +459,7 @@ def test_an_interrupt_does_not_wait_for_the_scan() -> None:
     begun = monotonic()
     with pytest.raises(KeyboardInterrupt):
         run([Interrupted()], source(), lambda item: None, threads=True, cut_off=stuck.cut_off)
-    assert monotonic() - begun < 2
+    assert monotonic() - begun < 30
 
 
 def test_failing_stage_in_finish_drains_too() -> None:

@@ -276,7 +276,7 @@ class Session:
     def talk(self, sent: bytes) -> tuple[list[object], serving.Outcome]:
         """Send bytes, end writing, and decode everything that comes."""
         ours, theirs = socket.socketpair()
-        stream = SocketStream(theirs, send_timeout=20)
+        stream = SocketStream(theirs, send_timeout=300)
         outcomes: list[serving.Outcome] = []
         thread = threading.Thread(
             target=lambda: outcomes.append(serve_stream(stream, self.pool, drain_seconds=20)), daemon=True
@@ -288,8 +288,8 @@ class Session:
             answer = bytearray()
             while piece := ours.recv(1 << 16):
                 answer += piece
-            sender.join(20)
-            thread.join(20)
+            sender.join(300)
+            thread.join(300)
         stream.close()
         return list(decode(answer)), outcomes[0]
 
@@ -480,7 +480,7 @@ def test_gadgetron_is_not_sent_int16() -> None:
 
 def test_host_that_vanishes_ends_the_session() -> None:
     ours, theirs = socket.socketpair()
-    stream = SocketStream(theirs, send_timeout=20)
+    stream = SocketStream(theirs, send_timeout=300)
     session = Session(lambda: Pipeline([Finished()]))
     ours.sendall(conversation(ConfigFile("test"))[:-5])
     ours.close()
@@ -508,8 +508,8 @@ def test_host_that_stops_reading_ends_the_session() -> None:
     sender.start()
     began = time.monotonic()
     outcome = run_session(session, pool)
-    assert time.monotonic() - began < 10, "although a scan that goes on may be waited for much longer"
-    sender.join(5)
+    assert time.monotonic() - began < 30, "although a scan that goes on may be waited for much longer"
+    sender.join(300)
     stream.close()
     ours.close()
     assert outcome.error is not None

@@ -30,7 +30,7 @@ def test_what_is_chosen_stands(there: dict[str, str], expected: str | None) -> N
 def test_torch_is_not_loaded_before() -> None:
     """Libraries read it when they are loaded."""
     code = "import scanside.cli, scanside_gadgetron.node, sys; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=dict(os.environ))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300, env=dict(os.environ))
 
 
 def threads_of_numpy() -> list[int]:

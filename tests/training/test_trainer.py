@@ -322,7 +322,7 @@ def test_two_processes_take_the_mean_over_different_data(
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(settings))
     command = ["scanside", "train", str(tmp_path / "two.yaml"), "-o", str(tmp_path / "two"), "--threads", "1"]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", *command], capture_output=True, text=True, timeout=100
+        [sys.executable, "-W", "error", "-m", *command], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     alone = {**settings, "devices": 1}

@@ -67,7 +67,7 @@ class Shown:
     def get(
         self, path: str, headers: dict[str, str] | None = None
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.monitor.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.monitor.port, timeout=300)
         try:
             connection.request("GET", path, headers=headers or {})
             answer = connection.getresponse()
@@ -93,7 +93,7 @@ class Shown:
         return until(found)
 
 
-def until(get: Callable[[], Any], seconds: float = 60.0) -> Any:
+def until(get: Callable[[], Any], seconds: float = 300) -> Any:
     """What a function gives once that is true."""
     deadline = monotonic() + seconds
     while not (value := get()):

@@ -71,7 +71,7 @@ def test_threads_do_not_share_a_session() -> None:
 
     def work(name: str, gate: threading.Barrier) -> None:
         with session_log(name):
-            gate.wait(10)
+            gate.wait(300)
             log.info(name)
 
     gate = threading.Barrier(2)

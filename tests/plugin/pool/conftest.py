@@ -41,11 +41,11 @@ class House:
         return encode(ConfigFile(pipeline), HeaderXml(HEADER))
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.server.port), 30)
+        return socket.create_connection(("127.0.0.1", self.server.port), 300)
 
     def play(self, pipeline: str = "same", stream: ByteStream | None = None) -> Received:
         """Run a session to its end."""
-        stream = stream or SocketStream(self.connect(), timeout=30)
+        stream = stream or SocketStream(self.connect(), timeout=300)
         received = play_host(stream, ConfigFile(pipeline), HEADER, small_readouts())
         stream.close()
         return received
@@ -60,7 +60,7 @@ class House:
     def open_gate(self, name: str = "gate") -> None:
         (self.scratch / f"{name}.open").touch()
 
-    def wait_for(self, what: Callable[[], Any], seconds: float = 30) -> Any:
+    def wait_for(self, what: Callable[[], Any], seconds: float = 300) -> Any:
         """Wait until something is so."""
         deadline = time.monotonic() + seconds
         while not (found := what()):
@@ -93,7 +93,7 @@ class Background:
         except Exception as error:  # noqa: BLE001 — the test looks at it
             self._results.append(error)
 
-    def result(self, seconds: float = 30) -> Any:
+    def result(self, seconds: float = 300) -> Any:
         self._thread.join(seconds)
         assert self._results, "the host still waits"
         return self._results[0]

@@ -13,7 +13,7 @@ from scanside.errors import MessageError, PeerGone, PeerSilent
 from scanside_gadgetron.pool.channel import Beat, Channel, HandOver, Refused, Reported, Run, peer_user
 from scanside_gadgetron.pool.events import Warned
 
-pytestmark = [pytest.mark.torch_free, pytest.mark.timeout(30)]
+pytestmark = pytest.mark.torch_free
 
 
 def n_descriptors() -> int:

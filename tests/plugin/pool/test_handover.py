@@ -22,7 +22,7 @@ from scanside.testing.transports import Received, play_host
 from scanside_gadgetron.pool import handover
 from scanside_gadgetron.pool.channel import Channel, HandOver, Taken
 
-pytestmark = [pytest.mark.torch_free, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.torch_free
 
 OpenHouse = Callable[..., AbstractContextManager[Any]]
 
@@ -52,7 +52,7 @@ class Gadgetron:
                 text=True,
             ) as process:
                 listener.settimeout(30)
-                stream = SocketStream(listener.accept()[0], timeout=30)
+                stream = SocketStream(listener.accept()[0], timeout=300)
                 config = f"<configuration><pipeline>{pipeline}</pipeline></configuration>".encode()
 
                 def items() -> Any:
@@ -61,7 +61,7 @@ class Gadgetron:
 
                 received = play_host(stream, ConfigText(config), HEADER, items())
                 stream.close()
-                self.torch, self.log = process.communicate(timeout=30)
+                self.torch, self.log = process.communicate(timeout=300)
                 self.status = process.returncode
         return received
 

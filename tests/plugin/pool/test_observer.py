@@ -225,7 +225,7 @@ def test_outbox_drops_what_only_the_page_wants() -> None:
     outbox.tell(Warned(time=0, session="s1", text="x"))
     outbox.tell(ended)
     outbox.put(Idle(session="s1", memory=1))
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 100
     came: list[Any] = []
     while not (came and isinstance(came[-1], Idle)):
         received = theirs.receive()
@@ -263,7 +263,7 @@ def test_worker_makes_the_pictures_of_a_page(tmp_path: Path) -> None:
             sock.sendall(whole("fft"))
             while sock.recv(1 << 16):
                 pass
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         while not any(event.kind == "session-ended" for event in events) and time.monotonic() < deadline:
             time.sleep(0.02)
         (made,) = [event for event in events if event.kind == "image"]

@@ -43,7 +43,7 @@ def storescp(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     folder = tmp_path / "received"
     folder.mkdir()
     process = subprocess.Popen([program, "-od", str(folder), str(port)])
-    until = time.monotonic() + 30
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
@@ -52,7 +52,7 @@ def storescp(tmp_path: Path) -> Iterator[tuple[str, Path]]:
             time.sleep(0.02)
     yield f"127.0.0.1:{port}", folder
     process.kill()
-    process.wait(10)
+    process.wait(300)
 
 
 def test_export(as_json: Any, images: Path, small_scan: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         while stream.receive_into(memoryview(bytearray(4096))):
             pass
         recording.finish("failed", pipeline="grappa", error="no lines")
-        assert recording.wait(20)
+        assert recording.wait(300)
     monkeypatch.setenv("SCANSIDE_RECORDINGS", str(folder))
     return folder
 

@@ -198,7 +198,7 @@ class StoreScp:
     def start(self, *options: str) -> None:
         command = [program("storescp", "dcmtk"), "-od", str(self.folder), *options, str(self.port)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 300
         while time.monotonic() < until:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -211,7 +211,7 @@ class StoreScp:
     def kill(self) -> None:
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(300)
             self.process = None
 
     @property

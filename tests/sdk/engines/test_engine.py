@@ -88,7 +88,7 @@ def test_without_openvino_and_then_onnxruntime_the_system_works() -> None:
     inner = f"{__file__}::test_backends_are_taken_away"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", inner]
     run = subprocess.run(
-        command, env={**os.environ, "SCANSIDE_TEST_ALONE": "1"}, capture_output=True, text=True, timeout=100
+        command, env={**os.environ, "SCANSIDE_TEST_ALONE": "1"}, capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "1 passed" in run.stdout or "1 skipped" in run.stdout

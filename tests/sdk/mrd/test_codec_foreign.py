@@ -154,7 +154,7 @@ class Link:
 
     def __init__(self) -> None:
         self._ours, self._theirs = socket.socketpair()
-        stream = SocketStream(self._ours, timeout=20)
+        stream = SocketStream(self._ours, timeout=300)
         self.reader = MessageReader(stream)
         self.writer = MessageWriter(stream)
         opening = threading.Thread(

@@ -345,7 +345,7 @@ def test_skyra_header_is_what_the_scan_is(shared_data: Path) -> None:
 
 def test_header_of_the_ismrmrd_tools(ismrmrd_generate: str, tmp_path: Path) -> None:
     command = [ismrmrd_generate, "-m", "32", "-c", "2", "-o", str(tmp_path / "out.h5")]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
     header = assert_as_ismrmrd(stored_header(tmp_path / "out.h5"))
     assert header.encoding(0).encoded.matrix[:2] == (64, 32)
 

@@ -54,12 +54,12 @@ def pair() -> Iterator[Pair]:
 
 @pytest.fixture
 def server(pair: Pair) -> ServerSession:
-    return ServerSession(SocketStream(pair[0], timeout=30))
+    return ServerSession(SocketStream(pair[0], timeout=300))
 
 
 @pytest.fixture
 def client(pair: Pair) -> ClientSession:
-    return ClientSession(SocketStream(pair[1], timeout=30))
+    return ClientSession(SocketStream(pair[1], timeout=300))
 
 
 class Background(threading.Thread):
@@ -79,7 +79,7 @@ class Background(threading.Thread):
             self._error = error
 
     def result(self) -> Any:
-        self.join(30)
+        self.join(300)
         assert not self.is_alive(), "still running"
         if self._error is not None:
             raise self._error
@@ -381,7 +381,7 @@ def test_a_failure_after_the_input_is_reported_at_once(server: ServerSession, cl
     assert collect(server) == []
     started = time.monotonic()
     assert server.fail("no calibration lines")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     with pytest.raises(PeerReported, match="no calibration lines"):
         collect(client)
 
@@ -397,7 +397,7 @@ def test_a_failure_of_a_damaged_stream_is_reported(
         collect(server)
     started = time.monotonic()
     assert server.fail(str(caught.value))
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     with pytest.raises(PeerReported, match="unknown id 65535"):
         collect(client)
 
@@ -426,7 +426,7 @@ def test_a_client_that_never_closes_is_told_after_the_time_limit(
     server.open()
     started = time.monotonic()
     assert server.fail("bad", drain_seconds=0.2)
-    assert 0.2 <= time.monotonic() - started < 5
+    assert 0.2 <= time.monotonic() - started < 30
     assert "has not closed its input in time" in caplog.text
     with pytest.raises(PeerReported, match="bad"):
         collect(client)
@@ -445,7 +445,7 @@ def test_a_client_that_never_stops_is_told_after_the_time_limit(
     sending = Background(send_for_ever)
     started = time.monotonic()
     assert server.fail("bad", drain_seconds=0.2)
-    assert 0.2 <= time.monotonic() - started < 5
+    assert 0.2 <= time.monotonic() - started < 30
     with pytest.raises(PeerGone):
         sending.result()
 
@@ -465,7 +465,7 @@ def test_a_client_that_reads_nothing_does_not_hold_a_failure_up(
     time.sleep(0.3)
     started = time.monotonic()
     assert server.fail("bad", drain_seconds=0.2) is False
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     with pytest.raises(StreamError):
         sending.result()
 

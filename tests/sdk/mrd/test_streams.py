@@ -109,26 +109,26 @@ def test_a_silent_peer_is_given_up_after_the_timeout(pair: tuple[socket.socket, 
         stream.receive_into(memoryview(bytearray(10)))
     with pytest.raises(PeerSilent, match=r"took no data for 0\.\d s"):
         send_for_ever(stream)
-    assert 0.3 <= time.monotonic() - started < 5
+    assert 0.3 <= time.monotonic() - started < 60
 
 
 def test_sending_has_a_time_limit_of_its_own(pair: tuple[socket.socket, socket.socket]) -> None:
-    stream = SocketStream(pair[0], timeout=60, send_timeout=0.1)
+    stream = SocketStream(pair[0], timeout=300, send_timeout=0.1)
     started = time.monotonic()
     with pytest.raises(PeerSilent, match="took no data"):
         send_for_ever(stream)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 def test_a_deadline_holds_without_a_timeout_and_before_a_longer_one(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    for timeout in (None, 60.0):
+    for timeout in (None, 600.0):
         stream = SocketStream(pair[0], timeout)
         started = time.monotonic()
         with pytest.raises(PeerSilent):
             stream.receive_into(memoryview(bytearray(10)), started + 0.1)
-        assert 0.1 <= time.monotonic() - started < 5
+        assert 0.1 <= time.monotonic() - started < 60
 
 
 def test_a_deadline_that_has_passed_still_takes_what_is_there(
@@ -175,7 +175,7 @@ def test_shutdown_frees_a_thread_that_waits(pair: tuple[socket.socket, socket.so
     time.sleep(0.1)
     assert thread.is_alive()
     stream.shutdown()
-    thread.join(5)
+    thread.join(300)
     assert not thread.is_alive()
     assert len(raised) == 1
 

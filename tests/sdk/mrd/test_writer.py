@@ -125,7 +125,7 @@ class Stuck(MemoryStream):
 
     def send(self, *buffers: Any, deadline: float | None = None) -> None:
         self.entered.set()
-        self.leave.wait(10)
+        self.leave.wait(300)
         raise PeerSilent("the peer took no data for 0.1 s")
 
 
@@ -149,7 +149,7 @@ def test_a_deadline_holds_behind_another_thread() -> None:
 
     thread = threading.Thread(target=send)
     thread.start()
-    stream.entered.wait(10)
+    stream.entered.wait(300)
     with pytest.raises(PeerSilent, match="another thread"):
         writer.write(Text("y"), deadline=time.monotonic() + 0.05)
     stream.leave.set()

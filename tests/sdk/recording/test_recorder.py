@@ -64,7 +64,7 @@ def record(
     stream, recording = own.begin(session, MemoryStream(data))
     assert received(stream) == data
     recording.finish(outcome, **known)
-    assert recording.wait(20)
+    assert recording.wait(300)
     return recording
 
 
@@ -86,7 +86,7 @@ def test_recording_is_the_stream_without_the_name(tmp_path: Path, piece: int) ->
     stream, recording = recorder(tmp_path).begin("s1", MemoryStream(STREAM, piece))
     assert received(stream) == STREAM
     recording.finish("done")
-    assert recording.wait(20)
+    assert recording.wait(300)
     entry, written = the_one(tmp_path)
     assert written == wire(without_identity(HEADER))
     assert b"Jane" not in written
@@ -116,7 +116,7 @@ def test_opening_that_somebody_else_read(tmp_path: Path) -> None:
     stream, recording = recorder(tmp_path).begin("s1", MemoryStream(BODY), opening)
     assert received(stream) == BODY
     recording.finish("done")
-    assert recording.wait(20)
+    assert recording.wait(300)
     assert the_one(tmp_path)[1] == encode(opening[0], HeaderXml(without_identity(HEADER))) + BODY
 
 
@@ -137,7 +137,7 @@ def test_the_other_calls_go_through(tmp_path: Path) -> None:
     stream.shutdown()
     stream.close()
     recording.finish("query")
-    assert recording.wait(20)
+    assert recording.wait(300)
     assert files(tmp_path) == set()
 
 
@@ -303,7 +303,7 @@ def test_slow_disk_never_holds_the_scan_up(tmp_path: Path, monkeypatch: pytest.M
     go_on = threading.Event()
 
     def write(file: int, data: Any, real: Callable[[int, Any], int] = os.write) -> int:
-        assert go_on.wait(60)
+        assert go_on.wait(300)
         return real(file, data)
 
     monkeypatch.setattr(tape_module.os, "write", write)
@@ -312,7 +312,7 @@ def test_slow_disk_never_holds_the_scan_up(tmp_path: Path, monkeypatch: pytest.M
     recording.finish("done")
     assert "slower than the scan" in recording.problem
     go_on.set()
-    assert recording.wait(20)
+    assert recording.wait(300)
     entry, _ = the_one(tmp_path)
     assert not entry.complete
 
@@ -335,7 +335,7 @@ def test_broken_connection_is_passed_on(tmp_path: Path) -> None:
     with pytest.raises(PeerGone):
         received(stream)
     recording.finish("lost")
-    assert recording.wait(20)
+    assert recording.wait(300)
     entry, written = the_one(tmp_path)
     assert len(written) == 3000
     assert entry.complete  # all that came is there

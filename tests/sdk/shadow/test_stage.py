@@ -39,7 +39,7 @@ def test_shown_is_what_its_branch_gives_alone(shadow: Any, run: Any, folder: Pat
     stage = shadow()
     images, scan = run(stage)
     assert difference(images, run.alone(run.fourier)) is None
-    assert stage.wait(60)
+    assert stage.wait(300)
     assert len(records(folder)) == 2
     assert not scan.warnings
     assert not scan.metrics
@@ -48,7 +48,7 @@ def test_shown_is_what_its_branch_gives_alone(shadow: Any, run: Any, folder: Pat
 def test_comparisons_are_kept(shadow: Any, run: Any, folder: Path) -> None:
     stage = shadow()
     images, _ = run(stage)
-    assert stage.wait(60)
+    assert stage.wait(300)
     beside = run.alone(run.sense)
     found = records(folder)
     for i, record in enumerate(found):
@@ -70,14 +70,14 @@ def test_comparisons_are_kept(shadow: Any, run: Any, folder: Path) -> None:
     assert picture.name == worst["images"].replace("npz", "png")
     assert imread(picture).std() > 0.1
     run(stage, prepare=False)
-    assert stage.wait(60)
+    assert stage.wait(300)
     assert len({record["scan"] for record in records(folder)}) == 2
 
 
 def test_equal_images(shadow: Any, run: Any, folder: Path) -> None:
     stage = shadow(beside=run.fourier)
     run(stage)
-    assert stage.wait(60)
+    assert stage.wait(300)
     for record in records(folder):
         assert (record["nrmse"], record["psnr_db"], record["ssim"]) == (0, None, pytest.approx(1))
 
@@ -91,11 +91,11 @@ def test_failure_in_the_shadow_is_no_failure(
     images, scan = run(stage)
     assert difference(images, run.alone(run.fourier)) is None
     assert not scan.warnings
-    assert stage.wait(60)
+    assert stage.wait(300)
     assert ["sense" in record["failed"] for record in records(folder)] == [True, True]
     sense_raises.clear()
     run(stage, prepare=False)
-    assert stage.wait(60)
+    assert stage.wait(300)
     assert sum("nrmse" in record for record in records(folder)) == 2
 
 
@@ -109,7 +109,7 @@ def test_failure_to_open_is_no_failure(
     stage = shadow()
     images, _ = run(stage)
     assert len(images) == 2
-    assert stage.wait(60)
+    assert stage.wait(300)
     assert ["not today" in record["dropped"] for record in records(folder)] == [True, True]
 
 
@@ -120,7 +120,7 @@ def test_slow_shadow_never_delays_the_scan(
     go_on, whole = threading.Event(), Sense.process
 
     def slow(self: Sense, item: KSpace) -> Iterator[Image]:
-        assert go_on.wait(60)
+        assert go_on.wait(300)
         yield from whole(self, item)
 
     monkeypatch.setattr(Sense, "process", slow)
@@ -130,7 +130,7 @@ def test_slow_shadow_never_delays_the_scan(
     assert scan.metrics["shadow.dropped"] == 4
     assert records(folder) == []
     go_on.set()
-    assert stage.wait(60)
+    assert stage.wait(300)
     assert [record["counters"]["repetition"] for record in records(folder)] == [0, 1]
 
 
@@ -144,7 +144,7 @@ def test_too_late_is_dropped(shadow: Any, run: Any, folder: Path, monkeypatch: p
     monkeypatch.setattr(Sense, "process", slow)
     stage = shadow(lag_s=0.5)
     run(stage, 3)
-    assert stage.wait(60)
+    assert stage.wait(300)
     first, *others = records(folder)
     assert first["nrmse"] > 0
     assert all("shadow.lag_s" in record["dropped"] for record in others)
@@ -157,7 +157,7 @@ def test_later_changes_of_buffers_do_not_matter(shadow: Any, run: Any, folder: P
     stage = shadow()
     stage.prepare(Context(device="cpu"))
     hold = threading.Event()
-    stage._beside.background.order(lambda: hold.wait(60))
+    stage._beside.background.order(lambda: hold.wait(300))
     stage.open(small_scan())
     item = small_kspace()
     for image in stage.process(item):
@@ -167,7 +167,7 @@ def test_later_changes_of_buffers_do_not_matter(shadow: Any, run: Any, folder: P
     item.headers["version"] = 0
     hold.set()
     stage.close()
-    assert stage.wait(60)
+    assert stage.wait(300)
     (record,) = records(folder)
     expected = nrmse(run.alone(run.sense, 1)[0].data.numpy(), run.alone(run.fourier, 1)[0].data.numpy())
     assert record["nrmse"] == pytest.approx(expected, rel=1e-5)
@@ -176,7 +176,7 @@ def test_later_changes_of_buffers_do_not_matter(shadow: Any, run: Any, folder: P
 def test_only_every_second(shadow: Any, run: Any, folder: Path) -> None:
     stage = shadow(every=2, pairs=1)
     run(stage, 5)
-    assert stage.wait(60)
+    assert stage.wait(300)
     assert [record["counters"]["repetition"] for record in records(folder)] == [0, 2, 4]
     assert len(list(folder.glob("*.npz"))) == 1
     assert (folder / records(folder)[-1]["images"]).exists()
@@ -189,7 +189,7 @@ def test_full_disk_is_no_failure(
     stage = shadow(folder=tmp_path / "file")
     images, _ = run(stage)
     assert len(images) == 2
-    assert stage.wait(60)
+    assert stage.wait(300)
     assert "the scan is not touched" in caplog.text
 
 
@@ -212,7 +212,7 @@ def test_folder_from_the_environment(run: Any, folder: Path, monkeypatch: pytest
     monkeypatch.setenv("SCANSIDE_SHADOW", str(folder))
     stage = Shadow(shown=run.fourier, beside=run.fourier)
     run(stage, 1)
-    assert stage.wait(60)
+    assert stage.wait(300)
     assert len(records(folder)) == 1
 
 
@@ -221,7 +221,7 @@ def test_learned_images_beside_say_what_made_them(shadow: Any, run: Any, folder:
     engine = {"engine": {"bundle": "gradient", "backend": "eager", "n_coils": [4]}}
     stage = shadow(beside=("coil-maps", engine, "finish"))
     run(stage, 1)
-    assert stage.wait(60)
+    assert stage.wait(300)
     (record,) = records(folder)
     assert record["beside"]["engine"] == ["gradient", "1.0.0"]
     assert len(record["beside"]["weights"][1]) == 64

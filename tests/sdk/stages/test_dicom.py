@@ -108,7 +108,7 @@ def test_sender_starts_before_any_scan(
     address, received = archive()
     stage = ExportDicom(send=address, spool=tmp_path)
     stage.prepare(context)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while not received and time.monotonic() < until:
         time.sleep(0.01)
     assert len(received) == 1

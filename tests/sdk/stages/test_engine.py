@@ -231,14 +231,14 @@ def test_deadline() -> None:
     released = threading.Event()
 
     def late(engine: Any, *inputs: torch.Tensor) -> torch.Tensor:
-        released.wait(20)
+        released.wait(300)
         return engine(*inputs)  # type: ignore[no-any-return]
 
     session, item = Session(deadline_ms=150), kspace()
     session.break_engine(late)
     begun = time.monotonic()
     assert_fell_back(session(item), session, "deadline", item)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60
     assert_fell_back(session(item), session, "busy", item)
     session.stage.close()
     session.stage.open(session.scan)

@@ -228,7 +228,7 @@ def test_deadline_of_a_window(film_bundles: Path) -> None:
     session = Session(film_bundles, deadline_ms=100)
 
     def late(engine: Any, *inputs: torch.Tensor) -> torch.Tensor:
-        released.wait(20)
+        released.wait(300)
         return engine(*inputs)  # type: ignore[no-any-return]
 
     session.break_engine(late)
