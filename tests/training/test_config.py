@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from scanside.errors import ConfigError
-from scanside_training.config import load_config, read_config
+from scanside_training.config import TrainConfig, load_config, read_config
+from scanside_training.data import ReconstructionData, SampleKey
+from scanside_training.data.splits import subjects_of
 
 
 def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -109,3 +113,35 @@ def test_a_schedule_by_minutes_needs_minutes(tiny: dict[str, Any]) -> None:
     ):
         read_config(tiny, "tiny")
     assert read_config(tiny | {"max_minutes": 1}, "tiny").schedule.over == "minutes"
+
+
+def first_sample(config: TrainConfig) -> dict[str, torch.Tensor]:
+    return ReconstructionData(config.data).samples("train")[SampleKey(0, 0, 0)]
+
+
+@pytest.mark.usefixtures("slice_cache")
+def test_the_seed_reaches_the_data(tiny: dict[str, Any]) -> None:
+    one, same, other = (read_config(tiny | {"seed": seed}, "my.yaml") for seed in (1, 1, 2))
+    assert torch.equal(first_sample(one)["image"], first_sample(same)["image"])
+    assert not torch.equal(first_sample(one)["image"], first_sample(other)["image"])
+    again = read_config(one.model_dump(mode="json") | {"seed": 2}, "the run's complete configuration")
+    assert torch.equal(first_sample(again)["image"], first_sample(other)["image"])
+
+
+@pytest.mark.usefixtures("slice_cache")
+def test_the_seed_reaches_generated_individuals_and_not_who_is_in_the_test(tiny: dict[str, Any]) -> None:
+    def slices_and_test(seed: int) -> tuple[np.ndarray[Any, Any], frozenset[str]]:
+        config = read_config(tiny | {"seed": seed}, "my.yaml")
+        opened = config.data.sources[0].open(config.data.drawn_from)
+        return opened[0], subjects_of("test", config.data.sources[0].split, opened.subjects, "synthetic")
+
+    (one, test), (other, test_of_other) = slices_and_test(1), slices_and_test(2)
+    assert not np.array_equal(one, other)
+    assert test == test_of_other
+
+
+@pytest.mark.usefixtures("slice_cache")
+def test_data_may_have_a_seed_of_their_own(tiny: dict[str, Any]) -> None:
+    tiny["data"]["seed"] = 5
+    one, other = (read_config(tiny | {"seed": seed}, "my.yaml") for seed in (1, 2))
+    assert torch.equal(first_sample(one)["image"], first_sample(other)["image"])

@@ -117,7 +117,8 @@ class TrainConfig(_Settings):
         gradient_clip: largest norm of the whole gradient; longer ones are shortened to it.
         accumulate: batches per optimiser step.
         ema_decay: decay per step of the moving average of the weights, which is what is validated and kept.
-        seed: of the initial weights, the order of the data and all that is drawn at random.
+        seed: of the initial weights, the order of the data and all that is drawn at random, generated individuals
+            included. ``data.seed``, where it is given, holds for the data instead.
         accelerator: ``auto`` takes CUDA where there is a device.
         devices: CUDA devices, or processes on the CPU, of each node; the batch of the data's settings is each
             device's own.
@@ -149,6 +150,11 @@ class TrainConfig(_Settings):
     log_every_steps: int = Field(20, ge=1)
     distillation: TeachingConfig | None = None
     initial: Path | None = None
+
+    @model_validator(mode="after")
+    def _seed_reaches_data(self) -> TrainConfig:
+        object.__setattr__(self, "data", self.data.of_run(self.seed))  # frozen, but not yet given away
+        return self
 
     @model_validator(mode="after")
     def _minutes_are_given(self) -> TrainConfig:

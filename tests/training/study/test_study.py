@@ -54,6 +54,15 @@ def run(files: Path, **settings: Any) -> Study:
     return run_study(study, base, training.data, files / "out")
 
 
+def test_a_seed_of_the_data_is_told_where_seeds_are_compared(
+    files: Path, tiny: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny["data"]["seed"] = 3
+    (files / "base.yaml").write_text(yaml.safe_dump(tiny))
+    run(files, variations=[{"name": "alone"}], comparisons=[], similarity=None, speed=None, pictures=0)
+    assert "all seeds of 'alone' see the same samples, as data.seed is 3" in caplog.text
+
+
 def test_study(files: Path) -> None:
     study = run(files)
     names = ["teacher-seed1", "alone-seed1", "alone-seed2", "distilled-seed1", "distilled-seed2"]
@@ -64,6 +73,8 @@ def test_study(files: Path) -> None:
     assert distilled.distillation is not None
     assert (distilled.distillation.teacher, distilled.seed) == (runs / "teacher-seed1", 2)
     assert load_config(runs / "teacher-seed1" / "config.yaml").max_steps == 2
+    seeds = [load_config(runs / f"alone-seed{seed}" / "config.yaml").data.drawn_from for seed in (1, 2)]
+    assert seeds == [1, 2], "other samples too, not only other initial weights"
 
     table = {row.variation: row for row in rows(study)}
     assert [table[name].n_seeds for name in ("teacher", "alone", "distilled")] == [1, 2, 2]

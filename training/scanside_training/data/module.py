@@ -62,7 +62,22 @@ class DataConfig(Settings):
     """Worker processes; with 0 samples are made in the process that trains."""
     prefetch: int = Field(default=4, ge=1)
     """Batches that each worker makes ahead."""
-    seed: int = Field(default=0, ge=0)
+    seed: int | None = Field(default=None, ge=0)
+    """Of all that is drawn here; by default the run's. One that is given keeps the data the same for all seeds of the
+    run. Who is in training, validation and test does not hang on it: see `SubjectFractions`."""
+
+    _run_seed: int = 0
+
+    @property
+    def drawn_from(self) -> int:
+        """The seed that counts: the data's own, else that of the run."""
+        return self._run_seed if self.seed is None else self.seed
+
+    def of_run(self, seed: int) -> DataConfig:
+        """The same data, drawn from a run's seed where they have none of their own."""
+        data = self.model_copy()
+        data._run_seed = seed  # noqa: SLF001 — of another of this class
+        return data
 
     @model_validator(mode="after")
     def _films_for_films(self) -> DataConfig:
@@ -160,7 +175,7 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
 
     def __init__(self, config: DataConfig, part: Part) -> None:
         self._part: Part = part
-        self._seed = config.seed
+        self._seed = config.drawn_from
         self._n_fixed = config.validation_samples
         other = config.validation_simulation
         self._simulation = config.simulation if part == "train" or other is None else other
@@ -171,7 +186,7 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         for source in config.sources:
             if part == "train" and source.weight == 0:
                 continue
-            slices = source.open()
+            slices = source.open(self._seed)
             members = subjects_of(part, source.split, slices.subjects, source.kind)
             indices = [i for i, subject in enumerate(slices.subjects) if subject in members]
             if indices:
@@ -238,7 +253,7 @@ class ReconstructionData(lightning.LightningDataModule):
     def prepare_data(self) -> None:
         """Decode all slices into the cache."""
         for source in self.config.sources:
-            source.open()
+            source.open(self.config.drawn_from)
 
     @property
     def provenance(self) -> list[Provenance]:

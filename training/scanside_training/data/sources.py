@@ -73,8 +73,11 @@ class _Source(Settings):
     split: SubjectSplit
     """Who is in training, validation and test."""
 
-    def open(self) -> SliceSource:
+    def open(self, seed: int = 0) -> SliceSource:
         """Decode the slices, or find them in the cache.
+
+        Args:
+            seed: of the data, on which only what is drawn hangs.
 
         Raises:
             ConfigError: a file is not there.
@@ -232,11 +235,16 @@ class _Generated(_Source):
     licence: Literal["clean"] = "clean"
     n_subjects: int = Field(default=60, ge=1)
     """Number of different individuals."""
-    seed: int = Field(default=0, ge=0)
+    seed: int | None = Field(default=None, ge=0)
+    """Of the individuals; by default that of the data."""
     split: SubjectSplit = SubjectFractions()
 
     def _files(self) -> list[Path]:
         return []
+
+    def open(self, seed: int = 0) -> SliceSource:
+        """The individuals, drawn from this seed where the source has none of its own."""
+        return super().open() if self.seed is not None else self.model_copy(update={"seed": seed}).open()
 
     def _decode(self) -> Decoded:
         of_all = each(self._subject, range(self.n_subjects))
@@ -244,7 +252,7 @@ class _Generated(_Source):
         return subjects, [one for made in of_all for one in made]
 
     def _subject(self, subject: int) -> list[Slices]:
-        return self._draw(np.random.default_rng([self.seed, subject]))
+        return self._draw(np.random.default_rng([self.seed or 0, subject]))
 
     @abstractmethod
     def _draw(self, rng: np.random.Generator) -> list[Slices]:

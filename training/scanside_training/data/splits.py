@@ -42,7 +42,8 @@ class SubjectLists(Settings):
 class SubjectFractions(Settings):
     """Shares of the subjects, which are shuffled by a seed; training gets what validation and test leave.
 
-    A share above 0 is one subject at least.
+    A share above 0 is one subject at least. The seed is the split's own, whatever the run's: who is in the test of
+    one run is in training of none.
     """
 
     validation: Probability = 0.1

@@ -39,6 +39,7 @@ from scanside_training.evaluation.run import (
     time_candidates,
 )
 from scanside_training.evaluation.scores import Score, score
+from scanside_training.evaluation.simulated import SimulatedData
 
 __all__ = ["compare_many"]
 
@@ -273,7 +274,9 @@ def _files_of_data(config: EvaluationConfig) -> Iterator[Path]:
     data = config.data
     if isinstance(data, (CflData, MrdData)):
         yield from (data_file(data.root, str(mask)) for mask in data.masks.values() if isinstance(mask, Path))
-    if isinstance(data, CflData):
+    if isinstance(data, SimulatedData) and data.config is not None:
+        yield data.config
+    elif isinstance(data, CflData):
         yield data_file(data.root, str(data.kspace.with_suffix(".cfl")))
     elif isinstance(data, MrdData):
         yield from map(data.path, data.files)

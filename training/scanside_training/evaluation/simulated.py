@@ -49,7 +49,12 @@ class SimulatedData(Settings):
         else:
             assert self.data is not None
             data = self.data
-        return data.model_copy(update={"validation_samples": self.samples or data.validation_samples})
+        return data.model_copy(
+            update={
+                "validation_samples": self.samples or data.validation_samples,
+                "seed": data.drawn_from,
+            }
+        )
 
     def open(self) -> SimulatedCases:
         """The cases.

@@ -104,6 +104,15 @@ def run_study(
     networks = plan(study, base, folder)
     for one in networks:
         _check_finished(one)
+    for variation in study.variations:
+        of_seeds = [one.config for one in networks if one.variation is variation and one.config is not None]
+        if len(of_seeds) > 1 and of_seeds[0].data.seed is not None:
+            logger.warning(
+                "all seeds of '%s' see the same samples, as data.seed is %d: the spread over them is that of the "
+                "initial weights alone; leave data.seed out to have both",
+                variation.name,
+                of_seeds[0].data.seed,
+            )
     failures: dict[str, str] = {}
     records: dict[str, TrainingRecord] = {}
     for number, one in enumerate(networks):
