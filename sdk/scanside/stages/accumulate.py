@@ -117,7 +117,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             return
         self._counters.follow(headers["scan_counter"])
         flags = headers["flags"]
-        self._flags_seen |= int(np.bitwise_or.reduce(flags))
+        kept = flags[(flags & np.uint64(self._keep_out)) == 0]
+        self._flags_seen |= int(np.bitwise_or.reduce(kept))
         start = 0
         for end in _run_ends(headers, flags, self._purposes):
             run = item.select(slice(start, end)) if end - start < len(item) else item

@@ -129,12 +129,15 @@ class SortByCardiacPhase(Stage[Readouts | Waveform, Readouts | Waveform]):
         if not self._sorting:
             yield item
             return
-        if not self._by_ecg:
-            self._add(self._stamps.find(item.headers))
-        times = self._times_ms(item)
-        if self._first_ms is None:
-            self._first_ms = float(times[0])
-        self._latest_ms = max(self._latest_ms, float(times.max()))
+        # Of readouts that need no phase, such as noise and prescans, the stamps may mean anything.
+        lines = item.headers[~_as_they_are(item)]
+        if len(lines):
+            if not self._by_ecg:
+                self._add(self._stamps.find(lines))
+            times = self._clock.ms(lines["acquisition_time_stamp"])
+            if self._first_ms is None:
+                self._first_ms = float(times[0])
+            self._latest_ms = max(self._latest_ms, float(times.max()))
         self._held.append(item.copy())
         yield from self._known()
 
@@ -228,11 +231,10 @@ class SortByCardiacPhase(Stage[Readouts | Waveform, Readouts | Waveform]):
 
     def _phases(self, block: Readouts, *, ended: bool) -> npt.NDArray[np.int64]:
         """Phase of each readout ``(n,)``, or one of the negative numbers above."""
-        flags = block.headers["flags"]
-        as_it_is = flagged(flags, NOT_IMAGING) | (
-            flagged(flags, _CALIBRATION) & ~flagged(flags, _CALIBRATION_TOO)
-        )
-        times = self._times_ms(block)
+        as_it_is = _as_they_are(block)
+        if as_it_is.all():
+            return np.full(len(block), _AS_IT_IS, np.int64)
+        times = self._clock.ms(block.headers["acquisition_time_stamp"])
         beat = self._beats.of(times)
         sort = self._prospective if self.config.gating == "prospective" else self._retrospective
         phases = np.full(len(block), _UNKNOWN, np.int64)
@@ -279,5 +281,8 @@ class SortByCardiacPhase(Stage[Readouts | Waveform, Readouts | Waveform]):
             phases[(times >= self._ecg.covered_ms) & (not stopped)] = _UNKNOWN
         return phases
 
-    def _times_ms(self, block: Readouts) -> npt.NDArray[np.float64]:
-        return self._clock.ms(block.headers["acquisition_time_stamp"])
+
+def _as_they_are(block: Readouts) -> npt.NDArray[np.bool_]:
+    """Which readouts ``(n,)`` need no phase: those that are no lines of an image, and separate calibration lines."""
+    flags = block.headers["flags"]
+    return flagged(flags, NOT_IMAGING) | (flagged(flags, _CALIBRATION) & ~flagged(flags, _CALIBRATION_TOO))

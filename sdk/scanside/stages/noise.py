@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scanside.context import Context
 from scanside.errors import CalibrationError
 from scanside.items import Readouts
-from scanside.mrd.flags import AcquisitionFlag, flagged
+from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
 from scanside.noise_store import NoiseRecord
 from scanside.recon.noise import NoiseStatistics, dead_channels, whiten, whitening_matrix
 from scanside.scan import Scan, ScanEnd
@@ -29,6 +29,9 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
     in the noise store. Without that either, the data pass unchanged and the operator is warned with the
     measurement ID that is missing. Noise readouts that come later are taken out and not used, so that all lines of
     an image are whitened alike.
+
+    Readouts that are no lines of an image (navigators, prescans, dummies) are whitened where the noise data fit them,
+    and pass as they came where not: they may come from other coils, and before the noise readouts.
 
     Noise readouts have another dwell time than the image's: the covariance is scaled by the ratio of the dwell
     times and by the relative receiver noise bandwidth of the header (1 where it is absent).
@@ -63,8 +66,7 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
     def open(self, scan: Scan) -> None:
         """A new scan: no noise is known yet."""
         self._scan = scan
-        self._statistics = NoiseStatistics()
-        self._noise_dwell_us = 0.0
+        self._noise: dict[int, _Noise] = {}
         self._record: NoiseRecord | None = None
         self._live: list[int] = []
         self._looked_up = False
@@ -80,34 +82,37 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
         if not self.config.enabled:
             yield item
             return
+        aside = flagged(item.headers["flags"], NOT_IMAGING)
         dwell_us = item.headers["sample_time_us"]
-        ends = np.flatnonzero(dwell_us[1:] != dwell_us[:-1]) + 1
+        ends = np.flatnonzero((dwell_us[1:] != dwell_us[:-1]) | (aside[1:] != aside[:-1])) + 1
         for start, end in zip([0, *ends], [*ends, len(item)], strict=True):
             if end > start:
-                yield self._whitened(item if end - start == len(item) else item.select(slice(start, end)))
+                part = item if end - start == len(item) else item.select(slice(start, end))
+                yield self._whitened(part, aside=bool(aside[start]))
 
     def finish(self, end: ScanEnd) -> Iterator[Readouts]:
         """Keep the covariance of a scan that held noise only: later scans may depend on it."""
-        self._own_record()
+        self._own_record(self._scan.header.n_coils or 0)
         return iter(())
 
     def close(self) -> None:
         """Forget the scan's noise; what the store holds stays."""
-        self._statistics = NoiseStatistics()
+        self._noise = {}
         self._matrices = {}
 
     def _take_in(self, item: Readouts, noise: npt.NDArray[np.bool_]) -> None:
-        """Add the noise readouts of a block to the statistics, as far as they come before anything else."""
-        n_before = 0 if self._looked_up else int(np.append(noise, False).argmin())
-        if n_before:
-            readouts = item.select(slice(0, n_before))
-            self._statistics.add(readouts.samples)
-            self._noise_dwell_us = float(readouts.headers["sample_time_us"][0])
-        if n_before < int(noise.sum()):
+        """Add the noise readouts of a block to the statistics, as far as they come before the scan's first line."""
+        lines = ~flagged(item.headers["flags"], NOT_IMAGING)
+        used = noise if not lines.any() else noise & (np.arange(len(item)) < lines.argmax())
+        if self._looked_up:
+            used = np.zeros_like(noise)
+        if used.any():
+            self._noise.setdefault(item.samples.shape[1], _Noise()).add(item.select(used))
+        if used.sum() < noise.sum():
             self._scan.warn("noise readouts came after the first line and are not used")
 
-    def _whitened(self, item: Readouts) -> Readouts:
-        matrix = self._matrix(item)
+    def _whitened(self, item: Readouts, *, aside: bool) -> Readouts:
+        matrix = self._matrix(item, aside=aside)
         if matrix is None:
             return item
         samples = item.samples
@@ -115,14 +120,17 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
             samples = samples[:, self._live]
         return item.with_samples(whiten(samples, matrix))
 
-    def _own_record(self) -> NoiseRecord | None:
-        """The covariance of the scan's own noise readouts, also put into the store."""
-        if not self._statistics.n_samples:
+    def _own_record(self, n_channels: int) -> NoiseRecord | None:
+        """The covariance of the scan's own noise readouts, also put into the store.
+
+        Args:
+            n_channels: that it is for; where there are no such noise readouts, those of the most channels are taken.
+        """
+        if not self._noise:
             return None
+        noise = self._noise.get(n_channels) or self._noise[max(self._noise)]
         header = self._scan.header
-        record = NoiseRecord(
-            self._statistics.covariance(), self._noise_dwell_us, self._statistics.n_samples, header.coil_names
-        )
+        record = noise.record(header.coil_names)
         if header.measurement_id:
             try:
                 self._store.put(header.measurement_id, record)
@@ -132,8 +140,8 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
                 )
         return record
 
-    def _find_record(self) -> NoiseRecord | None:
-        own = self._own_record()
+    def _find_record(self, n_channels: int) -> NoiseRecord | None:
+        own = self._own_record(n_channels)
         if own is not None:
             return own
         wanted = self._scan.header.depends_on("noise")
@@ -182,20 +190,26 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
             self._scan.warn(f"{found}; they are left out of the reconstruction")
         return [channel for channel in range(n) if channel not in dead]
 
-    def _matrix(self, item: Readouts) -> npt.NDArray[np.complex128] | None:
+    def _matrix(self, item: Readouts, *, aside: bool) -> npt.NDArray[np.complex128] | None:
+        n_channels = item.samples.shape[1]
         if not self._looked_up:
-            self._record, self._looked_up = self._find_record(), True
+            depends = not self._noise and self._scan.header.depends_on("noise")
+            if aside and n_channels not in self._noise and not depends:
+                return None  # the noise readouts may still come
+            self._record, self._looked_up = self._find_record(n_channels), True
             self._live = [] if self._record is None else self._live_channels(self._record)
         record = self._record
         if record is None:
             return None
-        if record.covariance.shape[0] != item.samples.shape[1]:
+        dwell_us = float(item.headers["sample_time_us"][0])
+        if aside and (record.covariance.shape[0] != n_channels or dwell_us <= 0):
+            return None
+        if record.covariance.shape[0] != n_channels:
             raise CalibrationError(
                 f"the noise data have {record.covariance.shape[0]} channels, the readout with scan counter "
-                f"{int(item.headers['scan_counter'][0])} has {item.samples.shape[1]}: "
+                f"{int(item.headers['scan_counter'][0])} has {n_channels}: "
                 "take the noise scan with the same coils"
             )
-        dwell_us = float(item.headers["sample_time_us"][0])
         if dwell_us not in self._matrices:
             self._matrices[dwell_us] = self._scaled_matrix(record, dwell_us)
         return self._matrices[dwell_us]
@@ -214,3 +228,27 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
             dwell_us=dwell_us,
             receiver_bandwidth_ratio=self._scan.header.receiver_noise_bandwidth or 1.0,
         )
+
+
+class _Noise:
+    """Noise readouts of one set of channels, scaled to the dwell time of the first of them."""
+
+    def __init__(self) -> None:
+        self._statistics = NoiseStatistics()
+        self._dwell_us = 0.0
+
+    def add(self, readouts: Readouts) -> None:
+        """Take in readouts; noise power goes with the bandwidth."""
+        dwell_us = readouts.headers["sample_time_us"].astype(np.float64)
+        if not self._statistics.n_samples:
+            self._dwell_us = float(dwell_us[0])
+        samples = readouts.samples
+        if self._dwell_us > 0 and (dwell_us != self._dwell_us).any():
+            scale = np.sqrt(np.where(dwell_us > 0, dwell_us / self._dwell_us, 1))
+            samples = samples * scale[:, None, None].astype(np.float32)
+        self._statistics.add(samples)
+
+    def record(self, coil_names: tuple[str, ...]) -> NoiseRecord:
+        """What is known of the channels, in the order of these names."""
+        statistics = self._statistics
+        return NoiseRecord(statistics.covariance(), self._dwell_us, statistics.n_samples, coil_names)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
+from scanside.errors import HeaderError, ShapeError
 from scanside.items import Readouts
-from scanside.mrd.flags import AcquisitionFlag, flagged
+from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
 from scanside.recon.resize import remove_oversampling
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
@@ -21,7 +23,8 @@ class RemoveOversampling(Stage[Readouts, Readouts]):
     """Crops the readout to the field of view of the images.
 
     The factor is the ratio of encoded to reconstructed field of view. Readouts that were cropped before they
-    came here pass unchanged, as do noise readouts. An asymmetric echo stays one: only acquired samples leave.
+    came here pass unchanged, as do noise readouts, and readouts that are no lines of an image (navigators, prescans)
+    and do not fit the encoded matrix. An asymmetric echo stays one: only acquired samples leave.
     """
 
     Config = StageConfig
@@ -31,17 +34,23 @@ class RemoveOversampling(Stage[Readouts, Readouts]):
         self._scan = scan
 
     def process(self, item: Readouts) -> Iterator[Readouts]:
-        """Crop one block, or its parts where encoding spaces or noise readouts are mixed."""
+        """Crop one block, or its parts where encoding spaces or kinds of readouts are mixed."""
         headers = item.headers
         if not len(headers):
             return
         noise = flagged(headers["flags"], AcquisitionFlag.NOISE_MEASUREMENT)
-        kind = headers["encoding_space_ref"].astype(np.int64) + (noise.astype(np.int64) << 32)
+        aside = flagged(headers["flags"], NOT_IMAGING)
+        kind = headers["encoding_space_ref"].astype(np.int64) + ((noise + 2 * aside).astype(np.int64) << 32)
         ends = np.flatnonzero(np.append((kind[1:] != kind[:-1]) | different_layout(headers), True)) + 1
         start = 0
         for end in ends.tolist():
             part = item.select(slice(start, end))
-            yield part if noise[start] else self._cropped(part)
+            if aside[start] and not noise[start]:
+                with suppress(HeaderError, ShapeError):  # nobody has to be able to place it
+                    part = self._cropped(part)
+            elif not noise[start]:
+                part = self._cropped(part)
+            yield part
             start = end
 
     def _cropped(self, item: Readouts) -> Readouts:

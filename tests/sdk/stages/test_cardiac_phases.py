@@ -364,3 +364,24 @@ def test_settings_that_cannot_be() -> None:
         SortByCardiacPhase(gating="prospective")
     with pytest.raises(StageConfigError, match="must be below longest_ms"):
         SortByCardiacPhase(shortest_ms=3000)
+
+
+@pytest.mark.parametrize("stamp", [0, 40_000_000])
+@pytest.mark.parametrize("source", ["ecg", "time-stamps"])
+def test_readouts_that_are_no_lines_tell_no_time(source: str, stamp: int) -> None:
+    """Noise and prescans come long before, or have stamps that mean nothing: beats and phases stay what they are."""
+    scan = real_time()
+    items = list(scan.items(7))
+    expected, _ = run(scan, items, phases=8, source=source)
+    first = next(item for item in items if isinstance(item, Readouts))
+    other = first.copy()
+    other.headers["flags"] = int(AcquisitionFlag.NAVIGATION_DATA)
+    other.headers["acquisition_time_stamp"] = stamp
+    other.headers["physiology_time_stamp"] = 7
+    mixed = [other]
+    for i, item in enumerate(items):
+        mixed += [item, other] if i % 10 == 5 else [item]
+    found, told = run(scan, mixed, phases=8, source=source)
+    lines = ~flagged(found.headers["flags"], AcquisitionFlag.NAVIGATION_DATA)
+    assert (found.headers["idx"]["phase"][lines] == expected.headers["idx"]["phase"]).all()
+    assert told.warnings == []

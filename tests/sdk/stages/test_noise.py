@@ -244,3 +244,43 @@ def test_whitened_by_an_earlier_step(make_header: Any, lines: Any, run_stage: An
     ran = run_stage(PrewhitenNoise(enabled=False), make_header(), [noise, image])
     assert ran.scan.warnings == []
     np.testing.assert_array_equal(np.concatenate([block.samples for block in ran.items]), image.samples)
+
+
+def test_noise_of_other_coils_too(make_header: Any, make_lines: Any, lines: Any, run_stage: Any) -> None:
+    """A body coil's noise beside that of the array: each serves its own channels."""
+    body = make_lines(n_coils=2, n_samples=200)(range(60), flags=NOISE)
+    noise, image = correlated(lines(range(60), flags=NOISE)), correlated(lines(range(60)))
+    for blocks in ([body, noise, image], [noise, body, image]):
+        ran = run_stage(PrewhitenNoise(), make_header(), blocks)
+        assert_white(ran.items)
+        assert ran.scan.warnings == []
+
+
+def test_noise_of_two_dwell_times(make_header: Any, lines: Any, run_stage: Any) -> None:
+    """Noise power goes with the bandwidth: readouts of four times the dwell time have half the amplitude."""
+    fast = correlated(lines(range(40), flags=NOISE, sample_time_us=5.0))
+    slow = correlated(lines(range(40), flags=NOISE, sample_time_us=20.0), std=0.5)
+    image = correlated(lines(range(60), sample_time_us=5.0))
+    assert_white(run_stage(PrewhitenNoise(), make_header(), [fast, slow, image]).items)
+    assert_white(run_stage(PrewhitenNoise(), make_header(), [slow, fast, image]).items)
+
+
+@pytest.mark.parametrize("flag", [Flag.DUMMYSCAN_DATA, Flag.SURFACECOILCORRECTIONSCAN_DATA])
+def test_prescans_before_the_noise(make_header: Any, lines: Any, run_stage: Any, flag: Flag) -> None:
+    """They are no lines: the noise readouts behind them, in the same block or not, are used."""
+    prescan = correlated(lines(range(3), flags=int(flag)))
+    noise, image = correlated(lines(range(60), flags=NOISE)), correlated(lines(range(60)))
+    mixed = Readouts(
+        np.concatenate([prescan.headers, noise.headers]), np.concatenate([prescan.samples, noise.samples])
+    )
+    for blocks in ([prescan, noise, image], [mixed, image]):
+        ran = run_stage(PrewhitenNoise(), make_header(), blocks)
+        assert_white(ran.items[-1:])
+        assert ran.scan.warnings == []
+
+
+def test_navigators_are_whitened(make_header: Any, lines: Any, run_stage: Any) -> None:
+    """Whoever corrects lines by navigators needs both alike."""
+    noise = correlated(lines(range(60), flags=NOISE))
+    navigators = correlated(lines(range(60), flags=int(Flag.NAVIGATION_DATA)))
+    assert_white(run_stage(PrewhitenNoise(), make_header(), [noise, navigators]).items)

@@ -111,3 +111,14 @@ def test_white_noise_stays_white(make_header: Any, make_lines: Any, run_stage: A
     block = make_lines(n_samples=512)(range(40))
     cropped = run_stage(RemoveOversampling(), make_header((512, 12, 1), (256, 12, 1)), [block]).one
     assert cropped.samples.real.std() == pytest.approx(1, abs=0.02)
+
+
+def test_prescans_pass_as_they_fit(make_header: Any, make_lines: Any, run_stage: Any) -> None:
+    """Readouts that are no lines of an image need not fit the matrix; those that do are cropped like lines."""
+    header = make_header((32, 12, 1), (16, 12, 1))
+    long, fitting = (make_lines(n_samples=n)(range(2), flags=int(Flag.NAVIGATION_DATA)) for n in (100, 32))
+    np.testing.assert_array_equal(run_stage(RemoveOversampling(), header, [long]).one.samples, long.samples)
+    lines = Readouts(fitting.headers.copy(), fitting.samples)
+    lines.headers["flags"] = 0
+    expected = run_stage(RemoveOversampling(), header, [lines]).one.samples
+    np.testing.assert_array_equal(run_stage(RemoveOversampling(), header, [fitting]).one.samples, expected)
