@@ -27,7 +27,7 @@ SOURCES = (
 )
 
 LAYERS = (
-    {"append_log", "errors", "threads", "_version"},
+    {"append_log", "errors", "plain_yaml", "texts", "threads", "_version"},
     {"metrics", "mrd", "privacy", "recon", "trace"},
     {"inspection", "items", "recording", "scan", "noise_store", "simulate"},
     {"context", "dicom", "engines", "series_log"},
@@ -45,7 +45,7 @@ LAYERS = (
 
 PURE = {
     "errors": set(),
-    "mrd": {"errors"},
+    "mrd": {"errors", "texts"},
     "recon": {"errors"},
     "simulate": {"errors", "mrd"},
 }

@@ -24,6 +24,7 @@ from scanside.mrd.hdf5 import Hdf5Writer, unfinished
 from scanside.mrd.messages import ConfigText, ImageMessage, Readouts
 from scanside.mrd.session import ClientSession
 from scanside.mrd.streams import SocketStream
+from scanside.mrd.xml import XmlError, parse_xml
 from scanside.scan import Scan
 
 __all__ = ["Node", "Trial", "try_chain"]
@@ -55,8 +56,8 @@ class Node:
             ConfigError: it needs Gadgetron, or holds no node that is connected to.
         """
         try:
-            root = ElementTree.fromstring(chain.read_bytes())
-        except ElementTree.ParseError as error:
+            root = parse_xml(chain.read_bytes())
+        except XmlError as error:
             raise FileFormatError(f"{chain} is not well-formed XML: {error}") from error
         stream = root.find("stream")
         if root.tag != "configuration" or root.findtext("version") != "2" or stream is None:

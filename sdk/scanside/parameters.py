@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from scanside.errors import PipelineError
+from scanside.plain_yaml import read_value
 
 if TYPE_CHECKING:
     from scanside.pipeline import Pipeline
@@ -83,8 +84,6 @@ class HostParameters:
         # Where hosts send nothing, nothing has to be installed that reads it.
         if not self.values:
             return {}, []
-        import yaml
-
         names = parameter_names(pipeline)
         configs = {label: stage.config for label, stage in zip(pipeline.labels, pipeline.stages, strict=True)}
         changed: dict[str, str] = {}
@@ -97,8 +96,8 @@ class HostParameters:
             own = getattr(configs[label], setting)
             # A host sends all that its page shows, changed or not: a pipeline that is ready must stay the one.
             try:
-                same = yaml.safe_load(value) == own or value == own
-            except yaml.YAMLError:
+                same = read_value(value) == own or value == own
+            except ValueError:  # told where it is set
                 same = False
             if not same:
                 changed[names[name]] = value

@@ -28,9 +28,11 @@ from pydantic.json_schema import models_json_schema
 from scanside.context import Context
 from scanside.errors import PipelineError, ScansideError, ShapeError, StageConfigError, StageError
 from scanside.items import Calibration, Image, Item, KSpace, Readouts, Waveform, item_types
+from scanside.plain_yaml import read_value
 from scanside.registry import load_stage, stage_names
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, describe_settings, describe_validation
+from scanside.texts import shown
 from scanside.trace import Trace
 
 logger = logging.getLogger(__name__)
@@ -102,7 +104,7 @@ def _entry(position: int, entry: object) -> tuple[str, dict[str, Any]]:
     ):
         return name, dict(settings)
     raise ValueError(
-        f"stage {position + 1} is {entry!r}; expected a name, or a name with its settings: '- grappa: {{…}}'"
+        f"stage {position + 1} is {shown(entry)}; expected a name, or a name with its settings: '- grappa: {{…}}'"
     )
 
 
@@ -127,7 +129,7 @@ def pipeline_path(name_or_file: str | Path) -> Path:
     if str(name_or_file) in pipeline_names():
         return shipped
     raise PipelineError(
-        f"there is no pipeline '{name_or_file}': known are {', '.join(pipeline_names())}; "
+        f"there is no pipeline {shown(str(name_or_file))}: known are {', '.join(pipeline_names())}; "
         "a file of your own must end in .yaml"
     )
 
@@ -211,7 +213,7 @@ class Pipeline:
         path = pipeline_path(name_or_file)
         try:
             document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError) as error:  # also numbers and dates that Python has none for
             raise PipelineError(f"pipeline {path} is not valid YAML: {error}") from error
         except OSError as error:
             raise PipelineError(f"pipeline {path} cannot be read: {error}") from error
@@ -284,20 +286,20 @@ def _unique(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _by_stage(labels: Sequence[str], settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    import yaml
-
     by_stage: dict[str, dict[str, Any]] = {}
     for key, value in settings.items():
         label, dot, setting = key.partition(".")
         if not dot or label not in labels:
             raise StageConfigError(
-                f"'{key}' names no setting of this pipeline: write stage.setting with one of its stages: "
+                f"{shown(key)} names no setting of this pipeline: write stage.setting with one of its stages: "
                 f"{', '.join(labels)}"
             )
         try:
-            value = yaml.safe_load(value) if isinstance(value, str) else value
-        except yaml.YAMLError as error:
-            raise StageConfigError(f"the value {value!r} of '{key}' is not valid YAML: {error}") from error
+            value = read_value(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise StageConfigError(
+                f"the value {shown(value)} of {shown(key)} is not valid YAML: {error}"
+            ) from error
         by_stage.setdefault(label, {})[setting] = value
     return by_stage
 

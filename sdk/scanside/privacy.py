@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from xml.parsers import expat
 
 from scanside.errors import HeaderError
+from scanside.mrd.xml import XmlError, run_parser
 
 __all__ = ["IDENTIFYING", "identifying_elements", "without_identity"]
 
@@ -115,8 +116,8 @@ def _marked(xml: bytes) -> list[tuple[int, int, bool]]:
     parser = expat.ParserCreate()
     walk.follow(parser)
     try:
-        parser.Parse(body, True)
-    except (expat.ExpatError, LookupError, ValueError) as error:
+        run_parser(parser, body)
+    except XmlError as error:
         raise HeaderError(
             f"the scan's header is not well-formed XML ({error}): it cannot be told where it names a person"
         ) from error
@@ -140,12 +141,12 @@ class _Walk:
         parser.CharacterDataHandler = self._text
         parser.CommentHandler = lambda _: self._aside(b"-->")
         parser.ProcessingInstructionHandler = lambda *_: self._aside(b"?>")
-        parser.StartDoctypeDeclHandler = self._doctype
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         start = self._parser.CurrentByteIndex
         match = _TAG.match(self._xml, start)
-        assert match is not None, "a parser that found a tag there"
+        if match is None:
+            raise ValueError("its encoding does not hold ASCII, so nothing can be taken out in place")
         self._open.append(_Element(tag.rpartition(":")[2], start, match.end()))
 
     def _text(self, text: str) -> None:
@@ -160,8 +161,9 @@ class _Walk:
         if element.name == "name" and self._open and self._open[-1].name in _USER_PARAMETERS:
             self._open[-1].user_name = "".join(element.text)
         if self._identifies(element):
-            # What was marked inside it lies in it.
-            self.marked = [one for one in self.marked if one[0] < element.start]
+            # What was marked inside it lies in it, and came last.
+            while self.marked and self.marked[-1][0] > element.start:
+                self.marked.pop()
             self.marked.append((element.start, end, False))
         elif element.name in _PSEUDONYMS:
             self._mark_identifier(element.text_start, text_end)
@@ -182,15 +184,12 @@ class _Walk:
         start = self._parser.CurrentByteIndex
         self.marked.append((start, self._xml.index(ending, start) + len(ending), False))
 
-    def _doctype(self, *_: object) -> None:
-        raise ValueError("it declares a document type, which headers never do")
-
 
 def _pseudonym(identifier: bytes) -> bytes:
     """Letters and digits of the identifier's length that come from nothing but the identifier."""
-    letters = b""
+    letters = bytearray()
     block = identifier
     while len(letters) < len(identifier):
         block = hashlib.sha256(b"scanside pseudonym " + block).digest()
         letters += base64.b32encode(block).rstrip(b"=").lower()
-    return letters[: len(identifier)]
+    return bytes(letters[: len(identifier)])

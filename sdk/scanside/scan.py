@@ -7,10 +7,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from scanside.mrd.header import Encoding, MrdHeader
+from scanside.texts import printable, shortened
 
 __all__ = ["Scan", "ScanEnd"]
 
 logger = logging.getLogger(__name__)
+
+_LONGEST_WARNING = 2000
+_MOST_WARNINGS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,14 @@ class Scan:
         self.metrics[name] += 1
 
     def warn(self, text: str) -> None:
-        """Note something that an operator should know; repeated texts are noted once."""
+        """Note something that an operator should know; repeated texts are noted once.
+
+        Of very many, the first are noted, and that there were more.
+        """
+        # It may quote the scan's own data.
+        text = printable(shortened(text, _LONGEST_WARNING))
+        if len(self.warnings) >= _MOST_WARNINGS:
+            text = f"there were more than {_MOST_WARNINGS} warnings; the others are left out"
         if text not in self.warnings:
             self.warnings.append(text)
             logger.warning("%s", text)

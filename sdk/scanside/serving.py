@@ -19,10 +19,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol, TypeAlias
-from xml.etree import ElementTree
 
 from scanside.context import Context
 from scanside.convert import FORMS, Form, Outlet, items_of
+from scanside.engines.catalog import available_bundles, split_pin
 from scanside.errors import (
     ConfigError,
     MissingExtra,
@@ -38,9 +38,11 @@ from scanside.mrd.reader import Limits, MessageReader
 from scanside.mrd.session import Opening, ServerSession
 from scanside.mrd.streams import ByteStream
 from scanside.mrd.writer import Peer
+from scanside.mrd.xml import XmlError, parse_xml
 from scanside.parameters import NAMES_OF_NONE, HostParameters
 from scanside.pipeline import Pipeline, pipeline_names, pipeline_path
 from scanside.scan import Scan
+from scanside.texts import encodable, printable, shortened, shown
 from scanside.trace import Trace
 
 if TYPE_CHECKING:
@@ -66,6 +68,10 @@ DRAIN_SECONDS = 3600.0
 its end can be lost."""
 
 _IDLE_PIPELINES = 8
+_MOST_PARAMETERS = 10_000
+_DEEPEST_PARAMETER = 16
+_MOST_TOLD = 10
+_LONGEST_NAME = 200
 
 
 # What the peer asks for
@@ -129,7 +135,7 @@ class Request:
             else:
                 raise ConfigError(_unknown_child(name))
         if output not in (None, *FORMS):
-            raise ConfigError(f"<output> is {output!r}; possible are {', '.join(FORMS)}")
+            raise ConfigError(f"<output> is {shown(output)}; possible are {', '.join(FORMS)}")
         return cls(pipeline, settings, output, "gadgetron")
 
 
@@ -154,7 +160,8 @@ def _unknown_child(name: str) -> str:
             "the configuration is a whole Gadgetron chain: give a node only its own <configuration>, with "
             "<pipeline>, <property> and <output>"
         )
-    return f"<{name}> in the configuration is not known; possible are <pipeline>, <property> and <output>"
+    known = "<pipeline>, <property> and <output>"
+    return f"<{shortened(name, 80)}> in the configuration is not known; possible are {known}"
 
 
 def _check_empty(xml: bytes) -> None:
@@ -163,42 +170,59 @@ def _check_empty(xml: bytes) -> None:
     if not rest:
         return
     try:
-        found = f"a <{_name(ElementTree.fromstring(rest))}> document"
-    except ElementTree.ParseError as error:
+        found = f"a <{shortened(_name(parse_xml(rest)), 80)}> document"
+    except XmlError as error:
         found = f"not well-formed XML ({error})"
     raise ConfigError(
         f"the configuration is {found}, expected <configuration><pipeline>NAME</pipeline></configuration>; it "
-        f"begins with {rest[:60]!r}"
+        f"begins with {shown(rest, 60)}"
     )
 
 
 def _parameters(texts: list[str]) -> dict[str, str]:
-    """What a host sent as text before the data: a JSON object by its names, any other text as it is."""
+    """What a host sent as text before the data: a JSON object by its names, any other text as it is.
+
+    Raises:
+        ConfigError: an object that is larger or deeper than parameters are.
+    """
     parameters: dict[str, str] = {}
     for i, text in enumerate(texts):
         try:
             document = json.loads(text)
         except ValueError:
             document = None
+        except RecursionError:
+            raise _too_deep() from None
         if isinstance(document, dict):
             parameters.update(_flat(document))
         else:
             parameters["text" if i == 0 else f"text{i + 1}"] = text
+    if len(parameters) > _MOST_PARAMETERS:
+        raise ConfigError(
+            f"the host sent {len(parameters)} parameters, at most {_MOST_PARAMETERS} are possible"
+        )
     return parameters
 
 
-def _flat(value: object, name: str = "") -> dict[str, str]:
-    """``{"a": {"b": 1}}`` becomes ``{"a.b": "1"}``; lists count from 0."""
+def _flat(value: object, name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """``{"a": {"b": 1}}`` becomes ``("a.b", "1")``; lists count from 0."""
+    if depth > _DEEPEST_PARAMETER:
+        raise _too_deep()
     if isinstance(value, dict):
-        inner = value.items()
+        inner: Iterable[tuple[object, object]] = value.items()
     elif isinstance(value, list):
-        inner = {str(i): one for i, one in enumerate(value)}.items()
+        inner = enumerate(value)
     else:
-        return {name: value if isinstance(value, str) else json.dumps(value)}
-    flat: dict[str, str] = {}
+        yield name, encodable(value) if isinstance(value, str) else json.dumps(value)
+        return
     for key, one in inner:
-        flat.update(_flat(one, f"{name}.{key}" if name else str(key)))
-    return flat
+        # JSON may hold halves of characters, which nothing that tells of a session could write.
+        key = encodable(str(key))
+        yield from _flat(one, f"{name}.{key}" if name else key, depth + 1)
+
+
+def _too_deep() -> ConfigError:
+    return ConfigError(f"parameters of the host are nested more than {_DEEPEST_PARAMETER} deep")
 
 
 # Prepared pipelines
@@ -297,6 +321,8 @@ class PipelinePool:
             return pipeline_path(self._default)
         if name in pipeline_names():
             return pipeline_path(name)
+        if len(name.encode(errors="replace")) > _LONGEST_NAME:
+            raise PipelineError(f"there is no pipeline {shown(name)}: its name is too long for one")
         # A name must not lead out of the folder.
         if (
             self._folder is not None
@@ -309,7 +335,7 @@ class PipelinePool:
         known = pipeline_names()
         if self._folder is not None:
             known += sorted(path.stem for path in self._folder.glob("*.yaml"))
-        raise PipelineError(f"there is no pipeline '{name}': known are {', '.join(known)}")
+        raise PipelineError(f"there is no pipeline {shown(name)}: known are {', '.join(known)}")
 
     def _make(self, path: Path, settings: Mapping[str, str]) -> Pipeline:
         if self._load is not None:
@@ -335,14 +361,27 @@ class PipelinePool:
 
 
 def _refuse_reserved(pipeline: Pipeline, settings: Mapping[str, str]) -> None:
-    """Keep hosts on the network from naming files, archives and bundles."""
+    """Keep hosts on the network from naming files and archives, and bundles that are not installed."""
     for label, stage in zip(pipeline.labels, pipeline.stages, strict=True):
-        for name in sorted(type(stage.config).RESERVED):
-            setting = f"{label}.{name}"
-            if any(asked == setting or asked.startswith(f"{setting}.") for asked in settings):
-                raise StageConfigError(
-                    f"'{setting}' cannot be set from the network: set it in a pipeline of the server's folder"
-                )
+        own = f"{label}."
+        asked = {setting[len(own) :].split(".")[0] for setting in settings if setting.startswith(own)}
+        for name in sorted(asked & type(stage.config).reserved()):
+            raise StageConfigError(
+                f"'{label}.{name}' cannot be set from the network: set it in a pipeline of the server's folder"
+            )
+        for name in sorted(asked & type(stage.config).BUNDLES):
+            _refuse_folders(f"{label}.{name}", getattr(stage.config, name))
+
+
+def _refuse_folders(setting: str, value: str | Iterable[str]) -> None:
+    """Keep hosts from having any folder of this machine opened as a bundle."""
+    installed = available_bundles()
+    for name in (value,) if isinstance(value, str) else value:
+        if split_pin(name)[0] not in installed:
+            raise StageConfigError(
+                f"{shown(name)} cannot be set as '{setting}' from the network, which takes names of installed "
+                f"bundles only: {', '.join(installed) or 'there are none'}"
+            )
 
 
 # One session
@@ -597,9 +636,15 @@ def _asked_settings(asked: HostParameters, pipeline: Pipeline, scan: Scan) -> di
     settings, unknown = asked.settings(pipeline)
     if unknown:
         scan.warn(
-            f"parameters that pipeline '{pipeline.name}' does not have were left aside: {', '.join(unknown)}"
+            f"parameters that pipeline '{pipeline.name}' does not have were left aside: {_some(unknown)}"
         )
     return settings
+
+
+def _some(names: list[str]) -> str:
+    """Names that a host chose."""
+    shown_names = ", ".join(printable(shortened(name, 80)) for name in names[:_MOST_TOLD])
+    return shown_names + (f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else "")
 
 
 def without_images(n_readouts: int) -> str:

@@ -25,6 +25,7 @@ import re
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any, ClassVar, Generic, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -33,8 +34,11 @@ from scanside.context import Context
 from scanside.errors import StageConfigError
 from scanside.items import Calibration, item_types
 from scanside.scan import Scan, ScanEnd
+from scanside.texts import printable, shortened, shown
 
 __all__ = ["Stage", "StageConfig"]
+
+_MOST_PROBLEMS = 5
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -58,11 +62,19 @@ class StageConfig(BaseModel):
     JSON Schema (``Config.model_json_schema()``), unless its ``Field`` has one.
 
     Attributes:
-        RESERVED: settings that name files, archives or bundles, or guard them. A pipeline's file and the
-            configuration of a Gadgetron chain may set them; a host on the network may not.
+        RESERVED: settings that name files or archives, or guard them; those of type `Path` are so in any case. A
+            pipeline's file and the configuration of a Gadgetron chain may set them; a host on the network may not.
+        BUNDLES: settings that name bundles. A host may set them to the names of installed ones, and to no folder.
     """
 
     RESERVED: ClassVar[frozenset[str]] = frozenset()
+    BUNDLES: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def reserved(cls) -> frozenset[str]:
+        """All settings that a host on the network may not set."""
+        paths = {name for name, setting in cls.model_fields.items() if _holds_path(setting.annotation)}
+        return cls.RESERVED | paths
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=describe_settings)
 
@@ -127,18 +139,30 @@ class Stage(ABC, Generic[In, Out]):
 
 
 def describe_validation(name: str, model: type[BaseModel], error: ValidationError) -> str:
-    """One sentence per wrong setting, with the settings that exist where one is unknown."""
+    """One sentence for each wrong setting, with the settings that exist where one is unknown; of many the first."""
     lines = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
+    problems = error.errors(include_url=False, include_context=False)
+    for problem in problems[:_MOST_PROBLEMS]:
+        where = printable(shortened(".".join(str(part) for part in problem["loc"]), 80))
         if problem["type"] == "extra_forbidden":
             known = ", ".join(model.model_fields) or "none"
             lines.append(f"{name} has no setting '{where}'; it has: {known}")
         elif problem["type"] == "missing":
             lines.append(f"{name}.{where} is missing")
         else:
-            lines.append(f"{name}.{where} = {problem['input']!r}: {problem['msg']}")
+            lines.append(f"{name}.{where} = {shown(problem['input'])}: {shortened(problem['msg'], 300)}")
+    if len(problems) > _MOST_PROBLEMS:
+        lines.append(f"and {len(problems) - _MOST_PROBLEMS} more")
     return "; ".join(lines)
+
+
+def _holds_path(annotation: Any) -> bool:
+    """Whether a setting of a type may hold a path."""
+    if isinstance(annotation, type) and issubclass(annotation, PurePath):
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(_holds_path(setting.annotation) for setting in annotation.model_fields.values())
+    return any(_holds_path(part) for part in get_args(annotation))
 
 
 def _members(annotation: Any) -> tuple[type, ...]:

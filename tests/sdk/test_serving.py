@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 
 from scanside import serving
 from scanside.context import Context
@@ -37,6 +39,7 @@ from scanside.mrd.session import Opening, ServerSession
 from scanside.mrd.streams import MemoryStream, SocketStream
 from scanside.mrd.writer import encode
 from scanside.pipeline import Pipeline, pipeline_names, pipeline_path
+from scanside.registry import load_stage, stage_names
 from scanside.scan import Scan
 from scanside.serving import PipelinePool, Request, run_session, serve_stream
 from scanside.stage import Stage, StageConfig
@@ -54,6 +57,25 @@ def opening_of(config: ConfigFile | ConfigText) -> Opening:
 
 def request_of(xml: str) -> Request:
     return Request.of(opening_of(ConfigText(xml.encode())))
+
+
+LAUGHS = "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "value", ["a: &a [x, x]\n" + LAUGHS, "[" * 5000, "9" * 5000, "x" * 10**6, "\x1b[2J\nforged"]
+)
+@pytest.mark.parametrize("setting", ["grappa.kernel_k1", "grappa." + "x" * 10**6, "a\nb", "nothing.here"])
+def test_what_a_property_says_is_never_repeated_at_length(setting: str, value: str) -> None:
+    with (
+        pytest.raises(StageConfigError) as caught,
+        PipelinePool(Context("cpu")).lend("grappa", {setting: value}),
+    ):
+        pass
+    assert len(str(caught.value)) < 2000
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.torch_free
@@ -155,6 +177,15 @@ class TestPool:
         with pool.lend("0") as again:
             assert again is not first
 
+    @pytest.mark.parametrize("name", ["x" * 300, "x" * 1_000_000, "頭" * 150, "a\0b", "a\nb", "\ud83d"])
+    def test_names_that_no_file_can_have(self, tmp_path: Path, name: str) -> None:
+        """The system's own errors would name the folders of this machine."""
+        with pytest.raises(PipelineError) as caught, PipelinePool(folder=tmp_path).lend(name):
+            pass
+        assert str(tmp_path) not in str(caught.value)
+        assert len(str(caught.value)) < 1000
+        assert str(caught.value).isprintable()
+
     @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "secret", "sub/own", "own.yaml", ".."])
     def test_names_do_not_leave_the_folder(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "pipelines" / "sub").mkdir(parents=True)
@@ -229,6 +260,15 @@ class TestPool:
         with pool.lend("a", {"guarded.folders": "2"}):
             pass
 
+    def test_settings_that_hold_a_path_are_reserved_by_their_type(self) -> None:
+        class Kept(Counting):
+            class Config(StageConfig):
+                here: Path | None = None
+                there: tuple[Path, ...] = ()
+                n: int = 0
+
+        assert Kept.Config.reserved() == {"here", "there"}
+
     def test_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(serving, "find_spec", lambda name: None if name == "torch" else object())
         with (
@@ -236,6 +276,47 @@ class TestPool:
             PipelinePool().lend("grappa"),
         ):
             pass
+
+
+HARMLESS = {
+    ("accumulate", "keep_out"),  # names of flags
+    ("engine", "backend"),  # name of a registered backend
+    ("side-by-side", "names"),  # words for the attributes of images
+}
+"""Settings of shipped stages that hold text and name neither file nor folder, archive, host or bundle."""
+
+
+def texts_in(annotation: object) -> bool:
+    """Whether a setting of a type may hold any text or path, at any depth."""
+    if annotation in (str, Any) or (isinstance(annotation, type) and issubclass(annotation, Path)):
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return any(texts_in(one.annotation) for one in annotation.model_fields.values())
+    return get_origin(annotation) is not Literal and any(texts_in(part) for part in get_args(annotation))
+
+
+def test_hosts_name_no_file_or_folder_in_any_shipped_stage() -> None:
+    """A new setting that holds text is reserved, names installed bundles, or is put down as harmless here."""
+    found = set()
+    for name in stage_names():
+        config = load_stage(name).Config
+        texts = {one for one, setting in config.model_fields.items() if texts_in(setting.annotation)}
+        assert config.reserved() | config.BUNDLES <= set(config.model_fields), name
+        found |= {(name, one) for one in texts - config.reserved() - config.BUNDLES}
+    assert found == HARMLESS
+
+
+@pytest.mark.parametrize(
+    "bundle",
+    ["/", "/etc", "..", ".", "./brain-student", "../x", "brain-student/../x", "x" * 1000, "[/etc]"],
+)
+def test_hosts_name_installed_bundles_only(bundle: str) -> None:
+    with (
+        pytest.raises(StageConfigError, match="names of installed bundles only") as caught,
+        PipelinePool(Context("cpu")).lend("student", {"engine.bundle": bundle}),
+    ):
+        pass
+    assert len(str(caught.value)) < 1000
 
 
 def test_own_pipelines_and_their_changes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from scanside.errors import ConfigError
 from scanside.stage import describe_settings
+from scanside.texts import shown
 from scanside_training.data import DataConfig
 from scanside_training.distillation import DistillationConfig
 from scanside_training.losses import LossConfig
@@ -264,7 +265,7 @@ def _sentences(error: ValidationError, cls: type[BaseModel], what: str) -> Itera
         elif isinstance(problem["input"], Mapping | BaseModel):  # too much to repeat
             yield f"{where}: {problem['msg']}" if where else str(problem["msg"])
         else:
-            yield f"{where} = {problem['input']!r}: {problem['msg']}"
+            yield f"{where} = {shown(problem['input'])}: {problem['msg']}"
 
 
 def _walk(location: tuple[int | str, ...], cls: type[BaseModel]) -> tuple[list[type[BaseModel]], list[str]]:

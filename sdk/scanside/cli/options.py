@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from scanside.plain_yaml import read_value
+
 __all__ = ["different_files", "nested", "settings_from"]
 
 
@@ -47,8 +49,6 @@ def nested(settings: dict[str, str]) -> dict[str, Any]:
     Raises:
         typer.BadParameter: a value is not valid YAML, or a name is both a setting and a group.
     """
-    import yaml
-
     tree: dict[str, Any] = {}
     for name, text in settings.items():
         *groups, last = name.split(".")
@@ -58,7 +58,7 @@ def nested(settings: dict[str, str]) -> dict[str, Any]:
             if not isinstance(branch, dict):
                 raise typer.BadParameter(f"--set {name}: {group} has a value already")
         try:
-            branch[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            branch[last] = read_value(text)
+        except ValueError as error:
             raise typer.BadParameter(f"--set {name}={text}: not valid YAML: {error}") from None
     return tree

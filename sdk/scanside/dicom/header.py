@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from scanside.dicom.uids import derived_uid, fingerprint, is_uid
 from scanside.mrd.header import MrdHeader
+from scanside.mrd.xml import parse_xml
 
 __all__ = ["HeaderFields", "Patient"]
 
@@ -32,7 +32,7 @@ class HeaderFields:
 
     @cached_property
     def _root(self) -> Element:
-        return ElementTree.fromstring(self.header.xml)
+        return parse_xml(self.header.xml)
 
     def text(self, section: str, name: str) -> str | None:
         """A field as it is written; None where it is absent or empty."""

@@ -11,13 +11,14 @@ Standard: ISMRMRD XML header schema (Inati et al., Magn Reson Med 2017;77:411).
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
 from scanside.errors import HeaderError
 from scanside.mrd.dtypes import COUNTERS
+from scanside.mrd.xml import XmlError, parse_xml
+from scanside.texts import shortened, shown
 
 __all__ = ["Dependency", "Encoding", "Limit", "MrdHeader", "Space"]
 
@@ -158,15 +159,15 @@ class MrdHeader:
         raw = xml.encode(errors="replace") if isinstance(xml, str) else bytes(xml)
         raw = raw.rstrip(b"\0")
         try:
-            root = ElementTree.fromstring(raw)
-        except (ElementTree.ParseError, LookupError, ValueError) as error:  # also unknown encodings
+            root = parse_xml(raw)
+        except XmlError as error:
             raise HeaderError(
-                f"the scan's header is not well-formed XML ({error}); it begins with {raw[:60]!r}: "
+                f"the scan's header is not well-formed XML ({error}); it begins with {shown(raw, 60)}: "
                 "check the converter that made the file or stream"
             ) from error
         if _name(root) != "ismrmrdHeader":
             raise HeaderError(
-                f"the scan's header is a <{_name(root)}> document, expected <ismrmrdHeader>: "
+                f"the scan's header is a <{shortened(_name(root), 80)}> document, expected <ismrmrdHeader>: "
                 "is this a configuration sent in the header's place?"
             )
         encodings = tuple(_encoding(i, element) for i, element in enumerate(_all(root, "encoding")))
@@ -249,7 +250,7 @@ def _number(parent: Element, *path: str) -> float | None:
         value = math.nan
     if not math.isfinite(value):
         name = "/".join(path) or _name(parent)
-        raise HeaderError(f"<{name}> of the scan's header is {text!r}, expected a finite number")
+        raise HeaderError(f"<{name}> of the scan's header is {shown(text)}, expected a finite number")
     return value
 
 
@@ -338,7 +339,8 @@ def _user_parameters(root: Element) -> Iterator[tuple[str, int | float | str]]:
                 yield name, convert(value)
             except ValueError:
                 raise HeaderError(
-                    f"user parameter {name!r} of the scan's header is {value!r}, expected {convert.__name__}"
+                    f"user parameter {shown(name)} of the scan's header is {shown(value)}, "
+                    f"expected {convert.__name__}"
                 ) from None
 
 

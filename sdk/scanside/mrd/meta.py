@@ -11,6 +11,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from scanside.errors import FormatError
+from scanside.mrd.xml import XmlError, parse_xml
+from scanside.texts import shortened, shown
 
 __all__ = ["Meta", "MetaValue"]
 
@@ -54,17 +56,16 @@ class Meta(MutableMapping[str, list[str]]):
         text = (xml.encode() if isinstance(xml, str) else bytes(xml)).rstrip(b"\0")
         if not text.strip():
             return cls()
-        # Attributes come over the network: no entity of their own gets expanded.
-        if b"<!DOCTYPE" in text:
-            raise _malformed("it declares a document type, which attributes never do", text)
         try:
-            root = ElementTree.fromstring(text.decode() if isinstance(xml, str) else text)
-        except ElementTree.ParseError as error:
+            root = parse_xml(text.decode() if isinstance(xml, str) else text)
+        except XmlError as error:
             line, column = error.position
             start = sum(len(part) for part in text.splitlines(keepends=True)[: line - 1]) + column
             raise _malformed(str(error), text[max(start - 40, 0) :]) from error
         if root.tag != "ismrmrdMeta":
-            raise _malformed(f"the outermost element is <{root.tag}>, expected <ismrmrdMeta>", text)
+            raise _malformed(
+                f"the outermost element is <{shortened(root.tag, 80)}>, expected <ismrmrdMeta>", text
+            )
         meta = cls()
         for entry in root.iterfind("meta"):
             name = entry.findtext("name")
@@ -147,4 +148,4 @@ def _escaped(text: str) -> str:
 
 
 def _malformed(why: str, text: bytes) -> FormatError:
-    return FormatError(f"the meta attributes are not an ismrmrdMeta document: {why}; near {text[:80]!r}")
+    return FormatError(f"the meta attributes are not an ismrmrdMeta document: {why}; near {shown(text)}")

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 from scanside.errors import EndOfStream, MessageError, PeerGone, PeerReported, PeerSilent, StreamError
 from scanside.mrd.drain import drain
@@ -44,6 +44,7 @@ from scanside.mrd.messages import (
 from scanside.mrd.reader import MessageReader
 from scanside.mrd.streams import ByteStream
 from scanside.mrd.writer import MessageWriter, Peer
+from scanside.mrd.xml import XmlError, parse_xml
 
 __all__ = ["ClientSession", "Opening", "ServerSession", "SessionState"]
 
@@ -92,7 +93,7 @@ class Opening:
 
     config: ConfigFile | ConfigText
     header_xml: bytes
-    config_element: ElementTree.Element | None
+    config_element: Element | None
 
 
 class _Session:
@@ -367,7 +368,7 @@ class ClientSession(_Session):
         self._move(_OPENS)
 
 
-def _configuration(xml: bytes) -> ElementTree.Element | None:
+def _configuration(xml: bytes) -> Element | None:
     """The ``<configuration>`` element of a node's configuration, if there is one.
 
     Gadgetron sends a bare XML declaration where a chain has no such element.
@@ -376,8 +377,8 @@ def _configuration(xml: bytes) -> ElementTree.Element | None:
     if not re.sub(rb"<\?xml[^>]*\?>\s*", b"", xml):
         return None
     try:
-        element = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as error:
+        element = parse_xml(xml)
+    except XmlError as error:
         _log.warning("the configuration is not well-formed XML (%s) and counts as empty", error)
         return None
     name = element.tag.rpartition("}")[2]

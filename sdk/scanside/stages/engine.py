@@ -86,6 +86,7 @@ class RunEngine(Stage[KSpace, Image]):
         """
 
         RESERVED = frozenset({"require_signature"})
+        BUNDLES = frozenset({"bundle"})
 
         bundle: str | Annotated[tuple[str, ...], Field(min_length=1)]
         fallback: Classical | None = Classical(sense=Sense.Config())
