@@ -29,7 +29,7 @@ SOURCES = (
 LAYERS = (
     {"append_log", "errors", "plain_yaml", "texts", "threads", "_version"},
     {"metrics", "mrd", "privacy", "recon", "trace"},
-    {"inspection", "items", "recording", "scan", "noise_store", "simulate"},
+    {"inspection", "items", "recording", "scan", "noise_store", "series", "simulate"},
     {"context", "dicom", "engines", "series_log"},
     {"convert", "stage"},
     {"stages"},

@@ -25,6 +25,7 @@ from scanside.dicom.voxels import GreyScale, Stored
 from scanside.errors import FormatError, ShapeError
 from scanside.mrd.dtypes import IMAGE_TYPES
 from scanside.mrd.geometry import Geometry
+from scanside.series import SeriesNumbers, grid_of
 
 if TYPE_CHECKING:
     from scanside.items import Image
@@ -52,6 +53,7 @@ class DicomExporter:
         self._scan = scan
         self._fields = HeaderFields(scan.header, patient)
         self._scales: dict[str, GreyScale] = {}
+        self._numbers = SeriesNumbers()
 
     def instances(self, image: Image) -> Iterator[Dataset]:
         """The instances of one image: for every channel and z one, of a complex image magnitude and phase.
@@ -78,7 +80,9 @@ class DicomExporter:
         self, image: Image, kind: Kind, data: npt.NDArray[Any], geometry: Geometry
     ) -> Iterator[Dataset]:
         method = Method.of(image.meta, self._scan.pipeline)
+        # Whoever made them may have put images of different matrices into one series: DICOM's viewers cannot.
         index = int(image.header["image_series_index"])
+        index = self._numbers.number((index, grid_of(image)), index)
         series = derived_uid(
             "series", self._fields.study_uid, self._fields.measurement, *method.key, index, kind
         )
@@ -88,7 +92,7 @@ class DicomExporter:
             slope=float(image.meta.first("RescaleSlope") or 1),
             intercept=float(image.meta.first("RescaleIntercept") or 0),
         )
-        common = self._common(image, kind, method, series)
+        common = self._common(image, kind, method, index, series)
         if kind == "phase" and stored.unit == 1000:
             common.ImageComments += "\nPhase in mrad"
         elif stored.unit > 1:
@@ -106,7 +110,7 @@ class DicomExporter:
             dataset.file_meta = _file_meta(dataset.SOPInstanceUID)
             yield dataset
 
-    def _common(self, image: Image, kind: Kind, method: Method, series: str) -> Dataset:
+    def _common(self, image: Image, kind: Kind, method: Method, index: int, series: str) -> Dataset:
         """What all instances of an image share."""
         fields, encoding = self._fields, self._encoding(image)
         measurement = fields.text("measurementInformation", "initialSeriesNumber") or "1"
@@ -118,7 +122,7 @@ class DicomExporter:
         describe_study(dataset, fields)
         dataset.SeriesInstanceUID = series
         dataset.SeriesNumber = method.series_number(
-            int(measurement) if measurement.isdecimal() else 1, int(image.header["image_series_index"]), kind
+            int(measurement) if measurement.isdecimal() else 1, index, kind
         )
         describe_method(
             dataset, method, kind, image.meta, image.incomplete, fields.header.protocol_name or ""
@@ -128,8 +132,17 @@ class DicomExporter:
         return dataset
 
     def _encoding(self, image: Image) -> Encoding:
-        # An image that was read back from a file does not tell its encoding space: the first is that of the images.
-        return image.encoding or self._scan.encoding(0)
+        if image.encoding is not None:
+            return image.encoding
+        # An image that was read back from a file does not tell its encoding space: matrix and field of view do.
+        header, encodings = image.header, self._scan.header.encodings
+        same = (
+            encoding
+            for encoding in encodings
+            if np.array_equal(encoding.recon.matrix, header["matrix_size"])
+            and np.allclose(encoding.recon.field_of_view_mm, header["field_of_view"], rtol=1e-3)
+        )
+        return next(same, encodings[0])
 
 
 def _geometry(header: np.void, shape: tuple[int, ...]) -> Geometry:

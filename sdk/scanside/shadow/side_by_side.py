@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from scanside.context import Context
 from scanside.items import Image, KSpace
 from scanside.scan import Scan, ScanEnd
+from scanside.series import SeriesNumbers, grid_of
 from scanside.shadow.branch import Branch, StageEntry
 from scanside.stage import Stage, StageConfig
 
@@ -34,7 +35,8 @@ class SideBySide(Stage[KSpace, Image]):
             first: stages of the first series, from k-space to ``finish``, as in a pipeline.
             second: stages of the second series, likewise.
             names: of the series, for people.
-            series: image series indices.
+            series: image series indices of encoding space 0; images of other encoding spaces, matrices or voxel sizes
+                have series of their own behind them.
         """
 
         RESERVED = frozenset({"first", "second"})
@@ -74,6 +76,7 @@ class SideBySide(Stage[KSpace, Image]):
     def open(self, scan: Scan) -> None:
         """A new scan."""
         self._scan = scan
+        self._numbers = SeriesNumbers()
         self._first.open(scan)
         # Of its own, so that the images of the first branch say only what concerns them.
         second = Scan(scan.header, scan.pipeline, parameters=scan.parameters)
@@ -126,7 +129,11 @@ class SideBySide(Stage[KSpace, Image]):
 
     def _named(self, image: Image, which: int) -> Image:
         name, header, meta = self.config.names[which], image.header.copy(), image.meta.copy()
-        header["image_series_index"] = self.config.series[which]
+        space = 0 if image.encoding is None else image.encoding.index
+        step = abs(self.config.series[1] - self.config.series[0]) + 1  # the two never meet
+        header["image_series_index"] = self._numbers.number(
+            (which, space, grid_of(image)), self.config.series[which] + step * space
+        )
         meta["SequenceDescriptionAdditional"] = name
         meta["GADGETRON_SeqDescription"] = name
         meta.append("ImageComment", name)

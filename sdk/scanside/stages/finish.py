@@ -15,6 +15,7 @@ from scanside.items import Image
 from scanside.mrd.dtypes import IMAGE_TYPES
 from scanside.recon.resize import resample_fov
 from scanside.scan import Scan, ScanEnd
+from scanside.series import SeriesNumbers, grid_of
 from scanside.stage import Stage, StageConfig
 
 __all__ = ["Finish"]
@@ -26,8 +27,9 @@ class Finish(Stage[Image, Image]):
     """Brings images into the header's recon space and into the form in which they are sent.
 
     The matrix and field of view become those of the recon space, the voxel at the header's position stays
-    where it was. Meta attributes say which pipeline of which version made the image, what the operator was
-    warned of, and whether data were missing.
+    where it was. Images of different encoding spaces, matrices or voxel sizes never share a series: those of
+    encoding space 0 have the series number of the settings, those of space n the n-th after it. Meta attributes say
+    which pipeline of which version made the image, what the operator was warned of, and whether data were missing.
     """
 
     class Config(StageConfig):
@@ -45,7 +47,7 @@ class Finish(Stage[Image, Image]):
                 RescaleSlope and RescaleIntercept lead back. Complex images cannot be scaled.
             factor: for ``factor``.
             largest: the largest integer, instead of 65535.
-            series: image series index of the images.
+            series: image series index of the images of encoding space 0; those of other spaces follow.
         """
 
         kind: Literal["magnitude", "phase", "real", "imag", "complex"] = "magnitude"
@@ -68,6 +70,7 @@ class Finish(Stage[Image, Image]):
         """A new scan: images are numbered from 1."""
         self._scan = scan
         self._n_images = 0
+        self._series = SeriesNumbers()
         self._waiting: list[Image] = []
 
     def process(self, item: Image) -> Iterator[Image]:
@@ -83,7 +86,10 @@ class Finish(Stage[Image, Image]):
         self._n_images += 1
         header = image.header.copy()
         header["image_type"] = IMAGE_TYPES[self.config.kind]
-        header["image_series_index"] = self.config.series
+        space = 0 if image.encoding is None else image.encoding.index
+        header["image_series_index"] = self._series.number(
+            (space, grid_of(image)), self.config.series + space
+        )
         header["image_index"] = self._n_images
         made = image.replace(data=data, header=header, meta=image.meta.copy())
         if self.config.scaling == "scan":

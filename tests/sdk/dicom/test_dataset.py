@@ -262,3 +262,32 @@ def test_what_is_no_grey_image(parts: Any, export: Any) -> None:
     image = parts.image()
     with pytest.raises(ShapeError, match=r"got shape \(6, 8\)"):
         export(image.replace(data=image.data[0, 0]))
+
+
+def test_a_series_has_one_matrix_and_one_voxel_size(parts: Any, export: Any) -> None:
+    """Whatever MRD series index they bear; the first of an index has the identifiers that it would have alone."""
+    images = [parts.image(np.ones(shape, np.float32)) for shape in ((6, 8), (8, 6), (6, 8), (3, 6, 8))]
+    finer = parts.image(field_of_view=(40, 30, 5))
+    second = parts.image(image_series_index=2)
+    found = export(*images, finer, second)
+    series = [(str(one.SeriesInstanceUID), int(one.SeriesNumber)) for one in found]
+    assert series[0] == series[2]
+    assert len(set(series)) == len({uid for uid, _ in series}) == len({number for _, number in series}) == 5
+    assert series[0][0] == export(images[0])[0].SeriesInstanceUID
+    for uid, _ in series:
+        same = [one for one in found if one.SeriesInstanceUID == uid]
+        assert len({(one.Rows, one.Columns, *one.PixelSpacing) for one in same}) == 1
+
+
+def test_encoding_space_of_an_image_from_a_file(parts: Any, export: Any) -> None:
+    """Matrix and field of view tell it: what is told of the acquisition is that of its own encoding space."""
+    first = parts.header()
+    encoding = first[first.index("<encoding>") : first.index("</encoding>") + len("</encoding>")]
+    other = encoding.replace("<x>8</x><y>6</y>", "<x>4</x><y>3</y>").replace(
+        "<x>80</x><y>60</y><z>5</z>", "<x>80</x><y>60</y><z>6</z>"
+    )
+    other = other.replace("<echoTrainLength>15<", "<echoTrainLength>3<")
+    xml = first.replace(encoding, encoding + other)
+    image = parts.image(np.ones((3, 4), np.float32), field_of_view=(80, 60, 6))
+    lengths = [int(one.EchoTrainLength) for one in export(parts.image(), image, xml=xml)]
+    assert lengths == [15, 3]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from scanside import Context
 from scanside.errors import ScansideError, StageConfigError
 from scanside.shadow import SideBySide
+from scanside.testing import small_kspace, small_scan
 from scanside.testing.compare import difference
 
 
@@ -80,3 +83,21 @@ def test_learned_series_holds_learned_images_only(run: Any) -> None:
 def test_series_are_told_apart(run: Any, settings: Any) -> None:
     with pytest.raises(StageConfigError, match="series"):
         SideBySide(first=run.fourier, second=run.sense, **settings)
+
+
+@pytest.mark.parametrize("numbers", [(1, 2), (2, 1), (3, 7)])
+def test_encoding_spaces_have_their_own_series(run: Any, numbers: tuple[int, int]) -> None:
+    """Two reconstructions of two encoding spaces are four series."""
+    stage = SideBySide(first=run.fourier, second=run.sense, series=numbers)
+    stage.prepare(Context(device="cpu"))
+    scan = small_scan()
+    (encoding,) = scan.header.encodings
+    found = []
+    for index in (1, 0, 1):
+        stage.open(scan)
+        kspace = small_kspace().replace(encoding=replace(encoding, index=index))
+        found.append([int(image.header["image_series_index"]) for image in stage.process(kspace)])
+        stage.close()
+    assert found[0] == found[2]
+    assert found[1] == list(numbers)
+    assert len({*found[0], *found[1]}) == 4

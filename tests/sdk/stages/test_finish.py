@@ -169,3 +169,31 @@ class TestScaleOfAScan:
 
     def test_scan_without_images(self, make_header: Any, run_stage: Any) -> None:
         assert run_stage(Finish(scaling="scan"), make_header(), []).items == []
+
+
+def of_space(make_header: Any, index: int, **fields: Any) -> Image:
+    """An image of one of two encoding spaces of equal size."""
+    encoding = MrdHeader.parse(make_header((16, 12, 1), n_encodings=2)).encodings[index]
+    image = image_of(np.ones((12, 16), np.float32), **fields)
+    image.header["field_of_view"] = (16, 12, 1)
+    return image.replace(encoding=encoding)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 0), (1, 0, 1)])
+def test_encoding_spaces_have_their_own_series(
+    make_header: Any, run_stage: Any, order: tuple[int, ...]
+) -> None:
+    """Whichever comes first, and however alike they are."""
+    images = [of_space(make_header, index) for index in order]
+    made = run_stage(Finish(series=5), make_header(), images).items
+    assert [int(image.header["image_series_index"]) for image in made] == [5 + index for index in order]
+
+
+def test_matrix_and_voxel_size_have_their_own_series(make_header: Any, run_stage: Any) -> None:
+    """Images without an encoding space, as those from a Gadgetron chain: in the order in which they come."""
+    first, other_voxel, other_matrix = (
+        image_of(np.ones(shape, np.float32)) for shape in [(12, 16)] * 2 + [(16, 12)]
+    )
+    other_voxel.header["field_of_view"] = (32, 12, 1)
+    made = run_stage(Finish(), make_header(), [first, other_voxel, other_matrix, first, other_voxel]).items
+    assert [int(image.header["image_series_index"]) for image in made] == [1, 2, 3, 1, 2]
