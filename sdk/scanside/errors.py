@@ -28,6 +28,8 @@
     │   │   └── SignatureError            not signed, signed by an unknown key, or wrongly signed
     │   ├── BundleNotFound (LookupError)  no bundle of that name
     │   ├── BackendUnavailable            this machine lacks what a backend needs
+    │   ├── CacheUnusable                 the folder of this machine's engines cannot be written or trusted
+    │   ├── EnginePostponed               not built or judged, for a reason that passes: it is tried again
     │   └── EngineRejected                it was built, but did not pass acceptance; carries the report
     ├── StageError (RuntimeError)         a stage raised; says which, at which readouts, and carries the cause
     ├── RunError (RuntimeError)           work on many files that cannot go on: no worker starts, the disk is full
@@ -42,11 +44,13 @@ __all__ = [
     "BackendUnavailable",
     "BundleError",
     "BundleNotFound",
+    "CacheUnusable",
     "CalibrationError",
     "ConfigError",
     "CounterError",
     "EndOfStream",
     "EngineError",
+    "EnginePostponed",
     "EngineRejected",
     "FileFormatError",
     "FormatError",
@@ -174,6 +178,14 @@ class BundleNotFound(EngineError, LookupError):
 
 class BackendUnavailable(EngineError):
     """This machine lacks what an engine's backend needs; says what."""
+
+
+class CacheUnusable(EngineError):
+    """The folder of this machine's engines cannot be written, or others can write to it."""
+
+
+class EnginePostponed(EngineError):
+    """An engine could not be built or judged for a reason that passes: it is tried again the next time."""
 
 
 class EngineRejected(EngineError):

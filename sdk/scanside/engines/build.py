@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from scanside.engines.backends import NAMES, backend
 from scanside.engines.backends.base import Backend, InputShape, Precision
 from scanside.engines.bundle import ENGINES_FOLDER, Bundle
-from scanside.engines.cache import CacheEntry, EngineCache, EngineKey
+from scanside.engines.cache import CacheEntry, EngineCache, EngineKey, scratch_cache
 from scanside.engines.choice import Candidate
 from scanside.engines.gate import Reference, accept, refused_report
+from scanside.engines.passing import passes
 from scanside.engines.probes import Network, make_probes, read_cases
-from scanside.errors import BundleError, EngineError, ShapeError
+from scanside.errors import BundleError, CacheUnusable, EngineError, EnginePostponed, ShapeError
+from scanside.storage import is_storage_error
 
 if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
 __all__ = ["BundleSource", "Workshop"]
+
+logger = logging.getLogger(__name__)
 
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 
@@ -78,6 +84,9 @@ class BundleSource:
 class Workshop:
     """Finds, builds and judges the engines of one bundle in one shape.
 
+    A cache that cannot be written or trusted is no precondition: engines are then built for this process alone, which
+    is told in the log.
+
     Args:
         source: the bundle in the engine's shape.
         cache: where engines of this machine are kept.
@@ -107,7 +116,6 @@ class Workshop:
 
         Raises:
             ConfigError: there is no backend of some name.
-            OSError: the cache cannot be written.
         """
         found = []
         for name in names:
@@ -131,15 +139,45 @@ class Workshop:
             key = self._key(one, precision)
         except BundleError as error:
             return Candidate(one.name, precision, reason=str(error))
-        entry = self._cache.find(key)
+        entry = self._found(key)
         if entry is None:
             if not build:
                 return Candidate(one.name, precision, reason="not built on this machine yet")
             prebuilt = self._source.bundle.built_engine(key.digest)
             if prebuilt is None and (reason := one.buildable()):
                 return Candidate(one.name, precision, reason=f"{reason}{self._not_those_of_the_bundle}")
-            entry = self._build(one, precision, key)
+            try:
+                entry = self._built(one, precision, key)
+            except (CacheUnusable, EnginePostponed) as error:
+                return Candidate(one.name, precision, reason=str(error), postponed=True)
         return Candidate(one.name, precision, entry)
+
+    def _found(self, key: EngineKey) -> CacheEntry | None:
+        """The engine of a key: that of the machine, or one that this process built for itself."""
+        with suppress(CacheUnusable):  # told when something is to be kept there
+            if (entry := self._cache.find(key)) is not None:
+                return entry
+        with suppress(CacheUnusable):
+            return scratch_cache().find(key)
+        return None
+
+    def _built(self, one: Backend, precision: Precision, key: EngineKey) -> CacheEntry:
+        """A new engine in the cache; where that is of no use, one for this process.
+
+        Raises:
+            CacheUnusable: nothing can be written at all.
+            EnginePostponed: it could not be built or judged for a reason that passes.
+        """
+        try:
+            return self._build(one, precision, key, self._cache)
+        except (CacheUnusable, EnginePostponed) as error:
+            if not isinstance(error, CacheUnusable) and not is_storage_error(error):
+                raise
+            scratch = scratch_cache()
+            logger.warning(
+                "%s. Until then, engines are built in %s for one process each", error, scratch.folder
+            )
+        return self._build(one, precision, key, scratch)
 
     def _key(self, one: Backend, precision: Precision) -> EngineKey:
         source = self._source
@@ -154,10 +192,10 @@ class Workshop:
             hardware=one.hardware(),
         )
 
-    def _build(self, one: Backend, precision: Precision, key: EngineKey) -> CacheEntry:
+    def _build(self, one: Backend, precision: Precision, key: EngineKey, cache: EngineCache) -> CacheEntry:
         source = self._source
         size = "×".join(map(str, source.shape))
-        with self._cache.building(key) as draft:
+        with cache.building(key) as draft:
             try:
                 if prebuilt := source.bundle.built_engine(key.digest):
                     shutil.copytree(prebuilt, draft.folder, dirs_exist_ok=True)
@@ -166,11 +204,16 @@ class Workshop:
                         f"building {one.name} {precision} at {size}{self._not_those_of_the_bundle}"
                     )
                     one.build(source, precision, draft.folder)
-            except EngineError as error:
+                reference = self._reference
+            except Exception as error:
+                if passes(error):
+                    raise EnginePostponed(f"not built now, and tried again the next time: {error}") from error
+                if not isinstance(error, EngineError):
+                    raise
                 return draft.keep(refused_report(one, source, precision, str(error)))
             self._progress(f"checking {one.name} {precision} at {size}")
             limits = source.bundle.manifest.limits
-            return draft.keep(accept(one, source, precision, draft.folder, self._reference, limits))
+            return draft.keep(accept(one, source, precision, draft.folder, reference, limits))
 
     @property
     def _not_those_of_the_bundle(self) -> str:

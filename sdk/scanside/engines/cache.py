@@ -7,14 +7,17 @@ to is refused, and files whose hash has changed are not loaded.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import logging
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +26,10 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from scanside.engines.hashing import file_record, files_below, write_atomically
 from scanside.engines.manifest import AcceptanceReport, FileRecord, Precision, canonical_json, validated
 from scanside.engines.permissions import who_else_can_write
-from scanside.errors import BundleError, EngineError
+from scanside.errors import BundleError, CacheUnusable
+from scanside.storage import storage_problem
 
-__all__ = ["CacheEntry", "Draft", "EngineCache", "EngineKey", "engine_cache_folder"]
+__all__ = ["CacheEntry", "Draft", "EngineCache", "EngineKey", "engine_cache_folder", "scratch_cache"]
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +111,7 @@ class Draft:
         """Put the engine into the cache with its report; of one that failed, the report alone.
 
         Raises:
-            OSError: the cache cannot be written.
+            CacheUnusable: the cache cannot be written.
         """
         if self._entry is None:
             self._entry = self._cache._keep(self, report)  # noqa: SLF001 — two halves of one thing
@@ -128,17 +132,20 @@ class EngineCache:
         """The engine of a key, or None; a damaged entry is removed, with a warning, to be built again.
 
         Raises:
-            EngineError: others can write to the cache.
+            CacheUnusable: it cannot be read, or others can write to it.
         """
         place = self._place(key)
-        if not place.exists():
-            return None
-        self._check_folder()
+        with self._usable():
+            if not place.exists():
+                return None
+            self._check_folder()
         if problem := _problem(place, key):
             logger.warning(
                 "engine %s in %s is not used: %s; it is built again", key.digest, self.folder, problem
             )
-            shutil.rmtree(place)
+            shutil.rmtree(
+                place, ignore_errors=True
+            )  # where nothing can be removed, it is found damaged again
             return None
         return _entry(place, _read(place))
 
@@ -153,15 +160,16 @@ class EngineCache:
                 entry = draft.keep(gate.run(...))
 
         Raises:
-            EngineError: others can write to the cache.
-            OSError: the cache cannot be written.
+            CacheUnusable: it cannot be written, or others can write to it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._check_folder()
-        place = Path(tempfile.mkdtemp(dir=self.folder, prefix=".building."))  # mode 0700
+        with self._usable():
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._check_folder()
+            place = Path(tempfile.mkdtemp(dir=self.folder, prefix=".building."))  # mode 0700
         try:
             engine = place / _ENGINE_FOLDER
-            engine.mkdir(mode=0o700)
+            with self._usable():
+                engine.mkdir(mode=0o700)
             yield Draft(key, engine, self)
         finally:
             shutil.rmtree(place, ignore_errors=True)
@@ -170,11 +178,12 @@ class EngineCache:
         """All entries that can be read, those for other machines and versions included.
 
         Raises:
-            EngineError: others can write to the cache.
+            CacheUnusable: it cannot be read, or others can write to it.
         """
-        if not self.folder.is_dir():
-            return
-        self._check_folder()
+        with self._usable():
+            if not self.folder.is_dir():
+                return
+            self._check_folder()
         for path in sorted(self.folder.glob(f"[!.]*/{_ENTRY_FILE}")):
             try:
                 yield _entry(path.parent, _read(path.parent))
@@ -184,14 +193,29 @@ class EngineCache:
     def _place(self, key: EngineKey) -> Path:
         return self.folder / key.digest
 
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """What the system refuses is the cache's failure, and told with its folder and its disk."""
+        try:
+            yield
+        except OSError as error:
+            raise CacheUnusable(
+                f"the engine cache {storage_problem(error, self.folder)}: make room or give the right to write it, "
+                "or name another folder in SCANSIDE_ENGINE_CACHE"
+            ) from error
+
     def _check_folder(self) -> None:
         if found := who_else_can_write(self.folder.resolve()):
-            raise EngineError(
+            raise CacheUnusable(
                 f"the engine cache {self.folder} cannot be trusted, as engines are code and {found}: "
                 "chmod 700, or name another folder in SCANSIDE_ENGINE_CACHE"
             )
 
     def _keep(self, draft: Draft, report: AcceptanceReport) -> CacheEntry:
+        with self._usable():
+            return self._put(draft, report)
+
+    def _put(self, draft: Draft, report: AcceptanceReport) -> CacheEntry:
         place = draft.folder.parent
         if not report.passed:
             shutil.rmtree(draft.folder)
@@ -241,9 +265,32 @@ def _problem(place: Path, key: EngineKey) -> str | None:
     return None
 
 
+@cache
+def scratch_cache() -> EngineCache:
+    """Engines of this process alone, below the temporary files: for where the machine's cache is of no use.
+
+    Its folder is made when something is built, and removed when the process ends.
+
+    Raises:
+        CacheUnusable: there is no folder for temporary files either.
+    """
+    try:
+        folder = Path(tempfile.gettempdir()) / f"scanside-engines-{secrets.token_hex(8)}"
+    except OSError as error:
+        raise CacheUnusable(f"no engine can be kept even for this process: {error}") from error
+    owner = os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == owner:  # not in a process that was forked
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return EngineCache(folder)
+
+
 def engine_cache_folder() -> Path:
     """``SCANSIDE_ENGINE_CACHE``, else ``~/.cache/scanside/engines`` (or below ``XDG_CACHE_HOME``)."""
     if named := os.environ.get("SCANSIDE_ENGINE_CACHE"):
         return Path(named)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "scanside" / "engines"
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~").expanduser() / ".cache"
+    return Path(home) / "scanside" / "engines"

@@ -23,12 +23,14 @@ class Candidate:
         precision: of the network parts.
         entry: the engine that was built here and judged, where there is one.
         reason: why there is none.
+        postponed: whether that is a reason that passes, such as a full disk.
     """
 
     backend: str
     precision: Precision
     entry: CacheEntry | None = None
     reason: str = ""
+    postponed: bool = False
 
     @property
     def accepted(self) -> bool:

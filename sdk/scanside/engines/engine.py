@@ -15,8 +15,9 @@ from scanside.engines.cache import EngineCache
 from scanside.engines.choice import Candidate, Choice, rank
 from scanside.engines.gate import short_check
 from scanside.engines.manifest import AcceptanceReport
+from scanside.engines.passing import passes
 from scanside.engines.shapes import Fit, check_frames, fit
-from scanside.errors import EngineError, ShapeError
+from scanside.errors import EngineError, EnginePostponed, ShapeError
 
 __all__ = ["Engine"]
 
@@ -76,6 +77,7 @@ class Engine:
             ConfigError: there is no such backend.
             ShapeError: the bundle has no engine for such images or coils; lists what it takes.
             EngineError: no engine was accepted, or the one that was asked for; says why for each.
+            EnginePostponed: the same, for a reason that passes, such as a full disk.
             BundleError: the bundle's files are not what they should be.
         """
         place = fit(bundle.manifest.lowering, bundle.manifest.shapes, *shape)
@@ -83,6 +85,7 @@ class Engine:
         workshop = Workshop(source, cache or EngineCache(), progress)
         candidates = workshop.candidates(NAMES if name == "auto" else (name,), precision, build=build)
         choice = rank(candidates)
+        postponed = any(one.postponed for one in candidates)
         while (chosen := choice.chosen) is not None:
             (candidate,) = (
                 one
@@ -91,14 +94,16 @@ class Engine:
             )
             try:
                 runner = _loaded(candidate, source)
-            except EngineError as error:
+            except (EngineError, OSError) as error:
                 logger.warning("engine %s %s is not used: %s", chosen.backend, chosen.precision, error)
+                postponed |= passes(error)
                 choice = choice.failed(chosen, str(error))
                 continue
             assert candidate.entry is not None
             return cls(source, runner, choice, candidate.entry.report)
         wanted = "engine" if name == "auto" else f"engine of the backend '{name}'"
-        raise EngineError(f"no {wanted} of bundle '{bundle.name}' can be used on this machine:\n{choice}")
+        kind = EnginePostponed if postponed else EngineError
+        raise kind(f"no {wanted} of bundle '{bundle.name}' can be used on this machine:\n{choice}")
 
     @property
     def backend(self) -> str:

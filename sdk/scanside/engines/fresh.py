@@ -18,13 +18,16 @@ from scanside.engines.backends import backend
 from scanside.engines.check import read_check
 from scanside.engines.graph import ShapesOnly
 from scanside.engines.manifest import Precision
-from scanside.errors import EngineError
+from scanside.engines.passing import PASSING_SIGNALS, passes
+from scanside.errors import EngineError, EnginePostponed
 
 __all__ = ["run_fresh"]
 
 _TIME_LIMIT_S = 300
 _COMPILERS = ("CC", "CXX", "CUDA_HOME", "CUDA_PATH")
 _LONGEST_MESSAGE = 400
+_TRY_AGAIN = 75
+"""Exit status of a process that failed for a reason that passes, as ``EX_TEMPFAIL`` of sysexits."""
 
 
 def run_fresh(name: str, precision: Precision, folder: Path) -> float:
@@ -36,7 +39,9 @@ def run_fresh(name: str, precision: Precision, folder: Path) -> float:
         folder: of the engine, with its check inputs.
 
     Raises:
-        EngineError: the process failed, crashed, or took longer than five minutes.
+        EngineError: the process failed or crashed.
+        EnginePostponed: it was killed from outside, took longer than five minutes, or lacked memory, disk or the
+            right to execute where temporary files lie.
     """
     with tempfile.TemporaryDirectory() as empty:
         kept = {key: value for key, value in os.environ.items() if key not in _COMPILERS}
@@ -49,14 +54,16 @@ def run_fresh(name: str, precision: Precision, folder: Path) -> float:
                 command, env=environment, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=False
             )
         except subprocess.TimeoutExpired:
-            raise EngineError(f"a fresh process did not load the engine within {_TIME_LIMIT_S} s") from None
+            raise EnginePostponed(
+                f"a fresh process did not load the engine within {_TIME_LIMIT_S} s"
+            ) from None
     if run.returncode < 0:
-        raise EngineError(
-            f"a fresh process that loaded the engine was killed by {_signal_name(-run.returncode)}"
-        )
+        kind = EnginePostponed if -run.returncode in PASSING_SIGNALS else EngineError
+        raise kind(f"a fresh process that loaded the engine was killed by {_signal_name(-run.returncode)}")
     if run.returncode:
         lines = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]
-        raise EngineError(f"a fresh process without a compiler failed: {lines[-1][:_LONGEST_MESSAGE]}")
+        kind = EnginePostponed if run.returncode == _TRY_AGAIN else EngineError
+        raise kind(f"a fresh process without a compiler failed: {lines[-1][:_LONGEST_MESSAGE]}")
     return float(json.loads(run.stdout.splitlines()[-1])["relative_error"])
 
 
@@ -70,9 +77,16 @@ def _signal_name(number: int) -> str:
 def main() -> None:
     """Run one engine."""
     name, precision, folder = sys.argv[1:]
-    check = read_check(Path(folder))
-    runner = backend(name).load(Path(folder), ShapesOnly(check.shapes), precision)  # type: ignore[arg-type]
-    sys.stdout.write(json.dumps({"relative_error": check.error_of(runner)}) + "\n")
+    try:
+        check = read_check(Path(folder))
+        runner = backend(name).load(Path(folder), ShapesOnly(check.shapes), precision)  # type: ignore[arg-type]
+        error = check.error_of(runner)
+    except Exception as failure:
+        if passes(failure):
+            sys.stderr.write(f"{type(failure).__name__}: {failure}\n")
+            sys.exit(_TRY_AGAIN)
+        raise
+    sys.stdout.write(json.dumps({"relative_error": error}) + "\n")
 
 
 if __name__ == "__main__":

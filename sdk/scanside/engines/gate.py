@@ -24,8 +24,9 @@ from scanside.engines.backends.eager import Eager
 from scanside.engines.check import read_check, relative_error, write_check
 from scanside.engines.fresh import run_fresh
 from scanside.engines.manifest import AcceptanceReport, Check, GateLimits
+from scanside.engines.passing import passes
 from scanside.engines.probes import Probe
-from scanside.errors import EngineError, EngineRejected, ShapeError
+from scanside.errors import EngineError, EnginePostponed, EngineRejected, ShapeError
 
 __all__ = ["Reference", "accept", "describe", "refused_report", "short_check", "time_ms"]
 
@@ -83,6 +84,9 @@ def accept(
     Returns:
         All measurements; ``report.passed`` is the verdict. An engine that cannot be loaded or run gives a failed
         check, no exception.
+
+    Raises:
+        EnginePostponed: it could not be judged for a reason that passes: memory, disk, time.
     """
     limits = limits or GateLimits()
     median = None
@@ -102,7 +106,9 @@ def accept(
             checks += _compared(runner, probe, expected, real_norm, precision, limits)
         checks += _refusals(runner, reference.probes[0].inputs)
         median = statistics.median(time_ms(lambda: runner(*reference.probes[0].inputs)))
-    except Exception as error:  # noqa: BLE001 — whatever a backend raises, it was not accepted
+    except Exception as error:  # whatever a backend raises, it was not accepted
+        if passes(error):
+            raise EnginePostponed(f"not judged now, and tried again the next time: {error}") from error
         checks.append(Check(name="runs", passed=False, note=f"{type(error).__name__}: {error}"))
     return _report(backend, source, precision, checks, median)
 
@@ -258,5 +264,7 @@ def _refusals(runner: Runner, inputs: tuple[torch.Tensor, ...]) -> Iterator[Chec
 def _fresh(name: str, precision: Precision, folder: Path, limit: float) -> Check:
     try:
         return _bounded("fresh-process", run_fresh(name, precision, folder), limit)
+    except EnginePostponed:
+        raise
     except EngineError as error:
         return Check(name="fresh-process", limit=limit, passed=False, note=str(error))

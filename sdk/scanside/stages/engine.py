@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from pydantic import Field
 from scanside.context import Context
 from scanside.engines.engine import Engine
 from scanside.engines.trust import TrustPolicy
-from scanside.errors import ConfigError, EngineError, ScansideError
+from scanside.errors import ConfigError, EngineError, EnginePostponed, ScansideError
 from scanside.items import Image, KSpace
 from scanside.recon.cg import conjugate_gradient
 from scanside.recon.noise_level import noise_level
@@ -32,6 +33,8 @@ from scanside.stages.sense import Sense
 from scanside.trace import StageTimes
 
 __all__ = ["RunEngine"]
+
+logger = logging.getLogger(__name__)
 
 Why = Literal["unfit", "size", "failed", "deadline", "busy", "non-finite", "data-consistency"]
 
@@ -115,7 +118,13 @@ class RunEngine(Stage[KSpace, Image]):
         self._networks = []
         for name in self.config.bundles:
             network = Learned(name, policy, self.config.backend, self.config.precision)
-            network.prepare(self.config.sizes, self.config.n_coils)
+            try:
+                network.prepare(self.config.sizes, self.config.n_coils)
+            except EnginePostponed as error:
+                if self.config.fallback is None:
+                    raise
+                # Tried again at the first scan, which says so where the fallback makes its images.
+                logger.warning("no engine of '%s' is ready: %s", network.name, error)
             self._networks.append(network)
         self._fallback = None if self.config.fallback is None else self.config.fallback.stage()
         # A network that was trained on CG-SENSE images gets them whatever the fallback is.
@@ -235,7 +244,7 @@ class RunEngine(Stage[KSpace, Image]):
             raise _Refused("size", f"{what}: {remedy}")
         try:
             engine = network.load_unbuilt(size, n_coils)
-        except ScansideError as error:
+        except (ScansideError, OSError) as error:
             raise _Refused("size", f"{what}, and none can be used unprepared: {error}") from error
         self._scan.warn(f"{what}: '{engine.backend}' runs it, perhaps slowly; {remedy}")
         return engine

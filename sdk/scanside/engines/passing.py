@@ -1,0 +1,68 @@
+"""Which failures to build or try an engine pass by themselves: the machine was full or busy, the engine is not wrong.
+
+Compilers and loaders of other projects put the system's error into words of their own, so that texts are read too.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import subprocess
+
+from scanside.storage import is_storage_error
+
+__all__ = ["PASSING_SIGNALS", "passes"]
+
+PASSING_SIGNALS = frozenset(
+    getattr(signal, name)
+    for name in ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGXCPU", "SIGXFSZ")
+    if hasattr(signal, name)
+)
+"""What ends a process from outside: the out-of-memory killer, an operator, a limit."""
+
+_PASSING = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ENOMEM", "EAGAIN", "EINTR", "EMFILE", "ENFILE", "EBUSY", "ETXTBSY", "ETIMEDOUT", "EIO", "ESTALE", "ENOLCK",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+
+_SAID = (
+    "no space left on device",
+    "disk quota exceeded",
+    "file too large",
+    "read-only file system",
+    "permission denied",
+    "operation not permitted",
+    "failed to map segment from shared object",  # a folder of temporary files without the right to execute
+    "no usable temporary directory",
+    "out of memory",
+    "memory exhausted",
+    "cannot allocate memory",
+    "can't allocate memory",
+    "not enough memory",
+    "std::bad_alloc",
+    "resource temporarily unavailable",
+    "too many open files",
+    "text file busy",
+    "timed out",
+    "timeout",
+    "killed",
+    "terminated signal",
+)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, is the machine's of the moment: it is worth trying again."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError | TimeoutError | subprocess.TimeoutExpired):
+            return True
+        if isinstance(seen, OSError) and seen.errno in _PASSING:
+            return True
+        said = str(seen).lower()
+        if any(words in said for words in _SAID):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return is_storage_error(error)
