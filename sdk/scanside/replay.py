@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
@@ -530,6 +531,7 @@ def _node(environment: dict[str, str], log: Any) -> Iterator[SocketStream]:
         environment = {
             "SCANSIDE_POOL": "off",
             **environment,
+            "PYTHONPATH": os.pathsep.join([*_front(), environment["PYTHONPATH"]]),
             "GADGETRON_STORAGE_ADDRESS": "http://127.0.0.1:9112",
         }
         with _process(command, environment, log, close_stdin=True) as process:
@@ -539,6 +541,13 @@ def _node(environment: dict[str, str], log: Any) -> Iterator[SocketStream]:
                 yield stream
             finally:
                 stream.close()
+
+
+def _front() -> list[str]:
+    """Where the package lies that keeps gadgetron-python from refusing a header before the node reads it."""
+    plugin = find_spec("scanside_gadgetron")
+    folders = [] if plugin is None else plugin.submodule_search_locations or []
+    return [str(Path(folder) / "front") for folder in folders]
 
 
 def _accepted(listener: socket.socket, process: subprocess.Popen[bytes], log: Any) -> socket.socket:

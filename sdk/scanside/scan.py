@@ -50,12 +50,15 @@ class Scan:
 
     @classmethod
     def from_xml(cls, xml: bytes | str, pipeline: str = "") -> Scan:
-        """A scan from its header.
+        """A scan from its header; what the header's reader noticed is told to the operator.
 
         Raises:
             HeaderError: the header cannot be used.
         """
-        return cls(MrdHeader.parse(xml), pipeline)
+        scan = cls(MrdHeader.parse(xml), pipeline)
+        for text in scan.header.warnings:
+            scan.warn(text)
+        return scan
 
     def encoding(self, index: int = 0) -> Encoding:
         """One of the scan's encoding spaces.

@@ -22,6 +22,7 @@ from scanside.errors import (
     StageError,
 )
 from scanside.items import Image, Readouts
+from scanside.mrd.files import StreamWriter
 from scanside.mrd.flags import AcquisitionFlag
 from scanside.mrd.hdf5 import Hdf5Reader, Hdf5Writer
 from scanside.mrd.messages import HeaderXml
@@ -99,6 +100,48 @@ def test_all_ways_give_the_same(recording: Path, direct: ReplayResult, tmp_path:
         assert reader.header_xml == HEADER
         (stored,) = reader.images("image_1")
     np.testing.assert_array_equal(stored.data, expected.data.numpy())
+
+
+ODD = (
+    HEADER.decode()
+    .replace(' xmlns="http://www.ismrm.org/ISMRMRD"', "")
+    .replace(
+        "<encoding>",
+        "<measurementInformation><protocolName>A & B</protocolName></measurementInformation>"
+        "<acquisitionSystemInformation><systemFieldStrength_T>low</systemFieldStrength_T>"
+        "</acquisitionSystemInformation><encoding>",
+        1,
+    )
+    .replace(
+        "</ismrmrdHeader>",
+        "<userParameters><userParameters><userParameterDouble><name>dt</name><value>0.001</value>"
+        "</userParameterDouble></userParameters></userParameters><somethingNew/></ismrmrdHeader>",
+    )
+)
+"""What old writers and research tools leave out, misplace and invent."""
+
+
+@pytest.mark.parametrize("via", ["gadgetron", "mrd", "stream"])
+def test_an_odd_header_takes_all_ways(
+    recording: Path, direct: ReplayResult, tmp_path: Path, via: str
+) -> None:
+    odd, stream = tmp_path / "odd.h5", tmp_path / "odd.mrd"
+    with (
+        Hdf5Reader(recording) as reader,
+        Hdf5Writer(odd, ODD.encode()) as writer,
+        StreamWriter(stream, ODD.encode()) as copy,
+    ):
+        for item in reader.items():
+            writer.write(item)
+            copy.write(item)
+    expected = replay(odd, "grappa", settings=SETTINGS, device="cpu")
+    way = {} if via == "stream" else {"via": via}
+    result = replay(stream if via == "stream" else odd, "grappa", settings=SETTINGS, device="cpu", **way)  # type: ignore[arg-type]
+    for image in (*expected.images, *result.images):
+        np.testing.assert_array_equal(image.data.numpy(), direct.images[0].data.numpy())
+    assert result.warnings == expected.warnings
+    for part in ("'low'", "'&amp;' was meant"):
+        assert any(part in warning for warning in result.warnings), part
 
 
 def test_skyra_scan_all_ways(shared_data: Path) -> None:

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 
 from scanside.dicom.uids import derived_uid, fingerprint, is_uid
 from scanside.mrd.header import MrdHeader
-from scanside.mrd.xml import parse_xml
+from scanside.mrd.header_elements import all_of, read_document
 
 __all__ = ["HeaderFields", "Patient"]
 
@@ -32,15 +32,13 @@ class HeaderFields:
 
     @cached_property
     def _root(self) -> Element:
-        return parse_xml(self.header.xml)
+        return read_document(self.header.xml)[0]
 
     def text(self, section: str, name: str) -> str | None:
         """A field as it is written; None where it is absent or empty."""
-        for parent in self._root:
-            if _name(parent) == section:
-                for child in parent:
-                    if _name(child) == name and (child.text or "").strip():
-                        return (child.text or "").strip()
+        for element in all_of(self._root, section, name):
+            if text := (element.text or "").strip():
+                return text
         return None
 
     @cached_property
@@ -71,8 +69,3 @@ class HeaderFields:
         if given is None or not is_uid(given):
             return None
         return given if self.patient == "header" else derived_uid(name, given)
-
-
-def _name(element: Element) -> str:
-    """Tag without its namespace: producers disagree about it."""
-    return element.tag.rpartition("}")[2]

@@ -37,7 +37,8 @@ class Finding:
 
 def check(header: MrdHeader, survey: Survey) -> list[Finding]:
     """Everything that looks wrong, errors first."""
-    findings = [*_check_samples(survey), *_check_order(survey), *_check_header(header, survey)]
+    findings = [Finding("warning", text) for text in header.warnings]
+    findings += [*_check_samples(survey), *_check_order(survey), *_check_header(header, survey)]
     for space in survey.encodings:
         findings += _check_encoding(header, space, many=len(survey.encodings) > 1)
     levels: list[Level] = ["error", "warning", "note"]
@@ -130,11 +131,11 @@ def _check_header(header: MrdHeader, survey: Survey) -> Iterator[Finding]:
 def _check_encoding(header: MrdHeader, space: EncodingSurvey, *, many: bool) -> Iterator[Finding]:
     prefix = f"encoding space {space.index}: " if many else ""
     if space.encoding is None:
-        yield Finding(
-            "error",
-            f"readouts refer to encoding space {space.index}, the header has {len(header.encodings)} "
-            "(numbered from 0): header and data do not belong together",
+        why = header.unusable.get(
+            space.index,
+            f"the header has {header.n_encodings} (numbered from 0): header and data do not belong together",
         )
+        yield Finding("error", f"readouts refer to encoding space {space.index}, {why}")
         return
     encoding = space.encoding
     findings = chain(

@@ -193,9 +193,8 @@ class Collector:
         encodings = []
         lines = headers[~flagged(headers["flags"], _NOISE)]
         for index in np.unique(lines["encoding_space_ref"]).tolist():
-            encoding = None
-            if header is not None and index < len(header.encodings):
-                encoding = header.encodings[index]
+            known = () if header is None else header.encodings
+            encoding = next((one for one in known if one.index == index), None)
             encodings.append(_survey_encoding(lines[lines["encoding_space_ref"] == index], index, encoding))
         return Survey(
             headers=headers,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from scanside.errors import FileFormatError, ShapeError
 from scanside.mrd.dtypes import ACQUISITION_HEADER, IMAGE_HEADER, WAVEFORM_HEADER, Headers
+from scanside.mrd.header_elements import without_nul
 from scanside.mrd.heap import RecordTable, open_table
 from scanside.mrd.messages import ImageMessage
 from scanside.mrd.readouts import Readouts, Waveform
@@ -89,8 +90,13 @@ class Hdf5Reader:
         """
         if "xml" not in self._group:
             raise self._missing("xml", "the scan's header")
-        text = np.ravel(self._group["xml"][()])[0]
-        return (text.encode() if isinstance(text, str) else bytes(text)).rstrip(b"\0")
+        table = self._group["xml"]
+        stored = np.ravel(table[()]) if isinstance(table, h5py.Dataset) and table.shape is not None else None
+        if stored is None or not stored.size:
+            raise self._missing("xml", "the scan's header; what has its name is empty")
+        if stored.dtype.kind in "iu":
+            return without_nul(stored.astype(np.uint8).tobytes())  # as one number for each character
+        return without_nul(stored[0].encode() if isinstance(stored[0], str) else bytes(stored[0]))
 
     @property
     def n_readouts(self) -> int:

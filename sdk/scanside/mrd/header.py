@@ -1,24 +1,24 @@
 """The scan's XML header, read tolerantly.
 
 The schema makes most elements optional and producers leave out even required ones. What a reconstruction
-cannot do without (an encoding with its matrices and fields of view) is demanded with a clear error;
-everything else has a documented meaning when absent. The raw XML stays with the parsed header, so passing it on loses
-nothing.
+cannot do without (an encoding with its matrix and field of view, and limits of lines that make sense) is
+demanded with a clear error; everything else has a documented meaning when absent. An element that is there and
+cannot be used counts as absent, and a warning names it. The raw XML stays with the parsed header, so passing it
+on loses nothing.
 
 Standard: ISMRMRD XML header schema (Inati et al., Magn Reson Med 2017;77:411).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
 from scanside.errors import HeaderError
 from scanside.mrd.dtypes import COUNTERS
-from scanside.mrd.xml import XmlError, parse_xml
-from scanside.texts import shortened, shown
+from scanside.mrd.header_elements import Elements, all_of, name_of, read_document, without_nul
+from scanside.texts import shown
 
 __all__ = ["Dependency", "Encoding", "Limit", "MrdHeader", "Space"]
 
@@ -28,6 +28,13 @@ _LIMIT_ELEMENTS = {
     "kspace_encoding_step_1": "kspace_encode_step_1",
     "kspace_encoding_step_2": "kspace_encode_step_2",
 }
+
+
+_TRAJECTORIES = ("cartesian", "epi", "radial", "goldenangle", "spiral", "other")
+_CALIBRATION_MODES = ("embedded", "interleaved", "separate", "external", "other")
+_PATIENT_POSITIONS = tuple(a + b for a in ("HF", "FF") for b in ("P", "S", "DR", "DL"))
+_PLACING = ("kspace_encode_step_1", "kspace_encode_step_2")
+"""Counters whose limits say where lines lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,7 @@ class MrdHeader:
 
     Attributes:
         xml: the XML document.
-        encodings: at least one.
+        encodings: those that can be used, at least one, in their order.
         measurement_id: None where absent.
         dependencies: other measurements that this one names.
         protocol_name: None where absent.
@@ -128,6 +135,8 @@ class MrdHeader:
         sequence_ms: lists of ``TR``, ``TE``, ``TI``, ``echo_spacing`` in ms and ``flipAngle_deg`` in degrees.
         user_parameters: user parameters of type long, double and string by name.
         waveform_names: waveform name by its number.
+        warnings: what could not be used and counts as absent, and what was mended to read the rest.
+        unusable: encoding spaces that no reconstruction can use, by number, and why.
     """
 
     xml: bytes
@@ -144,6 +153,8 @@ class MrdHeader:
     sequence_ms: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     user_parameters: Mapping[str, int | float | str] = field(default_factory=dict)
     waveform_names: Mapping[int, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    unusable: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, xml: bytes | str) -> MrdHeader:
@@ -153,202 +164,229 @@ class MrdHeader:
             xml: the document; a trailing NUL is allowed, the namespace may be any or none.
 
         Raises:
-            HeaderError: malformed XML, or no encoding with matrix sizes and fields of view, or a value that
-                is none (a size or an acceleration below 1, limits that run backwards).
+            HeaderError: malformed beyond mending, or no encoding that a reconstruction can use: one with matrix and
+                field of view, and with limits of its lines that do not run backwards.
         """
-        raw = xml.encode(errors="replace") if isinstance(xml, str) else bytes(xml)
-        raw = raw.rstrip(b"\0")
-        try:
-            root = parse_xml(raw)
-        except XmlError as error:
+        raw = without_nul(xml.encode(errors="replace") if isinstance(xml, str) else bytes(xml))
+        root, mended = read_document(raw)
+        read = Elements(mended)
+        usable, unusable = [], {}
+        for i, element in enumerate(all_of(root, "encoding")):
+            try:
+                usable.append(_encoding(read, i, element))
+            except HeaderError as error:
+                unusable[i] = str(error)
+        if not usable:
             raise HeaderError(
-                f"the scan's header is not well-formed XML ({error}); it begins with {shown(raw, 60)}: "
-                "check the converter that made the file or stream"
-            ) from error
-        if _name(root) != "ismrmrdHeader":
-            raise HeaderError(
-                f"the scan's header is a <{shortened(_name(root), 80)}> document, expected <ismrmrdHeader>: "
-                "is this a configuration sent in the header's place?"
+                next(iter(unusable.values()), "")
+                or "the scan's header has no <encoding>: matrix and field of view are unknown; have the converter "
+                "write them"
             )
-        encodings = tuple(_encoding(i, element) for i, element in enumerate(_all(root, "encoding")))
-        if not encodings:
-            raise HeaderError("the scan's header has no <encoding>: matrix and field of view are unknown")
+        read.warnings += [f"{why}; only readouts that refer to it are lost" for why in unusable.values()]
         system = "acquisitionSystemInformation"
         measurement = "measurementInformation"
         return cls(
             xml=raw,
-            encodings=encodings,
-            measurement_id=_text(root, measurement, "measurementID"),
+            encodings=tuple(usable),
+            unusable=unusable,
+            measurement_id=read.text(root, measurement, "measurementID"),
             dependencies=tuple(
-                Dependency(_text(d, "dependencyType") or "", _text(d, "measurementID") or "")
-                for d in _all(root, measurement, "measurementDependency")
+                Dependency(read.text(d, "dependencyType") or "", read.text(d, "measurementID") or "")
+                for d in all_of(root, measurement, "measurementDependency")
             ),
-            protocol_name=_text(root, measurement, "protocolName"),
-            patient_position=_text(root, measurement, "patientPosition"),
-            n_coils=_integer(root, system, "receiverChannels"),
-            coil_names=tuple(_text(c, "coilName") or "" for c in _all(root, system, "coilLabel")),
-            receiver_noise_bandwidth=_number(root, system, "relativeReceiverNoiseBandwidth"),
-            field_strength_t=_number(root, system, "systemFieldStrength_T"),
-            vendor=_text(root, system, "systemVendor"),
+            protocol_name=read.text(root, measurement, "protocolName"),
+            patient_position=read.one_of(_PATIENT_POSITIONS, root, measurement, "patientPosition"),
+            n_coils=read.whole(root, system, "receiverChannels"),
+            coil_names=tuple(read.text(c, "coilName") or "" for c in all_of(root, system, "coilLabel")),
+            receiver_noise_bandwidth=read.number(root, system, "relativeReceiverNoiseBandwidth"),
+            field_strength_t=read.number(root, system, "systemFieldStrength_T"),
+            vendor=read.text(root, system, "systemVendor"),
             sequence_ms={
                 name: values
                 for name in ("TR", "TE", "TI", "flipAngle_deg", "echo_spacing")
-                if (values := _numbers(root, "sequenceParameters", name))
+                if (values := read.numbers(root, "sequenceParameters", name))
             },
-            user_parameters=dict(_user_parameters(root)),
+            user_parameters=dict(_user_parameters(read, root)),
             waveform_names={
-                number: _text(w, "waveformName") or ""
-                for w in _all(root, "waveformInformation")
-                if (number := _waveform_number(w)) is not None
+                number: read.text(w, "waveformName") or ""
+                for w in all_of(root, "waveformInformation")
+                if (number := _waveform_number(read, w)) is not None
             },
+            warnings=read.told(),
         )
 
     def encoding(self, index: int) -> Encoding:
         """The encoding space that a readout refers to.
 
         Raises:
-            HeaderError: the header has no such encoding.
+            HeaderError: the header has no such encoding, or one that cannot be used.
         """
-        if not 0 <= index < len(self.encodings):
-            raise HeaderError(
-                f"a readout refers to encoding space {index}, but the header has {len(self.encodings)} "
-                "(numbered from 0): the header does not belong to these data"
-            )
-        return self.encodings[index]
+        for encoding in self.encodings:
+            if encoding.index == index:
+                return encoding
+        if index in self.unusable:
+            raise HeaderError(f"a readout refers to encoding space {index}: {self.unusable[index]}")
+        raise HeaderError(
+            f"a readout refers to encoding space {index}, but the header has {self.n_encodings} "
+            "(numbered from 0): the header does not belong to these data"
+        )
+
+    @property
+    def n_encodings(self) -> int:
+        """How many encoding spaces the header has, those that cannot be used included."""
+        return len(self.encodings) + len(self.unusable)
 
     def depends_on(self, kind: str) -> tuple[str, ...]:
         """Measurement IDs of the dependencies of a kind (compared without case), for example ``Noise``."""
         return tuple(d.measurement_id for d in self.dependencies if d.kind.lower() == kind.lower())
 
 
-def _name(element: Element) -> str:
-    """Tag without its namespace: producers disagree about it."""
-    return element.tag.rpartition("}")[2]
-
-
-def _all(parent: Element, *path: str) -> list[Element]:
-    found = [parent]
-    for name in path:
-        found = [child for element in found for child in element if _name(child) == name]
-    return found
-
-
-def _text(parent: Element, *path: str) -> str | None:
-    for element in _all(parent, *path):
-        text = (element.text or "").strip()
-        return text or None
-    return None
-
-
-def _number(parent: Element, *path: str) -> float | None:
-    text = _text(parent, *path)
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        name = "/".join(path) or _name(parent)
-        raise HeaderError(f"<{name}> of the scan's header is {shown(text)}, expected a finite number")
-    return value
-
-
-def _numbers(parent: Element, *path: str) -> tuple[float, ...]:
-    return tuple(value for element in _all(parent, *path) if (value := _number(element)) is not None)
-
-
-def _integer(parent: Element, *path: str) -> int | None:
-    value = _number(parent, *path)
-    if value is None:
-        return None
-    if not value.is_integer():
-        raise HeaderError(f"<{'/'.join(path)}> of the scan's header is {value}, expected a whole number")
-    return int(value)
-
-
-def _space(parent: Element, index: int, name: str) -> Space:
+def _space(read: Elements, parent: Element, index: int, name: str) -> Space:
     values: list[float] = []
     for group in ("matrixSize", "fieldOfView_mm"):
         for axis in "xyz":
-            value = _number(parent, name, group, axis)
+            text = read.text(parent, name, group, axis)
+            value = read.as_number(text)
             whole = group == "matrixSize"
             if value is None or value <= 0 or (whole and not value.is_integer()):
+                remedy = " or leave <reconSpace> out: images then have the encoded matrix" * (
+                    name == "reconSpace"
+                )
                 raise HeaderError(
                     f"encoding {index} of the scan's header: <{name}/{group}/{axis}> is "
-                    f"{'missing' if value is None else value}, expected a positive {'whole ' * whole}number"
+                    f"{'missing' if text is None else shown(text)}, expected a positive {'whole ' * whole}number: "
+                    f"correct it in the header or in the converter that wrote it,{remedy}".rstrip(",")
                 )
             values.append(value)
     nx, ny, nz, *fov = values
     return Space((int(nx), int(ny), int(nz)), (fov[0], fov[1], fov[2]))
 
 
-def _limits(parent: Element) -> Iterator[tuple[str, Limit]]:
-    for group in _all(parent, "encodingLimits"):
-        for element in group:
-            counter = _LIMIT_ELEMENTS.get(_name(element), _name(element))
-            if counter not in COUNTERS and counter != "kspace_encode_step_0":
-                continue
-            minimum, maximum = _integer(element, "minimum"), _integer(element, "maximum")
-            if minimum is None or maximum is None:
-                continue
-            if maximum < minimum:
+def _recon_space(read: Elements, parent: Element, index: int, encoded: Space) -> Space:
+    if all_of(parent, "reconSpace"):
+        return _space(read, parent, index, "reconSpace")
+    read.warnings.append(
+        f"encoding {index} of the scan's header has no <reconSpace>: images have the encoded matrix and field of "
+        "view, readout oversampling included"
+    )
+    return encoded
+
+
+def _limits(read: Elements, parent: Element, index: int) -> dict[str, Limit]:
+    """Limits of counters; those that place lines must make sense, others count as absent where they do not."""
+    limits: dict[str, Limit] = {}
+    for element in (one for group in all_of(parent, "encodingLimits") for one in group):
+        counter = _LIMIT_ELEMENTS.get(name_of(element), name_of(element))
+        if counter not in COUNTERS and counter != "kspace_encode_step_0":
+            continue
+        places_lines = counter in _PLACING
+        try:
+            limit = _limit(read, element, places_lines=places_lines)
+        except HeaderError as error:
+            why = f"encoding {index} of the scan's header: limits of {counter} {error}"
+            if places_lines:
                 raise HeaderError(
-                    f"encoding limits of {counter} in the scan's header run from {minimum} to {maximum}: "
-                    "the maximum must not be below the minimum"
-                )
-            center = _integer(element, "center")
-            yield counter, Limit(minimum, maximum, (minimum + maximum + 1) // 2 if center is None else center)
+                    f"{why}: correct them, or leave the element out if lines fill the encoded matrix"
+                ) from None
+            read.warnings.append(f"{why}; they count as absent")
+            continue
+        if limit is None:
+            read.warnings.append(
+                f"encoding {index} of the scan's header: limits of {counter} have no maximum; they count as absent"
+            )
+        elif limits.setdefault(counter, limit) != limit:
+            read.warnings.append(
+                f"encoding {index} of the scan's header: limits of {counter} stand there twice; the first are taken"
+            )
+    return limits
 
 
-def _acceleration(parent: Element, index: int, counter: str) -> int:
-    path = ("parallelImaging", "accelerationFactor", counter)
-    value = _integer(parent, *path)
-    if value is not None and value < 1:
-        raise HeaderError(
-            f"encoding {index} of the scan's header: <{'/'.join(path)}> is {value}, expected 1 (no acceleration) or "
-            "more: correct it, or leave the element out"
+def _limit(read: Elements, element: Element, *, places_lines: bool) -> Limit | None:
+    """The limits of one counter; None where they have no maximum."""
+    values: dict[str, int] = {}
+    for name in ("minimum", "maximum", "center"):
+        text = read.text(element, name)
+        value = read.as_number(text)
+        if text is not None and (value is None or not value.is_integer()):
+            if name == "center" and not places_lines:
+                continue  # it has no meaning there
+            raise HeaderError(f"have the {name} {shown(text)}, expected a whole number")
+        if value is not None:
+            values[name] = int(value)
+    if "maximum" not in values:
+        return None
+    minimum, maximum = values.get("minimum", 0), values["maximum"]
+    if maximum < minimum:
+        raise HeaderError(f"run from {minimum} to {maximum}: the maximum must not be below the minimum")
+    center = values.get("center", (minimum + maximum + 1) // 2)
+    lacking = [name for name in ("minimum", *("center",) * places_lines) if name not in values]
+    if lacking:
+        of_lines = f", with the centre of k-space at {center}" if places_lines else ""
+        read.warnings.append(
+            f"limits of {name_of(element)} in the scan's header lack {' and '.join(lacking)}: the counter is taken "
+            f"to run from {minimum} to {maximum}{of_lines}"
         )
+    return Limit(minimum, maximum, center)
+
+
+def _acceleration(read: Elements, parent: Element, counter: str) -> int:
+    path = ("parallelImaging", "accelerationFactor", counter)
+    value = read.whole(parent, *path)
+    if value is not None and value < 1:
+        read.unusable(value, "1 (no acceleration) or more", path)
+        return 1
     return 1 if value is None else value
 
 
-def _encoding(index: int, element: Element) -> Encoding:
+def _trajectory(read: Elements, parent: Element) -> str:
+    text = (read.text(parent, "trajectory", tell_empty=True) or "cartesian").lower()
+    if text not in _TRAJECTORIES:
+        # It stays: what is not known to be Cartesian must not be taken for it.
+        read.warnings.append(
+            f"<trajectory> of the scan's header is {shown(text)}, expected one of {', '.join(_TRAJECTORIES)}"
+        )
+    return text
+
+
+def _encoding(read: Elements, index: int, element: Element) -> Encoding:
+    encoded = _space(read, element, index, "encodedSpace")
     return Encoding(
         index=index,
-        encoded=_space(element, index, "encodedSpace"),
-        recon=_space(element, index, "reconSpace"),
-        limits=dict(_limits(element)),
-        trajectory=(_text(element, "trajectory") or "cartesian").lower(),
+        encoded=encoded,
+        recon=_recon_space(read, element, index, encoded),
+        limits=_limits(read, element, index),
+        trajectory=_trajectory(read, element),
         acceleration=(
-            _acceleration(element, index, "kspace_encoding_step_1"),
-            _acceleration(element, index, "kspace_encoding_step_2"),
+            _acceleration(read, element, "kspace_encoding_step_1"),
+            _acceleration(read, element, "kspace_encoding_step_2"),
         ),
-        calibration_mode=_text(element, "parallelImaging", "calibrationMode"),
-        echo_train_length=_integer(element, "echoTrainLength"),
+        calibration_mode=read.one_of(_CALIBRATION_MODES, element, "parallelImaging", "calibrationMode"),
+        echo_train_length=read.whole(element, "echoTrainLength"),
     )
 
 
-def _user_parameters(root: Element) -> Iterator[tuple[str, int | float | str]]:
+def _user_parameters(read: Elements, root: Element) -> Iterator[tuple[str, int | float | str]]:
     kinds = {"userParameterLong": int, "userParameterDouble": float, "userParameterString": str}
     for kind, convert in kinds.items():
-        for element in _all(root, "userParameters", kind):
-            name, value = _text(element, "name"), _text(element, "value") or ""
+        for element in all_of(root, "userParameters", kind):
+            name, value = read.text(element, "name"), read.text(element, "value") or ""
             if name is None:
                 continue
             try:
                 yield name, convert(value)
             except ValueError:
-                raise HeaderError(
-                    f"user parameter {shown(name)} of the scan's header is {shown(value)}, "
-                    f"expected {convert.__name__}"
-                ) from None
+                read.unusable(
+                    shown(value),
+                    f"{convert.__name__} as it is a <{kind}>",
+                    (f"user parameter {shown(name)}",),
+                )
 
 
-def _waveform_number(element: Element) -> int | None:
+def _waveform_number(read: Elements, element: Element) -> int | None:
     # The schema names the kind; the numbers are those of the ISMRMRD documentation.
     kinds = {"ecg": 0, "pulse": 1, "respiratory": 2, "trigger": 3, "gradientwaveform": 4}
-    kind = (_text(element, "waveformType") or "").lower()
-    for parameter in _all(element, "userParameters", "userParameterLong"):
-        if _text(parameter, "name") == "waveformId":
-            return _integer(parameter, "value")
+    kind = (read.text(element, "waveformType") or "").lower()
+    for parameter in all_of(element, "userParameters", "userParameterLong"):
+        if read.text(parameter, "name") == "waveformId":
+            return read.whole(parameter, "value")
     return kinds.get(kind)

@@ -376,6 +376,43 @@ def test_absent_groups_tables_and_series_are_named(tmp_path: Path) -> None:
             next(reader.images("image_4"))
 
 
+HEADER = b"<ismrmrdHeader/>"
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        HEADER,
+        HEADER.decode(),
+        [HEADER],
+        np.array(HEADER + b"\0\0"),
+        np.array([HEADER]),
+        np.frombuffer(HEADER + b"\0", np.uint8),
+        np.frombuffer(HEADER, np.uint8).reshape(1, -1).astype(np.uint16),
+    ],
+    ids=["bytes", "text", "list", "fixed", "fixed list", "numbers", "numbers of MATLAB"],
+)
+def test_header_in_any_kind_of_text(tmp_path: Path, stored: object) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["dataset/xml"] = stored
+    with Hdf5Reader(tmp_path / "a.h5") as reader:
+        assert reader.header_xml == HEADER
+
+
+@pytest.mark.parametrize("stored", [h5py.Empty("S1"), np.zeros(0, "S1"), None])
+def test_header_that_holds_nothing(tmp_path: Path, stored: object) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        if stored is None:
+            file.create_group("dataset/xml")
+        else:
+            file["dataset/xml"] = stored
+    with (
+        Hdf5Reader(tmp_path / "a.h5") as reader,
+        pytest.raises(FileFormatError, match="what has its name is empty"),
+    ):
+        _ = reader.header_xml
+
+
 def test_truncated_file(mixed: tuple[Path, list[Readouts]], tmp_path: Path) -> None:
     whole = mixed[0].read_bytes()
     cut = tmp_path / "cut.h5"

@@ -1,0 +1,1 @@
+"""A folder for PYTHONPATH: stands before gadgetron-python in the nodes that are started with it."""
