@@ -35,6 +35,7 @@ from scanside_gadgetron.pool.events import SessionEnded, Warned, WorkerMemory, W
 from scanside_gadgetron.pool.note import Note, NotedStream
 from scanside_gadgetron.pool.observer import EventObserver, Outbox, Pictures, outcome_name
 from scanside_gadgetron.pool.tls import TlsStream, tls_context
+from scanside_gadgetron.pool.words import known_words
 
 __all__ = ["main"]
 
@@ -63,7 +64,7 @@ def main(make_pipelines: MakePipelines | None = None) -> None:
         pipelines = (make_pipelines or _pipelines)(begin)
         prepared = pipelines.warm_up(*begin.prepare)
         context = None if begin.tls is None else tls_context(begin.tls)
-        recorder = None if begin.record is None else Recorder(begin.record)
+        recorder = None if begin.record is None else Recorder(begin.record, known_words(begin.pipelines))
         series_log = None if begin.series_log is None else SeriesLog(Path(begin.series_log))
     except Exception as error:  # whatever it is, the operator must hear of it
         if not isinstance(error, ScansideError):
@@ -250,13 +251,12 @@ class _Worker:
                 fallbacks=observer.fallbacks,
             )
             if self.recording.problem:
-                self.outbox.tell(
-                    Warned(
-                        time=time(),
-                        session=run.session,
-                        text=f"the recording is not whole: {self.recording.problem}",
-                    )
-                )
+                self._warn(run, f"the recording is not whole: {self.recording.problem}")
+            if self.recorder is not None and self.recorder.trouble:
+                self._warn(run, self.recorder.trouble)
+
+    def _warn(self, run: Run, text: str) -> None:
+        self.outbox.tell(Warned(time=time(), session=run.session, text=text))
 
 
 def _read_file(descriptors: list[int]) -> bytes:

@@ -14,7 +14,7 @@ from scanside.mrd.ring import ReceiveRing
 from scanside.mrd.source import Limits, MessageSource
 from scanside.mrd.streams import ByteStream, MemoryStream
 
-__all__ = ["Limits", "MessageReader", "decode"]
+__all__ = ["Limits", "MessageReader", "decode", "n_equal_readouts"]
 
 _ID_BYTES = 2
 _HEADER_BYTES = _ID_BYTES + ACQUISITION_HEADER.itemsize
@@ -156,7 +156,7 @@ class MessageReader:
         else:
             source.peek(size, "readout")
             n = min(self._ring.n_unread // size, self._max_block_readouts or self._ring.n_unread)
-            n = _n_equal(self._ring.block, self._ring.start, n, shape)
+            n = n_equal_readouts(self._ring.block, self._ring.start, n, shape)
             records = np.ndarray(n, record, self._ring.block.data, self._ring.start)
             self._ring.lend(n * size)
             readouts = view_readouts(records)
@@ -164,10 +164,16 @@ class MessageReader:
         return readouts
 
 
-def _n_equal(block: npt.NDArray[np.uint8], start: int, n: int, shape: ReadoutShape) -> int:
+def n_equal_readouts(block: npt.NDArray[np.uint8], start: int, n: int, shape: ReadoutShape) -> int:
     """How many of ``n`` would-be messages of equal size really are acquisitions of this shape.
 
     Behind the first that is not, what stands in the fields means nothing.
+
+    Args:
+        block: ``(bytes,)``.
+        start: where in it the first begins.
+        n: how many whole ones of the shape's size there is room for.
+        shape: of the first.
     """
     fields = np.ndarray((n, shape.message_bytes // 2), "<u2", block.data, start, (shape.message_bytes, 2))
     equal = (fields[:, _SHAPE_WORDS] == (MessageId.ACQUISITION, *shape)).all(axis=1)

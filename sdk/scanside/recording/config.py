@@ -21,7 +21,11 @@ class RecordingConfig(BaseModel):
         gigabytes: most that all recordings together may take; the oldest go first. A session that is larger than
             that alone is cut off.
         days: how long a recording is kept; None for as long as there is room.
-        keep_patient: leave header fields that identify a person where they are; see `scanside.privacy`.
+        keep_patient: record streams as they come, names and all. Without it, a recording keeps numbers, samples and
+            words that Scanside or the standard knows, and every other text is taken out or masked; see
+            `scanside.privacy`.
+        keep_fields: names of what stays all the same: header elements (``protocolName``), user parameters, hosts'
+            settings, images' attributes.
         spare_gigabytes: what recordings leave free on the disk.
         queue_megabytes: what may wait to be written; when the disk is slower than the scan for longer than that, the
             recording ends and the scan goes on.
@@ -35,6 +39,7 @@ class RecordingConfig(BaseModel):
     gigabytes: float = Field(50.0, gt=0)
     days: float | None = Field(30.0, gt=0)
     keep_patient: bool = False
+    keep_fields: tuple[str, ...] = ()
     spare_gigabytes: float = Field(2.0, ge=0)
     queue_megabytes: float = Field(64.0, gt=0)
 

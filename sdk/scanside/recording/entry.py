@@ -33,7 +33,8 @@ class RecordingEntry(BaseModel):
         size: of the recorded stream in bytes.
         complete: whether every byte that came is there.
         problem: why not.
-        patient: whether fields that identify a person were taken out of the header.
+        patient: whether texts that may identify a person were taken out.
+        kept: what may still tell something of a person or a place.
         pinned: kept whatever its age, until it is released.
         version: of Scanside.
     """
@@ -55,5 +56,6 @@ class RecordingEntry(BaseModel):
     complete: bool = True
     problem: str = ""
     patient: Literal["removed", "kept"] = "removed"
+    kept: tuple[str, ...] = ()
     pinned: bool = False
     version: str = __version__

@@ -11,12 +11,14 @@ from time import perf_counter
 from scanside.mrd.messages import Message
 from scanside.mrd.streams import ByteStream
 from scanside.mrd.writer import encode
+from scanside.privacy import Vocabulary, clean_message
+from scanside.recording.cleaning import Cleaner
 from scanside.recording.config import RecordingConfig
 from scanside.recording.entry import Outcome, RecordingEntry
-from scanside.recording.opening import Opening
 from scanside.recording.ring import ENDING, PART, RecordingRing, new_id
 from scanside.recording.stream import RecordingStream
 from scanside.recording.tape import Tape
+from scanside.recording.words import ALL, REMAINS, SHIPPED, pipeline_words
 
 __all__ = ["Recorder", "SessionRecording"]
 
@@ -28,11 +30,18 @@ class Recorder:
 
     Args:
         config: what is kept, and where.
+        vocabulary: what configurations, hosts' parameters and images' attributes may say; None for the words of the
+            pipelines that come with Scanside.
+
+    Attributes:
+        trouble: why the latest recordings could not be kept, for the operator; empty where they were.
     """
 
-    def __init__(self, config: RecordingConfig) -> None:
+    def __init__(self, config: RecordingConfig, vocabulary: Vocabulary | None = None) -> None:
         self.config = config
+        self.vocabulary = Vocabulary(pipeline_words(SHIPPED)) if vocabulary is None else vocabulary
         self.ring = RecordingRing(config.folder)
+        self.trouble = ""
 
     def begin(
         self, session: str, stream: ByteStream, opening: Sequence[Message] = ()
@@ -60,28 +69,42 @@ class Recorder:
         """
         kept = []
         for part, size in self.ring.left_behind():
-            name = part.name[: -len(ENDING + PART)]
-            state = part.stat()
-            entry = self._entry(
-                name,
-                outcome="lost",
-                begun=datetime.fromtimestamp(state.st_mtime, timezone.utc),
-                size=size,
-                complete=False,
-                problem="the process that recorded it died",
-            )
-            rules = self._rules(entry)
-            if size and rules:
-                entry = entry.model_copy(update={"kept_for": rules})
-                self.ring.add(part, entry)
-                kept.append(entry)
+            try:
+                entry = self._recovered(part, size)
+            except OSError as error:
+                # On a full disk: it is tried again with the next session.
+                self.trouble = f"{part.name}, which a process left that died, could not be taken in: {error}"
+                logger.warning("%s", self.trouble)
             else:
-                part.unlink(missing_ok=True)
+                kept += [] if entry is None else [entry]
         return kept
 
+    def _recovered(self, part: Path, size: int) -> RecordingEntry | None:
+        """What a process left behind, taken in; None where no rule keeps it."""
+        entry = self._entry(
+            part.name[: -len(ENDING + PART)],
+            outcome="lost",
+            begun=datetime.fromtimestamp(part.stat().st_mtime, timezone.utc),
+            size=size,
+            complete=False,
+            problem="the process that recorded it died",
+        )
+        rules = self._rules(entry)
+        if not size or not rules:
+            part.unlink(missing_ok=True)
+            return None
+        entry = entry.model_copy(update={"kept_for": rules})
+        self.ring.add(part, entry)
+        return entry
+
     def _entry(self, name: str, **known: object) -> RecordingEntry:
-        patient = "kept" if self.config.keep_patient else "removed"
-        fields = {"session": name.partition("-")[2], "patient": patient, **known}
+        keep = self.config.keep_patient
+        fields = {
+            "session": name.partition("-")[2],
+            "patient": "kept" if keep else "removed",
+            "kept": ALL if keep else (*REMAINS, *self.config.keep_fields),
+            **known,
+        }
         return RecordingEntry.model_validate({"id": name, **fields})
 
     def _rules(self, entry: RecordingEntry) -> tuple[str, ...]:
@@ -101,15 +124,25 @@ class Recorder:
         return tuple(rules)
 
     def _settle(self, part: Path, entry: RecordingEntry) -> None:
-        """Keep or drop a recording that has ended, and make room."""
-        rules = self._rules(entry)
-        if rules and entry.size:
-            self.ring.add(part, entry.model_copy(update={"kept_for": rules}))
-        else:
-            part.unlink(missing_ok=True)
+        """Keep or drop a recording that has ended, and make room.
+
+        Raises:
+            OSError: it could not be kept; nothing is left of it.
+        """
+        try:
+            rules = self._rules(entry)
+            if rules and entry.size:
+                self.ring.add(part, entry.model_copy(update={"kept_for": rules}))
+            else:
+                part.unlink(missing_ok=True)
+        except OSError:
+            self.ring.discard(part, entry)
+            raise
+        finally:
+            for gone in self.ring.prune(self.config.most_bytes, self.config.days):
+                logger.info("recording %s made room", gone.id)
+        self.trouble = ""
         self.recover()
-        for gone in self.ring.prune(self.config.most_bytes, self.config.days):
-            logger.info("recording %s made room", gone.id)
 
 
 class SessionRecording:
@@ -124,7 +157,7 @@ class SessionRecording:
         config = recorder.config
         self.tape = Tape(
             config.folder / f"{self._id}{ENDING}{PART}",
-            None if config.keep_patient else Opening(),
+            None if config.keep_patient else Cleaner(recorder.vocabulary, config.keep_fields),
             most_bytes=config.most_bytes,
             spare_bytes=int(config.spare_gigabytes * 1e9),
             queue_bytes=int(config.queue_megabytes * 1e6),
@@ -157,6 +190,8 @@ class SessionRecording:
         """
         seconds = perf_counter() - self._started
 
+        config = self._recorder.config
+
         def settle() -> None:
             entry = self._recorder._entry(  # noqa: SLF001 — one thing in two classes
                 self._id,
@@ -165,7 +200,7 @@ class SessionRecording:
                 seconds=round(seconds, 3),
                 pipeline=pipeline,
                 outcome=outcome,
-                error=error,
+                error=error if config.keep_patient else clean_message(error, self._recorder.vocabulary),
                 n_readouts=n_readouts,
                 n_images=n_images,
                 fallbacks=fallbacks,
@@ -176,7 +211,11 @@ class SessionRecording:
             try:
                 self._recorder._settle(self.tape.path, entry)  # noqa: SLF001
             except OSError as failure:
-                logger.warning("the recording of session %s could not be kept: %s", self._session, failure)
+                self._recorder.trouble = (
+                    f"the recording of session {self._session} could not be kept: {failure}; make room in "
+                    f"{config.folder}, and the next one is"
+                )
+                logger.warning("%s", self._recorder.trouble)
 
         self.tape.finish(settle)
 

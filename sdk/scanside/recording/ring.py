@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from time import time
@@ -82,9 +82,19 @@ class RecordingRing:
         )
 
     def add(self, part: Path, entry: RecordingEntry) -> None:
-        """Take a recorded part in."""
+        """Take a recorded part in.
+
+        Raises:
+            OSError: it could not be written down what it is; the part stays.
+        """
         self._write(entry)
         part.replace(self.path(entry))
+
+    def discard(self, part: Path, entry: RecordingEntry) -> None:
+        """Remove a part that could not be taken in, and whatever of it was."""
+        for path in (part, self._json(entry), self._draft(entry)):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def pin(self, name: str, *, pinned: bool = True) -> RecordingEntry:
         """Keep a recording whatever its age, or release it.
@@ -127,7 +137,7 @@ class RecordingRing:
         with self._locked():
             counter = self.folder / ".sessions"
             number = 1 + (int(counter.read_text() or 0) if counter.exists() else 0)
-            counter.write_text(str(number))
+            _write_private(counter, str(number))
             return number
 
     def left_behind(self) -> list[tuple[Path, int]]:
@@ -145,12 +155,18 @@ class RecordingRing:
     def _json(self, entry: RecordingEntry) -> Path:
         return self.folder / f"{entry.id}.json"
 
+    def _draft(self, entry: RecordingEntry) -> Path:
+        return self.folder / f"{entry.id}.json.new"
+
     def _write(self, entry: RecordingEntry) -> None:
-        path = self._json(entry)
-        draft = path.with_suffix(".json.new")
-        draft.touch(mode=0o600)
-        draft.write_text(entry.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
+        draft = self._draft(entry)
+        try:
+            _write_private(draft, entry.model_dump_json(indent=2) + "\n")
+            draft.replace(self._json(entry))
+        except OSError:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -162,6 +178,14 @@ class RecordingRing:
             yield
         finally:
             os.close(lock)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read, whatever it was before."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(file, "w", encoding="utf-8") as opened:
+        os.fchmod(file, 0o600)
+        opened.write(text)
 
 
 def _is_locked(path: Path) -> bool:

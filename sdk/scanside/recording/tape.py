@@ -8,11 +8,11 @@ import os
 import queue
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from scanside.errors import ScansideError
-from scanside.recording.opening import Opening
+from scanside.recording.cleaning import Cleaner
 
 __all__ = ["Tape"]
 
@@ -31,7 +31,7 @@ class Tape:
 
     Args:
         path: the file, which must not exist.
-        opening: takes the names out of the beginning; None writes it as it came.
+        cleaner: takes the names out; None writes the stream as it came.
         most_bytes: where the recording is cut off.
         spare_bytes: what it leaves free on the disk.
         queue_bytes: what may wait to be written.
@@ -42,12 +42,12 @@ class Tape:
     """
 
     def __init__(
-        self, path: Path, opening: Opening | None, *, most_bytes: int, spare_bytes: int, queue_bytes: int
+        self, path: Path, cleaner: Cleaner | None, *, most_bytes: int, spare_bytes: int, queue_bytes: int
     ) -> None:
         self.path = path
         self.problem = ""
         self.size = 0
-        self._opening = opening
+        self._cleaner = cleaner
         self._most, self._spare, self._room = most_bytes, spare_bytes, queue_bytes
         self._waiting: queue.SimpleQueue[bytes | _End] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -77,17 +77,28 @@ class Tape:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        file = self._opened()
         # What already waits when the queue overflows is still written; after a failure to write nothing is.
-        while isinstance(data := self._waiting.get(), bytes):
-            if file is not None and not self._write(file, data):
+        pieces = self._pieces()
+        file = self._opened()
+        if file is not None:
+            try:
+                for data in pieces if self._cleaner is None else self._cleaner.clean(pieces):
+                    self._write(file, data)
+            except (OSError, ScansideError) as error:
+                self._give_up(str(error))
+            finally:
                 os.close(file)
-                file = None
+        for _ in pieces:
+            pass  # until the session is over
+        self._then()
+
+    def _pieces(self) -> Iterator[bytes]:
+        """What is put, until nothing more comes."""
+        while isinstance(data := self._waiting.get(), bytes):
+            yield data
             with self._lock:
                 self._room += len(data)
-        if file is not None:
-            os.close(file)
-        data()
+        self._then = data
 
     def _opened(self) -> int | None:
         try:
@@ -99,21 +110,19 @@ class Tape:
             return None
         return file
 
-    def _write(self, file: int, data: bytes) -> bool:
-        """Write the next bytes; says whether more can be written."""
-        try:
-            rest = memoryview(data if self._opening is None else self._opening.feed(data))
-            if why := self._no_room(len(rest)):
-                self._give_up(why)
-                return False
-            while rest:
-                written = os.write(file, rest)
-                self.size += written
-                rest = rest[written:]
-        except (OSError, ScansideError) as error:
-            self._give_up(str(error))
-            return False
-        return True
+    def _write(self, file: int, data: bytes) -> None:
+        """Write the next bytes.
+
+        Raises:
+            OSError: there is no room for them.
+        """
+        rest = memoryview(data)
+        if why := self._no_room(len(rest)):
+            raise OSError(why)
+        while rest:
+            written = os.write(file, rest)
+            self.size += written
+            rest = rest[written:]
 
     def _no_room(self, n: int) -> str:
         """Why there is no room for more; empty where there is."""

@@ -25,6 +25,7 @@ from scanside.mrd.streams import MemoryStream
 from scanside.mrd.writer import encode
 from scanside.privacy import without_identity
 from scanside.recording import Recorder, RecordingConfig, RecordingEntry, RecordingRing, SessionRecording
+from scanside.recording import ring as ring_module
 from scanside.recording import tape as tape_module
 from scanside.testing.small import small_readouts, small_scan, small_waveform
 
@@ -90,6 +91,7 @@ def test_recording_is_the_stream_without_the_name(tmp_path: Path, piece: int) ->
     entry, written = the_one(tmp_path)
     assert written == wire(without_identity(HEADER))
     assert b"Jane" not in written
+    assert "samples of readouts, images and known waveforms" in entry.kept
     assert (entry.patient, entry.complete, entry.size) == ("removed", True, len(STREAM))
 
 
@@ -97,7 +99,39 @@ def test_site_may_keep_the_name(tmp_path: Path) -> None:
     record(recorder(tmp_path, keep_patient=True))
     entry, written = the_one(tmp_path)
     assert written == STREAM
-    assert entry.patient == "kept"
+    assert (entry.patient, entry.kept) == ("kept", ("everything",))
+
+
+def test_site_may_keep_some_fields(tmp_path: Path) -> None:
+    text = encode(Text('{"parameters": {"ward": "Jane", "config": "fft"}}'))
+    data = encode(ConfigFile("grappa")) + text + encode(HeaderXml(HEADER)) + BODY
+    record(recorder(tmp_path, keep_fields=("ward", "patientName")), data)
+    entry, written = the_one(tmp_path)
+    assert text in written
+    assert b"Doe" not in written  # an element in one that goes as a whole
+    assert entry.patient == "removed"
+    assert entry.kept[-2:] == ("ward", "patientName")
+
+
+def test_error_of_the_entry_names_nobody(tmp_path: Path) -> None:
+    error = "the scan's header: user parameter 'Jane Doe' is b'Jane', expected one of 'fft' and 'grappa'"
+    record(recorder(tmp_path), outcome="failed", error=error)
+    entry, _ = the_one(tmp_path)
+    assert (
+        entry.error
+        == "the scan's header: user parameter 'xxxx xxx' is b'xxxx', expected one of 'fft' and 'grappa'"
+    )
+    record(recorder(tmp_path / "kept", keep_patient=True), outcome="failed", error=error)
+    assert the_one(tmp_path / "kept")[0].error == error
+
+
+def test_stream_that_nobody_understands_is_cut_off_there(tmp_path: Path) -> None:
+    data = STREAM[:-2] + b"\x4d\0Jane" * 1000
+    recording = record(recorder(tmp_path), data, outcome="failed")
+    assert "nobody knows messages of kind 77" in recording.problem
+    entry, written = the_one(tmp_path)
+    assert not entry.complete
+    assert written == wire(without_identity(HEADER))[:-2] + b"\x4d\0"
 
 
 def test_recording_can_be_read(tmp_path: Path) -> None:
@@ -122,9 +156,11 @@ def test_opening_that_somebody_else_read(tmp_path: Path) -> None:
 
 def test_only_the_owner_can_read(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "recordings"
-    record(recorder(folder))
+    record(recorder(folder, every=2))
+    RecordingRing(folder).pin("s1")
     assert folder.stat().st_mode & 0o077 == 0
-    assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir() if path.suffix == ".mrd")
+    assert {path.suffix for path in folder.iterdir()} >= {".mrd", ".json"}
+    assert [path.name for path in folder.iterdir() if path.stat().st_mode & 0o077] == []
 
 
 def test_the_other_calls_go_through(tmp_path: Path) -> None:
@@ -291,6 +327,43 @@ def test_full_disk_ends_the_recording_only(tmp_path: Path, monkeypatch: pytest.M
     entry, written = the_one(tmp_path)
     assert (entry.complete, entry.size, len(written)) == (False, 5000, 5000)
     assert "No space left" in entry.problem
+
+
+def test_recording_that_cannot_be_kept_leaves_nothing_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path, text: str, real: Callable[[Path, str], None] = ring_module._write_private) -> None:
+        path.write_text(text[:10])
+        raise OSError(28, "No space left on device")
+
+    own = recorder(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(ring_module, "_write_private", full)
+        record(own)
+        assert files(tmp_path) == set()
+        assert "recording of session s1 could not be kept" in own.trouble
+        assert "No space left" in own.trouble
+        assert own.trouble in caplog.text
+    record(own, session="s2")
+    assert [entry.session for entry in own.ring.entries()] == ["s2"]
+    assert own.trouble == ""
+
+
+def test_what_a_dead_process_left_waits_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = tmp_path / "20260101T000000.000000Z-dead.mrd.part"
+    part.write_bytes(STREAM)
+    os.utime(part, (1e9, 1e9))
+    own = recorder(tmp_path, days=None)
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ring_module, "_write_private", full)
+        assert own.recover() == []
+        assert "could not be taken in" in own.trouble
+    record(own, session="s2")
+    assert [entry.session for entry in own.ring.entries()] == ["dead", "s2"]
 
 
 def test_room_is_left_on_the_disk(tmp_path: Path) -> None:
