@@ -84,7 +84,8 @@ class LimitsConfig(_Part):
     Attributes:
         message_mib: size of one message in MiB.
         scan_gib: size of all that a host sends in one session, in GiB.
-        opening_seconds: how long a host may take to send configuration and header.
+        opening_seconds: how long a host may take to send configuration and header, encryption included.
+        idle_seconds: how long it may then take for a message: a scanner may pause, but not for ever.
         session_seconds: how long a session may last.
         stage_seconds: how long a stage may work on one item.
         send_seconds: how long a host may take no result before it counts as hung.
@@ -96,6 +97,7 @@ class LimitsConfig(_Part):
     message_mib: float = Field(8192, gt=0)
     scan_gib: float = Field(256, gt=0)
     opening_seconds: float = Field(60, gt=0)
+    idle_seconds: float = Field(600, gt=0)
     session_seconds: float = Field(4 * 3600, gt=0)
     stage_seconds: float = Field(600, gt=0)
     send_seconds: float = Field(120, gt=0)

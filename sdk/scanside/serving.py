@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 import re
 import threading
 from collections import OrderedDict
@@ -26,6 +27,7 @@ from scanside.engines.catalog import available_bundles, split_pin
 from scanside.errors import (
     ConfigError,
     MissingExtra,
+    PeerSilent,
     PipelineError,
     ScansideError,
     StageConfigError,
@@ -72,6 +74,11 @@ _MOST_PARAMETERS = 10_000
 _DEEPEST_PARAMETER = 16
 _MOST_TOLD = 10
 _LONGEST_NAME = 200
+_LONGEST_REPORT = 4000
+_MOST_TEXT = 1 << 20
+
+_QUIET_OPENING_SECONDS = 30.0
+"""How long a peer whose opening failed may send next to nothing before it is told: scanners pause later than that."""
 
 
 # What the peer asks for
@@ -185,6 +192,8 @@ def _parameters(texts: list[str]) -> dict[str, str]:
     Raises:
         ConfigError: an object that is larger or deeper than parameters are.
     """
+    if sum(map(len, texts)) > _MOST_TEXT:
+        raise ConfigError(f"the host sent more than {_MOST_TEXT} characters of text before the data")
     parameters: dict[str, str] = {}
     for i, text in enumerate(texts):
         try:
@@ -450,6 +459,8 @@ def serve_stream(
     pipelines: PipelinePool,
     *,
     drain_seconds: float = DRAIN_SECONDS,
+    opening_deadline: float | None = None,
+    idle_seconds: float | None = None,
     opened: Callable[[], None] | None = None,
     observer: SessionObserver | None = None,
     limits: Limits | None = None,
@@ -462,15 +473,18 @@ def serve_stream(
         stream: the connection; it is still to be closed.
         pipelines: where the session's pipeline comes from.
         drain_seconds: see `run_session`.
+        opening_deadline: value of `time.monotonic` until which configuration and header have to be there; None for no
+            limit but the stream's own.
+        idle_seconds: how long the peer may then take for each message; None likewise.
         opened: called once configuration and header are there.
         observer: watches the session.
         limits: what lengths in the stream may say.
     """
     session = ServerSession(stream, reader=node_reader(stream, limits))
     try:
-        opening = session.open()
-    except ScansideError as error:
-        return _ended(_fail(session, Outcome(), error, drain_seconds), observer)
+        opening = session.open(opening_deadline)
+    except Exception as error:  # noqa: BLE001 — whatever it is, the peer must hear of it
+        return _ended(_fail(session, Outcome(), error, drain_seconds, _QUIET_OPENING_SECONDS), observer)
     if opening is None:
         logger.info("a host asked whether somebody is there")
         with suppress(StreamError):
@@ -478,11 +492,13 @@ def serve_stream(
         return _ended(Outcome(query=True), observer)
     if opened is not None:
         opened()
+    session.idle_seconds = idle_seconds
     if isinstance(opening.config, ConfigText) and _is_node(opening):
         # From here on, nothing is sent that would end a chain.
         session = ServerSession.resume(
             stream, opening.config.xml, opening.header_xml, reader=session.reader, peer="gadgetron"
         )
+        session.idle_seconds = idle_seconds
     return run_session(session, pipelines, drain_seconds=drain_seconds, observer=observer)
 
 
@@ -528,11 +544,19 @@ def _ended(outcome: Outcome, observer: SessionObserver | None) -> Outcome:
     return outcome
 
 
-def _fail(session: ServerSession, outcome: Outcome, error: Exception, drain_seconds: float) -> Outcome:
+def _fail(
+    session: ServerSession,
+    outcome: Outcome,
+    error: Exception,
+    drain_seconds: float,
+    quiet_seconds: float = math.inf,
+) -> Outcome:
     unexpected = not isinstance(error, ScansideError)
     logger.error("the session failed: %s", error, exc_info=error if unexpected else None)
     outcome.error = error
-    outcome.reported = session.fail(_report(error), drain_seconds=drain_seconds)
+    # Who was waited for in vain is not waited for again, nor longer than a scan may pause.
+    quiet = 0.0 if isinstance(error, PeerSilent) else min(quiet_seconds, session.idle_seconds or math.inf)
+    outcome.reported = session.fail(_report(error), drain_seconds=drain_seconds, quiet_seconds=quiet)
     return outcome
 
 
@@ -681,7 +705,7 @@ def _n_images(message: object) -> int:
 
 def _report(error: Exception) -> str:
     """What the operator reads."""
-    text = str(error) or "no message"
+    text = printable(shortened(str(error), _LONGEST_REPORT)) or "no message"
     # Our own errors say what to do; of others the kind is worth knowing, and where to look.
     if isinstance(error, ScansideError):
         return f"Scanside: {text}"

@@ -49,37 +49,39 @@ class TlsStream:
     Args:
         stream: the bare connection.
         context: see `tls_context`.
+        deadline: value of `time.monotonic` until which the connection has to be encrypted, or None for the stream's
+            own limit.
 
     Raises:
         StreamError: the peer and this side do not agree on how to encrypt, or the peer may not connect.
         PeerGone: the connection broke, or (PeerSilent) nothing came in time.
     """
 
-    def __init__(self, stream: SocketStream, context: ssl.SSLContext) -> None:
+    def __init__(self, stream: SocketStream, context: ssl.SSLContext, deadline: float | None = None) -> None:
         self._stream = stream
         self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._came, self._goes, server_side=True)
         self._state, self._order = threading.Lock(), threading.Lock()
         self._piece = memoryview(bytearray(_PIECE))
-        while not self._handshake():
+        while not self._handshake(deadline):
             pass
 
-    def _handshake(self) -> bool:
+    def _handshake(self, deadline: float | None) -> bool:
         """Make a step; whether it was the last."""
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
-            self._flush(None)
-            if not self._fetch(None):
+            self._flush(deadline)
+            if not self._fetch(deadline):
                 raise PeerGone("the peer left before the connection was encrypted") from None
             return False
         except ssl.SSLError as error:
             with suppress(StreamError):
-                self._flush(None)  # the alert says why
+                self._flush(deadline)  # the alert says why
             raise StreamError(
                 f"the connection could not be encrypted: {error}; this server takes TLS connections only"
             ) from error
-        self._flush(None)
+        self._flush(deadline)
         return True
 
     def _fetch(self, deadline: float | None) -> bool:

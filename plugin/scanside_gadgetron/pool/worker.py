@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter, perf_counter_ns, sleep, time
+from time import monotonic, perf_counter, perf_counter_ns, sleep, time
 
 from scanside.context import Context
 from scanside.errors import ScansideError, StreamError
@@ -202,10 +202,11 @@ class _Worker:
 
     def _run(self, run: Run, bare: SocketStream, opening: bytes) -> None:
         limits = self.begin.limits
+        deadline = monotonic() + limits.opening_seconds
         stream: ByteStream = bare
         if self.context is not None and not run.handed_over:
             try:
-                stream = TlsStream(bare, self.context)
+                stream = TlsStream(bare, self.context, deadline)
             except StreamError as error:
                 logger.warning("%s: %s", run.peer, error)
                 self.outbox.tell(
@@ -229,7 +230,7 @@ class _Worker:
         self.pulse.trace = observer.trace
 
         def opened() -> None:
-            # A scanner may pause; only until it has said what it wants is it held to a time.
+            # A scanner may pause: from here on, it is messages that are waited for, and no byte.
             bare.timeout = None
 
         outcome = serve_stream(
@@ -237,6 +238,8 @@ class _Worker:
             # A chain's configuration is written by whoever installs it: it may name any file.
             self.pipelines.for_chain() if run.handed_over else self.pipelines,
             drain_seconds=limits.drain_seconds,
+            opening_deadline=deadline,
+            idle_seconds=limits.idle_seconds,
             opened=opened,
             observer=observer,
             limits=Limits(max_message_bytes=int(limits.message_mib * 2**20)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from scanside.errors import EndOfStream, MessageError
+from scanside.errors import EndOfStream, MessageError, ScansideError
 from scanside.mrd.decoding import DECODERS
 from scanside.mrd.dtypes import ACQUISITION_HEADER
 from scanside.mrd.messages import Message, MessageId, Readouts
@@ -62,7 +62,7 @@ class MessageReader:
         self._ring = ReceiveRing(stream, block_bytes, n_blocks)
         self._block_bytes = block_bytes
         self._max_block_readouts = max_block_readouts
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._previous = "the start of the stream"
         self._broken: MessageError | None = None
         self.position = 0
@@ -88,7 +88,7 @@ class MessageReader:
         if self._broken is not None:
             raise self._broken
         self._ring.deadline = deadline
-        source = MessageSource(self._ring, self._limits, self.position, self.n_messages + 1)
+        source = MessageSource(self._ring, self.limits, self.position, self.n_messages + 1)
         if not self._ring.need(1):
             raise EndOfStream(
                 f"the peer closed the stream after {self.n_messages} messages ({self.position} bytes), "
@@ -99,6 +99,12 @@ class MessageReader:
         except MessageError as error:
             self._broken = error
             raise
+        except (ArithmeticError, MemoryError, TypeError, ValueError) as error:
+            # Sizes that no limit above has caught and NumPy or the memory does: the stream says them all the same.
+            if isinstance(error, ScansideError):
+                raise
+            self._broken = source.error(f"it cannot be read ({type(error).__name__}: {error})")
+            raise self._broken from error
 
     def drop_bytes(self, deadline: float | None = None) -> bytes:
         """Drop whatever has arrived, waiting for it if need be, without looking for messages.
@@ -150,6 +156,13 @@ class MessageReader:
         shape = ReadoutShape.of(np.frombuffer(head, ACQUISITION_HEADER, offset=_ID_BYTES)[0])
         size = shape.message_bytes
         source.check(size, "readout")
+        if size > source.limits.max_readout_bytes:
+            raise source.error(
+                f"its header announces {shape.n_samples} samples of {shape.n_coils} channels with "
+                f"{shape.n_dimensions} trajectory dimensions, {size} bytes, but a readout has at most "
+                f"{source.limits.max_readout_bytes}; "
+                "the stream is damaged, or raise Limits.max_readout_bytes"
+            )
         record = acquisition_record(shape)
         if size > self._block_bytes:
             readouts = view_readouts(source.own_bytes(size, "readout").view(record))

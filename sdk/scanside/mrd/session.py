@@ -14,6 +14,7 @@ should receive in a thread of its own, and a server's output should not wait for
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 import time
@@ -45,10 +46,14 @@ from scanside.mrd.reader import MessageReader
 from scanside.mrd.streams import ByteStream
 from scanside.mrd.writer import MessageWriter, Peer
 from scanside.mrd.xml import XmlError, parse_xml
+from scanside.texts import shortened
 
 __all__ = ["ClientSession", "Opening", "ServerSession", "SessionState"]
 
 _log = logging.getLogger(__name__)
+
+_MOST_TEXTS = 10_000
+_LONGEST_REPORT = 4000
 
 _DATA = (Readouts, Waveform, ImageMessage, ImageArray, ReconData, Bucket)
 
@@ -102,7 +107,11 @@ class _Session:
     Attributes:
         reader: what the peer sends.
         texts: TEXT messages that the peer has sent so far.
+        idle_seconds: how long the peer may take for a message that is no text, once the session is open; None for as
+            long as the stream allows.
     """
+
+    idle_seconds: float | None = None
 
     def __init__(self, stream: ByteStream, reader: MessageReader | None, peer: Peer) -> None:
         self._stream = stream
@@ -112,6 +121,7 @@ class _Session:
         self._state = SessionState.NEW
         self._ahead: Data | None = None
         self.texts: list[str] = []
+        self._n_text = 0
 
     @property
     def state(self) -> SessionState:
@@ -159,18 +169,39 @@ class _Session:
                 )
         return None
 
-    def _receive(self) -> Message:
+    def _receive(self, deadline: float | None = None) -> Message:
         """The next message that is not a text; marks the input's end, raises what the peer reports."""
+        if deadline is None and self.idle_seconds is not None and self._state is not SessionState.NEW:
+            deadline = time.monotonic() + self.idle_seconds
         while True:
-            message = self.reader.read()
+            try:
+                message = self.reader.read(deadline)
+            except PeerSilent as error:
+                if self.idle_seconds is None or self._state is SessionState.NEW:
+                    raise
+                raise PeerSilent(
+                    f"no whole message with data, and no CLOSE, came for {self.idle_seconds:g} s (idle_seconds), "
+                    f"after {self.reader.n_messages} messages: the peer stopped or hangs"
+                ) from error
             if isinstance(message, Text):
+                self._count_text(message)
                 self.texts.append(message.text)
                 continue
             if isinstance(message, ErrorText):
-                raise PeerReported(message.text)
+                raise PeerReported(shortened(message.text, _LONGEST_REPORT))
             if isinstance(message, Close):
                 self._move(_INPUT_ENDS)
             return message
+
+    def _count_text(self, message: Text) -> None:
+        """Texts are kept, so a peer that sends nothing else must end some day."""
+        self._n_text += len(message.text)
+        most = self.reader.limits.max_text_bytes
+        if self._n_text > most or len(self.texts) >= _MOST_TEXTS:
+            raise MessageError(
+                f"{len(self.texts) + 1} texts of {self._n_text} characters: a session has at most {_MOST_TEXTS} of "
+                f"{most} in all"
+            )
 
     def texts_before_data(self) -> list[str]:
         """Wait for the first message with data, or the input's end, and return the texts that came before.
@@ -259,8 +290,12 @@ class ServerSession(_Session):
         session._open(ConfigText(config_xml), header_xml)
         return session
 
-    def open(self) -> Opening | None:
+    def open(self, deadline: float | None = None) -> Opening | None:
         """Wait for the client's configuration and header.
+
+        Args:
+            deadline: value of `time.monotonic` until which all of it has to be there; None for no limit but the
+                stream's own.
 
         Returns:
             None if the client closed before a header: it only asked whether somebody is there.
@@ -274,12 +309,15 @@ class ServerSession(_Session):
         config: ConfigFile | ConfigText | None = None
         while True:
             try:
-                message = self._receive()
+                message = self._receive(deadline)
             except EndOfStream:
                 self._move(_INPUT_ENDS)
                 return None
-            except PeerSilent:
-                raise
+            except PeerSilent as error:
+                raise PeerSilent(
+                    f"configuration and header did not come in time (opening_seconds): {self.reader.position} bytes "
+                    "of whole messages came; a session begins with configuration and header"
+                ) from error
             except PeerGone as error:
                 if self.reader.position:
                     raise
@@ -306,17 +344,17 @@ class ServerSession(_Session):
         self._move(_OPENS)
         return self.opening
 
-    def fail(self, text: str, *, drain_seconds: float = 60.0) -> bool:
+    def fail(self, text: str, *, drain_seconds: float = 60.0, quiet_seconds: float = math.inf) -> bool:
         """Report a failure so that it reaches the operator, and end the session.
 
         First everything that still comes is dropped until the client's CLOSE (or its end, or the time limit),
         then ERROR and CLOSE go out and the connection is shut down: an ERROR that meets a client in the middle
-        of sending can be lost. Call it from the thread that reads, or when that has stopped. It never raises
-        because of the connection.
+        of sending can be lost. Call it from the thread that reads, or when that has stopped. It never raises.
 
         Args:
             text: what went wrong, where, and what to do.
             drain_seconds: how long to go on reading, and then how long to wait for room to write.
+            quiet_seconds: how long next to nothing may come meanwhile: who waits for an answer gets it then.
 
         Returns:
             Whether the report was handed to the connection; False if the client is gone or the session had
@@ -325,7 +363,7 @@ class ServerSession(_Session):
         reachable = True
         if self.state in _READING:
             self._ahead = None
-            reachable = drain(self.reader, time.monotonic() + drain_seconds)
+            reachable = drain(self.reader, time.monotonic() + drain_seconds, quiet_seconds)
             self._move(_INPUT_ENDS)
         if not self._move(_OUTPUT_ENDS):
             _log.error("the session had ended already; the client does not learn of: %s", text)
@@ -339,7 +377,7 @@ class ServerSession(_Session):
     def _report(self, text: str, deadline: float) -> bool:
         try:
             self._writer.write(ErrorText(text), Close(), deadline=deadline)
-        except StreamError as error:
+        except Exception as error:  # noqa: BLE001 — nothing that comes of failing may hide what failed
             _log.info("the error could not be sent: %s", error)
             return False
         return True

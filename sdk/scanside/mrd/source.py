@@ -22,11 +22,13 @@ class Limits:
 
     Attributes:
         max_message_bytes: size of one message.
+        max_readout_bytes: size of one readout; of more than 2 GiB NumPy makes no record.
         max_text_bytes: size of one text: a configuration, a header, an image's attributes, an error.
         max_ndim: number of dimensions of an array.
     """
 
     max_message_bytes: int = 8 << 30
+    max_readout_bytes: int = 1 << 30
     max_text_bytes: int = 64 << 20
     max_ndim: int = 16
 

@@ -8,8 +8,10 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scanside.errors import (
@@ -19,8 +21,10 @@ from scanside.errors import (
     PeerGone,
     PeerReported,
     PeerSilent,
+    ScanError,
     StreamError,
 )
+from scanside.mrd.dtypes import ACQUISITION_HEADER
 from scanside.mrd.messages import (
     Close,
     ConfigFile,
@@ -517,3 +521,117 @@ def test_a_session_uses_the_reader_that_it_is_given(make: Any) -> None:
     server = ServerSession(stream, reader=MessageReader(stream, max_block_readouts=4))
     server.open()
     assert [len(block) for block in server] == [4, 4, 2]  # type: ignore[arg-type]
+
+
+def test_a_peer_that_falls_silent_in_a_message_or_sends_texts_only_is_given_up(pair: Pair, make: Any) -> None:
+    server = ServerSession(SocketStream(pair[0]))
+    server.idle_seconds = 0.6
+    pair[1].sendall(encode(CONFIG, HEADER))
+    server.open()
+    stop = threading.Event()
+
+    def drip() -> None:
+        pair[1].sendall(encode(make.readouts(samples=4000))[:400])
+        while not stop.wait(0.05):
+            pair[1].sendall(b"\0")
+
+    dripping = Background(drip)
+    with pytest.raises(PeerSilent, match="idle_seconds"):
+        list(server)
+    stop.set()
+    dripping.result()
+
+
+@pytest.mark.parametrize("piece", [b"\x02\x00", encode(Text("still here")), encode(ConfigFile("default"))])
+def test_one_deadline_holds_for_the_whole_opening(pair: Pair, piece: bytes) -> None:
+    server = ServerSession(SocketStream(pair[0]))
+    stop = threading.Event()
+
+    def drip() -> None:
+        while not stop.wait(0.05):
+            pair[1].sendall(piece[:1])
+            pair[1].sendall(piece[1:])
+
+    dripping = Background(drip)
+    with pytest.raises((PeerSilent, MessageError)):
+        server.open(time.monotonic() + 0.6)
+    stop.set()
+    dripping.result()
+
+
+def test_texts_have_an_end(server: ServerSession, pair: Pair) -> None:
+    pair[1].sendall(encode(CONFIG, HEADER))
+    server.open()
+    sending = Background(lambda: pair[1].sendall(encode(Text("")) * 20_000))
+    with pytest.raises(MessageError, match="texts"):
+        list(server)
+    pair[0].close()
+    with suppress(OSError):
+        sending.result()
+
+
+def test_a_report_of_the_peer_is_not_repeated_at_length(server: ServerSession, pair: Pair) -> None:
+    pair[1].sendall(encode(CONFIG, HEADER))
+    server.open()
+    sending = Background(lambda: pair[1].sendall(encode(ErrorText("x" * 1_000_000))))
+    with pytest.raises(PeerReported) as caught:
+        list(server)
+    assert len(str(caught.value)) < 5000
+    sending.result()
+
+
+@pytest.mark.parametrize("said", [b"", b"\xff" * 3000])
+def test_who_waits_for_an_answer_is_told_soon(server: ServerSession, pair: Pair, said: bytes) -> None:
+    """The peer neither closes nor sends anything, as hosts do whose own message was damaged."""
+    pair[1].sendall(said)
+    begun = time.monotonic()
+    assert server.fail("it went wrong", drain_seconds=600, quiet_seconds=0.3)
+    assert time.monotonic() - begun < 60
+    pair[1].settimeout(60)
+    answer = bytearray()
+    while piece := pair[1].recv(1 << 16):
+        answer += piece
+    assert b"it went wrong" in answer
+
+
+class Broken(MemoryStream):
+    """Raises something else at every call."""
+
+    def __init__(self, *errors: Exception) -> None:
+        super().__init__(b"\0\0")
+        self._errors = list(errors)
+
+    def receive_into(self, buffer: memoryview, deadline: float | None = None) -> int:
+        if self._errors:
+            raise self._errors.pop(0)
+        return super().receive_into(buffer, deadline)
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [[ValueError("size")], [MemoryError()], [ScanError("too much")], [ValueError()] * 4, [RuntimeError()]],
+)
+def test_failing_never_raises(errors: list[Exception]) -> None:
+    stream = Broken(*errors)
+    assert ServerSession(stream).fail("it went wrong", drain_seconds=5)
+    assert b"it went wrong" in stream.sent
+
+
+@pytest.mark.parametrize(
+    "shape", [(65535, 5000, 0), (65535, 4096, 0), (65535, 65535, 65535), (65535, 1, 65535)]
+)
+def test_a_readout_of_gigabytes_is_refused_and_told(shape: tuple[int, int, int]) -> None:
+    """With the limits of production: NumPy has no record of more than 2 GiB."""
+    header = np.zeros(1, ACQUISITION_HEADER)
+    for name, value in zip(
+        ("number_of_samples", "active_channels", "trajectory_dimensions"), shape, strict=True
+    ):
+        header[name] = value
+    acquisition = struct.pack("<H", 1008) + header.tobytes()
+    stream = MemoryStream(encode(CONFIG, HEADER) + acquisition + bytes(1000))
+    server = ServerSession(stream)
+    server.open()
+    with pytest.raises(MessageError, match=r"number|announces|at most"):
+        list(server)
+    assert server.fail("it went wrong", drain_seconds=5)
+    assert b"it went wrong" in stream.sent
