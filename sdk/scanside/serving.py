@@ -399,8 +399,8 @@ def _refuse_folders(setting: str, value: str | Iterable[str]) -> None:
 class SessionObserver(Protocol):
     """Watches a session, for a log, a page or metrics.
 
-    Its methods are called from the session's threads, in the middle of the work: they must be quick, must change
-    nothing of what they see and must not raise.
+    Its methods are called from the session's threads, in the middle of the work: they must be quick and must change
+    nothing of what they see. What they raise is logged, and costs no scan.
 
     Attributes:
         trace: where the times of the stages are noted.
@@ -480,6 +480,7 @@ def serve_stream(
         observer: watches the session.
         limits: what lengths in the stream may say.
     """
+    observer = _Guarded.of(observer)
     session = ServerSession(stream, reader=node_reader(stream, limits))
     try:
         opening = session.open(opening_deadline)
@@ -520,6 +521,7 @@ def run_session(
         drain_seconds: after a failure, how long the peer may take to send the rest, and then to take the report.
         observer: watches the session.
     """
+    observer = _Guarded.of(observer)
     outcome = Outcome() if observer is None else Outcome(trace=observer.trace)
     started = perf_counter()
     try:
@@ -536,6 +538,40 @@ def run_session(
         )
         _ended(outcome, observer)
     return outcome
+
+
+class _Guarded:
+    """An observer whose mistakes cost no scan: they are logged."""
+
+    def __init__(self, observer: SessionObserver) -> None:
+        self._observer = observer
+        self.trace = observer.trace
+
+    @classmethod
+    def of(cls, observer: SessionObserver | None) -> SessionObserver | None:
+        return observer if observer is None or isinstance(observer, cls) else cls(observer)
+
+    def opened(self, request: Request, scan: Scan, pipeline: Pipeline) -> None:
+        self._tell(lambda: self._observer.opened(request, scan, pipeline))
+
+    def gave(self, stage: str, item: Item) -> None:
+        self._tell(lambda: self._observer.gave(stage, item))
+
+    def progressed(self, outcome: Outcome) -> None:
+        self._tell(lambda: self._observer.progressed(outcome))
+
+    def sent(self, image: Image) -> None:
+        self._tell(lambda: self._observer.sent(image))
+
+    def ended(self, outcome: Outcome) -> None:
+        self._tell(lambda: self._observer.ended(outcome))
+
+    @staticmethod
+    def _tell(what: Callable[[], None]) -> None:
+        try:
+            what()
+        except Exception:
+            logger.exception("whoever watches the session could not take what happened")
 
 
 def _ended(outcome: Outcome, observer: SessionObserver | None) -> Outcome:

@@ -6,10 +6,13 @@ socket that keeps packets apart (``SOCK_SEQPACKET``): no lengths to count, and n
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import socket
 import struct
 from array import array
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Annotated, Literal, TypeAlias
 
@@ -17,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from scanside.errors import MessageError, PeerGone, PeerSilent
 from scanside.recording.config import RecordingConfig
+from scanside.texts import encodable, shown
 from scanside_gadgetron.pool.events import Event
 from scanside_gadgetron.settings import LimitsConfig, TlsConfig
 
@@ -35,6 +39,7 @@ __all__ = [
     "Taken",
     "Unprepared",
     "Waits",
+    "close_all",
     "peer_user",
 ]
 
@@ -98,12 +103,16 @@ class Beat(_Message):
         memory: resident bytes.
         stage: whose code runs now.
         stage_seconds: since when.
+        late_seconds: how long what it has to report waits already.
+        silent_seconds: how long its host has sent next to nothing while it was waited for.
     """
 
     kind: Literal["beat"] = "beat"
     memory: int
     stage: str | None = None
     stage_seconds: float = 0.0
+    late_seconds: float = 0.0
+    silent_seconds: float = 0.0
 
 
 class Reported(_Message):
@@ -208,7 +217,7 @@ class Channel:
             PeerSilent: there is no room, and waiting was not allowed.
             MessageError: the message is too large.
         """
-        data = message.model_dump_json().encode()
+        data = _json(message)
         if len(data) > _LARGEST:
             raise MessageError(f"a message '{message.kind}' of {len(data)} bytes is too large for a channel")
         # Python's send_fds and recv_fds pass no flags on.
@@ -237,20 +246,48 @@ class Channel:
         except OSError:
             # Whoever died with messages unread resets the connection.
             return None
-        if not data:
-            return None
         descriptors = [number for _, _, numbers in rights for number in array("i", numbers)]
+        if not data:
+            close_all(descriptors)
+            return None
         try:
             return _MESSAGE.validate_json(data), descriptors
         except ValidationError as error:
-            for descriptor in descriptors:
-                os.close(descriptor)
-            raise MessageError(f"no message of a channel: {data[:100]!r}") from error
+            close_all(descriptors)
+            raise MessageError(f"no message of a channel: {shown(data)}") from error
 
     def close(self) -> None:
         """Close this end."""
         with suppress(OSError):
             self.socket.close()
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    """Close descriptors that came with a message and that nobody wants."""
+    for descriptor in descriptors:
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+def _json(message: Message) -> bytes:
+    """A message as JSON, whatever its texts hold."""
+    try:
+        return message.model_dump_json().encode()
+    except ValueError:  # half a character, or a number of another library
+        return json.dumps(_plain(message.model_dump())).encode()
+
+
+def _plain(value: object) -> object:
+    """The same in what JSON has."""
+    if isinstance(value, dict):
+        return {encodable(str(key)): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return encodable(str(value))
 
 
 def peer_user(sock: socket.socket) -> int:

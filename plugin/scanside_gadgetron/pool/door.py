@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
+import stat
 from collections.abc import Callable, Coroutine
 from itertools import count
 from time import time
 from typing import Any, Literal
 
 from scanside.errors import MessageError, PeerSilent
-from scanside_gadgetron.pool.channel import Channel, HandOver, Refused, peer_user
+from scanside_gadgetron.pool.channel import Channel, HandOver, Refused, close_all, peer_user
 from scanside_gadgetron.pool.events import Event, SessionRefused
 from scanside_gadgetron.pool.farewell import cut_off, turned_away
 from scanside_gadgetron.pool.listen import Allowed, keep_alive
@@ -242,10 +244,15 @@ class Door:
             node.close()  # it only asked whether somebody is there
             return
         message, descriptors = received
-        if not isinstance(message, HandOver) or len(descriptors) != 2:
-            logger.warning("a node handed nothing over")
+        if not isinstance(message, HandOver) or len(descriptors) != 2 or not _is_socket(descriptors[0]):
+            logger.warning("a node handed no connection over")
+            close_all(descriptors)
             node.close()
             return
         sock = socket.socket(fileno=descriptors[0])
         peer = f"node {message.pid}"
         self._enter(Visitor(f"s{next(self._numbers):06d}", sock, peer, descriptors[1], node))
+
+
+def _is_socket(descriptor: int) -> bool:
+    return stat.S_ISSOCK(os.fstat(descriptor).st_mode)

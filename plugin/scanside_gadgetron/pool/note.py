@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from time import monotonic
 
 from scanside.errors import ScanError
 from scanside.mrd.streams import BytesLike, ByteStream
@@ -15,6 +16,12 @@ from scanside.mrd.streams import BytesLike, ByteStream
 __all__ = ["Note", "NotedStream"]
 
 _SENDING, _LAST = 0, slice(1, 3)
+
+
+_LEAST_BYTES = 1024
+"""Fewer bytes than a readout has: whoever sends one now and then counts as silent."""
+
+_AWAY_SECONDS = 1.0
 
 
 class Note:
@@ -75,6 +82,14 @@ class NotedStream:
         self._most_bytes = most_bytes
         self._n_bytes = 0
         self._told = False
+        self._waits = False
+        self._left = self._heard_at = monotonic()
+        self._n_heard = 0
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long the peer has sent next to nothing while it was waited for."""
+        return monotonic() - self._heard_at if self._waits else 0.0
 
     def receive_into(self, buffer: memoryview, deadline: float | None = None) -> int:
         """See `ByteStream.receive_into`.
@@ -91,8 +106,18 @@ class NotedStream:
         if not self._told:
             # One byte too many is taken and no more, so that the messages before the limit are heard.
             buffer = buffer[: self._most_bytes + 1 - self._n_bytes]
-        n = self._stream.receive_into(buffer, deadline)
+        now = monotonic()
+        if now - self._left > _AWAY_SECONDS:
+            self._heard_at = now  # this side was busy with something else
+        self._waits = True
+        try:
+            n = self._stream.receive_into(buffer, deadline)
+        finally:
+            self._waits = False
+            self._left = monotonic()
         self._n_bytes += n
+        if self._n_bytes - self._n_heard >= _LEAST_BYTES:
+            self._heard_at, self._n_heard = self._left, self._n_bytes
         if n:
             self._note.received(buffer[:n])
         return n

@@ -12,13 +12,13 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter, time
+from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from scanside.errors import ScansideError, StreamError
+from scanside.errors import StreamError
 from scanside.items import Image, Item, KSpace
 from scanside.mrd.dtypes import IMAGE_TYPES
 from scanside.mrd.flags import AcquisitionFlag, flagged
@@ -67,16 +67,25 @@ class Outbox:
     def __init__(self, channel: Channel, gone: Callable[[], None]) -> None:
         self._channel = channel
         self._gone = gone
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[tuple[float, Message]] = deque()
         self._filled = threading.Condition()
-        threading.Thread(target=self._send_all, name="scanside-outbox", daemon=True).start()
+        self._thread = threading.Thread(target=self._send_all, name="scanside-outbox", daemon=True)
+        self._thread.start()
+
+    @property
+    def late_seconds(self) -> float:
+        """How long the oldest message has waited; endless once nothing is sent any more."""
+        if not self._thread.is_alive():
+            return 1e9
+        with self._filled:
+            return monotonic() - self._waiting[0][0] if self._waiting else 0.0
 
     def put(self, message: Message) -> None:
         """Send a message when there is time; what only the page wants is left out when too much waits."""
         with self._filled:
             if len(self._waiting) >= _MOST_WAITING and _for_the_page_only(message):
                 return
-            self._waiting.append(message)
+            self._waiting.append((monotonic(), message))
             self._filled.notify()
 
     def tell(self, event: Event) -> None:
@@ -88,14 +97,16 @@ class Outbox:
             with self._filled:
                 while not self._waiting:
                     self._filled.wait()
-                message = self._waiting.popleft()
+                _, message = self._waiting[0]
             try:
                 self._channel.send(message)
             except StreamError:
                 self._gone()
                 return
-            except ScansideError as error:
-                logger.warning("%s", error)
+            except Exception as error:  # noqa: BLE001 — what cannot be told must not keep the rest from being told
+                logger.warning("the server is not told of '%s': %s", message.kind, error)
+            with self._filled:
+                self._waiting.popleft()
 
 
 def _for_the_page_only(message: Message) -> bool:
@@ -285,12 +296,17 @@ class EventObserver:
 
     def ended(self, outcome: Outcome) -> None:
         """See `SessionObserver.ended`."""
-        assert isinstance(self.trace, LiveTrace)
-        self.trace.flush()
-        self._tell_progress(outcome)
-        if self._series is not None:
-            self._series.finish()
-        self._pictures.finish()
+        try:
+            assert isinstance(self.trace, LiveTrace)
+            self.trace.flush()
+            self._tell_progress(outcome)
+            if self._series is not None:
+                self._series.finish()
+            self._pictures.finish()
+        finally:
+            self._tell_end(outcome)
+
+    def _tell_end(self, outcome: Outcome) -> None:
         self._tell(
             SessionEnded(
                 time=time(),

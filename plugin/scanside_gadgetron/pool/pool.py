@@ -37,6 +37,7 @@ from scanside_gadgetron.pool.channel import (
     Run,
     Taken,
     Unprepared,
+    close_all,
 )
 from scanside_gadgetron.pool.door import Door
 from scanside_gadgetron.pool.events import (
@@ -63,6 +64,9 @@ logger = logging.getLogger(__name__)
 _WATCH_SECONDS = 0.2
 _RETIRE_SECONDS = 20.0
 """How long a worker may take to end once it was asked to."""
+
+_FREE_SECONDS = 120.0
+"""How long a worker may take to put its session away."""
 
 _LONGEST_PAUSE_SECONDS = 60.0
 _MEMORY_GRACE = 1.25
@@ -141,10 +145,24 @@ class Pool:
         """Why no session can be taken, as one sentence; empty if one can."""
         if self._stopping:
             return "The server is being stopped."
-        workers = list(self._workers)
-        if any(worker.is_ready and not worker.gone for worker in workers):
-            return ""
-        return f"None of {self._config.workers} workers has its pipelines and engines ready yet."
+        ready = [worker for worker in list(self._workers) if worker.is_ready and not worker.gone]
+        if not ready:
+            return f"None of {self._config.workers} workers has its pipelines and engines ready yet."
+        held = [self._held(worker) for worker in ready]
+        if all(held):
+            return f"None of {self._config.workers} workers can take a scan: {'; '.join(held)}."
+        return ""
+
+    def _held(self, worker: WorkerProcess) -> str:
+        """Why a worker that is ready will be free for nobody soon, if so."""
+        config = self._config
+        if monotonic() - worker.beaten > config.heartbeat_seconds / 2:
+            return f"worker {worker.index} gives no sign of life"
+        if worker.late > config.heartbeat_seconds / 2:
+            return f"worker {worker.index} cannot report"
+        if worker.visitor is not None and worker.silent > config.limits.opening_seconds:
+            return f"the host of worker {worker.index} has sent nothing for {worker.silent:.0f} s"
+        return ""
 
     def subscribe(self, callback: Callable[[Event], None]) -> None:
         """Have a function called with every event, in their order; it must return at once and never raise."""
@@ -238,7 +256,10 @@ class Pool:
 
     def _emit(self, event: Event) -> None:
         for callback in self._subscribers:
-            callback(event)
+            try:
+                callback(event)
+            except Exception:  # whoever watches must not keep the pool from its work
+                logger.exception("'%s' could not be passed on", event.kind)
 
     # Workers
 
@@ -297,13 +318,18 @@ class Pool:
                 continue
             if received is None:
                 self._lost(worker)
-            else:
+                continue
+            close_all(received[1])  # workers hand nothing over
+            try:
                 self._understand(worker, received[0])
+            except Exception:  # the next message may be that the worker is free
+                logger.exception("'%s' of worker %d was not understood", received[0].kind, worker.index)
 
     def _understand(self, worker: WorkerProcess, message: Message) -> None:
         if isinstance(message, Beat):
             worker.beaten, worker.memory = monotonic(), message.memory
             worker.stage = None if message.stage is None else (message.stage, message.stage_seconds)
+            worker.late, worker.silent = message.late_seconds, message.silent_seconds
         elif isinstance(message, Reported):
             self._on_event(worker, message.event)
         elif isinstance(message, Idle):
@@ -322,11 +348,12 @@ class Pool:
                 worker.ready.set_result(None)
             self._dispatch()
         elif isinstance(event, SessionEnded) and worker.visitor is not None:
-            worker.visitor.ended = event.outcome
+            worker.visitor.ended, worker.over_at = event.outcome, monotonic()
 
     def _on_idle(self, worker: WorkerProcess, message: Idle) -> None:
         visitor, worker.visitor = worker.visitor, None
         worker.memory, worker.idle_since, worker.stage = message.memory, monotonic(), None
+        worker.silent, worker.over_at = 0.0, None
         if visitor is not None:
             visitor.release()
             if visitor.node is not None:
@@ -458,6 +485,10 @@ class Pool:
             return None
         if now - worker.beaten > config.heartbeat_seconds:
             return "hung", f"it gave no sign of life for {config.heartbeat_seconds:g} s (heartbeat_seconds)"
+        if worker.late > config.heartbeat_seconds:
+            return "hung", f"it could report nothing for {config.heartbeat_seconds:g} s (heartbeat_seconds)"
+        if worker.over_at is not None and now - worker.over_at > _FREE_SECONDS:
+            return "hung", f"its session was over, and it was not free after {_FREE_SECONDS:g} s"
         most = int(_MEMORY_GRACE * config.memory_bytes)
         if worker.memory > most:
             return (
@@ -524,6 +555,7 @@ class Pool:
             self._lost(worker)
             return
         worker.visitor, worker.session_began, worker.stage = visitor, monotonic(), None
+        worker.silent, worker.over_at = 0.0, None
         waited = monotonic() - visitor.since
         with session_log(visitor.session):
             logger.info("%s goes to worker %d after %.2f s", visitor.peer, worker.index, waited)

@@ -62,6 +62,9 @@ class WorkerProcess:
         beaten: when it gave its last sign of life.
         memory: its resident bytes.
         stage: whose code it runs, and for how many seconds already.
+        late: for how many seconds what it has to report waits already.
+        silent: for how many seconds its host has sent next to nothing.
+        over_at: when its session was told to be over, where that is so and it is not free yet.
         ending: why it is to end, once that is so.
         detail: the same for the log.
         asked: since when it has been asked to end, where it has.
@@ -80,6 +83,9 @@ class WorkerProcess:
     beaten: float = field(default_factory=monotonic)
     memory: int = 0
     stage: tuple[str, float] | None = None
+    late: float = 0.0
+    silent: float = 0.0
+    over_at: float | None = None
     ending: Reason | None = None
     detail: str = ""
     asked: float | None = None

@@ -58,7 +58,7 @@ def main(make_pipelines: MakePipelines | None = None) -> None:
     begin = received[0]
     setup_logging(as_json=begin.log_json, worker=begin.worker, level=begin.log_level)
     outbox = Outbox(channel, _server_gone)
-    pulse = _Pulse(channel, begin.beat_seconds)
+    pulse = _Pulse(channel, outbox, begin.beat_seconds)
     started = perf_counter()
     try:
         pipelines = (make_pipelines or _pipelines)(begin)
@@ -121,17 +121,23 @@ def _server_gone() -> None:
 class _Pulse:
     """Tells the server again and again that this process lives, how large it is, and which stage works."""
 
-    def __init__(self, channel: Channel, seconds: float) -> None:
+    def __init__(self, channel: Channel, outbox: Outbox, seconds: float) -> None:
         self.trace: Trace | None = None
+        self.stream: NotedStream | None = None
         self._channel = channel
+        self._outbox = outbox
         self._seconds = seconds
         threading.Thread(target=self._beat, name="scanside-pulse", daemon=True).start()
 
     def _beat(self) -> None:
         while True:
-            trace = self.trace
+            trace, stream = self.trace, self.stream
             working = None if trace is None else trace.working
-            beat = Beat(memory=resident_bytes())
+            beat = Beat(
+                memory=resident_bytes(),
+                late_seconds=self._outbox.late_seconds,
+                silent_seconds=0.0 if stream is None else stream.silent_seconds,
+            )
             if working is not None:
                 stage, since = working
                 beat = beat.model_copy(
@@ -147,9 +153,14 @@ class _Pulse:
 def _tell_gpu_memory(outbox: Outbox, worker: int) -> None:
     """Where this process uses a GPU, say how much of it it holds."""
     torch = sys.modules.get("torch")  # a worker without torch need not load it for this
-    if torch is not None and torch.cuda.is_initialized():
+    if torch is None or not torch.cuda.is_initialized():
+        return
+    try:
         held = sum(torch.cuda.memory_reserved(device) for device in range(torch.cuda.device_count()))
-        outbox.tell(WorkerMemory(time=time(), worker=worker, gpu_bytes=held))
+    except RuntimeError as error:  # a GPU that failed in a session: the next one will tell
+        logger.warning("the memory of the GPU is not known: %s", error)
+        return
+    outbox.tell(WorkerMemory(time=time(), worker=worker, gpu_bytes=held))
 
 
 def resident_bytes() -> int:
@@ -196,9 +207,9 @@ class _Worker:
             )
         finally:
             bare.close()
-            self.pulse.trace = None
-        _tell_gpu_memory(self.outbox, self.begin.worker)
-        self.outbox.put(Idle(session=run.session, memory=resident_bytes()))
+            self.pulse.trace = self.pulse.stream = None
+            _tell_gpu_memory(self.outbox, self.begin.worker)
+            self.outbox.put(Idle(session=run.session, memory=resident_bytes()))
 
     def _run(self, run: Run, bare: SocketStream, opening: bytes) -> None:
         limits = self.begin.limits
@@ -213,7 +224,7 @@ class _Worker:
                     SessionEnded(time=time(), session=run.session, outcome="lost", error=str(error))
                 )
                 return
-        stream = NotedStream(stream, self.note, int(limits.scan_gib * 2**30))
+        stream = self.pulse.stream = NotedStream(stream, self.note, int(limits.scan_gib * 2**30))
         if opening:
             stream = _Begun(opening, stream)
         folder = None if run.folder is None else Path(run.folder)
