@@ -188,3 +188,15 @@ def test_default_settings_on_real_data(shared_data: Path, monkeypatch: pytest.Mo
     inside = batch["roi"].expand_as(batch["target"]) > 0
     error = (batch["image"] - batch["target"])[inside].square().mean()
     assert float(error) < float(batch["target"][inside].square().mean())
+
+
+def test_one_subject_in_two_parts_through_two_sources_is_refused(small_source: Synthetic) -> None:
+    train = small_source.model_copy(update={"split": SubjectLists(train=("0", "1"))})
+    test = small_source.model_copy(update={"split": SubjectLists(test=("1",), validation=("2",))})
+    config = config_of(train).model_copy(update={"sources": (train, test)})
+    with pytest.raises(
+        ConfigError, match=r"the same subject is in train as subject '1' of sources\[0\].*test as"
+    ):
+        ReconstructionData(config).samples("validation")
+    others = test.model_copy(update={"seed": 9})
+    ReconstructionData(config.model_copy(update={"sources": (train, others)})).samples("validation")

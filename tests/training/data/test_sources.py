@@ -11,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from scanside.errors import ConfigError, FileFormatError
-from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.mrd.hdf5 import Hdf5Reader, Hdf5Writer
 from scanside.simulate import CoilConfig, GeometryConfig, SamplingConfig, ScanConfig, simulate
 from scanside_training.data import (
     BrainT1w,
@@ -32,9 +32,9 @@ SMALL = ScanConfig(
 )
 
 
-def write_scan(path: Path, config: ScanConfig = SMALL) -> Path:
+def write_scan(path: Path, config: ScanConfig = SMALL, *, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    scan = simulate(config)
+    scan = simulate(config.model_copy(update={"noise": config.noise.model_copy(update={"seed": seed})}))
     with Hdf5Writer(path, scan.header_xml) as writer:
         for item in scan.items():
             writer.write(item)
@@ -145,7 +145,7 @@ def test_configuration_by_kind() -> None:
 
 def test_folder_with_a_subfolder_per_subject(tmp_path: Path) -> None:
     write_scan(tmp_path / "anna" / "one.h5")
-    write_scan(tmp_path / "ben" / "day 1" / "two.h5")
+    write_scan(tmp_path / "ben" / "day 1" / "two.h5", seed=1)
     slices = MrdFolder(folder=tmp_path).open()
     assert slices.subjects == ("anna", "anna", "ben", "ben")
     truth = simulate(SMALL).truth
@@ -159,8 +159,8 @@ def test_folder_with_a_subfolder_per_subject(tmp_path: Path) -> None:
 
 
 def test_folder_with_a_table(tmp_path: Path) -> None:
-    for name in ("a.h5", "b.h5", "c.h5"):
-        write_scan(tmp_path / name)
+    for seed, name in enumerate(("a.h5", "b.h5", "c.h5")):
+        write_scan(tmp_path / name, seed=seed)
     (tmp_path / "subjects.csv").write_text("file,subject\na.h5,anna\nc.h5,ben\n")
     assert MrdFolder(folder=tmp_path).open().subjects == ("anna", "anna", "ben", "ben")
     (tmp_path / "subjects.csv").write_text("file,subject\na.h5,anna\nc.h5,anna\n")
@@ -190,6 +190,53 @@ def test_tables_that_are_wrong(tmp_path: Path, table: str, text: str) -> None:
     (tmp_path / "subjects.csv").write_text(table)
     with pytest.raises(ConfigError, match=text):
         MrdFolder(folder=tmp_path).open()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file,subject\nä.h5,Müller\n".encode("utf-8-sig"),
+        "file;subject\r\nä.h5;Müller\r\n".encode("cp1252"),
+        "File\tSubject\nä.h5\tMüller\n".encode("utf-16"),
+        "file, subject\nä.h5, Müller\n".encode(),
+    ],
+    ids=["byte order mark", "semicolons in cp1252", "tabs in UTF-16", "spaces"],
+)
+def test_tables_as_spreadsheets_write_them(tmp_path: Path, table: bytes) -> None:
+    write_scan(tmp_path / "ä.h5")
+    (tmp_path / "subjects.csv").write_bytes(table)
+    assert set(MrdFolder(folder=tmp_path).open().subjects) == {"Müller"}
+
+
+def test_a_table_in_no_known_encoding_is_named(tmp_path: Path) -> None:
+    write_scan(tmp_path / "a.h5")
+    (tmp_path / "subjects.csv").write_bytes(b"file,subject\na.h5,\x81\x8d\n")
+    with pytest.raises(ConfigError, match=r"subjects\.csv is text in no encoding .* UTF-8"):
+        MrdFolder(folder=tmp_path).open()
+
+
+@pytest.mark.parametrize("damage", [b"", b"no HDF5", None], ids=["empty", "text", "cut"])
+def test_one_bad_recording_of_many_is_named(tmp_path: Path, damage: bytes | None) -> None:
+    write_scan(tmp_path / "anna" / "good.h5")
+    bad = write_scan(tmp_path / "ben" / "bad.h5", seed=1)
+    bad.write_bytes(bad.read_bytes()[:-4000] if damage is None else damage)
+    with pytest.raises((ConfigError, FileFormatError), match=r"ben/bad\.h5"):
+        MrdFolder(folder=tmp_path).open()
+
+
+def test_the_same_recording_under_two_subjects_is_refused(tmp_path: Path) -> None:
+    write_scan(tmp_path / "anna" / "one.h5")
+    other = tmp_path / "ben" / "renamed.h5"
+    other.parent.mkdir()
+    with Hdf5Reader(tmp_path / "anna" / "one.h5") as reader, Hdf5Writer(other, b"<anonymous/>") as writer:
+        for block in reader.blocks(max_readouts=7):
+            writer.write(block)
+    with pytest.raises(
+        ConfigError, match=r"renamed\.h5 of subject 'ben' is the same recording as .*one\.h5 of"
+    ):
+        MrdFolder(folder=tmp_path).open()
+    (tmp_path / "subjects.csv").write_text("file,subject\nanna/one.h5,anna\n")
+    assert set(MrdFolder(folder=tmp_path).open().subjects) == {"anna"}
 
 
 def test_folders_without_files(tmp_path: Path) -> None:

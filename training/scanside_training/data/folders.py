@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from scanside.errors import ConfigError, FileFormatError
+from scanside.errors import ConfigError, FileFormatError, ScansideError
 from scanside.items import Item, KSpace
+from scanside.mrd.hdf5 import Hdf5Reader, groups
 from scanside.pipeline import Pipeline
 from scanside.recon.combine import combine_with_maps
 from scanside.recon.fourier import spatial_dims, to_image
 from scanside.replay import replay
+from scanside_training.data.cache import Decoded
 
-__all__ = ["SUBJECTS_TABLE", "decode_folder", "decode_recording", "folder_recordings"]
+__all__ = ["SUBJECTS_TABLE", "decode_folder", "decode_recording", "folder_recordings", "recording_digest"]
 
 SUBJECTS_TABLE = "subjects.csv"
 """File in a folder that says whose the recordings are."""
 
 _PATTERNS = ("*.h5", "*.mrd")
+_COLUMNS = ("file", "subject")
 
 _STAGES: list[str | dict[str, Any]] = [
     "noise",
@@ -41,8 +47,8 @@ def decode_recording(path: Path) -> list[npt.NDArray[np.complex64]]:
         path: ISMRMRD file of a fully sampled 2-D Cartesian scan.
 
     Raises:
-        FileFormatError: the scan is undersampled or 3-D, or holds no image.
-        ScansideError: the scan cannot be reconstructed.
+        FileFormatError: the scan cannot be read or reconstructed, is undersampled or 3-D, or holds no image; the text
+            names the file.
     """
     slices: list[npt.NDArray[np.complex64]] = []
 
@@ -60,7 +66,8 @@ def decode_recording(path: Path) -> list[npt.NDArray[np.complex64]]:
         slices.extend(image.reshape(-1, *image.shape[-2:]).cpu().numpy())
 
     pipeline = Pipeline.from_config({"name": "training-slices", "stages": _STAGES})
-    replay(path, pipeline, device="cpu", threads=False, observe=take)
+    with _naming(path):
+        replay(path, pipeline, device="cpu", threads=False, observe=take)
     if not slices:
         raise FileFormatError(f"{path} holds no image: it cannot be trained on, leave it out")
     return slices
@@ -83,20 +90,58 @@ def folder_recordings(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def decode_folder(folder: Path) -> tuple[list[str], list[npt.NDArray[Any]]]:
-    """Subject and pixels of every slice of a folder.
+def recording_digest(path: Path) -> str:
+    """SHA-256 of what a recording measured: its samples in their order, whatever the file is called or says of them.
+
+    Copies of a scan are found by it that were renamed, made anonymous or packed otherwise.
 
     Raises:
-        ConfigError: see `folder_recordings`.
-        ScansideError: see `decode_recording`.
+        FileFormatError: the file is not ISMRMRD HDF5; the text names it.
     """
-    subjects: list[str] = []
-    slices: list[npt.NDArray[Any]] = []
+    digest = hashlib.sha256()
+    with _naming(path):
+        for group in groups(path):
+            with Hdf5Reader(path, group) as reader:
+                if reader.n_readouts:
+                    for block in reader.blocks():
+                        digest.update(np.ascontiguousarray(block.samples).tobytes())
+    return digest.hexdigest()
+
+
+def decode_folder(folder: Path) -> Decoded:
+    """Subject, pixels and recording of every slice of a folder.
+
+    Raises:
+        ConfigError: see `folder_recordings`; or the same recording lies there under two subjects.
+        FileFormatError: see `decode_recording`.
+    """
+    made = Decoded([], [], [])
+    first: dict[str, tuple[str, Path]] = {}
     for subject, path in folder_recordings(folder):
+        digest = recording_digest(path)
+        whose, where = first.setdefault(digest, (subject, path))
+        if whose != subject:
+            raise ConfigError(
+                f"source mrd-folder: {path} of subject '{subject}' is the same recording as {where} of subject "
+                f"'{whose}': in training and test it would be measured what was learned by heart. Leave one of "
+                "them out, or give both to one subject"
+            )
         decoded = decode_recording(path)
-        slices += decoded
-        subjects += [subject] * len(decoded)
-    return subjects, slices
+        made.slices.extend(decoded)
+        made.subjects.extend([subject] * len(decoded))
+        made.recordings.extend([digest] * len(decoded))
+    return made
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Whatever is wrong with a file of many, its name is in the error."""
+    try:
+        yield
+    except (ScansideError, OSError) as error:
+        if isinstance(error, FileFormatError) and str(path) in str(error):
+            raise
+        raise FileFormatError(f"{path} cannot be trained on, leave it out or mend it: {error}") from error
 
 
 def _by_subfolder(folder: Path) -> list[tuple[str, Path]]:
@@ -113,14 +158,13 @@ def _by_subfolder(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _by_table(table: Path) -> list[tuple[str, Path]]:
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     found = []
-    for number, row in enumerate(rows, start=2):
-        name, subject = (row.get(column) or "" for column in ("file", "subject"))
+    for number, row in enumerate(_rows(table), start=2):
+        name, subject = (row.get(column) or "" for column in _COLUMNS)
         if not name.strip() or not subject.strip():
             raise ConfigError(
-                f"{table}, line {number}: 'file' or 'subject' is missing; the first line is 'file,subject', every "
+                f"{table}, line {number}: 'file' or 'subject' is missing (found the columns "
+                f"{', '.join(map(repr, row)) or 'none'}); the first line is 'file,subject', every "
                 "other one names a file relative to the folder and its subject"
             )
         path = table.parent / name.strip()
@@ -130,3 +174,35 @@ def _by_table(table: Path) -> list[tuple[str, Path]]:
             )
         found.append((subject.strip(), path))
     return found
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    """The rows of a table as people and their spreadsheets write it: with a byte order mark, ``;`` or tabs, or in the
+    code page of Western Windows.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        data = table.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{table} cannot be read: {error.strerror}") from error
+    text = _decoded(data, table)
+    head = text.partition("\n")[0]
+    separator = max(",;\t", key=head.count)
+    reader = csv.DictReader(text.splitlines(), delimiter=separator, skipinitialspace=True)
+    return [
+        {(name or "").strip().lower(): value if isinstance(value, str) else "" for name, value in row.items()}
+        for row in reader
+    ]
+
+
+def _decoded(data: bytes, table: Path) -> str:
+    of_spreadsheets = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # their "Unicode text"
+    encodings: tuple[str, ...] = ("utf-16",) if of_spreadsheets else ("utf-8-sig", "cp1252")
+    for encoding in encodings:
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise ConfigError(f"{table} is text in no encoding that is known here: save it as CSV in UTF-8")

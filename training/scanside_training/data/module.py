@@ -27,11 +27,12 @@ from scanside_training.data.simulation import (
     simulate_sample,
 )
 from scanside_training.data.sources import Licence, SliceSource, SourceConfig
-from scanside_training.data.splits import Part, subjects_of
+from scanside_training.data.splits import PARTS, Part, subjects_of
 
 __all__ = [
     "DataConfig",
     "EpochKeys",
+    "Origin",
     "Provenance",
     "ReconstructionData",
     "SampleKey",
@@ -161,6 +162,18 @@ class Provenance(NamedTuple):
     n_slices: int
 
 
+class Origin(NamedTuple):
+    """Which subjects those of a source are, so that others can be told from them.
+
+    Attributes:
+        origin: tells subjects of one name apart, see `scanside_training.data.sources`.
+        recordings: hashes of the content of their recordings, where the source has any.
+    """
+
+    origin: str
+    recordings: tuple[str, ...]
+
+
 class SimulatedSamples(Dataset[dict[str, Tensor]]):
     """Samples of one part, made when asked for by their `SampleKey`.
 
@@ -169,7 +182,8 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         part: ``train``, ``validation`` or ``test``.
 
     Raises:
-        ConfigError: no source has a slice in this part, or a file is not there.
+        ConfigError: no source has a slice in this part, a file is not there, or the same subject or recording is in
+            more than one part.
         FormatError: a file is not what it should be.
     """
 
@@ -182,19 +196,23 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         self._measured = self._simulation.coils.load()
         self._sources: list[tuple[SliceSource, list[int]]] = []
         self.provenance: list[Provenance] = []
+        self.origins: list[Origin] = []
         weights = []
-        for source in config.sources:
+        stores = [source.open(self._seed) for source in config.sources]
+        _check_leaks(config, stores)
+        for source, slices in zip(config.sources, stores, strict=True):
             if part == "train" and source.weight == 0:
                 continue
-            slices = source.open(self._seed)
             members = subjects_of(part, source.split, slices.subjects, source.kind)
             indices = [i for i, subject in enumerate(slices.subjects) if subject in members]
             if indices:
                 self._sources.append((slices, indices))
                 weights.append(source.weight)
+                recordings = sorted({slices.recordings[i] for i in indices} - {""})
                 self.provenance.append(
                     Provenance(source.kind, source.licence, tuple(sorted(members)), len(indices))
                 )
+                self.origins.append(Origin(source.origin(self._seed), tuple(recordings)))
         if not self._sources:
             raise ConfigError(
                 f"no source ({', '.join(source.kind for source in config.sources)}) has a slice for {part}: "
@@ -233,6 +251,34 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
 
     def _fixed(self, index: int) -> tuple[SliceSource, int]:
         return self._all[int((index + 0.5) * len(self._all) / self._n_fixed) % len(self._all)]
+
+
+def _check_leaks(config: DataConfig, stores: list[SliceSource]) -> None:
+    """Refuse data of which one subject or recording is in two parts, through two sources.
+
+    Raises:
+        ConfigError: names both places.
+    """
+    first: dict[tuple[str, ...], tuple[Part, str]] = {}
+    for number, (source, slices) in enumerate(zip(config.sources, stores, strict=True)):
+        origin = source.origin(config.drawn_from)
+        recordings: dict[str, set[str]] = {}
+        for subject, recording in zip(slices.subjects, slices.recordings, strict=True):
+            recordings.setdefault(subject, set()).add(recording)
+        for part in PARTS:
+            if part == "train" and source.weight == 0:
+                continue
+            for subject in sorted(subjects_of(part, source.split, slices.subjects, source.kind)):
+                where = f"{part} as subject '{subject}' of sources[{number}] ({source.kind})"
+                known = [(source.kind, origin, subject), *((one,) for one in recordings[subject] if one)]
+                for key in known:
+                    other, place = first.setdefault(key, (part, where))
+                    if other != part:
+                        what = "the same recording" if len(key) == 1 else "the same subject"
+                        raise ConfigError(
+                            f"{what} is in {place}, and in {where}: a network would be measured on what it has seen. "
+                            "Change the splits so that it is in one part only"
+                        )
 
 
 class ReconstructionData(lightning.LightningDataModule):

@@ -16,9 +16,15 @@ import numpy.typing as npt
 from pydantic import Field
 
 from scanside_training.data import generated, generated_films
-from scanside_training.data.cache import cached_slices
+from scanside_training.data.cache import Decoded, cached_slices
 from scanside_training.data.coils import MEASURED
-from scanside_training.data.folders import SUBJECTS_TABLE, decode_folder, decode_recording, folder_recordings
+from scanside_training.data.folders import (
+    SUBJECTS_TABLE,
+    decode_folder,
+    decode_recording,
+    folder_recordings,
+    recording_digest,
+)
 from scanside_training.data.matlab import read_matlab
 from scanside_training.data.parallel import each
 from scanside_training.data.roots import data_file
@@ -45,7 +51,6 @@ Licence = Literal["clean", "research"]
 """Whether weights trained on the data may be given away."""
 
 Slices = npt.NDArray[Any]
-Decoded = tuple[list[str], list[Slices]]
 
 
 class SliceSource(Protocol):
@@ -54,6 +59,10 @@ class SliceSource(Protocol):
     @property
     def subjects(self) -> tuple[str, ...]:
         """The subject of every slice."""
+
+    @property
+    def recordings(self) -> tuple[str, ...]:
+        """Of every slice, a hash of the content of its recording; empty where it comes from none."""
 
     def __len__(self) -> int: ...
 
@@ -85,6 +94,14 @@ class _Source(Settings):
         """
         settings = self.model_dump(mode="json", exclude={"weight", "split", "root", "licence"})
         return cached_slices(self.kind, settings, self._files(), self._decode)
+
+    def origin(self, seed: int = 0) -> str:
+        """Tells subjects of one name apart: those of another folder, or drawn from another seed.
+
+        Args:
+            seed: as in `open`.
+        """
+        return ""
 
     @abstractmethod
     def _files(self) -> list[Path]:
@@ -129,7 +146,7 @@ class BrainT2Complex(_FileSource):
         with np.load(self.path) as archive:
             iq, scale = archive["iq"], archive["scale"]
         slices = [((i + 1j * q) * s).astype(np.complex64) for (i, q), s in zip(iq, scale, strict=True)]
-        return [str(index // 30) for index in range(len(slices))], list(slices)
+        return Decoded([str(index // 30) for index in range(len(slices))], list(slices))
 
 
 class BrainT1w(_FileSource):
@@ -144,7 +161,7 @@ class BrainT1w(_FileSource):
     def _decode(self) -> Decoded:
         with np.load(self.path) as archive:
             slices = [pixels.astype(np.float32) for pixels in archive["vol"]]
-        return ["0"] * len(slices), slices
+        return Decoded(["0"] * len(slices), slices)
 
 
 class CoilMapsBrain(_FileSource):
@@ -157,7 +174,7 @@ class CoilMapsBrain(_FileSource):
     split: SubjectSplit = SubjectLists(train=("0",))
 
     def _decode(self) -> Decoded:
-        return ["0"], [read_matlab(self.path)["xGT"].astype(np.complex64)]
+        return Decoded(["0"], [read_matlab(self.path)["xGT"].astype(np.complex64)])
 
 
 class PhantomArray16(_FileSource):
@@ -171,7 +188,7 @@ class PhantomArray16(_FileSource):
 
     def _decode(self) -> Decoded:
         slices = decode_recording(self.path)
-        return ["0"] * len(slices), slices
+        return Decoded(["0"] * len(slices), list(slices), [recording_digest(self.path)] * len(slices))
 
 
 class CineSax(_FileSource):
@@ -194,7 +211,7 @@ class CineSax(_FileSource):
                 for frame in frames[:: self.frame_step]:
                     subjects.append(str(subject))
                     slices.append(frame.astype(np.float32))
-        return subjects, slices
+        return Decoded(subjects, slices)
 
 
 class CineSaxFilms(_FileSource):
@@ -211,7 +228,7 @@ class CineSaxFilms(_FileSource):
 
     def _decode(self) -> Decoded:
         with h5py.File(self.path, "r") as file:
-            return [str(subject) for subject in file["subject"][:]], list(file["frames"][:])
+            return Decoded([str(subject) for subject in file["subject"][:]], list(file["frames"][:]))
 
 
 class CardiacMagnitude(_FileSource):
@@ -226,7 +243,7 @@ class CardiacMagnitude(_FileSource):
     def _decode(self) -> Decoded:
         with np.load(self.path) as archive:
             slices = [pixels.astype(np.float32) for pixels in archive["img"]]
-        return ["unknown"] * len(slices), slices
+        return Decoded(["unknown"] * len(slices), slices)
 
 
 class _Generated(_Source):
@@ -246,10 +263,15 @@ class _Generated(_Source):
         """The individuals, drawn from this seed where the source has none of its own."""
         return super().open() if self.seed is not None else self.model_copy(update={"seed": seed}).open()
 
+    def origin(self, seed: int = 0) -> str:
+        """The seed, and what else decides about an individual."""
+        told = self.model_dump(mode="json", exclude={"kind", "weight", "split", "licence", "n_subjects"})
+        return ", ".join(f"{name} {value}" for name, value in (told | {"seed": self.seed or seed}).items())
+
     def _decode(self) -> Decoded:
         of_all = each(self._subject, range(self.n_subjects))
         subjects = [str(subject) for subject, made in enumerate(of_all) for _ in made]
-        return subjects, [one for made in of_all for one in made]
+        return Decoded(subjects, [one for made in of_all for one in made])
 
     def _subject(self, subject: int) -> list[Slices]:
         return self._draw(np.random.default_rng([self.seed or 0, subject]))
@@ -308,6 +330,10 @@ class MrdFolder(_Source):
     """Whether weights trained on the files may be given away."""
     split: SubjectSplit = SubjectFractions()
     """Who is in training, validation and test."""
+
+    def origin(self, seed: int = 0) -> str:
+        """The folder."""
+        return str(self.folder.resolve())
 
     def _files(self) -> list[Path]:
         table = self.folder / SUBJECTS_TABLE

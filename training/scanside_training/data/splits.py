@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from scanside.errors import ConfigError
 from scanside_training.data.settings import Probability, Settings
 
-__all__ = ["Part", "SubjectFractions", "SubjectLists", "SubjectSplit", "subjects_of"]
+__all__ = ["PARTS", "Part", "SubjectFractions", "SubjectLists", "SubjectSplit", "subjects_of"]
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
