@@ -108,7 +108,7 @@ def try_chain(
     recording: Path,
     output: Path,
     *,
-    group: str = "dataset",
+    group: str | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
 ) -> Trial:
     """Send a recorded scan to the server that a chain names, and keep its images.
@@ -117,7 +117,7 @@ def try_chain(
         chain: with nothing but a node that is connected to.
         recording: ISMRMRD HDF5 file or stream.
         output: ISMRMRD HDF5 file for the images.
-        group: of an HDF5 file to read.
+        group: of an HDF5 file to read; by default ``dataset`` or the only one.
         on_progress: is told how many readouts were sent.
 
     Raises:

@@ -92,7 +92,7 @@ def replay(
     speed: Speed = "max",
     settings: Mapping[str, Any] | None = None,
     undersample: str | Path | npt.ArrayLike | None = None,
-    group: str = "dataset",
+    group: str | None = None,
     device: str = "auto",
     threads: bool = True,
     noise_store: str | Path | None = None,
@@ -116,7 +116,7 @@ def replay(
             of the counter kspace_encode_step_1, as an array or a ``.npy`` file. Readouts that are no lines of an
             image, and separate calibration lines, stay. Lines that are kept take over the flags that end a slice,
             repetition or measurement from lines that are not.
-        group: group of an HDF5 file to read.
+        group: group of an HDF5 file to read; by default ``dataset`` or the only one.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: read, compute and write in threads of their own (``direct``; the others always do).
         noise_store: folder that keeps noise covariances from scan to scan.
@@ -280,7 +280,7 @@ _SEPARATING = ("slice", "contrast", "phase", "repetition", "set")
 
 
 def _kept(
-    recording: str | Path, group: str, undersample: str | Path | npt.ArrayLike | None
+    recording: str | Path, group: str | None, undersample: str | Path | npt.ArrayLike | None
 ) -> npt.NDArray[np.uint64] | None:
     """New flags for every readout of a recording, `_DROPPED` for those to leave out."""
     if undersample is None:

@@ -118,7 +118,7 @@ def try_(
     chain_file: Annotated[Path, typer.Argument(metavar="CHAIN", help="A chain that connects to a server.")],
     recording: Annotated[Path, typer.Argument(metavar="SCAN", help="An ISMRMRD HDF5 file or stream.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="ISMRMRD HDF5 file for the images.")],
-    group: Annotated[str, typer.Option(help="Group of the HDF5 file.")] = "dataset",
+    group: Annotated[str | None, typer.Option(help="HDF5 group; default: dataset, or the only one.")] = None,
 ) -> None:
     """Send a recorded scan to a running server, as Gadgetron would with this chain."""
     from rich.markup import escape

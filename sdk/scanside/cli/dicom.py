@@ -52,7 +52,10 @@ def export(
         Path | None,
         typer.Option(help="The scan that they come from, where their file does not hold its header."),
     ] = None,
-    group: Annotated[str, typer.Option(help="Group of the HDF5 files.")] = "dataset",
+    group: Annotated[
+        str | None, typer.Option(help="Group of IMAGES; default: dataset, or the only one.")
+    ] = None,
+    raw_group: Annotated[str | None, typer.Option(help="Group of the file of --raw; likewise.")] = None,
     patient: Annotated[
         str, typer.Option(help="anonymous: leave out who was examined; header: as the scan's header says.")
     ] = "anonymous",
@@ -74,7 +77,7 @@ def export(
     if patient not in ("anonymous", "header"):
         raise typer.BadParameter(f"{patient!r}; possible are anonymous and header", param_hint="--patient")
     destination = None if send_to is None else Destination.parse(send_to, called, aet, timeout_s)
-    scan = Scan.from_xml(_header(images if raw is None else raw, group))
+    scan = Scan.from_xml(_header_of_images(images, group) if raw is None else _header_of_scan(raw, raw_group))
     exporter = DicomExporter(scan, cast(Literal["anonymous", "header"], patient))
     spool = None if destination is None else Spool(output / "spool")
     series: dict[str, dict[str, Any]] = {}
@@ -100,7 +103,8 @@ def export(
                 n += 1
                 progress(n, None)
     if not series:
-        raise FileFormatError(f"{images} holds no images in its group '{group}'")
+        where = "" if group is None else f" in its group '{group}'"
+        raise FileFormatError(f"{images} holds no images{where}: give the file that 'scanside replay' wrote")
     told: dict[str, Any] = {"series": list(series.values()), "patient": patient, "research_use_only": True}
     if not as_json:
         _print_series(told["series"])
@@ -158,17 +162,29 @@ def _send(spool: Spool, destination: Destination, told: dict[str, Any], as_json:
         raise typer.Exit(1)
 
 
-def _header(path: Path, group: str) -> bytes:
+def _header_of_images(path: Path, group: str | None) -> bytes:
+    from scanside.mrd.files import open_recording
+
+    with open_recording(path, group) as recording:
+        try:
+            return recording.header_xml
+        except FileFormatError as error:
+            raise FileFormatError(
+                f"{error}; name the scan that the images come from: --raw SCAN.h5"
+            ) from error
+
+
+def _header_of_scan(path: Path, group: str | None) -> bytes:
     from scanside.mrd.files import open_recording
 
     try:
         with open_recording(path, group) as recording:
             return recording.header_xml
     except FileFormatError as error:
-        raise FileFormatError(f"{error}; name the scan that the images come from: --raw SCAN.h5") from error
+        raise FileFormatError(str(error).replace("--group", "--raw-group")) from error
 
 
-def _images(path: Path, group: str, scan: Scan) -> Iterator[Image]:
+def _images(path: Path, group: str | None, scan: Scan) -> Iterator[Image]:
     """The images of a file, whatever else it holds."""
     import h5py
 

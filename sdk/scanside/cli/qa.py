@@ -39,6 +39,7 @@ def qa(
     limits: Annotated[Path | None, typer.Option(help="YAML file with the site's limits.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    group: Annotated[str | None, typer.Option(help="HDF5 group; default: dataset, or the only one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check a phantom: signal-to-noise ratio, geometry, ghosting, uniformity, and the network's agreement.
@@ -58,6 +59,7 @@ def qa(
         limits=_limits(limits),
         earlier=earlier,
         device=device,
+        group=group,
     )
     result = checked.result
     if kept is not None:

@@ -48,7 +48,9 @@ def replay(
         typer.Option("--set", help="A changed setting, as grappa.kernel_k1=4; may be repeated."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    group: Annotated[str, typer.Option(help="Group of the HDF5 file.")] = "dataset",
+    group: Annotated[
+        str | None, typer.Option(help="Group of HDF5 files; default: dataset, or the only one.")
+    ] = None,
     noise_store: Annotated[
         Path | None, typer.Option(help="Folder that keeps noise measurements from scan to scan.")
     ] = None,

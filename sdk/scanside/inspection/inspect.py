@@ -11,7 +11,6 @@ from scanside.errors import FileFormatError, FormatError, HeaderError, StreamErr
 from scanside.inspection.checks import Finding, check
 from scanside.inspection.survey import Collector, EncodingSurvey, Survey
 from scanside.mrd.files import Hdf5Recording, Recording, open_recording
-from scanside.mrd.hdf5 import groups
 from scanside.mrd.header import MrdHeader
 
 __all__ = ["TICK_MS", "Inspection", "inspect_file"]
@@ -76,9 +75,8 @@ def inspect_file(path: str | Path, group: str | None = None) -> Inspection:
     """
     path = Path(path)
     findings: list[Finding] = []
-    group = _choose_group(path) if group is None else group
     with open_recording(path, group) as recording:
-        is_hdf5 = isinstance(recording, Hdf5Recording)
+        read = recording.group if isinstance(recording, Hdf5Recording) else None
         header = _header(recording, findings)
         collector = Collector()
         try:
@@ -93,22 +91,12 @@ def inspect_file(path: str | Path, group: str | None = None) -> Inspection:
         findings.append(Finding("error", "there are readouts, but no header says what they are"))
     return Inspection(
         path=path,
-        format="ISMRMRD HDF5" if is_hdf5 else "ISMRMRD stream",
-        group=group if is_hdf5 else "",
+        format="ISMRMRD stream" if read is None else "ISMRMRD HDF5",
+        group=read or "",
         header=header,
         survey=survey,
         findings=findings,
     )
-
-
-def _choose_group(path: Path) -> str:
-    try:
-        present = groups(path)
-    except FileFormatError:
-        return (
-            "dataset"  # a stream has no groups, and for what is neither open_recording has the better error
-        )
-    return present[0] if len(present) == 1 else "dataset"
 
 
 def _header(recording: Recording, findings: list[Finding]) -> MrdHeader | None:

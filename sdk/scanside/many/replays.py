@@ -63,7 +63,7 @@ class Recipe:
         pipeline: the pipeline's document.
         where: its file's name, for errors.
         settings: changed settings, as ``"stage.setting": value``.
-        group: group of HDF5 files.
+        group: group of HDF5 files; by default ``dataset`` or the only one of each.
         device: as in `scanside.context.Context`.
         noise_store: folder that keeps noise covariances. Without one, each recording stands for itself: nothing
             depends on which worker had which recording before.
@@ -76,7 +76,7 @@ class Recipe:
     where: str
     folder: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
-    group: str = "dataset"
+    group: str | None = None
     device: str = "auto"
     noise_store: Path | None = None
     undersample: npt.NDArray[Any] | None = None

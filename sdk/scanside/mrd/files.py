@@ -96,13 +96,13 @@ class Recording(ABC):
         self.close()
 
 
-def open_recording(path: str | Path, group: str = "dataset") -> Recording:
+def open_recording(path: str | Path, group: str | None = None) -> Recording:
     """Open a recorded scan, whatever its name ends in.
 
     Args:
         path: an ISMRMRD HDF5 file or an ISMRMRD stream, also compressed with xz or gzip; ``-`` is standard
             input, for streams.
-        group: name of the group to read of an HDF5 file.
+        group: name of the group to read of an HDF5 file; by default ``dataset`` or the only one, see `Hdf5Reader`.
 
     Raises:
         FileFormatError: it is neither; the message shows how it begins.
@@ -126,6 +126,11 @@ class Hdf5Recording(Recording):
 
     def __init__(self, reader: Hdf5Reader) -> None:
         self._reader = reader
+
+    @property
+    def group(self) -> str:
+        """Name of the group."""
+        return self._reader.group
 
     @property
     def header_xml(self) -> bytes:

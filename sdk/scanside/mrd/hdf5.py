@@ -31,14 +31,14 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def groups(path: str | Path) -> list[str]:
-    """Names of a file's top-level groups.
+    """Names of a file's top-level groups that hold a scan or images.
 
     Raises:
         FileFormatError: the file is not HDF5 or is cut short.
         FileNotFoundError: there is no such file.
     """
     with _open(Path(path)) as file:
-        return [name for name in file if isinstance(file.get(name), h5py.Group)]
+        return _groups(file)
 
 
 class Hdf5Reader:
@@ -46,26 +46,23 @@ class Hdf5Reader:
 
     Args:
         path: the file.
-        group: name of the group, ``dataset`` in files from converters; Gadgetron's client names the groups of
-            its images after the date unless told otherwise.
+        group: name of the group. By default ``dataset``, as converters call it, or else the only one that holds a
+            scan or images; Gadgetron's client names the groups of its images after the date unless told otherwise.
 
     Raises:
-        FileFormatError: the file is not HDF5, is cut short, or has no such group (the message lists those
-            that it has).
+        FileFormatError: the file is not HDF5, is cut short, has no such group, or has several of which none is the
+            default (the message lists them), or is HDF5 of another kind.
         FileNotFoundError: there is no such file.
     """
 
-    def __init__(self, path: str | Path, group: str = "dataset") -> None:
+    def __init__(self, path: str | Path, group: str | None = None) -> None:
         self._path = Path(path)
         self._file = _open(self._path)
-        found = self._file.get(group)
-        if not isinstance(found, h5py.Group):
-            present = ", ".join(f"'{name}'" for name in self._file) or "nothing"
+        try:
+            self._group = _choose_group(self._file, self._path, group)
+        except FileFormatError:
             self._file.close()
-            raise FileFormatError(
-                f"{self._path} has no group '{group}'; it holds {present}: name the group to read"
-            )
-        self._group = found
+            raise
         self._tables: dict[str, RecordTable] = {}
 
     def __enter__(self) -> Hdf5Reader:
@@ -80,6 +77,11 @@ class Hdf5Reader:
         """Close the file; blocks that were read stay valid."""
         self._tables.clear()
         self._file.close()
+
+    @property
+    def group(self) -> str:
+        """Name of the group that is read; ``/`` where the tables lie in none."""
+        return str(self._group.name).strip("/") or "/"
 
     @property
     def header_xml(self) -> bytes:
@@ -265,8 +267,7 @@ class Hdf5Reader:
         return name in self._group and "header" not in self._group
 
     def _is_series(self, name: str) -> bool:
-        found = self._group.get(name)
-        return isinstance(found, h5py.Group) and "header" in found and "data" in found
+        return _is_image_series(self._group.get(name))
 
     def _missing(self, table: str, meaning: str) -> FileFormatError:
         present = ", ".join(f"'{name}'" for name in self._group) or "nothing"
@@ -426,6 +427,53 @@ def _open(path: Path) -> h5py.File:
                 "converters store a plain ISMRMRD stream under an HDF5 file's name: open_recording reads both"
             ) from error
         raise FileFormatError(f"{path} cannot be read as HDF5: {error}") from error
+
+
+def _choose_group(file: h5py.File, path: Path, asked: str | None) -> h5py.Group:
+    """The group to read: the one that is asked for, or ``dataset``, or the only one that holds anything."""
+    found = file.get("dataset" if asked is None else asked)
+    if isinstance(found, h5py.Group):
+        return found
+    present = _groups(file)
+    if asked is None and len(present) == 1:
+        return file[present[0]]
+    if asked is None and not present and _holds_tables(file):
+        return file["/"]
+    contents = ", ".join(f"'{name}'" for name in present or file)
+    if not present and "kspace" in file and ("ismrmrd_header" in file or "reconstruction_rss" in file):
+        why = (
+            "is a file of the fastMRI data set: all k-space in one array 'kspace' (slice, coil, k0, k1) without "
+            "headers of readouts, which is not what a scanner sends. Write its lines as Readouts with "
+            "scanside.mrd.hdf5.Hdf5Writer, the text in 'ismrmrd_header' as header, and read that file"
+        )
+    elif not present:
+        why = (
+            f"is HDF5 of another kind: no group holds ISMRMRD's tables 'xml' and 'data', it has "
+            f"{contents or 'nothing'}. Convert it to ISMRMRD"
+        )
+    elif asked is None:
+        why = f"has {len(present)} groups, {contents}, and none is called 'dataset': choose one with --group NAME"
+    elif len(present) == 1:
+        why = f"has no group '{asked}', only {contents}, which is taken without --group"
+    else:
+        why = f"has no group '{asked}': choose one of {contents} with --group NAME"
+    raise FileFormatError(f"{path} {why}")
+
+
+def _groups(file: h5py.File) -> list[str]:
+    return [name for name in file if _holds_tables(file.get(name))]
+
+
+def _holds_tables(group: Any) -> bool:
+    """Whether it is a group with readouts, a header, waveforms or image series in it."""
+    if not isinstance(group, h5py.Group):
+        return False
+    tables = any(isinstance(group.get(name), h5py.Dataset) for name in ("xml", "data", "waveforms"))
+    return tables or any(_is_image_series(group.get(name)) for name in group)
+
+
+def _is_image_series(found: Any) -> bool:
+    return isinstance(found, h5py.Group) and "header" in found and "data" in found
 
 
 def _rows(block: Readouts) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:

@@ -48,6 +48,7 @@ def check(
     limits: Limits | None = None,
     earlier: Sequence[QaResult] = (),
     device: str = "auto",
+    group: str | None = None,
 ) -> Checked:
     """Check a phantom.
 
@@ -63,13 +64,14 @@ def check(
         limits: of the site.
         earlier: checks before this one, the oldest first: the usual signal-to-noise ratio comes from them.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        group: of an HDF5 file; by default ``dataset`` or the only one.
 
     Raises:
         ScanError: no phantom is found, or there is no such slice.
         ScansideError: whatever is wrong with file or pipelines.
     """
     path, notes = Path(scan), list[str]()
-    classical = Reconstructor(path, pipeline, device)
+    classical = Reconstructor(path, pipeline, device, group)
     header = classical.header()
     images = classical.images()
     number = _slice(images, slice_)
@@ -88,7 +90,7 @@ def check(
     engine: tuple[str, ...] = ()
     agreement = None
     if learned is not None:
-        other, engine = _learned(Reconstructor(path, learned, device), number, notes)
+        other, engine = _learned(Reconstructor(path, learned, device, group), number, notes)
         agreement = nrmse(other, repetitions[0], phantom.mask)
     signal = float(np.mean([one[roi].mean() for one in repetitions]))
     result = QaResult(

@@ -34,11 +34,13 @@ class Reconstructor:
         path: an ISMRMRD HDF5 file or stream.
         pipeline: name or file.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        group: of an HDF5 file; by default ``dataset`` or the only one.
     """
 
     path: Path
     pipeline: str
     device: str = "auto"
+    group: str | None = None
 
     def __post_init__(self) -> None:
         self._context = Context(self.device)
@@ -48,7 +50,7 @@ class Reconstructor:
 
     def header(self) -> MrdHeader:
         """The scan's header."""
-        with open_recording(self.path) as recording:
+        with open_recording(self.path, self.group) as recording:
             return MrdHeader.parse(recording.header_xml)
 
     def images(self, noise: np.random.Generator | None = None) -> list[Image]:
@@ -68,7 +70,7 @@ class Reconstructor:
             if isinstance(item, Image):
                 images.append(item)
 
-        with open_recording(self.path) as recording:
+        with open_recording(self.path, self.group) as recording:
             scan = Scan.from_xml(recording.header_xml)
             items = (item for message in recording.items() for item in items_of(message, scan, self._context))
             with self._pipeline.open(scan) as run:

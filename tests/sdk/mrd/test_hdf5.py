@@ -365,8 +365,10 @@ def test_absent_groups_tables_and_series_are_named(tmp_path: Path) -> None:
     with Hdf5Writer(path, group="other") as writer:
         writer.write(image())
     assert groups(path) == ["other"]
-    with pytest.raises(FileFormatError, match="no group 'dataset'; it holds 'other'"):
-        Hdf5Reader(path)
+    with pytest.raises(
+        FileFormatError, match="no group 'dataset', only 'other', which is taken without --group"
+    ):
+        Hdf5Reader(path, "dataset")
     with Hdf5Reader(path, "other") as reader:
         with pytest.raises(FileFormatError, match=r"lacks the table 'xml'.*holds 'image_3'"):
             _ = reader.header_xml
@@ -374,6 +376,93 @@ def test_absent_groups_tables_and_series_are_named(tmp_path: Path) -> None:
             next(reader.blocks())
         with pytest.raises(FileFormatError, match=r"no image series 'image_4'; it has: image_3"):
             next(reader.images("image_4"))
+
+
+def in_groups(path: Path, *names: str) -> Path:
+    """A file with an image in each of some groups, whose series index is the group's place from 1."""
+    parts = []
+    for i, name in enumerate(names, 1):
+        with Hdf5Writer(path.with_suffix(f".{i}"), group="one") as writer:
+            made = image()
+            made.header["image_series_index"] = i
+            writer.write(made)
+        parts.append((name, path.with_suffix(f".{i}")))
+    with h5py.File(path, "w") as file:
+        for name, part in parts:
+            with h5py.File(part) as source:
+                source.copy("one", file, name)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "series"),
+    [
+        (("dataset", "other"), None, "image_1"),
+        (("other", "dataset"), None, "image_2"),
+        (("2026-01-02 12:00:00",), None, "image_1"),
+        (("a", "b"), "b", "image_2"),
+    ],
+)
+def test_which_group_is_read(tmp_path: Path, names: tuple[str, ...], asked: str | None, series: str) -> None:
+    with Hdf5Reader(in_groups(tmp_path / "scan.h5", *names), asked) as reader:
+        assert reader.image_series() == [series]
+        assert reader.group == names[int(series[-1]) - 1]
+
+
+def test_tables_in_no_group_at_all(mixed: tuple[Path, list[Readouts]], tmp_path: Path) -> None:
+    with h5py.File(mixed[0]) as source, h5py.File(tmp_path / "flat.h5", "w") as file:
+        for name in source["dataset"]:
+            source.copy(f"dataset/{name}", file, name)
+        file.create_group("notes")
+    with Hdf5Reader(tmp_path / "flat.h5") as reader, Hdf5Reader(mixed[0]) as expected:
+        assert (reader.group, reader.n_readouts) == ("/", expected.n_readouts)
+
+
+def test_advice_about_groups_can_be_followed(tmp_path: Path) -> None:
+    path = in_groups(tmp_path / "scan.h5", "a", "b")
+    for asked, said in (
+        (None, "has 2 groups, 'a', 'b', and none"),
+        ("c", "no group 'c': choose one of 'a', 'b'"),
+    ):
+        with pytest.raises(FileFormatError, match=f"{said}.* with --group NAME"):
+            Hdf5Reader(path, asked)
+    for name in groups(path):
+        Hdf5Reader(path, name).close()
+
+
+def test_hdf5_of_another_kind(tmp_path: Path) -> None:
+    path = tmp_path / "other.h5"
+    with h5py.File(path, "w") as file:
+        file["volume"] = np.zeros(3)
+        file["notes/author"] = "n"
+    for asked in (None, "volume"):
+        with pytest.raises(FileFormatError, match=r"HDF5 of another kind.* it has 'notes', 'volume'"):
+            Hdf5Reader(path, asked)
+
+
+def test_fastmri_is_recognised_and_the_advice_works(tmp_path: Path) -> None:
+    path, converted = tmp_path / "fastmri.h5", tmp_path / "converted.h5"
+    rng = np.random.default_rng(1)
+    kspace = (rng.standard_normal((2, 3, 8, 6)) + 1j * rng.standard_normal((2, 3, 8, 6))).astype(np.complex64)
+    with h5py.File(path, "w") as file:
+        file["ismrmrd_header"], file["kspace"] = HEADER, kspace
+        file["reconstruction_rss"] = np.zeros((2, 6, 6), np.float32)
+    for asked in (None, "kspace", "dataset"):
+        with pytest.raises(
+            FileFormatError, match=r"fastMRI .* Readouts with scanside\.mrd\.hdf5\.Hdf5Writer"
+        ) as told:
+            Hdf5Reader(path, asked)
+        assert "group" not in str(told.value)
+    with h5py.File(path) as file, Hdf5Writer(converted, file["ismrmrd_header"][()]) as writer:
+        for i, one_slice in enumerate(file["kspace"]):
+            headers = Readouts.empty_headers(6)
+            headers["idx"]["slice"], headers["idx"]["kspace_encode_step_1"] = i, range(6)
+            headers["active_channels"], headers["number_of_samples"] = one_slice.shape[:2]
+            writer.write(Readouts(headers, np.moveaxis(one_slice, -1, 0)))
+    with Hdf5Reader(converted) as reader:
+        assert reader.header_xml == HEADER
+        (first, *_) = reader.blocks()
+    np.testing.assert_array_equal(first.samples[6:8], kspace[1, :, :, :2].transpose(2, 0, 1))
 
 
 HEADER = b"<ismrmrdHeader/>"
