@@ -13,6 +13,7 @@ from pathlib import Path
 
 from scanside.errors import ScansideError
 from scanside.serving import DEFAULT_PIPELINE
+from scanside.texts import indented
 from scanside_gadgetron.monitor.logs import setup_logging
 from scanside_gadgetron.server import Server, serve
 from scanside_gadgetron.settings import ServerConfig, Settings
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         setup_logging(as_json=config.log == "json", level=logging.getLogger("scanside_gadgetron").level)
         serve(config, read_again=read, on_ready=_say_where)
     except ScansideError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {indented(str(error))}\n")
         return 1
     return 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import reprlib
 
-__all__ = ["encodable", "printable", "shortened", "shown"]
+__all__ = ["encodable", "indented", "printable", "shortened", "shown"]
 
 _ITEMS = 6
 _LEVELS = 4
@@ -41,6 +41,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
+def indented(text: str) -> str:
+    """A text whose further lines are set off: none of them passes for a message of its own."""
+    return "\n    ".join(printable(line.expandtabs()) for line in text.split("\n"))
 
 
 def encodable(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scanside.texts import encodable, printable, shortened, shown
+from scanside.texts import encodable, indented, printable, shortened, shown
 
 pytestmark = pytest.mark.torch_free
 
@@ -46,3 +46,7 @@ def test_nothing_forges_a_line_or_commands_a_terminal(evil: str) -> None:
 def test_letters_of_all_languages_print() -> None:
     assert printable("Kopf, Größe 5 µm – 頭") == "Kopf, Größe 5 µm – 頭"
     assert encodable("頭\ud83d") == "頭\\ud83d"
+
+
+def test_further_lines_are_set_off() -> None:
+    assert indented("a\nerror: b\tc\x1b") == "a\n    error: b        c\\x1b"

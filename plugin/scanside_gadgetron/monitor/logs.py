@@ -1,6 +1,6 @@
 """Logs that say in which session, by which worker and in which pipeline something happened.
 
-Standard library only: workers use it too.
+Nothing but the standard library and texts: workers use it too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timezone
-from typing import TextIO
+from typing import Any, TextIO
+
+from scanside.texts import indented, printable, shortened
 
 __all__ = [
     "JsonFormatter",
@@ -33,6 +35,8 @@ pipeline_name: ContextVar[str] = ContextVar("pipeline_name", default="")
 worker_id: ContextVar[int | None] = ContextVar("worker_id", default=None)
 """The worker that this process is; None in the server's own."""
 
+_LONGEST = 20_000
+
 _LOGGERS = ("scanside", "scanside_gadgetron", "scanside_deploy")
 
 
@@ -47,12 +51,13 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": shortened(record.getMessage(), _LONGEST),
             **_where(),
         }
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+            line["traceback"] = shortened(self.formatException(record.exc_info), _LONGEST)
+        # In ASCII: what a host wrote may hold what no terminal should see, and halves of characters.
+        return json.dumps(line)
 
 
 class TextFormatter(logging.Formatter):
@@ -62,12 +67,17 @@ class TextFormatter(logging.Formatter):
     default_msec_format = "%s.%03d"
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 — logging's name
-        """The line of a record, without its traceback."""
+        """The line of a record, without its traceback; what a host wrote makes no second one."""
         told = _where()
         words = [str(told.get("session", "")), f"worker {told['worker']}" if "worker" in told else ""]
-        where = " ".join(filter(None, [*words, str(told.get("pipeline", ""))]))
+        where = printable(" ".join(filter(None, [*words, shortened(str(told.get("pipeline", "")), 80)])))
         place = f" [{where}]" if where else ""
-        return f"{self.formatTime(record)} {record.levelname.lower()}{place} {record.message}"
+        message = printable(shortened(record.message, _LONGEST))
+        return f"{self.formatTime(record)} {record.levelname.lower()}{place} {message}"
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 — logging's name
+        """A traceback, set off from what could be a line of its own."""
+        return "    " + indented(shortened(super().formatException(ei), _LONGEST))
 
 
 def setup_logging(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,11 +12,24 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from scanside.texts import indented, printable
 
 __all__ = ["Progress", "console", "err", "print_json", "progress_bar", "report_error", "show_log", "table"]
 
-console = Console(highlight=False, emoji=False)
-err = Console(stderr=True, highlight=False, emoji=False)
+
+class _Console(Console):
+    """A console that obeys no text: what does not print, but for ends of lines, is shown by its number."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+        return super().render_str(_UNSEEN.sub(lambda found: printable(found[0]), text), **options)
+
+
+_UNSEEN = re.compile(r"[^\n\t\x20-\x7e]")
+
+console = _Console(highlight=False, emoji=False)
+err = _Console(stderr=True, highlight=False, emoji=False)
 
 Progress = Callable[[int, "int | None"], None]
 """Told how much is done, and how much there is in all, where that is known."""
@@ -25,7 +39,8 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 def report_error(error: BaseException) -> None:
     """One message in red; where a text already says what to do, nothing is added."""
-    err.print(f"[bold red]error:[/] {escape(str(error) or type(error).__name__)}", soft_wrap=True)
+    text = indented(str(error)) or type(error).__name__
+    err.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
 
 
 def coloured_level(level: str) -> str:
@@ -36,9 +51,9 @@ def coloured_level(level: str) -> str:
 def print_json(value: Any) -> None:
     """One JSON document on standard output, without colours or line breaks of the terminal's making."""
     # NaN and infinity are no JSON: better to fail here than in the program that reads it.
-    console.print(
-        json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False), markup=False, soft_wrap=True
-    )
+    text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
+    text = _UNSEEN.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:
@@ -57,7 +72,7 @@ class _Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = "error" if record.levelno >= logging.ERROR else "warning"
         level = level if record.levelno >= logging.WARNING else "note"
-        err.print(f"{coloured_level(level)}: {escape(self.format(record))}", soft_wrap=True)
+        err.print(f"{coloured_level(level)}: {escape(indented(self.format(record)))}", soft_wrap=True)
 
 
 def show_log(*, debug: bool) -> None:

@@ -82,3 +82,28 @@ def test_threads_do_not_share_a_session() -> None:
         thread.join()
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert {line["message"]: line["session"] for line in lines} == {"a": "a", "b": "b"}
+
+
+FORGED = "grappa\n2026-03-01 12:00:00.000 error [s9] forged\x1b[2J\r\u2028\x9b1A\u202e\ud83d"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_nobody_forges_a_line_or_commands_a_terminal(as_json: bool) -> None:
+    """Not by a message, not by the name of a pipeline, not by the text of an exception in a traceback."""
+    out = io.StringIO()
+    setup_logging(as_json=as_json, stream=out)
+    log = logging.getLogger("scanside.serving")
+    with session_log("s7", FORGED):
+        log.warning("there is no pipeline %s", FORGED)
+        try:
+            raise ValueError(FORGED)
+        except ValueError:
+            log.exception("it failed")
+        log.warning("x" * 1_000_000)
+    text = out.getvalue()
+    text.encode()
+    assert len(text) < 100_000
+    assert all(one.isprintable() for one in text.split("\n"))
+    assert not any(line.startswith("2026-03-01") for line in text.split("\n"))
+    begins = [line for line in text.splitlines() if not line.startswith("    ")]
+    assert len(begins) == 3
