@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, FilePath, IPvAnyNetwork, Vali
 
 from scanside.context import Context
 from scanside.errors import ConfigError, MissingExtra
+from scanside.memory import machine_bytes
 from scanside.noise_store import NoiseStore
 from scanside.recording.config import RecordingConfig
 from scanside.serving import DEFAULT_PIPELINE
@@ -219,7 +220,7 @@ class ServerConfig(_Part):
         """Resident memory beyond which a worker is replaced."""
         if self.limits.memory_gib is not None:
             return int(self.limits.memory_gib * 2**30)
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // self.workers
+        return machine_bytes() // self.workers
 
 
 def is_loopback(host: str) -> bool:

@@ -66,6 +66,7 @@ class Begin(_Message):
     noise_store: str | None = None
     tls: TlsConfig | None = None
     limits: LimitsConfig = LimitsConfig()
+    memory_bytes: int | None = None
     record: RecordingConfig | None = None
     series_log: str | None = None
     beat_seconds: float = 1.0

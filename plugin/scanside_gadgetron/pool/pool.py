@@ -288,6 +288,7 @@ class Pool:
             noise_store=str(noise_store.resolve()),
             tls=config.tls,
             limits=config.limits,
+            memory_bytes=config.memory_bytes,
             record=config.record,
             series_log=None if config.series_log is None else str(config.series_log),
             beat_seconds=min(1.0, config.heartbeat_seconds / 4, config.limits.stage_seconds / 4),

@@ -21,6 +21,7 @@ from time import monotonic, perf_counter, perf_counter_ns, sleep, time
 
 from scanside.context import Context
 from scanside.errors import ScansideError, StreamError
+from scanside.memory import limit_process, resident_bytes
 from scanside.mrd.reader import Limits
 from scanside.mrd.streams import BytesLike, ByteStream, SocketStream
 from scanside.noise_store import NoiseStore
@@ -57,6 +58,7 @@ def main(make_pipelines: MakePipelines | None = None) -> None:
         return
     begin = received[0]
     setup_logging(as_json=begin.log_json, worker=begin.worker, level=begin.log_level)
+    limit_process(begin.memory_bytes)
     outbox = Outbox(channel, _server_gone)
     pulse = _Pulse(channel, outbox, begin.beat_seconds)
     started = perf_counter()
@@ -161,12 +163,6 @@ def _tell_gpu_memory(outbox: Outbox, worker: int) -> None:
         logger.warning("the memory of the GPU is not known: %s", error)
         return
     outbox.tell(WorkerMemory(time=time(), worker=worker, gpu_bytes=held))
-
-
-def resident_bytes() -> int:
-    """Memory that this process really has."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass

@@ -22,7 +22,7 @@ __all__ = ["Progress", "console", "err", "print_json", "progress_bar", "report_e
 class _Console(Console):
     """A console that obeys no text: what does not print, but for ends of lines, is shown by its number."""
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(_UNSEEN.sub(lambda found: printable(found[0]), text), **options)
 
 

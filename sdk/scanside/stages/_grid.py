@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 
 from scanside.errors import ScanError, ShapeError
 from scanside.items import AxisRange, KSpace, Readouts
+from scanside.memory import process_bytes
 from scanside.mrd.dtypes import ACQUISITION_HEADER
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding
@@ -103,11 +103,11 @@ class Grid:
         shape = (*others, n_coils, self._k2.length, self._k1.length, self._n0)
         n_lines = math.prod(others) * self._k2.length * self._k1.length
         needed = math.prod(shape) * np.dtype(np.complex64).itemsize + n_lines * header_bytes
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        there = process_bytes()
         if needed > there:
             raise ScanError(
-                f"{self._size(shape)} needs {_gib(needed)} with its headers, but this machine has {_gib(there)}: "
-                f"{_TOO_LARGE}"
+                f"{self._size(shape)} needs {_gib(needed)} with its headers, but there are {_gib(there)} of memory "
+                f"for it: {_TOO_LARGE}"
             )
 
     def _size(self, shape: Sequence[int]) -> str:

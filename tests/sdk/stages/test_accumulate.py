@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scanside import KSpace, Readouts, Scan, ScanEnd
+from scanside import KSpace, Readouts, Scan, ScanEnd, memory
 from scanside.errors import CounterError, HeaderError, ScanError, ShapeError, StageConfigError
 from scanside.items import Calibration
 from scanside.mrd.flags import AcquisitionFlag as Flag
@@ -181,9 +181,19 @@ def test_discards_that_leave_no_echo(
 def test_matrix_beyond_any_memory(
     make_header: Any, lines: Any, run_stage: Any, matrix: tuple[int, int, int]
 ) -> None:
-    told = rf"2 x {matrix[2]} x {matrix[1]} x 16 \(coil, k2, k1, k0\).*needs .*this machine has .*check the matrix"
+    told = rf"2 x {matrix[2]} x {matrix[1]} x 16 \(coil, k2, k1, k0\).*needs .*there are .*check the matrix"
     with pytest.raises(ScanError, match=told):
         run_stage(Accumulate(), make_header(matrix), [lines(range(12))])
+
+
+def test_matrix_beyond_what_its_process_may_have(make_header: Any, lines: Any, run_stage: Any) -> None:
+    """A worker that takes more than its limit is ended: better to say so beforehand."""
+    memory.limit_process(memory.resident_bytes() + (64 << 20))
+    try:
+        with pytest.raises(ScanError, match=r"there are .* of memory for it: check the matrix"):
+            run_stage(Accumulate(), make_header((16, 12, 100_000)), [lines(range(12))])
+    finally:
+        memory.limit_process(None)
 
 
 @pytest.mark.parametrize("error", [MemoryError("Unable to allocate"), RuntimeError("can't allocate memory")])
