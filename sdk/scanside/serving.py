@@ -35,11 +35,11 @@ from scanside.errors import (
 )
 from scanside.execution import QUEUE_DEPTH, execute
 from scanside.items import Image, Item, Readouts
-from scanside.mrd.messages import ConfigFile, ConfigText, Data, ImageArray, ImageMessage, Text
+from scanside.mrd.messages import ConfigFile, Data, ImageArray, ImageMessage, Text
+from scanside.mrd.peers import Peer
 from scanside.mrd.reader import Limits, MessageReader
 from scanside.mrd.session import Opening, ServerSession
 from scanside.mrd.streams import ByteStream
-from scanside.mrd.writer import Peer
 from scanside.mrd.xml import XmlError, parse_xml
 from scanside.parameters import NAMES_OF_NONE, HostParameters
 from scanside.pipeline import Pipeline, pipeline_names, pipeline_path
@@ -92,7 +92,7 @@ class Request:
         pipeline: name or file; None for the server's own choice.
         settings: changed settings, as ``"stage.setting": value``.
         output: in what kind of message images are to go out; None for that in which images came in.
-        peer: ``gadgetron`` where the configuration is that of a node in a chain; it must be sent no text.
+        peer: who asks; Gadgetron must be sent no text.
     """
 
     pipeline: str | None = None
@@ -119,14 +119,14 @@ class Request:
         """
         if isinstance(opening.config, ConfigFile):
             name = re.sub(r"\.(xml|ya?ml)$", "", opening.config.name.strip())
-            return cls(pipeline=None if name in NAMES_OF_NONE else name)
+            return cls(pipeline=None if name in NAMES_OF_NONE else name, peer=opening.peer)
         if opening.config_element is not None:
-            return cls._of_element(opening.config_element)
+            return cls._of_element(opening.config_element, opening.peer)
         _check_empty(opening.config.xml)
-        return cls(peer="gadgetron")
+        return cls(peer=opening.peer)
 
     @classmethod
-    def _of_element(cls, element: Element) -> Request:
+    def _of_element(cls, element: Element, peer: Peer) -> Request:
         pipeline: str | None = None
         output: str | None = None
         settings: dict[str, str] = {}
@@ -143,7 +143,7 @@ class Request:
                 raise ConfigError(_unknown_child(name))
         if output not in (None, *FORMS):
             raise ConfigError(f"<output> is {shown(output)}; possible are {', '.join(FORMS)}")
-        return cls(pipeline, settings, output, "gadgetron")
+        return cls(pipeline, settings, output, peer)
 
 
 def _name(element: Element) -> str:
@@ -461,9 +461,10 @@ def serve_stream(
     drain_seconds: float = DRAIN_SECONDS,
     opening_deadline: float | None = None,
     idle_seconds: float | None = None,
-    opened: Callable[[], None] | None = None,
+    opened: Callable[[Peer], None] | None = None,
     observer: SessionObserver | None = None,
     limits: Limits | None = None,
+    peer: Peer | None = None,
 ) -> Outcome:
     """Wait for a session's opening on a new connection, then `run_session`.
 
@@ -476,12 +477,13 @@ def serve_stream(
         opening_deadline: value of `time.monotonic` until which configuration and header have to be there; None for no
             limit but the stream's own.
         idle_seconds: how long the peer may then take for each message; None likewise.
-        opened: called once configuration and header are there.
+        opened: called once configuration and header are there, with who is at the other end.
         observer: watches the session.
         limits: what lengths in the stream may say.
+        peer: who is at the other end; None where its configuration is to tell.
     """
     observer = _Guarded.of(observer)
-    session = ServerSession(stream, reader=node_reader(stream, limits))
+    session = ServerSession(stream, reader=node_reader(stream, limits), peer=peer)
     try:
         opening = session.open(opening_deadline)
     except Exception as error:  # noqa: BLE001 — whatever it is, the peer must hear of it
@@ -492,14 +494,8 @@ def serve_stream(
             session.finish()
         return _ended(Outcome(query=True), observer)
     if opened is not None:
-        opened()
+        opened(session.peer)
     session.idle_seconds = idle_seconds
-    if isinstance(opening.config, ConfigText) and _is_node(opening):
-        # From here on, nothing is sent that would end a chain.
-        session = ServerSession.resume(
-            stream, opening.config.xml, opening.header_xml, reader=session.reader, peer="gadgetron"
-        )
-        session.idle_seconds = idle_seconds
     return run_session(session, pipelines, drain_seconds=drain_seconds, observer=observer)
 
 
@@ -594,14 +590,6 @@ def _fail(
     quiet = 0.0 if isinstance(error, PeerSilent) else min(quiet_seconds, session.idle_seconds or math.inf)
     outcome.reported = session.fail(_report(error), drain_seconds=drain_seconds, quiet_seconds=quiet)
     return outcome
-
-
-def _is_node(opening: Opening) -> bool:
-    """Whether a configuration is that of a node in a chain: a ``<configuration>``, or nothing at all."""
-    try:
-        return Request.of(opening).peer == "gadgetron"
-    except ConfigError:
-        return opening.config_element is not None
 
 
 def _reconstruct(

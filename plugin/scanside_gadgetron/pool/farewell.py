@@ -13,7 +13,8 @@ import struct
 from contextlib import suppress
 from time import monotonic
 
-from scanside.mrd.messages import Close, ErrorText, MessageId
+from scanside.mrd.messages import Close
+from scanside.mrd.peers import Peer, error_message, peer_by_first_bytes
 from scanside.mrd.writer import encode
 
 __all__ = ["cut_off", "told", "turned_away"]
@@ -25,6 +26,8 @@ _QUIET_SECONDS = 0.5
 """How long nothing must follow two bytes that look like CLOSE."""
 
 _OPENING_SECONDS = 2.0
+"""How long to wait for what tells who is at the other end."""
+
 _LINGER_SECONDS = 5.0
 """How long a host that was told may take to close."""
 
@@ -51,8 +54,8 @@ async def turned_away(
 ) -> bool:
     """Tell a host that has just connected, and close; gives whether it took the text.
 
-    MRD hosts listen while they send, and are told at once. Gadgetron, which one knows by its CONFIG, may lose what
-    it is told in the middle of sending, so it is heard out first.
+    MRD hosts listen while they send, and are told at once. Gadgetron may lose what it is told in the middle of
+    sending, so it is heard out first.
     """
     try:
         reader, writer = await _streams(sock, tls)
@@ -60,21 +63,18 @@ async def turned_away(
         logger.info("a host could not be told that %s: %s", text, error)
         cut_off(sock)
         return False
-    last = b""
-    with suppress(OSError, asyncio.TimeoutError):
-        last = await asyncio.wait_for(reader.read(1 << 16), _OPENING_SECONDS)
-    first = last[:2]
-    is_node = first == struct.pack("<H", MessageId.CONFIG)
-    return await _tell(reader, writer, text, last[-2:], drain_seconds, hear_first=is_node)
+    peer, last = await _who(reader)
+    return await _tell(reader, writer, text, last, peer, drain_seconds, hear_first=peer == "gadgetron")
 
 
-async def told(sock: socket.socket, text: str, last: bytes, drain_seconds: float) -> bool:
+async def told(sock: socket.socket, text: str, last: bytes, peer: Peer | None, drain_seconds: float) -> bool:
     """Hear a host out whose worker is gone, tell it, and close; gives whether it took the text.
 
     Args:
         sock: the connection, at the edge between two messages on its way out.
         text: what to say.
         last: the last two bytes that the worker got.
+        peer: who is at the other end; None where the worker had not learnt it.
         drain_seconds: how long the host may go on sending.
     """
     try:
@@ -82,7 +82,22 @@ async def told(sock: socket.socket, text: str, last: bytes, drain_seconds: float
     except OSError:
         cut_off(sock)
         return False
-    return await _tell(reader, writer, text, last, drain_seconds, hear_first=True)
+    if peer is None:
+        peer, came = await _who(reader)
+        last = (last + came)[-2:]
+    return await _tell(reader, writer, text, last, peer, drain_seconds, hear_first=True)
+
+
+async def _who(reader: asyncio.StreamReader) -> tuple[Peer, bytes]:
+    """Who is at the other end, by the first bytes that come, and the last two of these."""
+    first, deadline = b"", monotonic() + _OPENING_SECONDS
+    with suppress(OSError, asyncio.TimeoutError):
+        while peer_by_first_bytes(first) is None:
+            piece = await asyncio.wait_for(reader.read(1 << 16), deadline - monotonic())
+            if not piece:
+                break
+            first += piece
+    return peer_by_first_bytes(first) or "mrd", first[-2:]
 
 
 async def _streams(
@@ -103,6 +118,7 @@ async def _tell(
     writer: asyncio.StreamWriter,
     text: str,
     last: bytes,
+    peer: Peer,
     drain_seconds: float,
     *,
     hear_first: bool,
@@ -110,7 +126,7 @@ async def _tell(
     try:
         if hear_first:
             last = await _hear_out(reader, last, drain_seconds)
-        writer.write(encode(ErrorText(text), Close()))
+        writer.write(encode(error_message(text, peer), Close()))
         await asyncio.wait_for(writer.drain(), _LINGER_SECONDS)
         if writer.can_write_eof():
             writer.write_eof()

@@ -1,7 +1,8 @@
 """What the server must know of a connection when its worker has died: a page of memory that both see.
 
-An ERROR may only follow a whole message. Whether a worker was killed in the middle of one, and whether the peer had
-said CLOSE by then, cannot be asked any more; so it is noted before and after, where a killed process leaves it.
+An error may only follow a whole message, and hosts are told in other ways than Gadgetron. Whether a worker was killed
+in the middle of a message, whether the peer had said CLOSE by then, and who it is cannot be asked any more; so it is
+noted before and after, where a killed process leaves it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import os
 from time import monotonic
 
 from scanside.errors import ScanError
+from scanside.mrd.peers import Peer
 from scanside.mrd.streams import BytesLike, ByteStream
 
 __all__ = ["Note", "NotedStream"]
 
-_SENDING, _LAST = 0, slice(1, 3)
+_SENDING, _LAST, _PEER = 0, slice(1, 3), 3
+_PEERS: tuple[Peer | None, ...] = (None, "mrd", "gadgetron")
 
 
 _LEAST_BYTES = 1024
@@ -42,6 +45,7 @@ class Note:
         """A new connection."""
         self._page[_SENDING] = 0
         self._page[_LAST] = b"\0\0"
+        self._page[_PEER] = 0
 
     @property
     def sending(self) -> bool:
@@ -56,6 +60,15 @@ class Note:
     def last(self) -> bytes:
         """The last two bytes that came."""
         return bytes(self._page[_LAST])
+
+    @property
+    def peer(self) -> Peer | None:
+        """Who is at the other end, once its opening has told."""
+        return _PEERS[self._page[_PEER]]
+
+    @peer.setter
+    def peer(self, value: Peer) -> None:
+        self._page[_PEER] = _PEERS.index(value)
 
     def received(self, data: memoryview) -> None:
         """Note the end of what came."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from time import monotonic, time
 
 from scanside.errors import ConfigError, MessageError, PeerSilent, StreamError
+from scanside.mrd.peers import Peer
 from scanside.serving import PipelinePool
 from scanside_gadgetron.monitor.logs import session_log
 from scanside_gadgetron.pool.channel import (
@@ -400,7 +401,7 @@ class Pool:
         logger.log(
             level, "worker %d (process %d) is no more: %s; %s", worker.index, worker.pid, reason, detail
         )
-        sending, last = worker.note.sending, worker.note.last
+        sending, last, peer = worker.note.sending, worker.note.last, worker.note.peer
         worker.close()
         self._alive.discard(worker)
         self._emit(
@@ -410,7 +411,7 @@ class Pool:
             self._replace(worker, was_ready)
         visitor, worker.visitor = worker.visitor, None
         if visitor is not None:
-            await self._part(visitor, _what_happened(reason, detail), sending, last)
+            await self._part(visitor, _what_happened(reason, detail), sending, last, peer)
 
     def _replace(self, worker: WorkerProcess, was_ready: bool) -> None:
         """Start another in its place; one that never gets ready is tried less and less often."""
@@ -433,7 +434,7 @@ class Pool:
 
         self._loop.call_later(pause, again)
 
-    async def _part(self, visitor: Visitor, text: str, sending: bool, last: bytes) -> None:
+    async def _part(self, visitor: Visitor, text: str, sending: bool, last: bytes, peer: Peer | None) -> None:
         """Take leave of a host whose worker is gone."""
         reported = False
         if visitor.opening is not None:
@@ -446,7 +447,8 @@ class Pool:
         else:
             # A server that is being stopped cannot hear anybody out: what it says may get lost.
             drain_seconds = 1.0 if self._stopping else self._config.limits.drain_seconds
-            reported = await told(visitor.socket, f"Scanside: {text}", last, drain_seconds)
+            peer = "gadgetron" if visitor.handed_over else peer
+            reported = await told(visitor.socket, f"Scanside: {text}", last, peer, drain_seconds)
         if not visitor.ended:
             with session_log(visitor.session):
                 logger.error("%s: %s", visitor.peer, text)

@@ -22,6 +22,7 @@ from time import monotonic, perf_counter, perf_counter_ns, sleep, time
 from scanside.context import Context
 from scanside.errors import ScansideError, StreamError
 from scanside.memory import limit_process, resident_bytes
+from scanside.mrd.peers import Peer
 from scanside.mrd.reader import Limits
 from scanside.mrd.streams import BytesLike, ByteStream, SocketStream
 from scanside.noise_store import NoiseStore
@@ -236,7 +237,8 @@ class _Worker:
         )
         self.pulse.trace = observer.trace
 
-        def opened() -> None:
+        def opened(peer: Peer) -> None:
+            self.note.peer = peer
             # A scanner may pause: from here on, it is messages that are waited for, and no byte.
             bare.timeout = None
 
@@ -250,6 +252,7 @@ class _Worker:
             opened=opened,
             observer=observer,
             limits=Limits(max_message_bytes=int(limits.message_mib * 2**20)),
+            peer="gadgetron" if run.handed_over else None,
         )
         if self.recording is not None:
             self.recording.finish(

@@ -16,7 +16,8 @@ import numpy as np
 from scanside.bench.processes import Family
 from scanside.bench.scans import FrameScan
 from scanside.errors import PeerGone, ScansideError
-from scanside.mrd.messages import Close, ConfigFile, ErrorText, HeaderXml, ImageMessage, Message, Text
+from scanside.mrd.messages import Close, ConfigFile, HeaderXml, ImageMessage, Message, Text
+from scanside.mrd.peers import reported_error
 from scanside.mrd.reader import MessageReader
 from scanside.mrd.streams import MemoryStream
 from scanside.mrd.writer import encode
@@ -138,7 +139,7 @@ class Host:
         if self.expected in (answer, _after_waiting(answer)):
             return ""
         came = _understood(answer)
-        errors = [message.text for message in came if isinstance(message, ErrorText)]
+        errors = [error for message in came if (error := reported_error(message)) is not None]
         if errors:
             return f"an undisturbed session failed: {errors[0]}"
         n_images = sum(isinstance(message, ImageMessage) for message in came)
@@ -211,7 +212,7 @@ def _after_waiting(answer: bytes) -> bytes:
 def _as_error(answer: bytes) -> str:
     """A scan that cannot be reconstructed has to end with an error that says something."""
     came = _understood(answer)
-    if any(isinstance(message, ErrorText) and message.text.strip() for message in came):
+    if any(reported_error(message) for message in came):
         return ""
     return f"a session that could not succeed got no error but {len(answer)} bytes"
 

@@ -42,9 +42,10 @@ from scanside.mrd.messages import (
     Text,
     Waveform,
 )
+from scanside.mrd.peers import Peer, error_message, peer_of, reported_error
 from scanside.mrd.reader import MessageReader
 from scanside.mrd.streams import ByteStream
-from scanside.mrd.writer import MessageWriter, Peer
+from scanside.mrd.writer import MessageWriter
 from scanside.mrd.xml import XmlError, parse_xml
 from scanside.texts import shortened
 
@@ -94,11 +95,13 @@ class Opening:
         header_xml: the scan's MRD header.
         config_element: the configuration's ``<configuration>`` element; None where the configuration is a name
             or holds no such element, which is no error.
+        peer: who it is.
     """
 
     config: ConfigFile | ConfigText
     header_xml: bytes
     config_element: Element | None
+    peer: Peer
 
 
 class _Session:
@@ -145,7 +148,7 @@ class _Session:
             EndOfStream: the peer closed the connection without CLOSE.
             IncompleteRead: the peer closed it inside a message.
             PeerGone: the connection broke, or (PeerSilent) nothing came in time.
-            PeerReported: the peer sent an ERROR.
+            PeerReported: the peer sent an ERROR, or, if it is a server, told of an error.
             MessageError: something that is no message, or that does not belong here.
         """
         while (data := self._next_data()) is not None:
@@ -184,8 +187,7 @@ class _Session:
                     f"after {self.reader.n_messages} messages: the peer stopped or hangs"
                 ) from error
             if isinstance(message, Text):
-                self._count_text(message)
-                self.texts.append(message.text)
+                self._text(message)
                 continue
             if isinstance(message, ErrorText):
                 raise PeerReported(shortened(message.text, _LONGEST_REPORT))
@@ -193,8 +195,8 @@ class _Session:
                 self._move(_INPUT_ENDS)
             return message
 
-    def _count_text(self, message: Text) -> None:
-        """Texts are kept, so a peer that sends nothing else must end some day."""
+    def _text(self, message: Text) -> None:
+        """Take a text that the peer sent. Texts are kept, so a peer that sends nothing else must end some day."""
         self._n_text += len(message.text)
         most = self.reader.limits.max_text_bytes
         if self._n_text > most or len(self.texts) >= _MOST_TEXTS:
@@ -202,6 +204,7 @@ class _Session:
                 f"{len(self.texts) + 1} texts of {self._n_text} characters: a session has at most {_MOST_TEXTS} of "
                 f"{most} in all"
             )
+        self.texts.append(message.text)
 
     def texts_before_data(self) -> list[str]:
         """Wait for the first message with data, or the input's end, and return the texts that came before.
@@ -255,17 +258,24 @@ class ServerSession(_Session):
     Args:
         stream: the connection.
         reader: reads from ``stream``; None for one with default settings.
-        peer: who is at the other end.
+        peer: who is at the other end; None where its configuration is to tell.
 
     Attributes:
         opening: what the client said at first, once it has.
     """
 
     def __init__(
-        self, stream: ByteStream, *, reader: MessageReader | None = None, peer: Peer = "mrd"
+        self, stream: ByteStream, *, reader: MessageReader | None = None, peer: Peer | None = None
     ) -> None:
-        super().__init__(stream, reader, peer)
+        # Whoever fails before it has said who it is counts as an MRD host: Gadgetron's first message tells.
+        super().__init__(stream, reader, peer or "mrd")
+        self._learn_peer = peer is None
         self.opening: Opening | None = None
+
+    @property
+    def peer(self) -> Peer:
+        """Who is at the other end, as far as that is known."""
+        return self._writer.peer
 
     @classmethod
     def resume(
@@ -329,6 +339,8 @@ class ServerSession(_Session):
                 if config is not None:
                     _log.warning("a second configuration came before the header; it replaces the first")
                 config = message
+                if self._learn_peer:
+                    self._writer.peer = peer_of(config)
             elif isinstance(message, HeaderXml) and config is not None:
                 return self._open(config, message.xml)
             else:
@@ -340,7 +352,7 @@ class ServerSession(_Session):
 
     def _open(self, config: ConfigFile | ConfigText, header_xml: bytes) -> Opening:
         element = _configuration(config.xml) if isinstance(config, ConfigText) else None
-        self.opening = Opening(config, header_xml, element)
+        self.opening = Opening(config, header_xml, element, self.peer)
         self._move(_OPENS)
         return self.opening
 
@@ -348,8 +360,9 @@ class ServerSession(_Session):
         """Report a failure so that it reaches the operator, and end the session.
 
         First everything that still comes is dropped until the client's CLOSE (or its end, or the time limit),
-        then ERROR and CLOSE go out and the connection is shut down: an ERROR that meets a client in the middle
-        of sending can be lost. Call it from the thread that reads, or when that has stopped. It never raises.
+        then the error (`error_message`) and CLOSE go out and the connection is shut down: an error that meets
+        Gadgetron in the middle of sending can be lost. Call it from the thread that reads, or when that has stopped.
+        It never raises.
 
         Args:
             text: what went wrong, where, and what to do.
@@ -376,7 +389,7 @@ class ServerSession(_Session):
 
     def _report(self, text: str, deadline: float) -> bool:
         try:
-            self._writer.write(ErrorText(text), Close(), deadline=deadline)
+            self._writer.write(error_message(text, self.peer), Close(), deadline=deadline)
         except Exception as error:  # noqa: BLE001 — nothing that comes of failing may hide what failed
             _log.info("the error could not be sent: %s", error)
             return False
@@ -404,6 +417,11 @@ class ClientSession(_Session):
         """
         self._writer.write(config, HeaderXml(header_xml))
         self._move(_OPENS)
+
+    def _text(self, message: Text) -> None:
+        if (error := reported_error(message)) is not None:
+            raise PeerReported(shortened(error, _LONGEST_REPORT))
+        super()._text(message)
 
 
 def _configuration(xml: bytes) -> Element | None:

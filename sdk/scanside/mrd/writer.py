@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from threading import Lock
-from typing import Literal
 
 import numpy as np
 
@@ -21,12 +20,10 @@ from scanside.mrd.messages import (
     ReconData,
     Waveform,
 )
+from scanside.mrd.peers import Peer
 from scanside.mrd.streams import ByteStream
 
-__all__ = ["MessageWriter", "Peer", "encode"]
-
-Peer = Literal["mrd", "gadgetron"]
-"""Who listens: any MRD host, or Gadgetron to its external node."""
+__all__ = ["MessageWriter", "encode"]
 
 _GADGETRON_TAKES = (Readouts, Waveform, ImageMessage, ImageArray, ReconData, Bucket, ErrorText, Close)
 
@@ -37,11 +34,14 @@ class MessageWriter:
     Args:
         stream: where the bytes go.
         peer: who listens. A message that Gadgetron would answer by tearing down its chain is not sent to it.
+
+    Attributes:
+        peer: as given; may change as long as nothing was written.
     """
 
     def __init__(self, stream: ByteStream, peer: Peer = "mrd") -> None:
         self._stream = stream
-        self._peer = peer
+        self.peer = peer
         self._lock = Lock()
         self._cut_short = False
 
@@ -69,7 +69,7 @@ class MessageWriter:
             self._lock.release()
 
     def _write(self, message: Message, deadline: float | None) -> None:
-        if self._peer == "gadgetron":
+        if self.peer == "gadgetron":
             _check_gadgetron_takes(message)
         if self._cut_short:
             raise StreamError("cannot send: an earlier message was cut short")

@@ -14,17 +14,19 @@ from typing import Any
 import pytest
 
 from scanside.errors import ConfigError, StreamError
-from scanside.mrd.messages import Close, ConfigText, ErrorText, HeaderXml, Text
+from scanside.mrd.messages import Close, ConfigFile, ConfigText, ErrorText, HeaderXml, Text
+from scanside.mrd.peers import reported_error
 from scanside.mrd.reader import decode
 from scanside.mrd.streams import SocketStream
 from scanside.mrd.writer import encode
-from scanside.testing.small import small_readouts
+from scanside.testing.small import small_readouts, small_scan
 from scanside_gadgetron.pool import pool
 from scanside_gadgetron.server import Server
 from scanside_gadgetron.settings import ServerConfig
 
 pytestmark = pytest.mark.torch_free
 
+HEADER = small_scan().header.xml
 OpenHouse = Callable[..., AbstractContextManager[Any]]
 
 
@@ -111,6 +113,14 @@ def test_full_queue_is_told_at_once(house: OpenHouse) -> None:
             error, close = decode(answer(sock))
             assert isinstance(error, ErrorText)
             assert isinstance(close, Close)
+        # A host's own text, a whole chain from its file among it, is none of Gadgetron's.
+        for config in (b"{}", b"<configuration><version>2</version><readers/><stream/></configuration>"):
+            with one.connect() as sock:
+                sock.sendall(encode(ConfigText(config)))
+                error, close = decode(answer(sock))
+                assert isinstance(error, Text)
+                assert "all workers are busy" in (reported_error(error) or "")
+                assert isinstance(close, Close)
         one.open_gate()
         assert one.is_whole(busy.result())
         one.wait_for_event("session-ended")  # until then its worker is not free
@@ -193,7 +203,7 @@ def test_host_that_has_said_everything_is_told_at_once(house: OpenHouse) -> None
         began = time.monotonic()
         # It waits with its own end open, as Gadgetron does.
         error, _ = decode(answer(sock))
-        assert isinstance(error, ErrorText)
+        assert "ended by SIGKILL" in (reported_error(error) or "")
         assert time.monotonic() - began < 60
 
 
@@ -205,15 +215,32 @@ def test_host_that_still_sends_is_heard_out(house: OpenHouse) -> None:
         with pytest.raises(TimeoutError):
             sock.recv(1)
         sock.sendall(encode(*small_readouts()[1:], Close()))
-        assert isinstance(decode(answer(sock))[0], ErrorText)
+        assert reported_error(decode(answer(sock))[0])
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        (ConfigFile("die"), Text),
+        (ConfigText(b"<configuration><pipeline>die</pipeline></configuration>"), ErrorText),
+    ],
+)
+def test_who_loses_a_worker_is_told_in_its_way(
+    house: OpenHouse, config: ConfigFile | ConfigText, kind: type
+) -> None:
+    with house() as one, one.connect() as sock:
+        sock.sendall(encode(config, HeaderXml(HEADER), *small_readouts(), Close()))
+        error, close = decode(answer(sock))
+        assert isinstance(error, kind)
+        assert "ended by SIGKILL" in (reported_error(error) or "")
+        assert isinstance(close, Close)
 
 
 def test_silent_host_takes_no_worker(house: OpenHouse) -> None:
     with house(opening_seconds=1.5) as one, one.connect() as silent:
         assert one.is_whole(one.play())
         error, _ = decode(answer(silent))
-        assert isinstance(error, ErrorText)
-        assert "nothing came for 1.5 s" in error.text
+        assert "nothing came for 1.5 s" in (reported_error(error) or "")
         assert len(one.of_kind("session-started")) == 1
 
 
@@ -241,7 +268,7 @@ def test_pause_in_a_scan_is_allowed(house: OpenHouse) -> None:
         sock.sendall(encode(*small_readouts(), Close()))
         *readouts, close = decode(answer(sock))
         assert isinstance(close, Close)
-        assert not any(isinstance(message, ErrorText) for message in readouts)
+        assert not any(reported_error(message) for message in readouts)
 
 
 def test_question_whether_somebody_is_there(house: OpenHouse) -> None:

@@ -37,6 +37,7 @@ from scanside.mrd.messages import (
     Text,
     Waveform,
 )
+from scanside.mrd.peers import reported_error
 from scanside.mrd.reader import MessageReader, decode
 from scanside.mrd.session import ClientSession, ServerSession, SessionState
 from scanside.mrd.streams import MemoryStream, SocketStream
@@ -58,7 +59,7 @@ def pair() -> Iterator[Pair]:
 
 @pytest.fixture
 def server(pair: Pair) -> ServerSession:
-    return ServerSession(SocketStream(pair[0], timeout=300))
+    return ServerSession(SocketStream(pair[0], timeout=300), peer="mrd")
 
 
 @pytest.fixture
@@ -374,8 +375,33 @@ def test_a_failure_before_the_opening_is_reported(
     with pytest.raises(MessageError) as caught:
         server.open()
     assert server.fail(str(caught.value))
-    assert client.reader.read() == ErrorText(str(caught.value))
+    assert client.reader.read() == Text(f"ERROR {caught.value}")
     assert client.reader.read() == Close()
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind"),
+    [
+        (encode(CONFIG, HeaderXml(b""), Close()), ErrorText),
+        (encode(CONFIG) + b"\xff\xff", ErrorText),
+        (encode(ConfigFile("grappa"), HEADER, Close()), Text),
+        (encode(ConfigFile("grappa")) + b"\xff\xff", Text),
+        (b"\xff\xff", Text),
+    ],
+)
+def test_each_peer_is_told_in_its_way_from_its_first_message_on(
+    pair: Pair, sent: bytes, kind: type[Message]
+) -> None:
+    server = ServerSession(SocketStream(pair[0], timeout=60))
+    pair[1].sendall(sent)
+    pair[1].shutdown(socket.SHUT_WR)
+    with suppress(MessageError):
+        server.open()
+    assert server.fail("bad")
+    error, close = decode(pair[1].recv(1000))
+    assert isinstance(error, kind)
+    assert reported_error(error) == "bad"
+    assert close == Close()
 
 
 def test_a_failure_after_the_input_is_reported_at_once(server: ServerSession, client: ClientSession) -> None:
