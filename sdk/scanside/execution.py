@@ -1,7 +1,9 @@
 """Driving a scan through a pipeline: in one thread, or with a reader, a compute and a writer thread.
 
 Both ways give the same items in the same order. With threads, receiving the next lines, computing and sending
-images overlap; bounded queues between them push back on the source, so that a slow stage never fills memory.
+images overlap; bounded queues between them push back on the source, so that a slow stage never fills memory. Results
+may wait for longer than input: a peer that takes none of them for a while can go on sending meanwhile, and one that
+first sends everything and then takes the results is no deadlock.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from time import monotonic
@@ -18,12 +21,17 @@ from scanside.items import Image, Item, Readouts
 from scanside.pipeline import PipelineRun
 from scanside.scan import ScanEnd
 
-__all__ = ["QUEUE_DEPTH", "execute"]
+__all__ = ["QUEUE_DEPTH", "WAITING_BYTES", "execute"]
 
 logger = logging.getLogger(__name__)
 
 QUEUE_DEPTH = 2
 """Blocks that wait between reader and compute thread. A `MessageReader` must keep two more blocks valid."""
+
+WAITING_BYTES = 64 << 20
+"""Size of the results that wait to be written at most; one result may be larger."""
+
+_ITEM_BYTES = 4 << 10  # what an item takes besides its samples
 
 _CUT_OFF_SECONDS = 5.0  # how long a thread may take to notice that its connection was cut off
 
@@ -167,8 +175,10 @@ class _Writer:
     """Writes results in a thread."""
 
     def __init__(self, write: Callable[[Item], None]) -> None:
-        self._queue: queue.Queue[Item | _End] = queue.Queue(QUEUE_DEPTH)
-        self._failed = threading.Event()
+        self._waiting: deque[Item] = deque()
+        self._n_bytes = 0
+        self._changed = threading.Condition()
+        self._done = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(
             target=self._write, args=(write,), name="scanside-writer", daemon=True
@@ -176,30 +186,56 @@ class _Writer:
         self._thread.start()
 
     def _write(self, write: Callable[[Item], None]) -> None:
-        while not isinstance(item := self._queue.get(), _End):
-            if self._failed.is_set():
-                continue
+        while (item := self._next()) is not None:
             try:
                 write(item)
             except BaseException as caught:  # noqa: BLE001 — the computing thread raises it at its next put
-                self._error = caught
-                self._failed.set()
+                with self._changed:
+                    self._error = caught
+                self._drop()
+                return
+
+    def _next(self) -> Item | None:
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._waiting) or self._done)
+            if not self._waiting:
+                return None
+            item = self._waiting.popleft()
+            self._n_bytes -= _n_bytes(item)
+            self._changed.notify_all()
+            return item
+
+    def _drop(self) -> None:
+        """Write nothing more, and forget what waits."""
+        with self._changed:
+            self._done = True
+            self._waiting.clear()
+            self._n_bytes = 0
+            self._changed.notify_all()
 
     def put(self, item: Item) -> None:
-        self._raise()
         # Readouts that pass through are views of the receive buffer, which is reused before they are sent.
-        self._queue.put(item.copy() if isinstance(item, Readouts) else item)
+        item = item.copy() if isinstance(item, Readouts) else item
+        n_bytes = _n_bytes(item)
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._done or not self._n_bytes or self._n_bytes + n_bytes <= WAITING_BYTES
+            )
+            self._raise()
+            self._waiting.append(item)
+            self._n_bytes += n_bytes
+            self._changed.notify_all()
 
     def finish(self) -> None:
-        self._queue.put(_End())
+        with self._changed:
+            self._done = True
+            self._changed.notify_all()
         self._thread.join()
         self._raise()
 
     def abandon(self, deadline: float) -> bool:
         """Write nothing more and drop what waits; says whether the last write ended in time."""
-        self._failed.set()
-        _empty(self._queue)
-        self._queue.put(_End())  # there is room: nobody else puts anything
+        self._drop()
         self.join(max(0.0, deadline - monotonic()))
         return not self._thread.is_alive()
 
@@ -209,6 +245,12 @@ class _Writer:
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+def _n_bytes(item: Item) -> int:
+    """How much memory an item takes, about."""
+    samples = item.samples if isinstance(item, Readouts) else item.data
+    return _ITEM_BYTES + int(samples.nbytes)
 
 
 def _empty(waiting: queue.Queue[Item | _End]) -> None:

@@ -617,8 +617,8 @@ def _reconstruct(
                 try:
                     session.send(message)
                 except StreamError:
-                    # Whoever takes nothing any more is not waited for either.
-                    session.shutdown()
+                    # Whoever takes nothing any more is not waited for either, and learns of it by the reset alone.
+                    session.abort()
                     raise
                 outcome.n_images += _n_images(message)
             if observer is not None:
@@ -642,7 +642,7 @@ def _reconstruct(
                     write,
                     threads=True,
                     drain_seconds=drain_seconds,
-                    cut_off=session.shutdown,
+                    cut_off=session.abort,
                 )
             except StreamError:
                 # The scan ended early. What the stages still gave says so itself.

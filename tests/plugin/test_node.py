@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,6 +148,73 @@ def test_gadgetron_that_dies_ends_the_node(talk: Talk) -> None:
     assert answer.outcome is not None
     assert answer.outcome.error is not None
     assert not answer.outcome.reported
+
+
+class Many(Stage[Readouts, Readouts]):
+    """Gives every readout many times: far more than a connection holds."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def process(self, item: Readouts) -> Iterator[Readouts]:
+        for _ in range(self.n):
+            yield item
+
+
+@contextmanager
+def node_beside_gadgetron(stage: Stage[Any, Any]) -> Iterator[tuple[socket.socket, threading.Thread]]:
+    """A node in a thread, and the socket of a Gadgetron that has opened a session with it."""
+    connection_module = pytest.importorskip("gadgetron.external.connection")
+    pool = PipelinePool(Context("cpu"), load=lambda name, settings: Pipeline([stage]))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+
+    def run() -> None:
+        with connection_module.Connection(theirs) as connection:
+            node.run_node(connection, pool)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    with ours:
+        ours.settimeout(100)
+        ours.sendall(encode(ConfigText(b"<configuration/>"), HeaderXml(HEADER)))
+        yield ours, thread
+        thread.join(100)
+        assert not thread.is_alive(), "the node hangs"
+
+
+def rest(sock: socket.socket) -> bytes:
+    """All that comes until the end."""
+    came = bytearray()
+    while piece := sock.recv(1 << 20):
+        came += piece
+    return bytes(came)
+
+
+def test_gadgetron_that_takes_nothing_can_send_everything() -> None:
+    # As one whose client was killed: what it still sends must find its way, or it never comes to its end.
+    # More comes and goes than the connection's buffers hold.
+    n = 24_000
+    block = small_readouts()[1].select(np.zeros(n, np.intp))
+    with node_beside_gadgetron(Many(2)) as (gadgetron, _):
+        gadgetron.sendall(encode(block, Close()))
+        *readouts, close = decode(rest(gadgetron))
+    assert isinstance(close, Close)
+    assert sum(len(one) for one in readouts if isinstance(one, Readouts)) == 2 * n
+
+
+def test_gadgetron_that_takes_nothing_any_more_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An end in order would wait behind what Gadgetron does not take, and its process for ever.
+    monkeypatch.setattr(node, "SEND_SECONDS", 0.5)
+    with node_beside_gadgetron(Many(100_000)) as (gadgetron, thread):
+        gadgetron.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        gadgetron.sendall(encode(*small_readouts()))
+        thread.join(100)
+        assert not thread.is_alive(), "the node hangs"
+        with pytest.raises(ConnectionResetError):
+            rest(gadgetron)
 
 
 @pytest.mark.parametrize(

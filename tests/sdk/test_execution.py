@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scanside import execution
 from scanside.context import Context
 from scanside.errors import FormatError, IncompleteRead, MessageError, PeerGone, StageError
 from scanside.execution import QUEUE_DEPTH, execute
@@ -86,12 +87,14 @@ class Source:
         self.error = error
         self.n_given = 0
         self.ended = False
+        self.all_given = threading.Event()
 
     def __iter__(self) -> Iterator[Item]:
         for item in self.items:
             self.n_given += 1
             yield item
         self.ended = True
+        self.all_given.set()
         if self.error is not None:
             raise self.error
 
@@ -190,7 +193,9 @@ def test_latency_of_images_is_noted(threads: bool) -> None:
 # Pushing back.
 
 
-def test_a_slow_sink_holds_the_source_back() -> None:
+def test_a_slow_sink_holds_the_source_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = execution._n_bytes(small_image())
+    monkeypatch.setattr(execution, "WAITING_BYTES", 3 * size)
     source = Source(images(50))
     may_write = threading.Event()
     n_written = 0
@@ -206,11 +211,28 @@ def test_a_slow_sink_holds_the_source_back() -> None:
     while monotonic() < settled:
         sleep(0.01)
     # One image is being written, one computed and one in the reader's hands; between them the queues are full.
-    assert source.n_given == 3 + 2 * QUEUE_DEPTH
+    assert source.n_given == 3 + 3 + QUEUE_DEPTH
     may_write.set()
     thread.join(300)
     assert not thread.is_alive()
     assert n_written == 51
+
+
+def test_a_sink_that_takes_nothing_for_a_while_does_not_hold_the_source_back() -> None:
+    """Else a peer that sends everything before it takes anything would wait for ever, and so would we."""
+    source = Source(images(50))
+
+    def write(item: Item) -> None:
+        assert source.all_given.wait(300), "the source waits for the sink"
+
+    run([Through()], source, write, threads=True)
+
+
+def test_a_result_that_is_larger_than_all_that_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "WAITING_BYTES", 1)
+    written: list[Item] = []
+    run([Through()], images(10), written.append, threads=True)
+    assert repetitions(written) == [*range(10), 99]
 
 
 def test_inline_reads_an_item_when_it_is_needed() -> None:

@@ -9,12 +9,12 @@ import asyncio
 import logging
 import socket
 import ssl
-import struct
 from contextlib import suppress
 from time import monotonic
 
 from scanside.mrd.messages import Close
 from scanside.mrd.peers import Peer, error_message, peer_by_first_bytes
+from scanside.mrd.streams import reset_when_closed
 from scanside.mrd.writer import encode
 
 __all__ = ["cut_off", "told", "turned_away"]
@@ -31,21 +31,18 @@ _OPENING_SECONDS = 2.0
 _LINGER_SECONDS = 5.0
 """How long a host that was told may take to close."""
 
-_NO_LINGER = struct.pack("ii", 1, 0)
-
 
 def cut_off(sock: socket.socket, *, shared: bool = False) -> None:
     """Reset a connection: its peer sees that it broke, and does not take what it got for the whole.
 
     Args:
         sock: the connection.
-        shared: whether another process holds it too; then it can only be ended, without CLOSE.
+        shared: whether another process holds it too; then it ends without CLOSE, and is reset when that one closes.
     """
-    with suppress(OSError):
-        if shared:
+    reset_when_closed(sock)
+    if shared:
+        with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
-        else:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     sock.close()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from scanside.errors import MessageError, PeerSilent, StreamError
 from scanside.mrd.messages import ConfigText, HeaderXml
+from scanside.mrd.streams import reset_when_closed
 from scanside.mrd.writer import encode
 from scanside_gadgetron.pool.channel import Channel, HandOver, Over, Refused, Taken, Waits, peer_user
 from scanside_gadgetron.pool.listen import places
@@ -109,6 +110,7 @@ def _wait(pool: Channel, sock: socket.socket) -> bool:
                 return False
             # What has been sent by then nobody knows: the end must not look like a good one.
             logger.error("the pool died with this scan")
+            reset_when_closed(sock)
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             return True

@@ -149,6 +149,10 @@ class NotedStream:
         """See `ByteStream.shutdown`."""
         self._stream.shutdown()
 
+    def reset(self) -> None:
+        """See `ByteStream.reset`."""
+        self._stream.reset()
+
     def close(self) -> None:
         """See `ByteStream.close`."""
         self._stream.close()

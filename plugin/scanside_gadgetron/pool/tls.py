@@ -146,6 +146,10 @@ class TlsStream:
         """See `ByteStream.shutdown`."""
         self._stream.shutdown()
 
+    def reset(self) -> None:
+        """See `ByteStream.reset`."""
+        self._stream.reset()
+
     def close(self) -> None:
         """See `ByteStream.close`."""
         self._stream.close()

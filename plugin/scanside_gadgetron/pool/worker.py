@@ -308,6 +308,10 @@ class _Begun:
         """See `ByteStream.shutdown`."""
         self._stream.shutdown()
 
+    def reset(self) -> None:
+        """See `ByteStream.reset`."""
+        self._stream.reset()
+
     def close(self) -> None:
         """See `ByteStream.close`."""
         self._stream.close()

@@ -247,6 +247,10 @@ class _Session:
         """End the connection in both directions at once, also under a thread that waits in it."""
         self._stream.shutdown()
 
+    def abort(self) -> None:
+        """As `shutdown`, for a peer that takes nothing: it learns that the connection broke once that is closed."""
+        self._stream.reset()
+
     def close(self) -> None:
         """Release the connection. Input that has not been read may cost the peer what was sent last."""
         self._stream.close()
@@ -382,9 +386,11 @@ class ServerSession(_Session):
             _log.error("the session had ended already; the client does not learn of: %s", text)
             return False
         reported = reachable and self._report(text, time.monotonic() + drain_seconds)
-        if not reported:
+        if reported:
+            self._stream.shutdown()
+        else:
             _log.error("the client is gone and does not learn of: %s", text)
-        self._stream.shutdown()
+            self._stream.reset()
         return reported
 
     def _report(self, text: str, deadline: float) -> bool:

@@ -9,20 +9,24 @@ from __future__ import annotations
 import io
 import select
 import socket
+import struct
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import repeat
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from scanside.errors import PeerGone, PeerSilent, StreamError
 
-__all__ = ["ByteStream", "BytesLike", "FileStream", "MemoryStream", "SocketStream"]
+__all__ = ["ByteStream", "BytesLike", "FileStream", "MemoryStream", "SocketStream", "reset_when_closed"]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 """What can be sent; an array gives its memory as ``array.data``."""
 
 _MAX_BUFFERS = 512
 """Buffers handed to the kernel at once; Linux takes at most 1024."""
+
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class ByteStream(Protocol):
@@ -65,6 +69,13 @@ class ByteStream(Protocol):
     def shutdown(self) -> None:
         """End both directions, also under a thread that waits in here. Silent if the peer is gone."""
 
+    def reset(self) -> None:
+        """As `shutdown`, and drop what the peer has not taken, so that it learns that the connection broke.
+
+        A peer that takes nothing would not hear of an end in order either: that waits behind what was sent before.
+        The connection must be closed next.
+        """
+
     def close(self) -> None:
         """Release what the stream holds; other threads must have left it (`shutdown` makes them)."""
 
@@ -73,6 +84,12 @@ def _flat(buffers: Iterable[BytesLike]) -> list[memoryview]:
     """The buffers as views of bytes, without empty ones."""
     views = (memoryview(buffer) for buffer in buffers)
     return [view.cast("B") for view in views if view.nbytes]
+
+
+def reset_when_closed(sock: socket.socket) -> None:
+    """Have a connection's peer see that it broke, once its last holder has closed it; what is unsent is dropped."""
+    with suppress(OSError):  # the peer may have been faster
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
 class SocketStream:
@@ -169,6 +186,11 @@ class SocketStream:
         """See `ByteStream.shutdown`."""
         self._shut_down = True
         self._shutdown(socket.SHUT_RDWR)
+
+    def reset(self) -> None:
+        """See `ByteStream.reset`."""
+        reset_when_closed(self.socket)
+        self.shutdown()
 
     def _shutdown(self, how: int) -> None:
         try:
@@ -268,6 +290,10 @@ class FileStream:
         """End writing; a thread that waits for a pipe's next byte stays until the other end closes."""
         self.end_writing()
 
+    def reset(self) -> None:
+        """As `shutdown`: a pipe knows one end only."""
+        self.shutdown()
+
     def close(self) -> None:
         """See `ByteStream.close`."""
         self.end_writing()
@@ -317,6 +343,10 @@ class MemoryStream:
         """See `ByteStream.shutdown`; what has not been received is gone."""
         self.writing = False
         self._data = self._data[:0]
+
+    def reset(self) -> None:
+        """As `shutdown`."""
+        self.shutdown()
 
     def close(self) -> None:
         """See `ByteStream.close`."""

@@ -39,6 +39,10 @@ class RecordingStream:
         """See `ByteStream.shutdown`."""
         self._stream.shutdown()
 
+    def reset(self) -> None:
+        """See `ByteStream.reset`."""
+        self._stream.reset()
+
     def close(self) -> None:
         """See `ByteStream.close`; the recording is finished by its `SessionRecording`."""
         self._stream.close()

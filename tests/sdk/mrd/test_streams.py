@@ -180,6 +180,22 @@ def test_shutdown_frees_a_thread_that_waits(pair: tuple[socket.socket, socket.so
     assert len(raised) == 1
 
 
+def test_a_peer_that_takes_nothing_learns_of_a_reset() -> None:
+    """An end in order would wait behind what it does not take."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname(), 100)
+        stream = SocketStream(listener.accept()[0], send_timeout=0.2)
+    with peer:
+        with pytest.raises(PeerSilent):
+            send_for_ever(stream)
+        stream.reset()
+        with pytest.raises(StreamError):
+            stream.receive_into(memoryview(bytearray(10)))
+        stream.close()
+        with pytest.raises(PeerGone):
+            send_for_ever(SocketStream(peer))
+
+
 def test_a_closed_stream_is_an_error_not_a_crash(pair: tuple[socket.socket, socket.socket]) -> None:
     stream = SocketStream(pair[0])
     stream.close()
