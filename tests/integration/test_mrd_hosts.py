@@ -46,6 +46,11 @@ class Host:
     texts: list[str] = field(default_factory=list)
     images: list[bytes] = field(default_factory=list)
 
+    @property
+    def errors(self) -> list[str]:
+        """Of the texts, those that tell of a failure; others say that a scan waits."""
+        return [text for text in self.texts if text.startswith("ERROR")]
+
     def run(self, sent: bytes) -> None:
         """Send all, and take what comes until CLOSE."""
         with socket.create_connection(("127.0.0.1", self.port), 300) as self._sock:
@@ -119,9 +124,9 @@ def test_images_stay_when_a_later_slice_fails(port: int, scan: SimulatedScan) ->
     good.run(opening(scan) + data(scan))
     bad.run(opening(scan) + data(scan, spoiled=True))
     assert len(good.images) == 2
-    assert not [text for text in good.texts if text.startswith("ERROR")]
+    assert not good.errors
     assert bad.images == good.images[:1], "the first slice is as ever"
-    (error,) = (text for text in bad.texts if text.startswith("ERROR"))
+    (error,) = bad.errors
     assert "NaN or infinite" in error
 
 
@@ -139,7 +144,7 @@ def test_configurations_that_a_host_cannot_have(
 ) -> None:
     host = Host(port)
     host.run(opening(scan, config) + data(scan))
-    (error,) = host.texts
+    (error,) = host.errors
     assert error.startswith("ERROR Scanside: ")
     assert says in error
 
@@ -162,6 +167,6 @@ def test_configurations_that_a_host_cannot_have(
 def test_openings_that_are_none(port: int, sent: bytes, says: str) -> None:
     host = Host(port)
     host.run(sent + struct.pack("<H", _CLOSE))
-    (error,) = host.texts
+    (error,) = host.errors
     assert error.startswith("ERROR Scanside: ")
     assert says in error

@@ -337,10 +337,12 @@ class Stuck:
     """Something that waits until it is cut off."""
 
     def __init__(self) -> None:
+        self.begun = threading.Event()
         self.cut = threading.Event()
         self.n_cuts = 0
 
     def wait(self) -> None:
+        self.begun.set()
         assert self.cut.wait(300), "it was not cut off"
         raise PeerGone("cut off")
 
@@ -398,6 +400,7 @@ def test_a_stuck_writer_is_cut_off(n: int) -> None:
             yield item
             self.n += 1
             if self.n == min(n, 1 + QUEUE_DEPTH):
+                assert stuck.begun.wait(300)
                 raise RuntimeError("later")
 
     with pytest.raises(StageError, match="later"):
