@@ -56,14 +56,15 @@ def execute(
 
     When the source ends early (a `StreamError`), the stages are told so, what they still give is written,
     and the error is raised: nothing passes for a whole scan that is none. When a stage or `write` fails, a
-    threaded source is read to its end and dropped first, so that the peer can be told the error.
+    threaded source is read to its end and dropped first, so that the peer can be told the error. Results that were
+    there before a stage failed are written.
 
     Args:
         run: an opened run.
         source: the scan's items, in order.
         write: takes each result.
         threads: read and write in threads of their own.
-        drain_seconds: after a failure, how long the rest of the source and a last write may take.
+        drain_seconds: after a failure, how long the rest of the source and of the results may take.
         cut_off: ends a source or a write that is stuck, from another thread (for example by shutting the
             socket down).
 
@@ -82,7 +83,7 @@ def execute(
             # An interrupt from the keyboard must not have to wait for the rest of the scan.
             deadline = monotonic() + (drain_seconds if isinstance(error, Exception) else 0.0)
             # Both, whatever the first says: a writer that was not told would wait for results for ever.
-            ended = [reader.drain(deadline), writer.abandon(deadline)]
+            ended = [reader.drain(deadline), writer.end(deadline)]
             if not all(ended) and cut_off is not None:
                 logger.warning(
                     "the peer did not finish within %g s after a failure: it is cut off", drain_seconds
@@ -233,10 +234,13 @@ class _Writer:
         self._thread.join()
         self._raise()
 
-    def abandon(self, deadline: float) -> bool:
-        """Write nothing more and drop what waits; says whether the last write ended in time."""
-        self._drop()
+    def end(self, deadline: float) -> bool:
+        """Write what waits, and nothing that has not been written by then; says whether all was done in time."""
+        with self._changed:
+            self._done = True
+            self._changed.notify_all()
         self.join(max(0.0, deadline - monotonic()))
+        self._drop()
         return not self._thread.is_alive()
 
     def join(self, seconds: float) -> None:

@@ -288,7 +288,7 @@ def test_a_failing_stage_is_reported(threads: bool) -> None:
     written: list[Item] = []
     with pytest.raises(StageError, match="stage 'fails': RuntimeError: third image"):
         run([Fails()], images(10), written.append, threads=threads)
-    assert repetitions(written) == [0, 1][: len(written)]
+    assert repetitions(written) == [0, 1], "what was there before is not lost"
 
 
 def test_a_failing_stage_drains_the_source() -> None:
