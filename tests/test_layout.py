@@ -28,7 +28,7 @@ SOURCES = (
 
 LAYERS = (
     {"append_log", "errors", "memory", "plain_yaml", "storage", "texts", "threads", "_version"},
-    {"metrics", "mrd", "privacy", "recon", "trace"},
+    {"agreement", "metrics", "mrd", "privacy", "recon", "trace"},
     {"inspection", "items", "recording", "scan", "noise_store", "series", "simulate"},
     {"context", "dicom", "engines", "series_log"},
     {"convert", "stage"},
@@ -45,6 +45,7 @@ LAYERS = (
 
 PURE = {
     "errors": set(),
+    "agreement": {"errors", "mrd"},
     "mrd": {"errors", "texts"},
     "recon": {"errors"},
     "simulate": {"errors", "mrd"},
@@ -53,6 +54,7 @@ PURE = {
 
 FOREIGN = {
     "errors": set(),
+    "agreement": {"numpy"},
     "mrd": {"numpy", "h5py"},
     "recon": {"numpy", "torch"},
     "simulate": {"numpy", "pydantic"},

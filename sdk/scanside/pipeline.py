@@ -25,6 +25,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.json_schema import models_json_schema
 
+from scanside.agreement import Comparison
 from scanside.context import Context
 from scanside.errors import PipelineError, ScansideError, ShapeError, StageConfigError, StageError
 from scanside.items import Calibration, Image, Item, KSpace, Readouts, Waveform, item_types
@@ -352,6 +353,7 @@ class PipelineRun:
         self.trace = trace
         self._observe = observe
         self._scan_counter: int | None = None
+        self._comparison = Comparison(scan.header)
         trace.begin(pipeline.labels)
         self._steps = [
             (label, stage, stage.takes(), stage.gives())
@@ -391,13 +393,24 @@ class PipelineRun:
         self.trace.arrived()
         if isinstance(item, Readouts) and len(item):
             self._scan_counter = int(item.headers["scan_counter"][-1])
+            item = self._comparison.take(item)
+            self._tell_contradictions()
+        elif isinstance(item, KSpace):
+            self._comparison.begin(item.encoding.index)
+            self._tell_contradictions()
         yield from self._flow(0, item)
 
     def finish(self, end: ScanEnd) -> Iterator[Item]:
         """The scan has ended: give what the stages still hold back, first stage first."""
+        self._tell_contradictions(ended=True)
         for i, (label, stage, _, gives) in enumerate(self._steps):
             for result in self._timed(label, gives, lambda stage=stage: stage.finish(end), ending=True):
                 yield from self._flow(i + 1, result)
+
+    def _tell_contradictions(self, *, ended: bool = False) -> None:
+        """Before the stages see what contradicts the header, so that the images made of it say so."""
+        for finding in self._comparison.news(ended=ended):
+            self.scan.find(finding)
 
     def _flow(self, i: int, item: Item | Calibration) -> Iterator[Item]:
         """Send an item through the stages from the i-th on."""

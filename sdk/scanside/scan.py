@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
+from scanside.agreement.finding import Finding
 from scanside.mrd.header import Encoding, MrdHeader
 from scanside.texts import printable, shortened
 
@@ -38,6 +39,7 @@ class Scan:
         header: the parsed header.
         pipeline: name of the pipeline that reconstructs it.
         warnings: what an operator should know, in the order in which it was noticed, each once.
+        findings: where header and data contradict each other; those worth a warning are among the warnings too.
         parameters: settings that the host sent with the scan (TEXT before the data), by name.
         metrics: how often something happened, by a name such as ``engine.fallback.deadline``, for whoever watches.
     """
@@ -45,6 +47,7 @@ class Scan:
     header: MrdHeader
     pipeline: str = ""
     warnings: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=dict)
     metrics: Counter[str] = field(default_factory=Counter)
 
@@ -84,3 +87,10 @@ class Scan:
         if text not in self.warnings:
             self.warnings.append(text)
             logger.warning("%s", text)
+
+    def find(self, finding: Finding) -> None:
+        """Note that header and data contradict each other; what is more than a note is told to the operator."""
+        if finding not in self.findings:
+            self.findings.append(finding)
+            if finding.level != "note":
+                self.warn(finding.text)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect"]
 
+_STATUS: dict[str | None, int] = {"error": 1, "warning": 3}
 _LEGEND = "█ image  [cyan]▓[/] image and calibration  [cyan]▒[/] calibration  · left out  ▼ centre"
 
 
@@ -24,7 +25,11 @@ def inspect(
     png: Annotated[Path | None, typer.Option(help="Draw the sampling to this PNG file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
 ) -> None:
-    """Tell what is in a raw file: encodings, counters, sampling, noise, geometry, and what looks wrong."""
+    """Tell what is in a raw file: encodings, counters, sampling, noise, geometry, and what looks wrong.
+
+    The exit status is 0 where nothing looks wrong, 1 where something must be mended before the scan can be
+    reconstructed (an error), and 3 where an image is to be looked at with doubt (a warning). Notes change nothing.
+    """
     from scanside.inspection import as_dict, inspect_file
 
     found = inspect_file(file, group)
@@ -40,6 +45,8 @@ def inspect(
         from scanside.report import inspection_report
 
         inspection_report(found, report)
+    if status := _STATUS.get(found.worst):
+        raise typer.Exit(status)
 
 
 def _print(found: Inspection) -> None:

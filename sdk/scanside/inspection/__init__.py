@@ -10,8 +10,8 @@
 
 from __future__ import annotations
 
+from scanside.agreement import Finding
 from scanside.inspection.as_json import as_dict
-from scanside.inspection.checks import Finding
 from scanside.inspection.describe import contents, counter_rows, encoding_facts, facts, statements
 from scanside.inspection.inspect import Inspection, inspect_file
 from scanside.inspection.orientation import describe_orientation, direction_letters

@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
 
 import numpy as np
 
+from scanside.agreement import Finding, Level
 from scanside.inspection.survey import EncodingSurvey, Survey
 from scanside.mrd.flags import AcquisitionFlag
 from scanside.mrd.header import Encoding, MrdHeader
 
-__all__ = ["Finding", "check"]
-
-Level = Literal["error", "warning", "note"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something to know about a scan.
-
-    Attributes:
-        level: ``error``: it cannot be reconstructed as it is; ``warning``: look at it before trusting an image;
-            ``note``: unusual, but right.
-        text: what was found, where, and what it means.
-    """
-
-    level: Level
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.level}: {self.text}"
+__all__ = ["check"]
 
 
 def check(header: MrdHeader, survey: Survey) -> list[Finding]:
-    """Everything that looks wrong, errors first."""
+    """Everything that looks wrong, beside what `scanside.agreement` finds."""
     findings = [Finding("warning", text) for text in header.warnings]
     findings += [*_check_samples(survey), *_check_order(survey), *_check_header(header, survey)]
     for space in survey.encodings:
         findings += _check_encoding(header, space, many=len(survey.encodings) > 1)
-    levels: list[Level] = ["error", "warning", "note"]
-    return sorted(findings, key=lambda finding: levels.index(finding.level))
+    return findings
 
 
 def _check_samples(survey: Survey) -> Iterator[Finding]:
@@ -201,7 +180,7 @@ def _check_counters(space: EncodingSurvey) -> Iterator[Finding]:
     for counter in space.counters:
         if counter.limit is None:
             continue
-        if counter.is_outside:
+        if counter.is_outside and counter.name.startswith("kspace"):
             yield Finding(
                 "error",
                 f"{counter.name} runs from {counter.minimum} to {counter.maximum}, outside the header's limits "

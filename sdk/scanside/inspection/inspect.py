@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
+from scanside.agreement import Comparison, Finding, Level
 from scanside.errors import FileFormatError, FormatError, HeaderError, StreamError
-from scanside.inspection.checks import Finding, check
+from scanside.inspection.checks import check
 from scanside.inspection.survey import Collector, EncodingSurvey, Survey
 from scanside.mrd.files import Hdf5Recording, Recording, open_recording
 from scanside.mrd.header import MrdHeader
+from scanside.mrd.readouts import Readouts
 
 __all__ = ["TICK_MS", "Inspection", "inspect_file"]
 
 TICK_MS = 2.5
 """Unit of time stamps on Siemens scanners; the standard leaves it to the vendor."""
+
+
+_LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
 
 @dataclass(slots=True)
@@ -50,6 +55,11 @@ class Inspection:
         return self.survey.encodings
 
     @property
+    def worst(self) -> Level | None:
+        """The gravest level among the findings; None where nothing looks wrong."""
+        return self.findings[0].level if self.findings else None
+
+    @property
     def duration_s(self) -> float | None:
         """From the first to the last readout, if time stamps count 2.5 ms; None without time stamps."""
         stamps = self.survey.headers["acquisition_time_stamp"].astype(np.int64)
@@ -79,14 +89,17 @@ def inspect_file(path: str | Path, group: str | None = None) -> Inspection:
         read = recording.group if isinstance(recording, Hdf5Recording) else None
         header = _header(recording, findings)
         collector = Collector()
+        comparison = None if header is None else Comparison(header)
         try:
             for item in recording.items():
+                if comparison is not None and isinstance(item, Readouts):
+                    item = comparison.take(item)
                 collector.take(item)
         except (FormatError, StreamError) as error:
             findings.append(Finding("error", f"reading ended early: {error}"))
     survey = collector.survey(header)
-    if header is not None:
-        findings += check(header, survey)
+    if header is not None and comparison is not None:
+        findings += [*comparison.findings(), *check(header, survey)]
     elif not findings and len(survey.headers):
         findings.append(Finding("error", "there are readouts, but no header says what they are"))
     return Inspection(
@@ -95,7 +108,7 @@ def inspect_file(path: str | Path, group: str | None = None) -> Inspection:
         group=read or "",
         header=header,
         survey=survey,
-        findings=findings,
+        findings=sorted(findings, key=lambda finding: _LEVELS.index(finding.level)),
     )
 
 

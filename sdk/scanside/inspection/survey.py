@@ -29,7 +29,7 @@ _KEY = ("slice", "contrast", "phase", "repetition", "set")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Shape:
-    """Shape of readouts: what must not change within an image."""
+    """Shape of readouts: what must not change within an image; ``center_sample`` after turning reversed ones."""
 
     n_coils: int
     n_samples: int
@@ -296,10 +296,22 @@ def _n_repeated(headers: Headers) -> int:
 
 
 def _shapes(headers: Headers) -> dict[Shape, int]:
-    columns = ("active_channels", "number_of_samples", "center_sample", "trajectory_dimensions")
-    rows = np.stack([headers[name] for name in columns], axis=1)
+    columns = (
+        headers["active_channels"],
+        headers["number_of_samples"],
+        _turned_center(headers),
+        headers["trajectory_dimensions"],
+    )
+    rows = np.stack(columns, axis=1)
     values, counts = np.unique(rows, axis=0, return_counts=True)
     return {Shape(*row): n for row, n in zip(values.tolist(), counts.tolist(), strict=True)}
+
+
+def _turned_center(headers: Headers) -> npt.NDArray[np.int64]:
+    """The echo's sample in the order of increasing k0."""
+    center = headers["center_sample"].astype(np.int64)
+    reversed_ = flagged(headers["flags"], AcquisitionFlag.REVERSE)
+    return np.where(reversed_, headers["number_of_samples"] - 1 - center, center)
 
 
 def _counters(headers: Headers, encoding: Encoding | None) -> tuple[CounterRange, ...]:
@@ -381,9 +393,15 @@ def _readout_band(headers: Headers, encoding: Encoding | None) -> AxisBand | Non
     if encoding is None or not _is_cartesian(encoding) or not len(headers):
         return None
     (shape, _), *_ = Counter(_shapes(headers)).most_common(1)
-    discard = headers[headers["number_of_samples"] == shape.n_samples][0]
-    n_samples = shape.n_samples - int(discard["discard_pre"]) - int(discard["discard_post"])
-    center = shape.center_sample - int(discard["discard_pre"])
+    alike = (headers["number_of_samples"] == shape.n_samples) & (
+        _turned_center(headers) == shape.center_sample
+    )
+    first = headers[alike][:1]
+    before, after = int(first["discard_pre"][0]), int(first["discard_post"][0])
+    if flagged(first["flags"], AcquisitionFlag.REVERSE)[0]:
+        before, after = after, before
+    n_samples = shape.n_samples - before - after
+    center = shape.center_sample - before
     n_encoded = encoding.encoded.matrix[0]
     n_removed = round(n_encoded / encoding.oversampling)
     n = (

@@ -78,6 +78,7 @@ class Encoding:
         acceleration: along (k1, k2); 1 where the header says nothing.
         calibration_mode: ``embedded``, ``separate``, ``external``, ``interleaved``, ``other``, or None.
         echo_train_length: readouts per excitation, where given.
+        multiband: slices that are excited and read out at once; 1 where the header says nothing.
     """
 
     index: int
@@ -88,6 +89,7 @@ class Encoding:
     acceleration: tuple[int, int] = (1, 1)
     calibration_mode: str | None = None
     echo_train_length: int | None = None
+    multiband: int = 1
 
     def limit(self, counter: str) -> Limit:
         """Limits of a counter; where the header has none, those that a full acquisition would have.
@@ -362,6 +364,7 @@ def _encoding(read: Elements, index: int, element: Element) -> Encoding:
         ),
         calibration_mode=read.one_of(_CALIBRATION_MODES, element, "parallelImaging", "calibrationMode"),
         echo_train_length=read.whole(element, "echoTrainLength"),
+        multiband=read.whole(element, "parallelImaging", "multiband", "multiband_factor") or 1,
     )
 
 

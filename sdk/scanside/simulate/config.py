@@ -138,8 +138,8 @@ class SamplingConfig(_Config):
     discard: tuple[NonNegative, NonNegative] = (0, 0)
     """Samples (before, after) the readout that hold transients and are announced for discarding."""
     reverse: Literal["none", "alternate", "all"] = "none"
-    """Readouts that run backwards: samples are stored in the order of time and flagged REVERSE; counts in the
-    header (``center_sample``) speak of the order after turning them round."""
+    """Readouts that run backwards: samples are stored in the order of time and flagged REVERSE, and ``center_sample``
+    counts them as they are stored."""
 
     @model_validator(mode="after")
     def _consistent(self) -> SamplingConfig:

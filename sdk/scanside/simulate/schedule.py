@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.mrd.dtypes import Headers
-from scanside.mrd.flags import AcquisitionFlag
+from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.readouts import Readouts
 from scanside.simulate.config import ScanConfig
 from scanside.simulate.geometry import ScanGrid
@@ -125,7 +125,9 @@ class Schedule:
     def _finish(self, headers: Headers, slices: npt.NDArray[np.integer]) -> Headers:
         readout, quirks = self._readout, self._config.quirks
         headers["number_of_samples"] = readout.n_samples
-        headers["center_sample"] = readout.center_sample
+        backwards = flagged(headers["flags"], AcquisitionFlag.REVERSE)
+        last = readout.n_samples - 1
+        headers["center_sample"] = np.where(backwards, last - readout.center_sample, readout.center_sample)
         headers["discard_pre"], headers["discard_post"] = readout.discard
         headers["sample_time_us"] = self._config.timing.dwell_us
         if quirks.center_in_user:

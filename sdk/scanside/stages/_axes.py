@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from scanside.agreement import phase_center
 from scanside.errors import CounterError
 from scanside.items import Readouts
 from scanside.mrd.dtypes import Headers
@@ -75,14 +76,10 @@ def phase_axis(scan: Scan, encoding: Encoding, k: int, first: Readouts) -> Axis:
         first: readouts of the scan, whose user counters may know the centre.
     """
     counter = f"kspace_encode_step_{k}"
-    limit = encoding.limit(counter)
-    length, center = encoding.encoded.matrix[k], limit.center
-    if counter not in encoding.limits and (scan.header.vendor or "").upper() == "SIEMENS":
-        # Siemens converters also write the centre line and partition into user counters 5 and 6.
-        told = int(first.headers["idx"]["user"][0, 4 + k])
-        if told:
-            scan.warn(
-                f"the header has no limits of {counter}: its center {told} is taken from idx.user[{4 + k}]"
-            )
-            center = told
+    limit, length = encoding.limit(counter), encoding.encoded.matrix[k]
+    center, user_counter = phase_center(scan.header, encoding, k, first.headers)
+    if user_counter is not None:
+        scan.warn(
+            f"the header has no limits of {counter}: its center {center} is taken from idx.user[{user_counter}]"
+        )
     return Axis(counter, limit.minimum, limit.maximum, length // 2 - center, length)

@@ -32,8 +32,9 @@ def different_layout(headers: Headers) -> npt.NDArray[np.bool_]:
 def straighten(readouts: Readouts) -> Readouts:
     """Turn reversed readouts round and cut off samples marked for discarding.
 
-    The header's ``center_sample`` of a reversed readout counts in the order of increasing k0, that is after
-    turning, and the discards in the order of time. A block that needs neither is returned as it is, without a copy.
+    The header's ``center_sample`` counts samples as they are stored, those of a reversed readout too, and so do the
+    discards: in the order of time. (A producer that counts after turning is found out by `scanside.agreement`, before
+    stages see its readouts.) A block that needs neither is returned as it is, without a copy.
 
     Args:
         readouts: a block of equal layout (`different_layout`).
@@ -50,10 +51,10 @@ def straighten(readouts: Readouts) -> Readouts:
     if not reversed_.any() and not pre and not post:
         return readouts
     n_samples = readouts.samples.shape[2]
-    # The echo is where the header says, in the order of time or of k0: some samples must be left of either order.
+    n_left = n_samples - pre - post
     center = headers["center_sample"].astype(np.int64)
-    after = center - np.where(reversed_, post, pre)
-    wrong = (after < 0) | (after >= n_samples - pre - post)
+    after = center - pre
+    wrong = (after < 0) | (after >= n_left)
     if wrong.any():
         i = int(np.flatnonzero(wrong)[0])
         raise ShapeError(
@@ -66,7 +67,7 @@ def straighten(readouts: Readouts) -> Readouts:
     samples[reversed_] = samples[reversed_, :, ::-1]
     straight = readouts.with_samples(samples)
     straight.headers["flags"] &= ~np.uint64(AcquisitionFlag.REVERSE)
-    straight.headers["center_sample"] -= np.where(reversed_, post, pre).astype(np.uint16)
+    straight.headers["center_sample"] = np.where(reversed_, n_left - 1 - after, after)
     straight.headers["discard_pre"] = 0
     straight.headers["discard_post"] = 0
     return straight

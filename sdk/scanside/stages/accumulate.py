@@ -60,6 +60,9 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
     What the header announces and never came is told at the end, and of averages in the images that lack some.
     Lines that were lost on the way (`scanside.stages._losses` says how that is found out) are told to the
     operator by their counters, and their k-space goes on with `KSpace.incomplete` set, so that its images say so.
+
+    What contradicts the header so that lines in their places give no right image (`Scan.findings` of level error:
+    spokes under a Cartesian header, several slices in each readout) is refused.
     """
 
     class Config(StageConfig):
@@ -70,6 +73,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             averages: ``mean`` averages them as they come, ``separate`` keeps a k-space for each.
             trigger: ``slice`` as described above, ``measurement`` gives everything at the end.
             keep_out: flags of readouts that are no lines of an image.
+            contradictions: ``refuse`` readouts that contradict the header so that no right image can come of them, or
+                place them all the same, and their images carry the warning (``mark``).
             incomplete: k-space of a scan that ended early is ``withhold`` (and the operator told), or goes
                 on as ``mark``, so that its images say so.
             readout_grid: length of the readout axis: that of the ``encoded`` matrix, that with the readout
@@ -80,6 +85,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         averages: Literal["mean", "separate"] = "mean"
         trigger: Literal["slice", "measurement"] = "slice"
         keep_out: tuple[str, ...] = tuple(names(int(NOT_IMAGING)))
+        contradictions: Literal["refuse", "mark"] = "refuse"
         incomplete: Literal["withhold", "mark"] = "withhold"
         readout_grid: Literal["auto", "encoded", "removed"] = "auto"
 
@@ -115,6 +121,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         headers = item.headers
         if not len(headers):
             return
+        if self._scan.findings and self.config.contradictions == "refuse":
+            _refuse(self._scan)
         self._counters.follow(headers["scan_counter"])
         flags = headers["flags"]
         kept = flags[(flags & np.uint64(self._keep_out)) == 0]
@@ -253,11 +261,6 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
                 f"encoding space {encoding.index} has a {encoding.trajectory} trajectory; this stage grids "
                 "Cartesian lines only"
             )
-        if encoding.trajectory == "epi":
-            self._scan.warn(
-                "EPI lines are placed as they are: ghosts and ramp sampling are not corrected, put a stage that does "
-                "so before 'accumulate'"
-            )
         return Grid(
             self._scan,
             encoding,
@@ -315,6 +318,16 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
 
 
 _Key = tuple[int, ...]
+
+
+def _refuse(scan: Scan) -> None:
+    """End where the header is contradicted so that no right image can come of the lines."""
+    for finding in scan.findings:
+        if finding.level == "error":
+            raise ScanError(
+                f"{finding.text} (accumulate.contradictions = 'mark' makes images all the same, which carry this "
+                "warning)"
+            )
 
 
 def _absent(encoding: Encoding, counter: str, came: set[int]) -> list[str]:

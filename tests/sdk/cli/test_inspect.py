@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import pytest
 from typer.testing import Result
 
 Scanside = Callable[..., Result]
@@ -36,3 +38,31 @@ def test_pictures(scanside: Scanside, small_scan: Path, tmp_path: Path) -> None:
     scanside("inspect", small_scan, "--png", tmp_path / "a" / "s.png", "--report", tmp_path / "b" / "r.html")
     assert (tmp_path / "a" / "s.png").read_bytes().startswith(b"\x89PNG")
     assert "Research use only" in (tmp_path / "b" / "r.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "level", "status"),
+    [
+        ("scanside_1_2", "", "note", 0),
+        ("<receiverChannels>4<", "<receiverChannels>6<", "warning", 3),
+        ("<center>16<", "<center>5<", "error", 1),
+    ],
+)
+def test_exit_status_tells_the_gravest_finding(
+    scanside: Scanside,
+    as_json: Callable[..., Any],
+    small_scan: Path,
+    tmp_path: Path,
+    old: str,
+    new: str,
+    level: str,
+    status: int,
+) -> None:
+    path = tmp_path / "scan.h5"
+    path.write_bytes(small_scan.read_bytes())
+    with h5py.File(path, "r+") as file:
+        xml = file["dataset/xml"]
+        assert old in xml.asstr()[0]
+        xml[0] = xml.asstr()[0].replace(old, new)
+    assert f"{level}: " in scanside("inspect", path, status=status).stdout
+    assert as_json("inspect", path, status=status)["findings"][0]["level"] == level

@@ -126,7 +126,7 @@ def ended_early(blocks: list[Readouts]) -> None:
             "error",
             "kspace_encode_step_1 runs from 0 to 40, outside the header's limits 0 to 31",
         ),
-        (slice_outside, "error", "slice runs from 0 to 7, outside the header's limits 0 to 1"),
+        (slice_outside, "warning", "slice runs from 0 to 7, outside the header's limits 0 to 1"),
         (nan, "error", "NaN or infinite in 1 readout,"),
         (noise_nan, "error", "noise readouts are not finite"),
         (silent, "warning", "nothing but zeros in 1 readout"),
@@ -186,7 +186,7 @@ def test_defect_of_the_header(
     "settings",
     [
         {"sampling": {"acceleration": (2, 1), "acs": (8, 0), "acs_mode": "separate"}},
-        {"sampling": {"reverse": "alternate", "discard": (2, 2)}},
+        {"sampling": {"reverse": "all", "discard": (2, 2)}},
         {"sampling": {"partial_fourier": (0.75, 1), "partial_echo": 0.75, "phase_oversampling": 0.25}},
         {
             "sampling": {"acceleration": (2, 1), "acs": (8, 0), "pattern": "variable-density"},

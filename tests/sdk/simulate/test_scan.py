@@ -60,13 +60,15 @@ def kspace_of(scan: SimulatedScan, readouts: Readouts) -> Array:
     for head, samples in zip(readouts.headers, readouts.samples, strict=True):
         if int(head["flags"]) & int(NOT_IMAGING):
             continue
-        row = samples[:, ::-1] if int(head["flags"]) & int(AcquisitionFlag.REVERSE) else samples
+        row, echo = samples, int(head["center_sample"])
+        if int(head["flags"]) & int(AcquisitionFlag.REVERSE):
+            row, echo = samples[:, ::-1], samples.shape[1] - 1 - echo
         k1 = int(head["idx"]["kspace_encode_step_1"]) - limits.kspace_encoding_step_1.center + size.y // 2
         k2 = int(head["idx"]["kspace_encode_step_2"])
         if limits.kspace_encoding_step_2 is not None:
             k2 = k2 - limits.kspace_encoding_step_2.center + size.z // 2
         keep = slice(int(head["discard_pre"]), row.shape[1] - int(head["discard_post"]))
-        k0 = np.arange(row.shape[1])[keep] - int(head["center_sample"]) + size.x // 2
+        k0 = np.arange(row.shape[1])[keep] - echo + size.x // 2
         kspace[:, k2, k1, k0] = row[:, keep]
     return kspace
 

@@ -88,7 +88,7 @@ def test_echo_positions_may_differ_within_a_block(make_header: Any, make_lines: 
 
 
 def test_reversed_readouts_and_discards(make_header: Any, make_lines: Any, run_stage: Any) -> None:
-    """Discards count in the order of time, the echo of a reversed readout in the order of k0."""
+    """Discards and the echo count samples as they are stored, those of reversed readouts too."""
     lines = make_lines(n_samples=19)
     forward = lines(range(6), discard_pre=2, discard_post=1, center=10)
     backward = lines(range(6, 12), discard_pre=2, discard_post=1, center=9, flags=Flag.REVERSE)
@@ -231,11 +231,6 @@ def test_unknown_encoding_space(make_header: Any, lines: Any, run_stage: Any) ->
 def test_other_trajectories_are_refused(make_header: Any, lines: Any, run_stage: Any) -> None:
     with pytest.raises(ScanError, match="radial trajectory"):
         run_stage(Accumulate(), make_header(trajectory="radial"), [lines(range(12))])
-
-
-def test_epi_is_uncorrected(make_header: Any, lines: Any, run_stage: Any) -> None:
-    ran = run_stage(Accumulate(), make_header(trajectory="epi"), [lines(range(12))])
-    assert "ghosts" in ran.scan.warnings[0]
 
 
 def test_unknown_flag_to_keep_out() -> None:
@@ -520,7 +515,7 @@ def test_blocks_do_not_matter(cuts: list[int], make_header: Any, make_lines: Any
             joined(
                 lines(range(0, 12, 2), slice=s, average=a),
                 lines([6], slice=s, average=a, flags=Flag.NAVIGATION_DATA),
-                lines(range(11, 0, -2), slice=s, average=a, flags=Flag.REVERSE, last=LAST),
+                lines(range(11, 0, -2), slice=s, average=a, flags=Flag.REVERSE, center=7, last=LAST),
             )
             for a in range(2)
             for s in range(2)

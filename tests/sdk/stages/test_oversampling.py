@@ -88,6 +88,7 @@ def test_reversed_readouts_are_turned(make_header: Any, make_lines: Any, run_sta
     forward = lines(range(2))
     headers = forward.headers.copy()
     headers["flags"] = int(Flag.REVERSE)
+    headers["center_sample"] = 31 - 16  # of the sample as it is stored
     backward = Readouts(headers, np.ascontiguousarray(forward.samples[..., ::-1]))
     xml = make_header((32, 12, 1), (16, 12, 1))
     a, b = (run_stage(RemoveOversampling(), xml, [block]).one for block in (forward, backward))
