@@ -82,26 +82,23 @@ def export(
     spool = None if destination is None else Spool(output / "spool")
     series: dict[str, dict[str, Any]] = {}
     with progress_bar("writing", hidden=as_json) as progress:
-        n = 0
-        for image in _images(images, group, scan):
-            for dataset in exporter.instances(image):
-                content = encoded(dataset)
-                path = file_path(dataset, output)
-                write_durably(path, content)
-                if spool is not None:
-                    spool.add(content, str(dataset.SOPInstanceUID))
-                entry = series.setdefault(
-                    path.parent.name,
-                    {
-                        "number": int(dataset.SeriesNumber),
-                        "description": str(dataset.SeriesDescription),
-                        "folder": str(path.parent),
-                        "n_instances": 0,
-                    },
-                )
-                entry["n_instances"] += 1
-                n += 1
-                progress(n, None)
+        for n, dataset in enumerate(exporter.export(_images(images, group, scan)), 1):
+            content = encoded(dataset)
+            path = file_path(dataset, output)
+            write_durably(path, content)
+            if spool is not None:
+                spool.add(content, str(dataset.SOPInstanceUID))
+            entry = series.setdefault(
+                path.parent.name,
+                {
+                    "number": int(dataset.SeriesNumber),
+                    "description": str(dataset.SeriesDescription),
+                    "folder": str(path.parent),
+                    "n_instances": 0,
+                },
+            )
+            entry["n_instances"] += 1
+            progress(n, None)
     if not series:
         where = "" if group is None else f" in its group '{group}'"
         raise FileFormatError(f"{images} holds no images{where}: give the file that 'scanside replay' wrote")

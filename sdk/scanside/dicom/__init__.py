@@ -3,11 +3,10 @@
 ::
 
     exporter = DicomExporter(scan)
-    for image in images:
-        for dataset in exporter.instances(image):
-            write_file(dataset, folder)
+    for dataset in exporter.export(images):
+        write_durably(file_path(dataset, folder), encoded(dataset))
 
-`dataset` makes the instances from `patient`, `acquisition`, `provenance`, `voxels` and `uids`; `files` writes them,
-`spool` keeps what is still to be sent, `store` sends it. Only `dataset`, its parts and `store` need the extra
-``dicom``.
+`dataset` makes the instances from `patient`, `acquisition`, `provenance`, `voxels`, `order` and `uids`; `files`
+writes them, `spool` keeps what is still to be sent, `store` sends it. Only `dataset`, its parts and `store` need the
+extra ``dicom``.
 """

@@ -7,16 +7,24 @@ left-handed: every slice has a position of its own, and no direction is made fro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from scanside.dicom._pydicom import UID, Dataset, ExplicitVRLittleEndian, FileMetaDataset, MRImageStorage
+from scanside.dicom._pydicom import (
+    UID,
+    Dataset,
+    ExplicitVRLittleEndian,
+    FileMetaDataset,
+    MRImageStorage,
+    Sequence,
+)
 from scanside.dicom.acquisition import describe_acquisition, describe_timing
 from scanside.dicom.header import HeaderFields, Patient
+from scanside.dicom.order import InstanceOrder, Placed
 from scanside.dicom.patient import describe_patient, describe_study
 from scanside.dicom.provenance import Kind, Method, describe_method
 from scanside.dicom.texts import decimal
@@ -53,13 +61,15 @@ class DicomExporter:
         self._scan = scan
         self._fields = HeaderFields(scan.header, patient)
         self._scales: dict[str, GreyScale] = {}
+        self._orders: dict[str, InstanceOrder] = {}
         self._numbers = SeriesNumbers()
 
     def instances(self, image: Image) -> Iterator[Dataset]:
         """The instances of one image: for every channel and z one, of a complex image magnitude and phase.
 
-        The same image gives the same instances, identifiers included, whenever and wherever it is made, as long as
-        the images before it are the same.
+        They come once their numbers are known (see `InstanceOrder`): with the image, with one after it, or from
+        `finish`. The same image gives the same instances, identifiers included, whenever and wherever it is made, as
+        long as the images before it are the same.
 
         Args:
             image: ``(channel, z, y, x)``.
@@ -76,6 +86,17 @@ class DicomExporter:
         for kind, part in _parts(data, _KINDS.get(int(image.header["image_type"]), "magnitude")):
             yield from self._of_kind(image, kind, part, geometry)
 
+    def export(self, images: Iterable[Image]) -> Iterator[Dataset]:
+        """The instances of all images of a scan; raises as `instances`."""
+        for image in images:
+            yield from self.instances(image)
+        yield from self.finish()
+
+    def finish(self) -> Iterator[Dataset]:
+        """The instances that waited for slices, once no more images will come."""
+        for order in self._orders.values():
+            yield from order.finish()
+
     def _of_kind(
         self, image: Image, kind: Kind, data: npt.NDArray[Any], geometry: Geometry
     ) -> Iterator[Dataset]:
@@ -86,29 +107,34 @@ class DicomExporter:
         series = derived_uid(
             "series", self._fields.study_uid, self._fields.measurement, *method.key, index, kind
         )
-        scale = self._scales.setdefault(series, GreyScale(phase=kind == "phase"))
+        signed, is_phase = kind in ("real", "imag"), kind == "phase"
+        scale = self._scales.setdefault(series, GreyScale(signed=signed, phase=is_phase))
         stored = scale.stored(
             data,
             slope=float(image.meta.first("RescaleSlope") or 1),
             intercept=float(image.meta.first("RescaleIntercept") or 0),
         )
         common = self._common(image, kind, method, index, series)
-        if kind == "phase" and stored.unit == 1000:
-            common.ImageComments += "\nPhase in mrad"
-        elif stored.unit > 1:
-            common.ImageComments += f"\nValues are {stored.unit:g} times those of the reconstruction"
-        n_channels, n_z = data.shape[:2]
-        number = max(int(image.header["image_index"]) - 1, 0)
-        for channel, z in np.ndindex(n_channels, n_z):
+        if is_phase:
+            common.RealWorldValueMappingSequence = Sequence([_mapping(stored)])
+        elif (stored.slope, stored.intercept) != (1, 0):
+            offset = f" {stored.intercept:+.9g}" if stored.intercept else ""
+            common.ImageComments += f"\nReconstructed value = {stored.slope:.9g} x stored value{offset}"
+        shape = data.shape[0], data.shape[1]
+        made = []
+        for channel, z in np.ndindex(shape):
             dataset = deepcopy(common)
-            dataset.InstanceNumber = (number * n_channels + channel) * n_z + z + 1
             dataset.SOPInstanceUID = derived_uid("instance", series, *_identity(image.header), channel, z)
-            if n_channels > 1:
-                dataset.ImageComments += f"\nChannel {channel + 1} of {n_channels}"
+            if shape[0] > 1:
+                dataset.ImageComments += f"\nChannel {channel + 1} of {shape[0]}"
             _place(dataset, geometry, z)
             _fill(dataset, stored, (channel, z))
             dataset.file_meta = _file_meta(dataset.SOPInstanceUID)
-            yield dataset
+            made.append(dataset)
+        if series not in self._orders:
+            self._orders[series] = InstanceOrder(self._encoding(image))
+        counters = {name: int(image.header[name]) for name in _COUNTERS}
+        yield from self._orders[series].add(Placed(made, shape, counters, geometry))
 
     def _common(self, image: Image, kind: Kind, method: Method, index: int, series: str) -> Dataset:
         """What all instances of an image share."""
@@ -191,17 +217,31 @@ def _fill(dataset: Dataset, stored: Stored, index: tuple[int, int]) -> None:
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit = 15
-    dataset.PixelRepresentation = 0
+    dataset.PixelRepresentation = 1 if stored.values.dtype == np.int16 else 0
     dataset.SmallestImagePixelValue, dataset.LargestImagePixelValue = int(pixels.min()), int(pixels.max())
-    dataset.RescaleSlope, dataset.RescaleIntercept = decimal(stored.slope), decimal(stored.intercept)
-    dataset.RescaleType = "US"  # unspecified
+    # Said although nothing is rescaled: programs that expect them of every image find what they would assume.
+    dataset.RescaleSlope, dataset.RescaleIntercept, dataset.RescaleType = "1", "0", "US"
     centre, width = stored.window
     # Six digits are more than the eye can tell apart.
     dataset.WindowCenter, dataset.WindowWidth = (decimal(float(f"{n:.6g}")) for n in (centre, width))
     dataset.LossyImageCompression = "00"
     dataset.BurnedInAnnotation = "NO"
-    dataset.PixelData = pixels.astype("<u2").tobytes()
+    dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
     dataset["PixelData"].VR = "OW"
+
+
+def _mapping(stored: Stored) -> Dataset:
+    """How angles in radians follow from what is stored (PS3.3 C.7.6.16.2.11)."""
+    unit = Dataset()
+    unit.CodeValue, unit.CodingSchemeDesignator, unit.CodeMeaning = "rad", "UCUM", "radian"
+    item = Dataset()
+    item.LUTExplanation, item.LUTLabel = "Phase", "PHASE"
+    item.MeasurementUnitsCodeSequence = Sequence([unit])
+    vr = "SS" if stored.values.dtype == np.int16 else "US"
+    for keyword, value in zip(("First", "Last"), stored.range, strict=True):
+        item.add_new(f"RealWorldValue{keyword}ValueMapped", vr, value)
+    item.RealWorldValueSlope, item.RealWorldValueIntercept = stored.slope, stored.intercept
+    return item
 
 
 def _file_meta(uid: str) -> FileMetaDataset:

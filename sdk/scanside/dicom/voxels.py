@@ -1,4 +1,8 @@
-"""Voxels as 16 bits, with the slope and intercept that lead back, and a window to look at them."""
+"""Voxels as 16 bits, how their values follow from what is stored, and a window to look at them.
+
+The classic MR image has no modality LUT: viewers that keep to the standard apply the window to stored values, others
+rescale first. So images are stored in a scale in which nothing is to be rescaled, and windows count stored values.
+"""
 
 from __future__ import annotations
 
@@ -13,51 +17,52 @@ from scanside.errors import NonFiniteError
 
 __all__ = ["GreyScale", "Stored"]
 
-_LARGEST = 65535
-_MIDDLE = 32768
+_UNSIGNED = (0, 65535)
+_SIGNED = (-32768, 32767)
 _HEADROOM = 2.0
 """A series' later images may be this much brighter than its first before their scale changes."""
-_MRAD = 1000.0
-_ENOUGH = 100.0
-"""Windows count in whole values (PS3.3 C.11.2.1.2.1): what an image shows has to span many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """An image's voxels as they are stored: unit · value = slope · stored + intercept.
+    """An image's voxels as they are stored: value = slope · stored + intercept.
 
     Attributes:
-        values: uint16, shaped like the image.
+        values: uint16 or int16, shaped like the image.
         slope: positive.
-        intercept: rescaled value of a stored zero.
-        window: centre and width of what is to be seen, in rescaled values.
-        unit: rescaled values are this many times those of the image, a power of 1000.
+        intercept: value of a stored zero.
+        window: centre and width of what is to be seen, in stored values.
     """
 
-    values: npt.NDArray[np.uint16]
+    values: npt.NDArray[np.uint16] | npt.NDArray[np.int16]
     slope: float
     intercept: float
     window: tuple[float, float]
-    unit: float
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The smallest and the largest value that could be stored."""
+        return _SIGNED if self.values.dtype == np.int16 else _UNSIGNED
 
 
 class GreyScale:
     """The scale of one series.
 
     The first image that is not empty sets the slope, 1, 2 or 5 times a power of ten, so that it is written without
-    rounding; later images keep it, so that viewers which know no slope (it is no part of the classic MR image) show
-    them alike, until one would not fit. It also sets the unit: images whose values are small are multiplied by 1000
-    as often as it takes, because viewers cannot show windows that are narrower than 1. Images that come as uint16
-    keep their stored values.
+    rounding; later images keep it, so that they can be compared as they are shown, until one would not fit. Images
+    that come as uint16 keep their stored values.
 
     Args:
-        phase: the images are angles in radians; they have one scale for all series, in mrad.
+        signed: values may be negative; stored zero is zero then. It becomes so with the first image that is negative
+            somewhere.
+        phase: the images are angles in radians; they have one scale for all series, in which the stored values are
+            the whole circle.
     """
 
-    def __init__(self, *, phase: bool = False) -> None:
+    def __init__(self, *, signed: bool = False, phase: bool = False) -> None:
+        self._signed = signed or phase
         self._phase = phase
         self._slope = 0.0
-        self._unit = 0.0
 
     def stored(self, data: npt.NDArray[Any], *, slope: float = 1.0, intercept: float = 0.0) -> Stored:
         """Voxels of an image in 16 bits.
@@ -70,35 +75,20 @@ class GreyScale:
         Raises:
             NonFiniteError: NaN or infinite values.
         """
-        given = data.dtype == np.uint16
+        if data.dtype == np.uint16:
+            return Stored(data, slope, intercept, _window(data))
         values = data.astype(np.float64)
         if not np.isfinite(values).all():
             raise NonFiniteError("an image holds NaN or infinite values, which DICOM cannot store as grey")
-        if given:
-            values = values * slope + intercept
         largest, smallest = float(values.max(initial=0)), float(values.min(initial=0))
-        unit = self._unit_for(max(largest, -smallest))
-        if given:
-            return _with_window(data, slope * unit, intercept * unit, unit)
-        values, largest, smallest = values * unit, largest * unit, smallest * unit
-        if self._phase and max(largest, -smallest) <= _MRAD * math.pi * (1 + 1e-6):
-            slope, intercept = _MRAD * math.pi / _MIDDLE, -_MRAD * math.pi
-            whole = (0.0, 2 * _MRAD * math.pi)
-            return Stored(_rounded(values, slope, intercept), slope, intercept, whole, unit)
-        if smallest < 0:
-            slope = self._at_least(max(largest / (_MIDDLE - 1), -smallest / _MIDDLE))
-            intercept = -_MIDDLE * slope  # zero stays zero
-        else:
-            slope, intercept = self._at_least(largest / _LARGEST), 0.0
-        return _with_window(_rounded(values, slope, intercept), slope, intercept, unit)
-
-    def _unit_for(self, largest: float) -> float:
-        if self._phase:
-            return _MRAD
-        if not self._unit and largest > 0:
-            exponent = max(math.ceil(math.log10(_ENOUGH / largest) / 3), 0)
-            self._unit = float(f"1e{3 * exponent}")
-        return self._unit or 1.0
+        self._signed |= smallest < 0
+        low, high = _SIGNED if self._signed else _UNSIGNED
+        if self._phase and max(largest, -smallest) <= math.pi * (1 + 1e-6):
+            slope, window = math.pi / -low, (0.0, 2.0 * -low)
+            return Stored(_rounded(values / slope, low, high), slope, 0.0, window)
+        slope = self._at_least(max(largest / high, smallest / low if low else 0.0))
+        stored = _rounded(values / slope, low, high)
+        return Stored(stored, slope, 0.0, _window(stored))
 
     def _at_least(self, needed: float) -> float:
         if needed == 0 and self._slope == 0:
@@ -119,12 +109,12 @@ def _round_up(value: float) -> float:
     return float(f"2e{exponent + 1}")
 
 
-def _rounded(values: npt.NDArray[np.float64], slope: float, intercept: float) -> npt.NDArray[np.uint16]:
-    return np.clip(np.rint((values - intercept) / slope), 0, _LARGEST).astype(np.uint16)
+def _rounded(values: npt.NDArray[np.float64], low: int, high: int) -> npt.NDArray[Any]:
+    return np.clip(np.rint(values), low, high).astype(np.int16 if low else np.uint16)
 
 
-def _with_window(values: npt.NDArray[np.uint16], slope: float, intercept: float, unit: float) -> Stored:
+def _window(values: npt.NDArray[Any]) -> tuple[float, float]:
     """From the first hundredth of the voxels to all but the brightest two thousandths."""
     dark, bright = np.percentile(values, (1.0, 99.8)) if values.size else (0.0, 1.0)
-    centre = slope * (dark + bright) / 2 + intercept
-    return Stored(values, slope, intercept, (float(centre), max(float(slope * (bright - dark)), 1.0)), unit)
+    # Viewers show nothing through a window that is narrower than 1 (PS3.3 C.11.2.1.2.1).
+    return float(dark + bright) / 2, max(float(bright - dark), 1.0)

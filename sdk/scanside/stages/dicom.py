@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +20,9 @@ from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
 
 if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from scanside.dicom.dataset import DicomExporter
     from scanside.dicom.store import Sender
 
 __all__ = ["ExportDicom"]
@@ -32,6 +35,8 @@ class ExportDicom(Stage[Image, Image]):
 
     Its place is behind ``finish``. What is to be sent is first put into a spool folder and leaves it when the archive
     has confirmed it, however often that takes; a thread of its own sends, also what an earlier process left there.
+    Images of several slices wait until each slice has come once, so that viewers scroll by position; where the header
+    does not announce how many there are, they wait for the scan's end.
     Nothing that goes wrong ends a scan: the operator is told, the scan's metrics count it (``dicom.failed``), and an
     image that could not be written says so in its attribute ``ScansideDicom``.
     """
@@ -88,6 +93,7 @@ class ExportDicom(Stage[Image, Image]):
         from scanside.dicom.dataset import DicomExporter
 
         self._exporter_type = DicomExporter
+        self._exporter: DicomExporter | None = None
         self._sender: Sender | None = None
         if self.config.folder is not None:
             self.config.folder.mkdir(parents=True, exist_ok=True)
@@ -101,27 +107,45 @@ class ExportDicom(Stage[Image, Image]):
 
     def process(self, item: Image) -> Iterator[Image]:
         """Write one image."""
+        assert self._exporter is not None, "a scan is open"
         try:
-            self._write(item)
-        except Exception as error:  # the image is worth more than its copy
-            self._scan.count("dicom.failed")
-            why = _reason(error)
-            logger.debug("an image was not written as DICOM", exc_info=error)
-            self._scan.warn(f"an image was not written as DICOM: {why}")
+            self._write(self._exporter.instances(item))
+        except Exception as error:  # noqa: BLE001 — the image is worth more than its copy
             meta = item.meta.copy()
-            meta["ScansideDicom"] = f"not written: {why}"
+            meta["ScansideDicom"] = f"not written: {self._failed(error)}"
             item = item.replace(meta=meta)
         yield item
 
     def finish(self, end: ScanEnd) -> Iterator[Image]:
-        """Tell the operator if the archive has not got everything."""
+        """Write what waited for slices, and tell the operator if the archive has not got everything."""
+        self._write_rest()
         sender = self._sender
         if sender is not None and (n := sender.settle(self.config.wait_s)) and sender.problem is not None:
             self._scan.warn(f"{n} DICOM images wait to be sent: {sender.problem}")
         yield from ()
 
-    def _write(self, image: Image) -> None:
-        for dataset in self._exporter.instances(image):
+    def close(self) -> None:
+        """Also of a scan that failed, the images that were made are written."""
+        self._write_rest()
+        self._exporter = None
+
+    def _write_rest(self) -> None:
+        for dataset in () if self._exporter is None else self._exporter.finish():
+            try:
+                self._write([dataset])
+            except Exception as error:  # noqa: BLE001 — the others may still be written
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> str:
+        """Note that something was not written; gives the reason."""
+        self._scan.count("dicom.failed")
+        why = _reason(error)
+        logger.debug("an image was not written as DICOM", exc_info=error)
+        self._scan.warn(f"an image was not written as DICOM: {why}")
+        return why
+
+    def _write(self, datasets: Iterable[Dataset]) -> None:
+        for dataset in datasets:
             content = encoded(dataset)
             # Sent first: a folder that is full must not keep an image from the archive.
             if self._sender is not None:

@@ -148,7 +148,7 @@ def export() -> Exports:
 
     def run(*images: Image, xml: str | None = None, patient: Patient = "anonymous") -> list[Dataset]:
         exporter = DicomExporter(Scan.from_xml(full_header() if xml is None else xml), patient)
-        return [dataset for image in images for dataset in exporter.instances(image)]
+        return list(exporter.export(images))
 
     return run
 

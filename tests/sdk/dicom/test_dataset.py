@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from io import BytesIO
 from typing import Any
 
@@ -16,8 +16,19 @@ from scanside.errors import FormatError, ShapeError
 
 
 def rescaled(dataset: Any) -> Any:
-    """Values as a reader finds them; those of small images and of phases are multiplied by 1000."""
-    return (dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)) / 1000
+    """Values of the reconstruction: a phase's as a reader finds them, others' as the comment tells."""
+    assert (dataset.RescaleSlope, dataset.RescaleIntercept) == (1, 0)
+    if "RealWorldValueMappingSequence" in dataset:
+        (mapping,) = dataset.RealWorldValueMappingSequence
+        (unit,) = mapping.MeasurementUnitsCodeSequence
+        assert (unit.CodingSchemeDesignator, unit.CodeValue) == ("UCUM", "rad")
+        assert mapping.RealWorldValueFirstValueMapped <= dataset.pixel_array.min()
+        assert mapping.RealWorldValueLastValueMapped >= dataset.pixel_array.max()
+        return dataset.pixel_array * mapping.RealWorldValueSlope + mapping.RealWorldValueIntercept
+    found = re.search(r"^Reconstructed value = (\S+) x stored value(?: (\S+))?$", dataset.ImageComments, re.M)
+    if found is None:
+        return dataset.pixel_array
+    return dataset.pixel_array * float(found[1]) + float(found[2] or 0)
 
 
 def test_replay_gives_the_same_bytes(parts: Any, export: Any) -> None:
@@ -46,7 +57,8 @@ def test_every_instance_has_its_identifier(parts: Any, export: Any) -> None:
     assert [dataset.SOPInstanceUID for dataset in export(one.replace(data=2 * one.data))] == uids[:1]
     volume = export(parts.image(np.ones((2, 3, 6, 8), np.float32)))
     assert len({dataset.SOPInstanceUID for dataset in volume}) == 6
-    assert [dataset.InstanceNumber for dataset in volume] == [1, 2, 3, 4, 5, 6]
+    # Channels in turn at each place.
+    assert [dataset.InstanceNumber for dataset in volume] == [1, 3, 5, 2, 4, 6]
     assert "Channel 2 of 2" in volume[5].ImageComments
 
 
@@ -142,9 +154,23 @@ def test_kinds(parts: Any, export: Any) -> None:
     assert [dataset.ImageType[3] for dataset in found] == ["M", "P", "R", "I"]
     assert [int(dataset.SeriesNumber) for dataset in found] == [7020, 7021, 7022, 7023]
     assert len({dataset.SeriesInstanceUID for dataset in found}) == 4
-    assert float(phase.WindowWidth) == pytest.approx(2000 * math.pi, rel=1e-5)
-    assert "Phase in mrad" in phase.ImageComments
-    assert "Values are 1000 times those of the reconstruction" in magnitude.ImageComments
+    assert (phase.WindowCenter, phase.WindowWidth) == (0, 65536)
+    assert [dataset.PixelRepresentation for dataset in found] == [0, 1, 1, 1]
+    assert ["RealWorldValueMappingSequence" in dataset for dataset in found] == [False, True, False, False]
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("kind", ["magnitude", "real"])
+def test_windows_count_stored_values(parts: Any, export: Any, size: float, kind: str) -> None:
+    """Whether a viewer rescales first or not, the object is neither white nor black."""
+    data = size * np.linspace(-1 if kind == "real" else 0, 1, 6 * 8, dtype=np.float32).reshape(6, 8)
+    (dataset,) = export(parts.image(data, kind))
+    stored = dataset.pixel_array.astype(float)
+    for shown in (stored, stored * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)):
+        grey = (shown - (float(dataset.WindowCenter) - 0.5)) / (float(dataset.WindowWidth) - 1) + 0.5
+        assert ((grey > 0.02) & (grey < 0.98)).mean() > 0.9
+        assert np.corrcoef(grey.ravel(), data.ravel())[0, 1] > 0.9999
+    np.testing.assert_allclose(rescaled(dataset), data, atol=1e-4 * size)
 
 
 def test_scaled_images_keep_their_numbers(parts: Any, export: Any) -> None:
@@ -153,7 +179,16 @@ def test_scaled_images_keep_their_numbers(parts: Any, export: Any) -> None:
         parts.image(data.reshape(6, 8), meta={"RescaleSlope": "0.25", "RescaleIntercept": "-2"})
     )
     assert np.array_equal(dataset.pixel_array, data.reshape(6, 8).numpy())
-    assert (dataset.RescaleSlope, dataset.RescaleIntercept) == (0.25, -2)
+    np.testing.assert_allclose(rescaled(dataset), 0.25 * data.reshape(6, 8).numpy() - 2)
+
+
+def test_scaled_phases_say_their_angle(parts: Any, export: Any) -> None:
+    """As they come where hosts want integers."""
+    data = torch.tensor([0, 2048, 4095], dtype=torch.int32).to(torch.uint16).expand(6, 3)
+    meta = {"RescaleSlope": str(2 * np.pi / 4095), "RescaleIntercept": str(-np.pi)}
+    (dataset,) = export(parts.image(data, "phase", meta))
+    assert np.array_equal(dataset.pixel_array, data.numpy())
+    np.testing.assert_allclose(rescaled(dataset)[0], [-np.pi, 0, np.pi], atol=1e-3)
 
 
 def test_acquisition(parts: Any, export: Any) -> None:
@@ -269,11 +304,13 @@ def test_a_series_has_one_matrix_and_one_voxel_size(parts: Any, export: Any) -> 
     images = [parts.image(np.ones(shape, np.float32)) for shape in ((6, 8), (8, 6), (6, 8), (3, 6, 8))]
     finer = parts.image(field_of_view=(40, 30, 5))
     second = parts.image(image_series_index=2)
-    found = export(*images, finer, second)
+    one_slice = "<slice><minimum>0</minimum><maximum>0</maximum><center>0</center></slice>"
+    xml = parts.header(PHASES=one_slice)
+    found = export(*images, finer, second, xml=xml)
     series = [(str(one.SeriesInstanceUID), int(one.SeriesNumber)) for one in found]
     assert series[0] == series[2]
     assert len(set(series)) == len({uid for uid, _ in series}) == len({number for _, number in series}) == 5
-    assert series[0][0] == export(images[0])[0].SeriesInstanceUID
+    assert series[0][0] == export(images[0], xml=xml)[0].SeriesInstanceUID
     for uid, _ in series:
         same = [one for one in found if one.SeriesInstanceUID == uid]
         assert len({(one.Rows, one.Columns, *one.PixelSpacing) for one in same}) == 1

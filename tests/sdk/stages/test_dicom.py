@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from pydicom import dcmread
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import MRImageStorage
 
-from scanside import Image
+from scanside import Image, Scan
 from scanside.dicom.spool import Spool
 from scanside.errors import StageConfigError
+from scanside.mrd.header import Limit
 from scanside.stages.dicom import ExportDicom
-from scanside.testing import StageTests, small_image
+from scanside.testing import StageTests, small_image, small_scan
 
 # pynetdicom leaves the closing of a socket that could not be connected to the garbage collection.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -61,11 +63,14 @@ def archive() -> Iterator[Callable[..., Any]]:
         server.shutdown()
 
 
-def magnitudes(n: int) -> list[Image]:
+def magnitudes(n: int, slices: int | None = 1) -> list[Image]:
+    """Images of one slice, with a header that announces so many slices, or does not say how many."""
     images = [small_image(repetition=i) for i in range(n)]
     for image in images:
         image.header["image_type"] = 1
-    return [image.replace(data=image.data.abs()) for image in images]
+    limits = {} if slices is None else {"slice": Limit(0, slices - 1, 0)}
+    encoding = replace(small_scan().encoding(), limits={**limits, "repetition": Limit(0, n - 1, 0)})
+    return [image.replace(data=image.data.abs(), encoding=encoding) for image in images]
 
 
 def test_images_pass_unchanged(run_stage: Any, make_header: Any, tmp_path: Path) -> None:
@@ -141,6 +146,33 @@ def test_full_disk(
     assert str(tmp_path) not in ran.scan.warnings[0], "hosts on the network need not know the folders"
     assert ran.scan.metrics["dicom.failed"] == 2
     assert not list(tmp_path.rglob("*.dcm"))
+
+
+@pytest.mark.parametrize("slices", [None, 2])
+def test_full_disk_after_the_images_went(
+    run_stage: Any, make_header: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slices: int | None
+) -> None:
+    """Those that waited for slices cannot say it any more: the operator is told, and each is counted."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path))
+
+    monkeypatch.setattr(os, "fsync", full)
+    ran = run_stage(ExportDicom(folder=tmp_path), make_header(), magnitudes(2, slices))
+    assert "No space left on device" in ran.scan.warnings[0]
+    assert ran.scan.metrics["dicom.failed"] == 2
+
+
+def test_images_that_wait_when_a_scan_fails(context: Any, make_header: Any, tmp_path: Path) -> None:
+    """Whatever ends the scan, images that were made have their copies."""
+    stage = ExportDicom(folder=tmp_path)
+    stage.prepare(context)
+    stage.open(Scan.from_xml(make_header()))
+    for image in magnitudes(2, slices=2):
+        list(stage.process(image))
+    assert not list(tmp_path.rglob("*.dcm"))
+    stage.close()
+    assert sorted(int(dcmread(file).InstanceNumber) for file in tmp_path.rglob("*.dcm")) == [1, 2]
 
 
 def test_image_that_is_none(run_stage: Any, make_header: Any, tmp_path: Path) -> None:
