@@ -104,7 +104,12 @@ class Server:
                 from scanside_gadgetron.monitor import start_monitor
 
                 # Before the workers: whoever asks whether the server is ready gets an answer meanwhile.
-                self._monitor = start_monitor(self._pool.subscribe, self._pool, self._config.monitor)
+                self._monitor = start_monitor(
+                    self._pool.subscribe,
+                    self._pool,
+                    self._config.monitor,
+                    most_connections=self._pool.shares.page,
+                )
                 self._pool.session_folder = self._monitor.session_folder
             starting = asyncio.run_coroutine_threadsafe(self._pool.start(), self._loop)
             while not wait([starting], timeout=_LOOK_SECONDS).done:

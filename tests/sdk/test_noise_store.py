@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+import os
+from dataclasses import astuple, replace
 from pathlib import Path
+from time import time
 
 import numpy as np
 import pytest
@@ -35,8 +37,53 @@ def test_memory_only() -> None:
     store.put("a", record(1))
     store.put("b", record(2))
     store.put("a", record(3))
-    assert_equal(store.get("a"), record(3))
+    assert_equal(store.get("a"), replace(record(3), replaces=True))
     assert_equal(store.get("b"), record(2))
+
+
+@pytest.mark.parametrize("in_files", [False, True])
+def test_another_measurement_of_one_id_is_told(tmp_path: Path, in_files: bool) -> None:
+    folder = tmp_path if in_files else None
+    store = NoiseStore(folder)
+    assert not store.put("a", record(1))
+    rounded = record(1)
+    assert not store.put("a", replace(rounded, covariance=rounded.covariance * (1 + 1e-6)))
+    found = store.get("a")
+    assert found is not None
+    assert not found.replaces
+    other = NoiseStore(folder) if in_files else store  # perhaps in another process
+    assert other.put("a", record(2))
+    assert_equal(other.get("a"), replace(record(2), replaces=True))
+    assert not other.put("a", record(2))
+    found = other.get("a")
+    assert found is not None
+    assert found.replaces  # it stays doubtful
+    assert other.put("a", replace(record(2), dwell_time_us=5.0))
+
+
+def test_damaged_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "noise_x.npz").write_bytes(b"half")
+    assert not NoiseStore(tmp_path).put("x", record())
+    assert_equal(NoiseStore(tmp_path).get("x"), record())
+
+
+def test_old_ones_and_too_many_leave_the_folder(tmp_path: Path) -> None:
+    store = NoiseStore(tmp_path, most_files=3)
+    for i in range(4):
+        store.put(f"m{i}", record(i))
+        os.utime(tmp_path / f"noise_m{i}.npz", (time() - 1000 + i,) * 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"noise_m1.npz", "noise_m2.npz", "noise_m3.npz"}
+    os.utime(tmp_path / "noise_m3.npz", (time() - 31 * 86400,) * 2)
+    (tmp_path / ".noise_m9.half.part").write_bytes(b"half")
+    os.utime(tmp_path / ".noise_m9.half.part", (time() - 60,) * 2)
+    (tmp_path / "mine.txt").touch()
+    store.put("m5", record(5))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "noise_m1.npz",
+        "noise_m2.npz",
+        "noise_m5.npz",
+        "mine.txt",
+    }
 
 
 def test_least_recently_used_leaves_first() -> None:

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["MonitorConfig", "PoolState", "Subscribe", "start_monitor"]
 
 
-def start_monitor(subscribe: Subscribe, state: PoolState, config: MonitorConfig | None = None) -> Monitor:
+def start_monitor(
+    subscribe: Subscribe,
+    state: PoolState,
+    config: MonitorConfig | None = None,
+    *,
+    most_connections: int = 128,
+) -> Monitor:
     """Begin to watch a pool and to show it.
 
     Call it before the first worker starts, so that nothing is missed. Workers put the pictures of a session into
@@ -36,6 +42,7 @@ def start_monitor(subscribe: Subscribe, state: PoolState, config: MonitorConfig 
         subscribe: see `Subscribe`.
         state: the pool.
         config: None takes the defaults.
+        most_connections: to the page, at once; of more, those go that have been silent for longest.
 
     Returns:
         With ``url``, ``session_folder(session)`` and ``stop()``.
@@ -49,4 +56,4 @@ def start_monitor(subscribe: Subscribe, state: PoolState, config: MonitorConfig 
             raise MissingExtra(package, "server", "the live page")
     from scanside_gadgetron.monitor.monitor import Monitor
 
-    return Monitor(subscribe, state, config or MonitorConfig())
+    return Monitor(subscribe, state, config or MonitorConfig(), most_connections)

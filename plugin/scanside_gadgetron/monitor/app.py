@@ -136,10 +136,11 @@ class MonitorApp:
             generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
 
-    def _healthz(self, request: Request) -> Response:
+    # Coroutines, as functions would wait for a thread behind those that draw pictures.
+    async def _healthz(self, request: Request) -> Response:
         return PlainTextResponse("alive\n")
 
-    def _readyz(self, request: Request) -> Response:
+    async def _readyz(self, request: Request) -> Response:
         reason = self._pool.not_ready()
         return PlainTextResponse(f"{reason}\n", 503) if reason else PlainTextResponse("ready\n")
 

@@ -22,7 +22,7 @@ class MonitorConfig(BaseModel):
         keep_sessions: how many sessions that are over remain to be looked at.
         keep_images: how many images of a session remain, the latest.
         folder: where the sessions' pictures lie while they are kept; None takes the system's place for temporary
-            files. What a server left behind that died is removed from there.
+            files. What a server of the same user left there that died is removed.
         tracing: send OpenTelemetry traces; where to, the standard variables ``OTEL_*`` say.
     """
 

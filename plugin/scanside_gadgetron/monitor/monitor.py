@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
+import asyncio
 import logging
-import os
 import queue
-import shutil
 import socket
 import tempfile
 import threading
@@ -19,9 +17,11 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from scanside.errors import ConfigError
+from scanside.scratch import ScratchFolder
 from scanside_gadgetron.monitor.app import MonitorApp
 from scanside_gadgetron.monitor.config import MonitorConfig
 from scanside_gadgetron.monitor.contract import PoolState, Subscribe
+from scanside_gadgetron.monitor.entrance import Entrance
 from scanside_gadgetron.monitor.metrics import Metrics
 from scanside_gadgetron.monitor.state import LiveState
 from scanside_gadgetron.pool.events import Event
@@ -37,8 +37,10 @@ _MOST_EVENTS = 10_000
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _SILENT_CLIENT_MS = 30_000
+_IDLE_SECONDS = 10.0
+"""How long a connection may take to ask for something."""
+
 _PREFIX = "scanside-live-"
-_LOCK = ".lock"
 
 
 class Monitor:
@@ -51,26 +53,29 @@ class Monitor:
         subscribe: see `Subscribe`.
         state: the pool.
         config: settings.
+        most_connections: to the page, at once.
 
     Raises:
         ConfigError: the address cannot be listened on, or others could look without a token.
         MissingExtra: traces are asked for, and the extra ``tracing`` is not installed.
     """
 
-    def __init__(self, subscribe: Subscribe, state: PoolState, config: MonitorConfig) -> None:
+    def __init__(
+        self, subscribe: Subscribe, state: PoolState, config: MonitorConfig, most_connections: int
+    ) -> None:
         config.check()
         self._tracing = _tracing() if config.tracing else None
         with ExitStack() as undo:
-            self._folder = _LiveFolder(config.folder)
+            self._folder = _live_folder(config.folder)
             undo.callback(self._folder.remove)
             self._listener = _listen(config.host, config.port)
             undo.callback(self._listener.close)
-            self._start(state, config)
+            self._start(state, config, most_connections)
             undo.pop_all()
         subscribe(self._put)
         logger.info("live page at %s", self.url)
 
-    def _start(self, state: PoolState, config: MonitorConfig) -> None:
+    def _start(self, state: PoolState, config: MonitorConfig, most_connections: int) -> None:
         self._address: tuple[str, int] = self._listener.getsockname()[:2]
         self._live = LiveState(self._folder.path, config.keep_sessions, config.keep_images)
         self._metrics = Metrics(self._live, state)
@@ -79,31 +84,33 @@ class Monitor:
             self._takers.append(self._tracing.take)
         token = None if config.token is None else config.token.get_secret_value()
         self._app = MonitorApp(self._live, state, self._metrics, token=token, names=(config.host,))
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self._app.asgi,
-                loop="asyncio",
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="critical",  # what goes wrong in a request is logged by the application
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                limit_concurrency=128,
-                timeout_graceful_shutdown=3,
-            )
+        settings = uvicorn.Config(
+            self._app.asgi,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",  # what goes wrong in a request is logged by the application
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,
+        )
+        self._server = uvicorn.Server(settings)
+        self._entrance = Entrance(
+            self._listener,
+            settings,
+            self._server.server_state,
+            most=most_connections,
+            idle_seconds=_IDLE_SECONDS,
         )
         self._stopped = threading.Event()
         self._inbox: queue.Queue[Event | None] = queue.Queue(_MOST_EVENTS)
         self._threads = [
             threading.Thread(target=self._take_all, name="scanside-monitor", daemon=True),
             threading.Thread(
-                target=self._server.run,
-                kwargs={"sockets": [self._listener]},
-                name="scanside-monitor-web",
-                daemon=True,
+                target=lambda: asyncio.run(self._serve()), name="scanside-monitor-web", daemon=True
             ),
         ]
         for thread in self._threads:
@@ -151,6 +158,13 @@ class Monitor:
                 raise ConfigError(f"the live page at {self.url} did not start; the log may say why")
             sleep(0.01)
 
+    async def _serve(self) -> None:
+        self._entrance.open()
+        try:
+            await self._server.serve(sockets=[])
+        finally:
+            self._entrance.close()
+
     def _put(self, event: Event) -> None:
         if self._stopped.is_set():
             return
@@ -168,46 +182,14 @@ class Monitor:
                     logger.exception("the monitor could not take an event of kind '%s'", event.kind)
 
 
-class _LiveFolder:
-    """A folder for the pictures of one server's life.
-
-    It is locked for as long as the process lives, so that another can tell, and remove, what was left by one that
-    died.
-    """
-
-    def __init__(self, parent: Path | None) -> None:
-        try:
-            if parent is not None:
-                parent.mkdir(parents=True, exist_ok=True)
-                for left in parent.glob(f"{_PREFIX}*"):
-                    _remove_if_left(left)
-            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-            self._lock = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(
-                f"the live page cannot keep pictures in {parent or tempfile.gettempdir()}: {error}; name another "
-                "folder"
-            ) from error
-
-    def remove(self) -> None:
-        """Remove all of it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock)
-
-
-def _remove_if_left(folder: Path) -> None:
+def _live_folder(parent: Path | None) -> ScratchFolder:
+    """A folder for the pictures of one server's life."""
     try:
-        lock = os.open(folder / _LOCK, os.O_RDWR)
-    except OSError:
-        return  # another is just making it, or it is not of our making
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
-    except OSError:
-        pass  # its server lives
-    finally:
-        os.close(lock)
+        return ScratchFolder(_PREFIX, parent)
+    except OSError as error:
+        raise ConfigError(
+            f"the live page cannot keep pictures in {parent or tempfile.gettempdir()}: {error}; name another folder"
+        ) from error
 
 
 def _tracing() -> Tracing:

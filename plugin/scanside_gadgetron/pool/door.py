@@ -18,7 +18,9 @@ from time import time
 from typing import Any, Literal
 
 from scanside.errors import MessageError, PeerSilent
+from scanside_gadgetron.pool.accept import Acceptor, Seldom
 from scanside_gadgetron.pool.channel import Channel, HandOver, Refused, close_all, peer_user
+from scanside_gadgetron.pool.descriptors import Shares
 from scanside_gadgetron.pool.events import Event, SessionRefused
 from scanside_gadgetron.pool.farewell import cut_off, turned_away
 from scanside_gadgetron.pool.listen import Allowed, keep_alive
@@ -30,9 +32,6 @@ logger = logging.getLogger(__name__)
 
 Why = Literal["queue-full", "not-allowed", "stopping", "tls"]
 
-_MOST_SILENT = 256
-_MOST_FAREWELLS = 256
-_PAUSE_SECONDS = 0.5
 _NODE_SECONDS = 5.0
 _REFUSED_DRAIN_SECONDS = 60.0
 
@@ -47,6 +46,7 @@ class Door:
         enter: takes each connection whose host has said something.
         emit: takes events.
         opening_seconds: how long a host may say nothing.
+        shares: how many there may be that are no scans.
 
     Attributes:
         allowed: hosts that may connect.
@@ -61,15 +61,19 @@ class Door:
         enter: Callable[[Visitor], None],
         emit: Callable[[Event], None],
         opening_seconds: float,
+        shares: Shares,
     ) -> None:
         self.allowed = Allowed(())
         self.tls: ssl.SSLContext | None = None
-        self._listeners = listeners
-        self._nodes = nodes
+        self._acceptors = [Acceptor(one, self._take) for one in listeners]
+        if nodes is not None:
+            self._acceptors.append(Acceptor(nodes, self._take_node))
         self._users = users
         self._enter = enter
         self._emit = emit
         self._opening_seconds = opening_seconds
+        self._shares = shares
+        self._seldom = Seldom(logger)
         self._numbers = count(1)
         self._silent: dict[Visitor, asyncio.TimerHandle] = {}
         self._leaving: set[asyncio.Task[Any]] = set()
@@ -78,20 +82,15 @@ class Door:
     def open(self) -> None:
         """Begin to accept, in the running event loop."""
         self._loop = asyncio.get_running_loop()
-        for listener in self._listeners:
-            listener.setblocking(False)
-            self._loop.add_reader(listener, self._accept, listener)
-        if self._nodes is not None:
-            self._nodes.setblocking(False)
-            self._loop.add_reader(self._nodes, self._accept_node, self._nodes)
+        for acceptor in self._acceptors:
+            acceptor.open()
 
     def close(self) -> None:
         """Accept nobody any more; those who have said nothing yet are told."""
         if self._loop is None:
             return
-        for listener in (*self._listeners, self._nodes):
-            if listener is not None:
-                self._loop.remove_reader(listener)
+        for acceptor in self._acceptors:
+            acceptor.close()
         for visitor in list(self._silent):
             self._forget(visitor)
             self.turn_away(visitor, "stopping")
@@ -112,7 +111,7 @@ class Door:
             "not-allowed": "this host may not connect: the server's setting 'allow' says which may",
             "tls": "this server takes encrypted connections only",
         }.get(why, why)
-        logger.warning("%s is turned away: %s", visitor.peer, reason)
+        self._seldom.warning(why, f"{visitor.peer} is turned away: {reason}")
         self._emit(SessionRefused(time=time(), session=visitor.session, peer=visitor.peer, reason=why))
         if visitor.node is not None:
             self.answer_node(visitor.node, Refused(why=reason))
@@ -139,48 +138,23 @@ class Door:
         node.close()
 
     def _say_goodbye(self, sock: socket.socket, text: str) -> None:
-        if len(self._leaving) >= _MOST_FAREWELLS:
+        if len(self._leaving) >= self._shares.leaving:
             cut_off(sock)
         else:
             self.later(turned_away(sock, text, self.tls, _REFUSED_DRAIN_SECONDS))
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(_MOST_SILENT):
-            accepted = self._accept_one(listener)
-            if accepted is None:
-                return
-            sock, address = accepted
-            keep_alive(sock)
-            visitor = Visitor(f"s{next(self._numbers):06d}", sock, f"{address[0]}:{address[1]}")
-            if address[0] not in self.allowed:
-                self.turn_away(visitor, "not-allowed")
-            else:
-                self._await_first_byte(visitor)
-
-    def _accept_one(self, listener: socket.socket) -> tuple[socket.socket, Any] | None:
-        assert self._loop is not None
-        try:
-            return listener.accept()
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            # The host left before it was served, or this process has no descriptors left: then trying again at
-            # once would only burn the processor.
-            logger.warning("a connection could not be taken: %s", error)
-            self._loop.remove_reader(listener)
-            again = self._accept_node if listener is self._nodes else self._accept
-            self._loop.call_later(_PAUSE_SECONDS, self._resume, listener, again)
-            return None
-
-    def _resume(self, listener: socket.socket, accept: Callable[[socket.socket], None]) -> None:
-        assert self._loop is not None
-        if listener.fileno() >= 0:
-            self._loop.add_reader(listener, accept, listener)
+    def _take(self, sock: socket.socket, address: Any) -> None:
+        keep_alive(sock)
+        visitor = Visitor(f"s{next(self._numbers):06d}", sock, f"{address[0]}:{address[1]}")
+        if address[0] not in self.allowed:
+            self.turn_away(visitor, "not-allowed")
+        else:
+            self._await_first_byte(visitor)
 
     def _await_first_byte(self, visitor: Visitor) -> None:
         assert self._loop is not None
-        if len(self._silent) >= _MOST_SILENT:
-            self._too_silent(next(iter(self._silent)))
+        if len(self._silent) >= self._shares.silent:
+            self._too_silent(next(iter(self._silent)), "as many hosts say nothing as may")
         timer = self._loop.call_later(self._opening_seconds, self._too_silent, visitor)
         self._silent[visitor] = timer
         self._loop.add_reader(visitor.socket, self._heard, visitor)
@@ -197,28 +171,28 @@ class Door:
         except OSError:
             nothing = True
         if nothing:
-            logger.info("%s asked whether somebody is there", visitor.peer)
+            self._seldom.info("probe", f"{visitor.peer} asked whether somebody is there")
             visitor.release()
         else:
             self._enter(visitor)
 
-    def _too_silent(self, visitor: Visitor) -> None:
+    def _too_silent(self, visitor: Visitor, why: str = "") -> None:
         self._forget(visitor)
-        text = (
-            f"nothing came for {self._opening_seconds:g} s (limits.opening_seconds): a session begins with "
-            "configuration and header"
-        )
-        logger.warning("%s: %s", visitor.peer, text)
+        why = why or f"nothing came for {self._opening_seconds:g} s (limits.opening_seconds)"
+        text = f"{why}: a session begins with configuration and header"
+        self._seldom.warning("silent", f"{visitor.peer}: {text}")
         self._say_goodbye(visitor.socket, f"Scanside: {text}")
 
-    def _accept_node(self, listener: socket.socket) -> None:
-        while (accepted := self._accept_one(listener)) is not None:
-            user = peer_user(accepted[0])
-            if user not in self._users:
-                logger.warning("a node of user %d may not hand over to this server", user)
-                accepted[0].close()
-                continue
-            self.later(self._hear_node(Channel(accepted[0])))
+    def _take_node(self, sock: socket.socket, _: Any) -> None:
+        user = peer_user(sock)
+        if user not in self._users:
+            self._seldom.warning("user", f"a node of user {user} may not hand over to this server")
+            sock.close()
+        elif len(self._leaving) >= self._shares.leaving:
+            self._seldom.warning("nodes", "too many nodes connect at once; this one reconstructs by itself")
+            sock.close()
+        else:
+            self.later(self._hear_node(Channel(sock)))
 
     async def _hear_node(self, node: Channel) -> None:
         """Wait for what a node hands over; it sends it at once."""
@@ -230,7 +204,7 @@ class Door:
         try:
             await asyncio.wait_for(came.wait(), _NODE_SECONDS)
         except asyncio.TimeoutError:
-            logger.warning("a node connected and said nothing")
+            self._seldom.warning("silent node", "a node connected and said nothing")
             node.close()
             return
         finally:
@@ -238,14 +212,14 @@ class Door:
         try:
             received = node.receive(wait=False)
         except (MessageError, PeerSilent) as error:
-            logger.warning("a node was not understood: %s", error)
+            self._seldom.warning("node", f"a node was not understood: {error}")
             received = None
         if received is None:
             node.close()  # it only asked whether somebody is there
             return
         message, descriptors = received
         if not isinstance(message, HandOver) or len(descriptors) != 2 or not _is_socket(descriptors[0]):
-            logger.warning("a node handed no connection over")
+            self._seldom.warning("node", "a node handed no connection over")
             close_all(descriptors)
             node.close()
             return

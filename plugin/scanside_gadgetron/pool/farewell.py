@@ -16,10 +16,11 @@ from scanside.mrd.messages import Close
 from scanside.mrd.peers import Peer, error_message, peer_by_first_bytes
 from scanside.mrd.streams import reset_when_closed
 from scanside.mrd.writer import encode
+from scanside_gadgetron.pool.accept import Seldom
 
 __all__ = ["cut_off", "told", "turned_away"]
 
-logger = logging.getLogger(__name__)
+_seldom = Seldom(logging.getLogger(__name__))
 
 _CLOSE = encode(Close())
 _QUIET_SECONDS = 0.5
@@ -57,7 +58,7 @@ async def turned_away(
     try:
         reader, writer = await _streams(sock, tls)
     except OSError as error:  # which ssl.SSLError is
-        logger.info("a host could not be told that %s: %s", text, error)
+        _seldom.info("not told", f"a host could not be told that {text}: {error}")
         cut_off(sock)
         return False
     peer, last = await _who(reader)
@@ -132,7 +133,7 @@ async def _tell(
             await _hear_out(reader, last, drain_seconds)
         await _hear_out(reader, b"", _LINGER_SECONDS)
     except (OSError, asyncio.TimeoutError) as error:
-        logger.info("a host went away before it could be told: %s", error or "it took nothing")
+        _seldom.info("went away", f"a host went away before it could be told: {error or 'it took nothing'}")
         return False
     finally:
         writer.close()

@@ -14,9 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import socket
-import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,6 +23,7 @@ from time import monotonic, time
 
 from scanside.errors import ConfigError, MessageError, PeerSilent, StreamError
 from scanside.mrd.peers import Peer
+from scanside.scratch import ScratchFolder
 from scanside.serving import PipelinePool
 from scanside_gadgetron.monitor.logs import session_log
 from scanside_gadgetron.pool.channel import (
@@ -40,6 +39,7 @@ from scanside_gadgetron.pool.channel import (
     Unprepared,
     close_all,
 )
+from scanside_gadgetron.pool.descriptors import most_descriptors, share_descriptors
 from scanside_gadgetron.pool.door import Door
 from scanside_gadgetron.pool.events import (
     Event,
@@ -85,6 +85,7 @@ class Pool:
 
     Attributes:
         session_folder: says where the pictures of a session go; None for nowhere.
+        shares: how many connections there may be beside the scans.
 
     Raises:
         ConfigError: the address cannot be listened on, or a certificate cannot be used.
@@ -106,6 +107,7 @@ class Pool:
             except ConfigError:
                 self._close_listeners()
                 raise
+        self.shares = share_descriptors(most_descriptors(), config.workers, config.queue)
         self._door = Door(
             self._listeners,
             self._handover and self._handover[0],
@@ -113,6 +115,7 @@ class Pool:
             self._enter,
             self._emit,
             config.limits.opening_seconds,
+            self.shares,
         )
         self._subscribers: list[Callable[[Event], None]] = []
         self._queue: deque[Visitor] = deque()
@@ -121,7 +124,7 @@ class Pool:
         self._failures: dict[int, int] = {}
         self._stopping = False
         self._hurried = False
-        self._own_noise: Path | None = None
+        self._own_noise: ScratchFolder | None = None
         self._watching: asyncio.Task[None] | None = None
         self._reloading = asyncio.Lock()
 
@@ -241,7 +244,7 @@ class Pool:
             with suppress(asyncio.CancelledError):
                 await self._watching
         if self._own_noise is not None:
-            shutil.rmtree(self._own_noise, ignore_errors=True)
+            self._own_noise.remove()
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
@@ -305,8 +308,8 @@ class Pool:
     def _shared_noise(self) -> Path:
         """A noise measurement made by one worker is found by all, as long as the server lasts."""
         if self._own_noise is None:
-            self._own_noise = Path(tempfile.mkdtemp(prefix="scanside-noise-"))
-        return self._own_noise
+            self._own_noise = ScratchFolder("scanside-noise-")
+        return self._own_noise.path
 
     def _hear(self, worker: WorkerProcess) -> None:
         """Take in what a worker has to say."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from scanside.scratch import replacing
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -33,16 +34,10 @@ def write_durably(path: Path, content: bytes) -> None:
         OSError: it cannot be written, for example because the disk is full; no part of it is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as draft, draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     # The name is as durable as the content only once the folder is on the disk.
     folder = os.open(path.parent, os.O_RDONLY)
     try:

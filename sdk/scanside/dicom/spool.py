@@ -17,13 +17,13 @@ from pathlib import Path
 
 from scanside.dicom.files import write_durably
 from scanside.errors import ConfigError
+from scanside.scratch import remove_abandoned
 
 __all__ = ["Spool", "Waiting"]
 
 logger = logging.getLogger(__name__)
 
 _MARK = ".scanside-spool"
-_ABANDONED_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,7 @@ class Spool:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _MARK).touch()
-        for part in folder.glob(".*.part"):
-            # What a process left that died while it wrote; a younger one may still be written by another.
-            if time.time() - part.stat().st_mtime > _ABANDONED_S:
-                part.unlink(missing_ok=True)
+        remove_abandoned(folder, ".*.part")
 
     @classmethod
     def existing(cls, folder: Path) -> Spool:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from time import time
 
 from pydantic import ValidationError
 
 from scanside.errors import ConfigError
 from scanside.recording.entry import RecordingEntry
+from scanside.scratch import is_abandoned, remove_abandoned, replacing
 
 __all__ = ["ENDING", "PART", "RecordingRing", "new_id"]
 
@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 ENDING, PART = ".mrd", ".part"
 
 _TIME = "%Y%m%dT%H%M%S.%fZ"
-_GRACE_SECONDS = 10.0
-"""Age from which a part that nobody has locked counts as left behind: it is locked just after it is made."""
 
 
 def new_id(session: str, begun: datetime) -> str:
@@ -92,7 +90,7 @@ class RecordingRing:
 
     def discard(self, part: Path, entry: RecordingEntry) -> None:
         """Remove a part that could not be taken in, and whatever of it was."""
-        for path in (part, self._json(entry), self._draft(entry)):
+        for path in (part, self._json(entry)):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
@@ -137,36 +135,26 @@ class RecordingRing:
         with self._locked():
             counter = self.folder / ".sessions"
             number = 1 + (int(counter.read_text() or 0) if counter.exists() else 0)
-            _write_private(counter, str(number))
+            with replacing(counter) as draft:
+                draft.write_text(str(number), encoding="ascii")
             return number
 
     def left_behind(self) -> list[tuple[Path, int]]:
-        """Parts whose process died, and their sizes."""
+        """Parts whose process died, and their sizes; drafts of what is known of them are removed."""
+        remove_abandoned(self.folder, f".*{PART}")
         found = []
         for part in sorted(self.folder.glob(f"*{ENDING}{PART}")):
-            try:
-                state = part.stat()
-                if time() - state.st_mtime > _GRACE_SECONDS and not _is_locked(part):
-                    found.append((part, state.st_size))
-            except OSError:
-                continue  # its process was faster, and has finished it
+            with suppress(OSError):  # its process was faster, and has finished it
+                if is_abandoned(part):
+                    found.append((part, part.stat().st_size))
         return found
 
     def _json(self, entry: RecordingEntry) -> Path:
         return self.folder / f"{entry.id}.json"
 
-    def _draft(self, entry: RecordingEntry) -> Path:
-        return self.folder / f"{entry.id}.json.new"
-
     def _write(self, entry: RecordingEntry) -> None:
-        draft = self._draft(entry)
-        try:
-            _write_private(draft, entry.model_dump_json(indent=2) + "\n")
-            draft.replace(self._json(entry))
-        except OSError:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
-            raise
+        with replacing(self._json(entry)) as draft:
+            draft.write_text(entry.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -178,20 +166,3 @@ class RecordingRing:
             yield
         finally:
             os.close(lock)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read, whatever it was before."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8") as opened:
-        os.fchmod(file, 0o600)
-        opened.write(text)
-
-
-def _is_locked(path: Path) -> bool:
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

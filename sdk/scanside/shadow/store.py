@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.append_log import AppendLog
+from scanside.scratch import remove_abandoned, replacing
 
 __all__ = ["ComparisonStore", "default_folder"]
 
@@ -44,7 +46,12 @@ class ComparisonStore:
         self._log = AppendLog(folder / "comparisons.jsonl")
 
     def prepare(self) -> None:
-        """Import what draws, before any scan: an import in the middle of one, or of the process's end, does harm."""
+        """Make the folder, remove what a process left in it that died, and import what draws, before any scan: an
+        import in the middle of one, or of the process's end, does harm.
+        """
+        with suppress(OSError):  # told when something is to be kept there
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            remove_abandoned(self.folder, ".*.part")
         if self._draws:
             importlib.import_module("scanside.report.figures")
 
@@ -81,10 +88,8 @@ class ComparisonStore:
         self.add({**record, "images": f"{name}.npz" if self._n_pairs else None})
         if not self._n_pairs:
             return
-        draft = self.folder / f".{name}.npz"
-        with draft.open("wb") as file:
+        with replacing(self.folder / f"{name}.npz") as draft, draft.open("wb") as file:
             np.savez_compressed(file, shown=shown, beside=beside)
-        draft.replace(self.folder / f"{name}.npz")
         for old in sorted(self.folder.glob("*.npz"))[: -self._n_pairs]:
             old.unlink(missing_ok=True)
             old.with_suffix(".png").unlink(missing_ok=True)
@@ -98,7 +103,8 @@ class ComparisonStore:
             beside: the same shape.
         """
         if self._draws:
-            _draw(self.folder / f"{name}.png", shown, beside)
+            with replacing(self.folder / f"{name}.png") as draft:
+                _draw(draft, shown, beside)
 
 
 def _draw(path: Path, shown: npt.NDArray[np.float32], beside: npt.NDArray[np.float32]) -> None:

@@ -133,7 +133,11 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
         record = noise.record(header.coil_names)
         if header.measurement_id:
             try:
-                self._store.put(header.measurement_id, record)
+                if self._store.put(header.measurement_id, record):
+                    self._scan.warn(
+                        f"noise measurement {header.measurement_id} came before, with another result, which this "
+                        "one replaces: see that measurement IDs are used once"
+                    )
             except OSError as error:  # this scan can be whitened all the same
                 self._scan.warn(
                     f"the noise covariance of {header.measurement_id} could not be kept for later scans ({error})"
@@ -147,6 +151,11 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
         wanted = self._scan.header.depends_on("noise")
         for measurement_id in wanted:
             if (record := self._store.get(measurement_id)) is not None:
+                if record.replaces:
+                    self._scan.warn(
+                        f"noise measurement {measurement_id} came more than once, with different results; data are "
+                        "whitened with the latest: if that is not the noise of this scan, take it again"
+                    )
                 return self._in_channel_order(record, measurement_id)
         told = (
             f"the header depends on noise measurement {' or '.join(wanted)}, which this worker has not seen: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
@@ -186,7 +187,7 @@ def test_port_that_is_taken(show: Show, tmp_path: Path) -> None:
 def test_folders_come_and_go(show: Show, tmp_path: Path) -> None:
     first = show(folder=tmp_path / "both")
     left = tmp_path / "both" / "scanside-live-left"
-    left.mkdir()
+    left.mkdir(mode=0o700)
     (left / ".lock").touch()
     foreign = tmp_path / "both" / "scanside-live-foreign"
     foreign.mkdir()
@@ -198,6 +199,20 @@ def test_folders_come_and_go(show: Show, tmp_path: Path) -> None:
     assert {one.monitor.session_folder("s").parent.name for one in (first, second)} < folders
     second.monitor.stop()
     assert not second.monitor.session_folder("s").parent.exists()
+
+
+def test_pictures_of_a_killed_server_go_with_the_next(
+    show: Show, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "scanside-live-left" / "s1"
+    left.mkdir(parents=True)
+    left.parent.chmod(0o700)
+    (left.parent / ".lock").touch()
+    (left / "image-0.npy").write_bytes(b"a patient")
+    shown = show(folder=None)
+    assert shown.monitor.session_folder("s").parent.parent == tmp_path
+    assert not left.parent.exists()
 
 
 def until(is_so: Callable[[], bool]) -> None:

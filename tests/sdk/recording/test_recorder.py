@@ -25,7 +25,6 @@ from scanside.mrd.streams import MemoryStream
 from scanside.mrd.writer import encode
 from scanside.privacy import without_identity
 from scanside.recording import Recorder, RecordingConfig, RecordingEntry, RecordingRing, SessionRecording
-from scanside.recording import ring as ring_module
 from scanside.recording import tape as tape_module
 from scanside.testing.small import small_readouts, small_scan, small_waveform
 
@@ -332,15 +331,15 @@ def test_full_disk_ends_the_recording_only(tmp_path: Path, monkeypatch: pytest.M
 def test_recording_that_cannot_be_kept_leaves_nothing_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(path: Path, text: str, real: Callable[[Path, str], None] = ring_module._write_private) -> None:
-        path.write_text(text[:10])
+    def full(path: Path, text: str, **_: Any) -> int:
+        path.write_bytes(text[:10].encode())
         raise OSError(28, "No space left on device")
 
     own = recorder(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(ring_module, "_write_private", full)
+        patch.setattr(Path, "write_text", full)
         record(own)
-        assert files(tmp_path) == set()
+        assert {path.name for path in tmp_path.iterdir()} == {".lock"}
         assert "recording of session s1 could not be kept" in own.trouble
         assert "No space left" in own.trouble
         assert own.trouble in caplog.text
@@ -355,11 +354,11 @@ def test_what_a_dead_process_left_waits_for_room(tmp_path: Path, monkeypatch: py
     os.utime(part, (1e9, 1e9))
     own = recorder(tmp_path, days=None)
 
-    def full(path: Path, text: str) -> None:
+    def full(path: Path, text: str, **_: Any) -> int:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ring_module, "_write_private", full)
+        patch.setattr(Path, "write_text", full)
         assert own.recover() == []
         assert "could not be taken in" in own.trouble
     record(own, session="s2")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +17,7 @@ from pydantic import Field
 
 from scanside.errors import ConfigError, ScanError
 from scanside.recon.fourier import to_image
+from scanside.scratch import ScratchFolder
 from scanside_training.evaluation.bart_files import read_cfl, write_cfl
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, kspace_of, problem_of
 from scanside_training.evaluation.case import Case
@@ -70,8 +70,7 @@ class _Pics:
         def run() -> torch.Tensor:
             config = self._config
             largest = float(to_image(kspace, (-2, -1)).abs().max()) or 1.0
-            with tempfile.TemporaryDirectory(prefix="scanside-bart-") as name:
-                folder = Path(name)
+            with ScratchFolder("scanside-bart-") as folder:
                 # (coil, k1, k0) becomes (k0, k1, 1, coil).
                 write_cfl(folder / "kspace", (kspace / largest).numpy().transpose(2, 1, 0)[:, :, None])
                 if config.maps == "ecalib":
