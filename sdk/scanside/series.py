@@ -1,4 +1,7 @@
-"""Numbers of image series: images of different matrix, voxel size or encoding space never share one."""
+"""Numbers of image series, and of the images in them.
+
+Images of different matrix, voxel size or encoding space never share a series.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from scanside.items import Image
 
-__all__ = ["SeriesNumbers", "grid_of"]
+__all__ = ["ImageNumbers", "SeriesNumbers", "grid_of"]
 
+_COUNTERS = ("slice", "contrast", "phase", "set", "repetition", "average")
+"""Counters that an image's number is made of, the fastest first."""
 _N_NUMBERS = 1 << 16  # MRD headers hold 16 bits
 _MICROMETRES = 3  # decimals of a length in mm: headers round
 
@@ -39,3 +44,45 @@ class SeriesNumbers:
                 number for step in range(_N_NUMBERS) if (number := (wanted + step) % _N_NUMBERS) not in taken
             )
         return self._numbers[kind]
+
+
+class ImageNumbers:
+    """Gives every image of a series its number, from 1: the one that Gadgetron's generic chains would give it.
+
+    It follows from the image's counters and the header's limits, the slice running fastest, in steps of the image's
+    channels and partitions; in whatever order slices come, a host sorts them. An image whose counters the header does
+    not announce, or whose number another has, gets the next one behind all that are announced; where the header
+    announces more images than numbers, they are numbered as they come.
+    """
+
+    def __init__(self) -> None:
+        self._given: dict[int, set[int]] = {}
+        self._behind = 0
+
+    def number(self, image: Image) -> int:
+        """The number of an image in the series that its header names."""
+        given = self._given.setdefault(int(image.header["image_series_index"]), set())
+        number, announced = self._announced(image)
+        if number is None or number in given:
+            self._behind = max(self._behind, announced) + 1
+            while self._behind in given:
+                self._behind += 1
+            number = self._behind
+        number %= _N_NUMBERS
+        given.add(number)
+        return number
+
+    @staticmethod
+    def _announced(image: Image) -> tuple[int | None, int]:
+        """Number from the counters, None where they do not give one, and the largest that any image may have."""
+        if image.encoding is None:
+            return int(image.header["image_index"]) or None, 0
+        step, number, beyond = image.data.shape[0] * image.data.shape[1], 1, False
+        for name in _COUNTERS:
+            value, size = int(image.header[name]), max(1, image.encoding.limit(name).maximum + 1)
+            beyond |= value >= size
+            number += step * value
+            step *= size
+        if step >= _N_NUMBERS:
+            return None, 0
+        return None if beyond else number, step

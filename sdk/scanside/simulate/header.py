@@ -16,9 +16,9 @@ from scanside.simulate.sampling import Band
 __all__ = ["NOISE_ID", "SCAN_ID", "Limit", "noise_header", "scan_header"]
 
 NAMESPACE = "http://www.ismrm.org/ISMRMRD"
-SCAN_ID = "scanside_1_2"
-"""Measurement ID of a simulated scan."""
-NOISE_ID = "scanside_1_1"
+SCAN_ID = "scanside_1_1_2"
+"""Measurement ID of a simulated scan: device, patient, study, measurement, as Gadgetron's noise adjustment wants."""
+NOISE_ID = "scanside_1_1_1"
 """Measurement ID of the noise scan that it depends on."""
 
 Tree = Mapping[str, object]

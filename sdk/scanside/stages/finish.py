@@ -15,7 +15,7 @@ from scanside.items import Image
 from scanside.mrd.dtypes import IMAGE_TYPES
 from scanside.recon.resize import resample_fov
 from scanside.scan import Scan, ScanEnd
-from scanside.series import SeriesNumbers, grid_of
+from scanside.series import ImageNumbers, SeriesNumbers, grid_of
 from scanside.stage import Stage, StageConfig
 
 __all__ = ["Finish"]
@@ -67,9 +67,10 @@ class Finish(Stage[Image, Image]):
     config: Config
 
     def open(self, scan: Scan) -> None:
-        """A new scan: images are numbered from 1."""
+        """A new scan: numbers of series and images begin anew."""
         self._scan = scan
         self._n_images = 0
+        self._numbers = ImageNumbers()
         self._series = SeriesNumbers()
         self._waiting: list[Image] = []
 
@@ -90,8 +91,8 @@ class Finish(Stage[Image, Image]):
         header["image_series_index"] = self._series.number(
             (space, grid_of(image)), self.config.series + space
         )
-        header["image_index"] = self._n_images
         made = image.replace(data=data, header=header, meta=image.meta.copy())
+        header["image_index"] = self._numbers.number(made)
         if self.config.scaling == "scan":
             self._waiting.append(made)
         else:

@@ -43,7 +43,7 @@ def test_pictures(scanside: Scanside, small_scan: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "level", "status"),
     [
-        ("scanside_1_2", "", "note", 0),
+        ("scanside_1_1_2", "", "note", 0),
         ("<receiverChannels>4<", "<receiverChannels>6<", "warning", 3),
         ("<center>16<", "<center>5<", "error", 1),
     ],

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
+from scanside.mrd.header import MrdHeader
 from scanside.mrd.readouts import Readouts, Waveform
 from scanside.simulate import (
     CoilConfig,
@@ -559,3 +560,14 @@ def test_truth_survives_its_file(tmp_path: Any) -> None:
     np.savez(tmp_path / "other.npz", images=truth.images)
     with pytest.raises(ValueError, match="lacks maps"):
         Truth.load(tmp_path / "other.npz")
+
+
+def test_measurement_ids_are_such_as_gadgetron_adjusts_noise_for() -> None:
+    """Device, patient, study and measurement, joined by underscores; a noise scan has a measurement of its own."""
+    scan = simulate(small(noise=NoiseConfig(scan="separate", readouts=4)))
+    assert scan.noise_scan is not None
+    ids = [MrdHeader.parse(one.header_xml).measurement_id or "" for one in (scan, scan.noise_scan)]
+    parts = [one.split("_") for one in ids]
+    assert [len(one) for one in parts] == [4, 4]
+    assert parts[0][:3] == parts[1][:3]
+    assert MrdHeader.parse(scan.header_xml).depends_on("Noise") == (ids[1],)
