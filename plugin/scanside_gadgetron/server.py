@@ -186,6 +186,7 @@ def serve(
             logger.info("asked to end before workers were ready")
             return
         logger.info("listening on %s", server.addresses)
+        _remark(config)
         if os.getuid() == 0 and not is_loopback(config.host):
             logger.warning("other machines reach this server, and it runs as root: give it a user of its own")
         if server.pool.handover is not None:
@@ -194,11 +195,18 @@ def serve(
             on_ready(server)
         while asked.get() == "reload":
             try:
-                server.reload(config if read_again is None else read_again())
+                again = config if read_again is None else read_again()
+                server.reload(again)
+                _remark(again)
             except ScansideError as error:
                 logger.warning("nothing was reloaded, the server goes on as before: %s", error)
         logger.info("asked to end: running sessions may finish")
         _stop(server, asked)
+
+
+def _remark(config: ServerConfig) -> None:
+    for remark in config.remarks():
+        logger.warning("%s", remark)
 
 
 def _stop(server: Server, asked: SimpleQueue[_Asked]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,6 +203,30 @@ class ServerConfig(_Part):
             )
         if self.monitor is not None:
             self.monitor.check()
+
+    def remarks(self) -> list[str]:
+        """What is allowed and perhaps not meant: each with what to do."""
+        found = []
+        wide = [
+            one
+            for one in self.allow
+            if not one.is_private and one.prefixlen < (8 if one.version == 4 else 32)
+        ]
+        if wide:
+            found.append(
+                f"allow: {' and '.join(map(str, wide))} lets every machine that reaches {self.host} send scans: name "
+                "the networks of your hosts"
+            )
+        if self.tls is not None:
+            key = self.tls.key or self.tls.certificate
+            if key.stat().st_mode & stat.S_IROTH:
+                found.append(f"tls.key: every user of this machine can read {key}: chmod 640, or 600")
+        if self.monitor is not None and self.monitor.token is not None and not self.monitor.is_loopback:
+            found.append(
+                f"monitor.token goes over the network unencrypted to {self.monitor.host}: put a proxy with TLS in "
+                "front of the live page, and let it listen on 127.0.0.1"
+            )
+        return found
 
     def monitored(self) -> ServerConfig:
         """The same with the live page."""

@@ -24,11 +24,11 @@ import inspect
 import re
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any, ClassVar, Generic, TypeVar, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr, ValidationError
 
 from scanside.context import Context
 from scanside.errors import StageConfigError
@@ -149,11 +149,27 @@ def describe_validation(name: str, model: type[BaseModel], error: ValidationErro
             lines.append(f"{name} has no setting '{where}'; it has: {known}")
         elif problem["type"] == "missing":
             lines.append(f"{name}.{where} is missing")
+        elif _is_secret(model, problem["loc"]):
+            lines.append(f"{name}.{where} (which is not shown): {shortened(problem['msg'], 300)}")
         else:
             lines.append(f"{name}.{where} = {shown(problem['input'])}: {shortened(problem['msg'], 300)}")
     if len(problems) > _MOST_PROBLEMS:
         lines.append(f"and {len(problems) - _MOST_PROBLEMS} more")
     return "; ".join(lines)
+
+
+def _is_secret(model: type[BaseModel], place: Sequence[int | str]) -> bool:
+    """Whether a setting, or what a part of it belongs to, must not be read by others."""
+    fields = model.model_fields
+    for part in place:
+        if part not in fields:
+            continue
+        members = _members(fields[str(part)].annotation)
+        if any(issubclass(one, SecretStr | SecretBytes) for one in members if isinstance(one, type)):
+            return True
+        inner = [one for one in members if isinstance(one, type) and issubclass(one, BaseModel)]
+        fields = {name: field for one in inner for name, field in one.model_fields.items()}
+    return False
 
 
 def _holds_path(annotation: Any) -> bool:

@@ -88,7 +88,9 @@ class Access:
         given = request.query_params.get("token")
         if given is not None and _same(given, token):
             url = URL(scope=request.scope).remove_query_params("token")
-            answer = RedirectResponse(f"{url.path}?{url.query}" if url.query else url.path, 303)
+            # To a path of this page only: browsers take one that begins with two strokes for a host.
+            path = "/" + url.path.lstrip("/\\")
+            answer = RedirectResponse(f"{path}?{url.query}" if url.query else path, 303)
             answer.set_cookie(
                 COOKIE, _pass_of(token), httponly=True, samesite="lax", secure=request.url.scheme == "https"
             )

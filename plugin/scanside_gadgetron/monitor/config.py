@@ -26,7 +26,7 @@ class MonitorConfig(BaseModel):
         tracing: send OpenTelemetry traces; where to, the standard variables ``OTEL_*`` say.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     port: int = Field(9003, ge=0, le=65535)

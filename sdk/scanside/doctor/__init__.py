@@ -56,4 +56,7 @@ def _settings(path: Path | None) -> tuple[ServerConfig, list[Check]]:
         advice = "put it right: the server does not start with it"
         return ServerConfig.load(None, own), [Check(name, "problem", str(error), advice)]
     asked = (config.pipeline, *config.prepare)
-    return config, [Check(name, "ok", str(path)), *(check_pipeline(one, config.pipelines) for one in asked)]
+    remarks = [remark.rsplit(": ", 1) for remark in config.remarks()]
+    told = [Check(f"{name}, {found.split(': ')[0]}", "missing", found, advice) for found, advice in remarks]
+    pipelines = [check_pipeline(one, config.pipelines) for one in asked]
+    return config, [Check(name, "ok", str(path)), *told, *pipelines]

@@ -153,6 +153,12 @@ def test_token_opens_the_page(show: Show) -> None:
     assert (status, headers["Location"]) == (303, "/")
     cookie = headers["Set-Cookie"]
     assert TOKEN not in cookie
+    for path in ("//evil.example/", "///evil.example", "/\\evil.example", "/%2fevil.example/x"):
+        status, headers, _ = shown.get(f"{path}?token={TOKEN}&a=b")
+        place = headers["Location"]
+        assert status == 303
+        assert place.startswith("/")
+        assert place[1] not in "/\\", place
     assert "HttpOnly" in cookie
     assert "SameSite=lax" in cookie
     assert shown.get("/", {"Cookie": cookie.split(";")[0]})[0] == 200
@@ -173,8 +179,9 @@ def test_other_addresses_ask_for_a_token(host: str) -> None:
 
 
 def test_short_token() -> None:
-    with pytest.raises(ValueError, match="16"):
-        MonitorConfig(token="short")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="16") as raised:
+        MonitorConfig(token="tooshort")  # type: ignore[arg-type]
+    assert "tooshort" not in str(raised.value)
     assert TOKEN not in repr(MonitorConfig(token=TOKEN))  # type: ignore[arg-type]
 
 

@@ -61,6 +61,16 @@ def test_settings_of_the_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("settings_only")
+def test_settings_that_let_everybody_in_are_told(tmp_path: Path) -> None:
+    config = tmp_path / "server.yaml"
+    config.write_text("{host: 0.0.0.0, allow: [0.0.0.0/0]}")
+    found = by_name(config)["server's settings, allow"]
+    assert found.status == "missing"
+    assert "every machine" in found.found
+    assert found.advice == "name the networks of your hosts"
+
+
+@pytest.mark.usefixtures("settings_only")
 def test_settings_that_cannot_be_read(tmp_path: Path) -> None:
     config = tmp_path / "server.yaml"
     config.write_text("{host: 0.0.0.0}")
