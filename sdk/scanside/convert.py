@@ -11,6 +11,7 @@ in which it came, with these exceptions, none of which holds information:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from scanside.context import Context
 from scanside.errors import IncompleteScan, MissingExtra, ShapeError
 from scanside.items import AxisRange, Image, Item, KSpace, Readouts, Waveform
+from scanside.memory import process_bytes
 from scanside.mrd.dtypes import (
     ACQUISITION_HEADER,
     COUNTERS,
@@ -48,6 +50,9 @@ Form: TypeAlias = Literal["image", "image_array", "recon_data"]
 FORMS: tuple[Form, ...] = ("image", "image_array", "recon_data")
 
 _LEADING = ("loc", "s", "n")
+_MOST_GRID = 4096
+"""How many times as many lines as came a grid may have: a few bytes must not ask for gigabytes."""
+
 _LINE_COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2")
 
 
@@ -341,6 +346,12 @@ def _on_grid(headers: Headers, kspace: KSpace) -> Headers:
     n1, n2 = kspace.encoding.encoded.matrix[1], kspace.encoding.encoded.matrix[2]
     if kspace.ranges is None or headers.shape[-2:] == (n2, n1):
         return headers
+    n_lines = math.prod((*headers.shape[:3], n2, n1))
+    if n_lines > _MOST_GRID * headers.size or n_lines * headers.itemsize > process_bytes():
+        raise ShapeError(
+            f"{headers.size} calibration lines came with a matrix of {n1} x {n2} lines, {n_lines} in all: the "
+            "sampling description that came with them is damaged"
+        )
     grid = np.full((*headers.shape[:3], n2, n1), _unsampled_header())
     lines = _lines_on_grid(headers.shape, kspace.encoding, kspace.ranges)
     if grid[(..., *lines)].shape != headers.shape:
@@ -374,12 +385,23 @@ def _array(tensor: torch.Tensor, order: tuple[int | None, ...]) -> npt.NDArray[A
     return _leading(tensor.detach().cpu().resolve_conj().numpy(), order)
 
 
+def _extents(kspace: KSpace) -> Iterator[tuple[float, float]]:
+    """Field of view of the data and of the encoding space, in mm, along each axis."""
+    return zip(kspace.extent_mm, kspace.encoding.encoded.field_of_view_mm, strict=True)
+
+
 def _sampling(kspace: KSpace) -> np.void:
     encoded, recon = kspace.encoding.encoded, kspace.encoding.recon
-    extents = zip(encoded.matrix, kspace.extent_mm, encoded.field_of_view_mm, strict=True)
+    if not all(0 < full < math.inf and math.isfinite(extent) for extent, full in _extents(kspace)):
+        raise ShapeError(
+            f"k-space has a field of view of {kspace.extent_mm} mm in an encoded one of "
+            f"{encoded.field_of_view_mm} mm: the sampling description that came with it is damaged"
+        )
     sampling: np.void = np.zeros(1, SAMPLING_DESCRIPTION)[0]
     sampling["encoded_fov"] = kspace.extent_mm
-    sampling["encoded_matrix"] = [round(n * extent / full) for n, extent, full in extents]
+    sampling["encoded_matrix"] = [
+        round(n * extent / full) for n, (extent, full) in zip(encoded.matrix, _extents(kspace), strict=True)
+    ]
     sampling["recon_fov"] = recon.field_of_view_mm
     sampling["recon_matrix"] = recon.matrix
     ranges = kspace.ranges or [AxisRange(0, n - 1, n // 2) for n in kspace.data.shape[:-4:-1]]

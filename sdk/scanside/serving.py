@@ -40,7 +40,7 @@ from scanside.mrd.peers import Peer
 from scanside.mrd.reader import Limits, MessageReader
 from scanside.mrd.session import Opening, ServerSession
 from scanside.mrd.streams import ByteStream
-from scanside.mrd.xml import XmlError, parse_xml
+from scanside.mrd.xml import XmlError, parse_xml, without_declaration
 from scanside.parameters import NAMES_OF_NONE, HostParameters
 from scanside.pipeline import Pipeline, pipeline_names, pipeline_path
 from scanside.scan import Scan
@@ -173,7 +173,7 @@ def _unknown_child(name: str) -> str:
 
 def _check_empty(xml: bytes) -> None:
     """A configuration without its element must be empty: what cannot be read must not pass for a default."""
-    rest = re.sub(rb"<\?xml[^>]*\?>", b"", xml).strip(b"\0 \t\r\n")
+    rest = without_declaration(xml.strip(b"\0 \t\r\n"))
     if not rest:
         return
     try:

@@ -60,7 +60,7 @@ class SignalCenter:
 
     def take(self, lines: Readouts, flags: int) -> None:
         """Look at a block."""
-        if self._settled:
+        if self._settled or not lines.samples.size:
             return
         if self._encoding.calibration_mode != "embedded" and flags & int(_CALIBRATION):
             # Separate calibration lines may be another, shorter measurement.

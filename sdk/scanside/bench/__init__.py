@@ -17,18 +17,22 @@ NAMES = ("ingest", "hdf5", "chain", "latency", "learned", "cine", "engines", "se
 """The benchmarks by name."""
 
 
-def run(name: str, progress: Callable[[str], None] = lambda _: None) -> BenchResult:
+def run(name: str, progress: Callable[[str], None] = lambda _: None, *, hostile: bool = False) -> BenchResult:
     """Run one benchmark; takes from ten seconds to a few minutes, ``soak`` a quarter of an hour.
 
     Args:
         name: one of `NAMES`.
         progress: is told what is being measured.
+        hostile: of ``soak``, the hosts that mean harm.
 
     Raises:
         ConfigError: there is no such benchmark.
     """
     if name not in NAMES:
         raise ConfigError(f"there is no benchmark '{name}'; there are {', '.join(NAMES)}")
-    result = import_module(f"scanside.bench.{name}").measure(progress)
+    if hostile and name != "soak":
+        raise ConfigError(f"benchmark '{name}' has no hostile hosts; 'soak' has")
+    options = {"hostile": True} if hostile else {}
+    result = import_module(f"scanside.bench.{name}").measure(progress, **options)
     assert isinstance(result, BenchResult)
     return result

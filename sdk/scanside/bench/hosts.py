@@ -22,7 +22,7 @@ from scanside.mrd.reader import MessageReader
 from scanside.mrd.streams import MemoryStream
 from scanside.mrd.writer import encode
 
-__all__ = ["KINDS", "Host", "Kind", "Visit"]
+__all__ = ["KINDS", "Host", "Kind", "Visit", "after_waiting", "understood"]
 
 Kind: TypeAlias = Literal["healthy", "client killed", "worker killed", "malformed"]
 KINDS: tuple[Kind, ...] = ("healthy", "client killed", "worker killed", "malformed")
@@ -83,7 +83,7 @@ class Host:
 
     def _answer_of_undisturbed(self) -> bytes:
         answer = self._converse(self._opening + self._readouts + _CLOSE)
-        came = _understood(answer)
+        came = understood(answer)
         n_images = sum(isinstance(message, ImageMessage) for message in came)
         if n_images != self._n_frames or not isinstance(came[-1], Close):
             raise PeerGone(f"{n_images} of {self._n_frames} images came before anything was disturbed")
@@ -136,9 +136,9 @@ class Host:
         return self._compared(self._converse(self._opening + self._readouts + _CLOSE))
 
     def _compared(self, answer: bytes) -> str:
-        if self.expected in (answer, _after_waiting(answer)):
+        if self.expected in (answer, after_waiting(answer)):
             return ""
-        came = _understood(answer)
+        came = understood(answer)
         errors = [error for message in came if (error := reported_error(message)) is not None]
         if errors:
             return f"an undisturbed session failed: {errors[0]}"
@@ -203,21 +203,23 @@ def _all(connection: socket.socket) -> bytes:
     return bytes(answer)
 
 
-def _after_waiting(answer: bytes) -> bytes:
+def after_waiting(answer: bytes) -> bytes:
     """An answer without the text that tells a host that it has to wait for a worker."""
-    first = next(iter(_understood(answer)), None)
-    return answer[len(encode(first)) :] if isinstance(first, Text) else answer
+    first = next(iter(understood(answer)), None)
+    if not isinstance(first, Text) or reported_error(first) is not None or first.text.startswith("WARNING"):
+        return answer
+    return answer[len(encode(first)) :]
 
 
 def _as_error(answer: bytes) -> str:
     """A scan that cannot be reconstructed has to end with an error that says something."""
-    came = _understood(answer)
+    came = understood(answer)
     if any(reported_error(message) for message in came):
         return ""
     return f"a session that could not succeed got no error but {len(answer)} bytes"
 
 
-def _understood(answer: bytes) -> list[Message]:
+def understood(answer: bytes) -> list[Message]:
     """The whole messages of an answer."""
     reader = MessageReader(MemoryStream(answer))
     came: list[Message] = []

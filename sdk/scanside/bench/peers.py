@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from scanside.mrd.session import ClientSession
 from scanside.mrd.streams import SocketStream
 from scanside.mrd.writer import encode
 
-__all__ = ["Played", "Server", "gadgetron_python", "incoming", "play", "scanside_server"]
+__all__ = ["Played", "Server", "gadgetron_python", "incoming", "play", "scanside_server", "serving"]
 
 _CONFIG = ConfigText(b'<?xml version="1.0"?>\n<configuration></configuration>\n')
 _LIMIT_S = 300.0
@@ -55,10 +56,15 @@ def _peak_mib(pid: int) -> float:
 
 
 @contextmanager
-def _serving(arguments: list[str]) -> Iterator[Server]:
-    """Start a child that prints ``{"port": …}`` when it is ready; it is ended afterwards."""
+def serving(arguments: list[str], errors: IO[bytes] | int = subprocess.DEVNULL) -> Iterator[Server]:
+    """Start a child that prints ``{"port": …}`` when it is ready; it is ended afterwards.
+
+    Args:
+        arguments: of ``python -m``.
+        errors: takes its standard error.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=errors, text=True
     )
     try:
         assert process.stdout is not None
@@ -80,12 +86,12 @@ def _serving(arguments: list[str]) -> Iterator[Server]:
 def scanside_server(pipeline: str, *options: str) -> AbstractContextManager[Server]:
     """Scanside's own server with a pipeline, by default with one worker and for nobody's nodes."""
     chosen = options or ("--workers", "1", "--handover", "off")
-    return _serving(["scanside_gadgetron", "serve", "--port", "0", "--pipeline", pipeline, *chosen])
+    return serving(["scanside_gadgetron", "serve", "--port", "0", "--pipeline", pipeline, *chosen])
 
 
 def gadgetron_python(task: str) -> AbstractContextManager[Server]:
     """gadgetron-python: ``drop`` reads and forgets, ``recon`` is the reconstruction in its examples."""
-    return _serving(["scanside.bench.gadgetron_node", task])
+    return serving(["scanside.bench.gadgetron_node", task])
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ def bench(
     name: Annotated[
         str, typer.Argument(help="ingest, hdf5, chain, latency, learned, engines, cine, serve, soak, or all.")
     ] = "all",
+    hostile: Annotated[
+        bool, typer.Option("--hostile", help="Of soak: damaged streams, and hosts that mean harm.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per benchmark and line.")
     ] = False,
@@ -27,7 +30,7 @@ def bench(
 
     for one in NAMES if name == "all" else (name,):
         with err.status(f"{one} …") as status:
-            result = run(one, lambda what, one=one: status.update(f"{one}: {what}"))  # type: ignore[misc]
+            result = run(one, lambda what, one=one: status.update(f"{one}: {what}"), hostile=hostile)  # type: ignore[misc]
         if as_json:
             typer.echo(result.model_dump_json())
         else:

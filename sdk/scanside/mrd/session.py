@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -46,7 +45,7 @@ from scanside.mrd.peers import Peer, error_message, peer_of, reported_error
 from scanside.mrd.reader import MessageReader
 from scanside.mrd.streams import ByteStream
 from scanside.mrd.writer import MessageWriter
-from scanside.mrd.xml import XmlError, parse_xml
+from scanside.mrd.xml import XmlError, parse_xml, without_declaration
 from scanside.texts import shortened
 
 __all__ = ["ClientSession", "Opening", "ServerSession", "SessionState"]
@@ -436,7 +435,7 @@ def _configuration(xml: bytes) -> Element | None:
     Gadgetron sends a bare XML declaration where a chain has no such element.
     """
     xml = xml.strip(b"\0 \t\r\n")
-    if not re.sub(rb"<\?xml[^>]*\?>\s*", b"", xml):
+    if not without_declaration(xml):
         return None
     try:
         element = parse_xml(xml)

@@ -6,14 +6,16 @@ costs a reader its time, its memory or (by recursion inside the parser) its life
 
 from __future__ import annotations
 
+import re
 from typing import Any, NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from scanside.errors import FormatError
 
-__all__ = ["XmlError", "parse_xml", "run_parser"]
+__all__ = ["XmlError", "parse_xml", "run_parser", "without_declaration"]
 
+_DECLARATION = re.compile(rb"<\?xml[^>]*\?>\s*")
 _DEEPEST = 100
 _MOST_PARTS = 200_000
 
@@ -49,6 +51,12 @@ def parse_xml(xml: bytes | str) -> Element:
     parser.CharacterDataHandler = builder.data
     run_parser(parser, xml.encode("utf-8", "replace") if isinstance(xml, str) else xml)
     return builder.close()
+
+
+def without_declaration(xml: bytes) -> bytes:
+    """What follows a document's ``<?xml … ?>``, if it begins with one."""
+    match = _DECLARATION.match(xml)
+    return xml if match is None else xml[match.end() :]
 
 
 def run_parser(parser: expat.XMLParserType, xml: bytes) -> None:

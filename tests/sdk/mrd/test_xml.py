@@ -11,7 +11,7 @@ import pytest
 
 from scanside.errors import HeaderError
 from scanside.mrd.header import MrdHeader
-from scanside.mrd.xml import XmlError, parse_xml
+from scanside.mrd.xml import XmlError, parse_xml, without_declaration
 from scanside.privacy import without_identity
 from scanside.testing.small import small_scan
 
@@ -99,3 +99,12 @@ def test_one_place_parses() -> None:
     }
     assert not others
     assert all("/privacy" in path for path in makers - {"sdk/scanside/mrd/xml.py"})
+
+
+def test_declarations() -> None:
+    assert without_declaration(b'<?xml version="1.0"?>\n<a/>') == b"<a/>"
+    assert without_declaration(b"<a/>") == b"<a/>"
+    many = b"<?xml " * 1_000_000
+    begun = perf_counter()
+    assert without_declaration(many) == many
+    assert perf_counter() - begun < 30  # each of them looking for its end took days
