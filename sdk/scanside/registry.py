@@ -14,6 +14,7 @@ from typing import Any
 
 from scanside.errors import MissingExtra, PipelineError, ScansideError
 from scanside.stage import Stage
+from scanside.texts import shown
 
 __all__ = ["GROUP", "load_stage", "stage_names"]
 
@@ -46,7 +47,7 @@ def load_stage(name: str) -> type[Stage[Any, Any]]:
         hint = (
             f"did you mean '{near[0]}'?" if near else f"known are: {', '.join(sorted(registered)) or 'none'}"
         )
-        raise PipelineError(f"there is no stage '{name}': {hint}")
+        raise PipelineError(f"there is no stage {shown(name)}: {hint}")
     if len(registered[name]) > 1:
         raise PipelineError(
             f"two distributions register a stage '{name}': {' and '.join(sorted(registered[name]))}; "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 import ssl
 from contextlib import suppress
@@ -65,7 +66,14 @@ async def turned_away(
     return await _tell(reader, writer, text, last, peer, drain_seconds, hear_first=peer == "gadgetron")
 
 
-async def told(sock: socket.socket, text: str, last: bytes, peer: Peer | None, drain_seconds: float) -> bool:
+async def told(
+    sock: socket.socket,
+    text: str,
+    last: bytes,
+    peer: Peer | None,
+    drain_seconds: float,
+    quiet_seconds: float = math.inf,
+) -> bool:
     """Hear a host out whose worker is gone, tell it, and close; gives whether it took the text.
 
     Args:
@@ -74,6 +82,7 @@ async def told(sock: socket.socket, text: str, last: bytes, peer: Peer | None, d
         last: the last two bytes that the worker got.
         peer: who is at the other end; None where the worker had not learnt it.
         drain_seconds: how long the host may go on sending.
+        quiet_seconds: how long it may send nothing meanwhile.
     """
     try:
         reader, writer = await _streams(sock, None)
@@ -83,7 +92,9 @@ async def told(sock: socket.socket, text: str, last: bytes, peer: Peer | None, d
     if peer is None:
         peer, came = await _who(reader)
         last = (last + came)[-2:]
-    return await _tell(reader, writer, text, last, peer, drain_seconds, hear_first=True)
+    return await _tell(
+        reader, writer, text, last, peer, drain_seconds, hear_first=True, quiet_seconds=quiet_seconds
+    )
 
 
 async def _who(reader: asyncio.StreamReader) -> tuple[Peer, bytes]:
@@ -120,10 +131,11 @@ async def _tell(
     drain_seconds: float,
     *,
     hear_first: bool,
+    quiet_seconds: float = math.inf,
 ) -> bool:
     try:
         if hear_first:
-            last = await _hear_out(reader, last, drain_seconds)
+            last = await _hear_out(reader, last, drain_seconds, quiet_seconds)
         writer.write(encode(error_message(text, peer), Close()))
         await asyncio.wait_for(writer.drain(), _LINGER_SECONDS)
         if writer.can_write_eof():
@@ -142,17 +154,18 @@ async def _tell(
     return True
 
 
-async def _hear_out(reader: asyncio.StreamReader, last: bytes, seconds: float) -> bytes:
-    """Drop what comes until CLOSE, the end, or the time limit; gives the last two bytes.
+async def _hear_out(
+    reader: asyncio.StreamReader, last: bytes, seconds: float, quiet_seconds: float = math.inf
+) -> bytes:
+    """Drop what comes until CLOSE, the end, or a time limit; gives the last two bytes.
 
     Nobody knows where a message begins, so CLOSE is two bytes that look like it and silence.
     """
     deadline = monotonic() + seconds
     while (left := deadline - monotonic()) > 0:
         try:
-            piece = await asyncio.wait_for(
-                reader.read(1 << 20), min(left, _QUIET_SECONDS) if last == _CLOSE else left
-            )
+            patience = min(left, _QUIET_SECONDS if last == _CLOSE else quiet_seconds)
+            piece = await asyncio.wait_for(reader.read(1 << 20), patience)
         except asyncio.TimeoutError:
             break
         if not piece:

@@ -451,7 +451,10 @@ class Pool:
             # A server that is being stopped cannot hear anybody out: what it says may get lost.
             drain_seconds = 1.0 if self._stopping else self._config.limits.drain_seconds
             peer = "gadgetron" if visitor.handed_over else peer
-            reported = await told(visitor.socket, f"Scanside: {text}", last, peer, drain_seconds)
+            quiet_seconds = self._config.limits.idle_seconds
+            reported = await told(
+                visitor.socket, f"Scanside: {text}", last, peer, drain_seconds, quiet_seconds
+            )
         if not visitor.ended:
             with session_log(visitor.session):
                 logger.error("%s: %s", visitor.peer, text)

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from scanside.texts import indented, printable
+from scanside.texts import indented, printable, shortened
 
 __all__ = ["Progress", "console", "err", "print_json", "progress_bar", "report_error", "show_log", "table"]
 
@@ -34,12 +34,14 @@ err = _Console(stderr=True, highlight=False, emoji=False)
 Progress = Callable[[int, "int | None"], None]
 """Told how much is done, and how much there is in all, where that is known."""
 
+_LONGEST = 20_000
+
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
 
 def report_error(error: BaseException) -> None:
     """One message in red; where a text already says what to do, nothing is added."""
-    text = indented(str(error)) or type(error).__name__
+    text = indented(shortened(str(error), _LONGEST)) or type(error).__name__
     err.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
 
 

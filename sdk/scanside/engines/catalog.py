@@ -15,6 +15,7 @@ from pathlib import Path
 
 from scanside.engines.manifest import MANIFEST_FILE
 from scanside.errors import BundleNotFound, ConfigError
+from scanside.texts import shown
 
 __all__ = ["RELEASES_FOLDER", "available_bundles", "find_bundle", "manifest_sha256", "split_pin"]
 
@@ -51,7 +52,7 @@ def split_pin(text: str) -> tuple[str, str | None]:
     match = _PINNED.fullmatch(text)
     if match is None:
         raise ConfigError(
-            f"'{text}' is pinned to no hash: write NAME@sha256:DIGITS with 12 to 64 hexadecimal digits in lower "
+            f"{shown(text)} is pinned to no hash: write NAME@sha256:DIGITS with 12 to 64 hexadecimal digits in lower "
             "case, as 'scanside engines pin NAME' prints it"
         )
     return match["name"], match["digits"]
@@ -96,12 +97,14 @@ def _by_name(name: str) -> Path:
     if name in bundles:
         return bundles[name]
     if (Path(name) / MANIFEST_FILE).is_file():
-        raise BundleNotFound(f"there is no bundle named '{name}'; for the one in this folder, write ./{name}")
+        raise BundleNotFound(
+            f"there is no bundle named {shown(name)}; for the one in this folder, write ./{name}"
+        )
     near = get_close_matches(name, bundles, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ""
     raise BundleNotFound(
-        f"there is no bundle named '{name}': {hint}known are {', '.join(bundles) or 'none'}; folders with more can "
-        "be named in SCANSIDE_ENGINES, and one bundle by its path"
+        f"there is no bundle named {shown(name)}: {hint}known are {', '.join(bundles) or 'none'}; folders with more "
+        "can be named in SCANSIDE_ENGINES, and one bundle by its path"
     )
 
 
@@ -116,6 +119,6 @@ def _pinned(name: str, pin: str, current: Path) -> Path:
             return place
     found = "; ".join(f"{place} is sha256:{sha256[:16]}…" for place, sha256 in hashes.items() if sha256)
     raise BundleNotFound(
-        f"bundle '{name}' is pinned to sha256:{pin[:16]}{'…' * (len(pin) > 16)}, which is not here: {found}. Install "
-        "that bundle ('scanside engines install FOLDER'), or change the pin if another one is meant"
+        f"bundle {shown(name)} is pinned to sha256:{pin[:16]}{'…' * (len(pin) > 16)}, which is not here: {found}. "
+        "Install that bundle ('scanside engines install FOLDER'), or change the pin if another one is meant"
     )

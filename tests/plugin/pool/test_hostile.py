@@ -165,6 +165,12 @@ def test_damage_and_then_silence_is_told_soon(house: OpenHouse) -> None:
         assert b"unknown id 4711" in answer(sock)
 
 
+def test_who_waits_for_an_answer_of_a_dead_worker_is_told_soon(house: OpenHouse) -> None:
+    with house(idle_seconds=1, drain_seconds=3600) as one, one.connect() as sock:
+        sock.sendall(one.opening("die") + encode(*small_readouts()))
+        assert b"was lost" in answer(sock)
+
+
 def n_descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 

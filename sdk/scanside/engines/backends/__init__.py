@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from scanside.errors import ConfigError
+from scanside.texts import shown
 
 if TYPE_CHECKING:
     from scanside.engines.backends.base import Backend
@@ -37,7 +38,7 @@ def backend(name: str) -> Backend:
         ConfigError: there is none of this name.
     """
     if name not in _CLASSES:
-        raise ConfigError(f"there is no engine backend '{name}'; there are {', '.join(NAMES)}")
+        raise ConfigError(f"there is no engine backend {shown(name)}; there are {', '.join(NAMES)}")
     module, _, cls = _CLASSES[name].partition(":")
     made: Backend = getattr(import_module(f"scanside.engines.backends.{module}"), cls)()
     return made
