@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from scanside.agreement.finding import Finding
 from scanside.agreement.phase_center import USER_COUNTERS, phase_center, told_by_user_counter
-from scanside.mrd.dtypes import Headers
+from scanside.mrd.dtypes import ACQUISITION_HEADER, Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding, MrdHeader
 from scanside.mrd.readouts import Readouts
@@ -28,8 +28,11 @@ _COILS = 4  # so many of them are enough
 _STRONGER = 2.0  # so many times the energy about the header's centre contradicts it,
 _STRONGER_THAN_NOISE = 4.0  # and so many times if the floor of the profile is left out of both
 _FLOOR = 10  # per cent of the places are below what is taken for noise
+_TOGETHER = 64  # so many readouts are looked at together
 _PRONOUNCED = 16.0  # a peak so many times above the median leaves no doubt: no more readouts are looked at
 _MOST = 1 << 16  # counters are 16 bits wide
+
+_BYTES = np.dtype((np.void, ACQUISITION_HEADER.itemsize))
 
 Profile = npt.NDArray[np.float64]
 
@@ -56,6 +59,8 @@ class SignalCenter:
             False  # all lines of one have come: before, the strongest of some lines means nothing
         )
         self._axes: list[_PhaseAxis] = []
+        self._waiting: list[Readouts] = []  # lines that come one by one are looked at together
+        self._n_waiting = 0
         self._echoes = {False: _Echo(encoding), True: _Echo(encoding)}
 
     def take(self, lines: Readouts, flags: int) -> None:
@@ -72,14 +77,27 @@ class SignalCenter:
                 return
         if not self._axes:
             self._axes = [_PhaseAxis(self._header, self._encoding, k, lines.headers) for k in (1, 2)]
-        self._add(lines)
+        # Copies, as blocks may be views of a receive buffer that the next one overwrites.
+        some = lines.samples[:, :: -(-lines.samples.shape[1] // _COILS)].copy()
+        if self._waiting and self._waiting[0].samples.shape[1:] != some.shape[1:]:
+            self._add_waiting()
+        self._waiting.append(Readouts(lines.headers.copy(), some))
+        self._n_waiting += len(lines)
+        if flags & _ENDS or self._n_waiting >= _TOGETHER:
+            self._add_waiting()
         if flags & _ENDS:
             self.changed = self._has_image = True
             self._settled = all(axis.is_plain for axis in self._axes)
 
-    def _add(self, lines: Readouts) -> None:
-        headers = lines.headers
-        power = _power(lines.samples[:, :: -(-lines.samples.shape[1] // _COILS)])
+    def _add_waiting(self) -> None:
+        if not self._waiting:
+            return
+        # Structures would be joined field by field, opaque bytes are at once.
+        headers = np.concatenate([lines.headers.view(_BYTES) for lines in self._waiting]).view(
+            ACQUISITION_HEADER
+        )
+        power = _power(np.concatenate([lines.samples for lines in self._waiting]))
+        self._waiting, self._n_waiting = [], 0
         energy = power.sum(axis=1, dtype=np.float64)
         for axis in self._axes:
             axis.add(headers, energy)
@@ -93,6 +111,8 @@ class SignalCenter:
         """What contradicts, each with a name."""
         if not self._has_image and not ended:
             return
+        if ended:
+            self._add_waiting()
         for axis in self._axes:
             found = axis.misplaced(ended=ended)
             if found is None:
@@ -183,7 +203,7 @@ class _Echo:
 
 def _power(samples: npt.NDArray[np.complex64]) -> npt.NDArray[np.float32]:
     """Energy ``(n, sample)`` of samples ``(n, coil, sample)``, over the coils; 0 where it is not finite."""
-    parts = np.ascontiguousarray(samples).view(np.float32)
+    parts = samples.view(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         power: npt.NDArray[np.float32] = (
             np.einsum("nck,nck->nk", parts, parts).reshape(len(samples), -1, 2).sum(axis=2)

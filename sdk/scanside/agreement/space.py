@@ -44,7 +44,7 @@ class SpaceComparison:
 
     def take(self, block: Readouts) -> Readouts:
         """Look at a block of this encoding space; gives it with its headers as the standard means them."""
-        flags = int(np.bitwise_or.reduce(block.headers["flags"]))
+        flags = _all_flags(block)
         if flags & int(_OTHERS):
             return self._without_others(block)
         block = self._directions.read(block, flags)
@@ -53,7 +53,7 @@ class SpaceComparison:
             lines = block.select(~flagged(block.headers["flags"], _PHASECORR))
             if not len(lines):
                 return block
-            flags = int(np.bitwise_or.reduce(lines.headers["flags"]))
+            flags = _all_flags(lines)
         for check in self._checks:
             check.take(lines, flags)
         return block
@@ -84,3 +84,8 @@ class SpaceComparison:
         yield from self._of_header
         for check in self._checks:
             yield from check.findings(ended=ended)
+
+
+def _all_flags(block: Readouts) -> int:
+    flags = block.headers["flags"]
+    return int(flags[0]) if len(flags) == 1 else int(np.bitwise_or.reduce(flags))
