@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from scanside.agreement.calibration import lines_of_images
 from scanside.agreement.finding import Finding
 from scanside.agreement.phase_center import USER_COUNTERS, phase_center, told_by_user_counter
 from scanside.mrd.dtypes import ACQUISITION_HEADER, Headers
@@ -17,10 +18,6 @@ from scanside.mrd.readouts import Readouts
 __all__ = ["SignalCenter"]
 
 _REVERSE = AcquisitionFlag.REVERSE
-_CALIBRATION, _CALIBRATION_TOO = (
-    AcquisitionFlag.PARALLEL_CALIBRATION,
-    AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING,
-)
 _ENDS = int(
     AcquisitionFlag.LAST_IN_SLICE | AcquisitionFlag.LAST_IN_REPETITION | AcquisitionFlag.LAST_IN_MEASUREMENT
 )
@@ -67,12 +64,9 @@ class SignalCenter:
         """Look at a block."""
         if self._settled or not lines.samples.size:
             return
-        if self._encoding.calibration_mode != "embedded" and flags & int(_CALIBRATION):
-            # Separate calibration lines may be another, shorter measurement.
-            only = flagged(lines.headers["flags"], _CALIBRATION) & ~flagged(
-                lines.headers["flags"], _CALIBRATION_TOO
-            )
-            lines = lines.select(~only)
+        of_images = lines_of_images(lines.headers, flags, self._encoding)
+        if of_images is not None:
+            lines = lines.select(of_images)
             if not len(lines):
                 return
         if not self._axes:

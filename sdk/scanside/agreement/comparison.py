@@ -81,12 +81,15 @@ class Comparison:
         ]
 
     def _space(self, index: int) -> SpaceComparison | None:
-        # A readout that refers to no encoding space is refused by whoever has to place it.
-        if index not in self._spaces and index < len(self._header.encodings):
-            self._spaces[index] = SpaceComparison(self._header, self._header.encodings[index])
-        return self._spaces.get(index)
+        space = self._spaces.get(index)
+        if space is None:
+            encoding = next((one for one in self._header.encodings if one.index == index), None)
+            # A readout that refers to no encoding space is refused by whoever has to place it.
+            if encoding is not None:
+                space = self._spaces[index] = SpaceComparison(self._header, encoding)
+        return space
 
     def _placed(self, index: int, finding: Finding) -> Finding:
-        if len(self._header.encodings) == 1:
+        if self._header.n_encodings == 1:
             return finding
         return Finding(finding.level, f"encoding space {index}: {finding.text}")

@@ -12,6 +12,7 @@ from scanside.agreement.counters import AnnouncedCounters
 from scanside.agreement.directions import ReadoutDirections
 from scanside.agreement.finding import Finding
 from scanside.agreement.header import header_findings
+from scanside.agreement.one_image import LinesOfOneImage
 from scanside.agreement.trajectories import Trajectories
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding, MrdHeader
@@ -36,6 +37,7 @@ class SpaceComparison:
         self._checks: tuple[Check, ...] = (
             self._directions,
             AnnouncedCounters(encoding),
+            LinesOfOneImage(encoding),
             Trajectories(encoding),
             SignalCenter(header, encoding),
         )

@@ -8,11 +8,22 @@ from itertools import chain
 import numpy as np
 
 from scanside.agreement import Finding, Level
+from scanside.agreement.calibration import lines_of_images
+from scanside.agreement.echo import lost_echoes
 from scanside.inspection.survey import EncodingSurvey, Survey
-from scanside.mrd.flags import AcquisitionFlag
+from scanside.mrd.dtypes import Headers
+from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding, MrdHeader
+from scanside.recon.noise import dead_channels
 
 __all__ = ["check"]
+
+_FIRST = (AcquisitionFlag.FIRST_IN_SLICE, AcquisitionFlag.FIRST_IN_REPETITION)
+_LAST = (
+    AcquisitionFlag.LAST_IN_SLICE,
+    AcquisitionFlag.LAST_IN_REPETITION,
+    AcquisitionFlag.LAST_IN_MEASUREMENT,
+)
 
 
 def check(header: MrdHeader, survey: Survey) -> list[Finding]:
@@ -91,6 +102,19 @@ def _check_header(header: MrdHeader, survey: Survey) -> Iterator[Finding]:
     if header.n_coils is not None and channels != [header.n_coils]:
         found = " and ".join(map(str, channels))
         yield Finding("warning", f"the header announces {header.n_coils} channels, readouts have {found}")
+    bandwidth = header.receiver_noise_bandwidth
+    if bandwidth is not None and bandwidth <= 0:
+        yield Finding(
+            "error",
+            f"relativeReceiverNoiseBandwidth is {bandwidth:g}, expected a positive number: correct it or leave it "
+            "out",
+        )
+    is_noise = flagged(survey.headers["flags"], AcquisitionFlag.NOISE_MEASUREMENT)
+    n_late = int(is_noise[int(np.append(is_noise, False).argmin()) :].sum())
+    if n_late:
+        yield Finding("warning", f"{_n(n_late, 'noise readout')} came after the first line and are not used")
+    if is_noise.all():
+        yield Finding("note", "there are noise readouts only: no image can be made of them")
     noise_ids = header.depends_on("Noise")
     if survey.noise is None and noise_ids:
         yield Finding(
@@ -100,6 +124,12 @@ def _check_header(header: MrdHeader, survey: Survey) -> Iterator[Finding]:
         yield Finding("warning", "no noise readouts and no noise dependency: channels cannot be prewhitened")
     elif survey.noise.covariance is None:
         yield Finding("error", "noise readouts are not finite, or differ in the number of their channels")
+    elif dead := dead_channels(survey.noise.covariance):
+        yield Finding(
+            "warning",
+            f"no noise in channels (counted from 0) {', '.join(map(str, dead))} of {len(survey.noise.covariance)}: "
+            "disconnected or empty; they are left out of the reconstruction",
+        )
     elif survey.noise.n_samples < 10 * len(survey.noise.covariance):
         yield Finding(
             "warning",
@@ -140,8 +170,19 @@ def _check_shapes(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding
         if len(values) > 1:
             level: Level = "error" if name == "n_coils" else "warning"
             yield Finding(level, f"readouts change their {what}: {', '.join(map(str, values))} occur")
+    lost = lost_echoes(space.headers)
+    if lost.any():
+        first = space.headers[lost][0]
+        yield Finding(
+            "error",
+            f"nothing is left of the echo in {_n(int(lost.sum()), 'readout')}, first that with scan counter "
+            f"{int(first['scan_counter'])}: of {int(first['number_of_samples'])} samples with the echo at "
+            f"{int(first['center_sample'])} the first {int(first['discard_pre'])} and the last "
+            f"{int(first['discard_post'])} are marked for discarding; check discard_pre, discard_post and "
+            "center_sample in the converter",
+        )
     band = space.readout_band
-    if band is not None and (band.first < 0 or band.last >= band.n):
+    if band is not None and not lost.any() and (band.first < 0 or band.last >= band.n):
         yield Finding(
             "error",
             f"readouts of {band.size} samples with the echo at sample {band.n // 2 - band.first} do not fit the "
@@ -205,6 +246,12 @@ def _check_counters(space: EncodingSurvey) -> Iterator[Finding]:
 
 
 def _check_lines(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]:
+    if encoding.trajectory not in ("cartesian", "epi"):
+        yield Finding(
+            "warning",
+            f"the header's trajectory is {encoding.trajectory}: shipped pipelines place Cartesian lines only and "
+            "refuse these; take a pipeline with a stage that grids them",
+        )
     pattern = space.sampling
     if pattern is None:
         return
@@ -221,17 +268,35 @@ def _check_lines(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]
             "note" if pattern.n_patterns > 1 and pattern.most - pattern.fewest <= 1 else "warning",
             f"the number of lines differs between k-spaces: {pattern.fewest} to {pattern.most}",
         )
-    last = (
-        AcquisitionFlag.LAST_IN_SLICE
-        | AcquisitionFlag.LAST_IN_REPETITION
-        | AcquisitionFlag.LAST_IN_MEASUREMENT
-    )
-    if not (space.headers["flags"] & np.uint64(int(last))).any():
+    late = _after_the_last(space.headers, encoding)
+    if late is not None:
+        yield Finding(
+            "error",
+            f"a line of an image comes after the one that is flagged as its last, the first with scan counter "
+            f"{late}: the LAST flags of this scan are not reliable; set accumulate.trigger to 'measurement'",
+        )
+    if not flagged(space.headers["flags"], *_LAST).any():
         yield Finding(
             "warning",
             "no readout is flagged as the last of its slice, repetition or measurement: images come only when the "
             "stream ends",
         )
+
+
+def _after_the_last(headers: Headers, encoding: Encoding) -> int | None:
+    """Scan counter of the first line of an image that comes after its LAST flag and begins no new one."""
+    of_images = lines_of_images(headers, int(np.bitwise_or.reduce(headers["flags"])), encoding)
+    lines = headers if of_images is None else headers[of_images]
+    idx, flags = lines["idx"], lines["flags"]
+    is_last = flagged(flags, *_LAST)
+    for counter in ("segment", "average"):
+        is_last &= idx[counter] >= encoding.limit(counter).maximum
+    keys = np.stack([idx[name] for name in ("slice", "contrast", "phase", "repetition", "set")], axis=1)
+    image = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+    order = np.argsort(image, kind="stable")
+    follows = np.diff(image[order]) == 0
+    late = follows & is_last[order][:-1] & ~flagged(flags[order][1:], *_FIRST)
+    return int(lines["scan_counter"][order[1:][late]].min()) if late.any() else None
 
 
 def _check_calibration(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from scanside.agreement.echo import echo_among_kept, lost_echoes
 from scanside.errors import ShapeError
 from scanside.mrd.dtypes import Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
@@ -52,16 +53,15 @@ def straighten(readouts: Readouts) -> Readouts:
         return readouts
     n_samples = readouts.samples.shape[2]
     n_left = n_samples - pre - post
-    center = headers["center_sample"].astype(np.int64)
-    after = center - pre
-    wrong = (after < 0) | (after >= n_left)
+    after = echo_among_kept(headers)
+    wrong = lost_echoes(headers)
     if wrong.any():
-        i = int(np.flatnonzero(wrong)[0])
+        first = headers[int(np.flatnonzero(wrong)[0])]
         raise ShapeError(
-            f"the readout with scan counter {int(headers['scan_counter'][i])} has {n_samples} samples with the echo "
-            f"at sample {center[i]}, of which the first {pre} and the last {post} are marked for discarding: the "
-            "echo must be among those that are left; check discard_pre, discard_post and center_sample in the "
-            "converter"
+            f"the readout with scan counter {int(first['scan_counter'])} has {n_samples} samples with the echo at "
+            f"sample {int(first['center_sample'])}, of which the first {pre} and the last {post} are marked for "
+            "discarding: the echo must be among those that are left; check discard_pre, discard_post and "
+            "center_sample in the converter"
         )
     samples = readouts.samples[:, :, pre : readouts.samples.shape[2] - post].copy()
     samples[reversed_] = samples[reversed_, :, ::-1]

@@ -113,6 +113,27 @@ def no_dwell(blocks: list[Readouts]) -> None:
     blocks[-1].headers["sample_time_us"] = 0
 
 
+def nothing_left(blocks: list[Readouts]) -> None:
+    blocks[-1].headers["discard_pre"][-2:] = 40
+
+
+def last_too_early(blocks: list[Readouts]) -> None:
+    blocks[-1].headers["flags"][3] |= np.uint64(LAST)
+
+
+def noise_late(blocks: list[Readouts]) -> None:
+    blocks.append(blocks[0].select(slice(4, None)))
+    blocks[0] = blocks[0].select(slice(0, 4))
+
+
+def noise_only(blocks: list[Readouts]) -> None:
+    del blocks[1:]
+
+
+def channel_without_noise(blocks: list[Readouts]) -> None:
+    blocks[0].samples[:, 2] = 0
+
+
 def ended_early(blocks: list[Readouts]) -> None:
     for i, block in enumerate(blocks):
         blocks[i] = block.select(block.headers["idx"]["slice"] == 0)
@@ -145,6 +166,11 @@ def ended_early(blocks: list[Readouts]) -> None:
         (no_last, "warning", "no readout is flagged as the last"),
         (other_space, "error", "readouts refer to encoding space 1, the header has 1"),
         (no_dwell, "warning", "no dwell time"),
+        (nothing_left, "error", "nothing is left of the echo in 2 readouts"),
+        (last_too_early, "error", "after the one that is flagged as its last"),
+        (noise_late, "warning", "4 noise readouts came after the first line"),
+        (noise_only, "note", "noise readouts only"),
+        (channel_without_noise, "warning", "no noise in channels (counted from 0) 2 of 4"),
         (ended_early, "warning", "1 of the 2 values of slice"),
     ],
 )
@@ -163,6 +189,8 @@ def test_defect(
         (b"<receiverChannels>4<", b"<receiverChannels>6<", "warning", "announces 6 channels"),
         (b"</encodingLimits>", b"</encodingLimits><oops>", "error", "not well-formed"),
         (b"kspace_encoding_step_1>2<", b"kspace_encoding_step_1>3<", "warning", "acceleration 3 × 1"),
+        (b"<trajectory>cartesian<", b"<trajectory>spiral<", "warning", "refuse these"),
+        (b"Bandwidth>0.793<", b"Bandwidth>-1<", "error", "relativeReceiverNoiseBandwidth is -1"),
         (b"encodingLimits>", b"limits>", "warning", "no encoding limits"),
         (b"<center>16</center>", b"<center>40</center>", "warning", "lies outside its limits"),
         (b"<center>16</center>", b"<center>10</center>", "warning", "reach beyond the encoded matrix"),
