@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["record"]
 
 record = typer.Typer(
-    help="List, keep and remove recorded sessions; 'scanside replay FILE' plays one again.",
+    help="List, keep and remove recorded sessions; 'scanside replay FILE -o IMAGES.h5' plays one again.",
     no_args_is_help=True,
 )
 

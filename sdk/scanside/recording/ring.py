@@ -76,7 +76,8 @@ class RecordingRing:
                 f"'{name}' may be any of {', '.join(one.id for one in found)}: write more of it"
             )
         raise ConfigError(
-            f"there is no recording '{name}' in {self.folder}: 'scanside record list' shows them"
+            f"there is no recording '{name}' in {self.folder}: 'scanside record list --folder {self.folder}' shows "
+            "them"
         )
 
     def add(self, part: Path, entry: RecordingEntry) -> None:
