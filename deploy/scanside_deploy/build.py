@@ -38,6 +38,7 @@ from scanside.engines.shapes import film_specs, unrolled_specs
 from scanside.errors import ConfigError
 from scanside.recon.consistency import Lowering
 from scanside_deploy.datasheet import data_sheet
+from scanside_training.ancestry import described, lineage_of
 from scanside_training.checkpoint import CONFIG, WEIGHTS, load_weights
 from scanside_training.config import TrainConfig, load_config
 from scanside_training.data import ImageTask, SampleKey, SimulatedSamples
@@ -54,7 +55,7 @@ from scanside_training.models import (
     UnrolledConfig,
     build_model,
 )
-from scanside_training.trainer import RECORD, TrainingRecord
+from scanside_training.record import RECORD, Lineage, TrainingRecord, read_record
 
 __all__ = ["BuildOptions", "build_bundle"]
 
@@ -80,6 +81,8 @@ class BuildOptions:
         weights: type in which weights are kept; ``float16`` halves the bundle and rounds them once, for every
             backend alike.
         size_limit: bytes that the bundle may have.
+        licence: ``clean`` refuses weights that must not be given away; ``research`` takes also those that go back to
+            networks whose data are not known. By default what the data ask for.
     """
 
     name: str
@@ -90,6 +93,7 @@ class BuildOptions:
     buckets: tuple[tuple[int, int], ...] = ((256, 256),)
     weights: Literal["float32", "float16"] = "float32"
     size_limit: int | None = None
+    licence: Literal["clean", "research"] | None = None
 
 
 def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: bool = False) -> Manifest:
@@ -102,12 +106,17 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
         replace: put it in the place of a bundle that is there.
 
     Raises:
-        ConfigError: the run is not finished, its network cannot become a bundle, or cannot compute at a bucket.
+        ConfigError: the run is not finished, its network cannot become a bundle, or cannot compute at a bucket; or
+            the data behind its weights are not known, or not as free as was asked for.
         FormatError: the run's weights are damaged.
         BundleError: the bundle is larger than allowed, or an option is wrong.
         FileExistsError: there is something at `output`, and it may not be replaced.
     """
     config, record = _finished(run)
+    lineage = record.lineage or lineage_of(config)
+    own = described(config, record.data)
+    sources = tuple(dict.fromkeys((*own, *lineage.data)))
+    _check_licence(options, sources, lineage)
     network = _network(run, config, options)
     _check_buckets(options.buckets, network.multiple_of)
     lowering, axes = _lowering(network), _inputs(network)
@@ -121,10 +130,13 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
         kept = getattr(torch, options.weights)
         save_file({k: v.to(kept).contiguous() for k, v in weights.items()}, writer.path(WEIGHTS_FILE))
         save_file(_vectors(network, samples, config), writer.path(VECTORS_FILE))
-        sources, sampling = _sources(config, record), _sampling(config, options)
-        sheet = data_sheet(options.name, options.description, config, record, sources, sampling)
+        sampling = _sampling(config, options)
+        sheet = data_sheet(options.name, options.description, config, record, own, lineage, sampling)
         writer.path("datasheet.md").write_text(sheet, "utf-8")
         writer.path(CONFIG).write_bytes((run / CONFIG).read_bytes())
+        for one in lineage.ancestors:
+            if one.ancestor.config is not None and one.settings is not None:
+                writer.path(one.ancestor.config).write_text(one.settings, "utf-8")
         writer.path("training.csv").write_bytes((run / "metrics.csv").read_bytes())
         return writer.finish(
             name=options.name,
@@ -147,7 +159,15 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             trained_on=sources,
             sampling=sampling,
             n_parameters=record.n_parameters,
-            training=Training(config=CONFIG, seed=record.seed, log="training.csv", datasheet="datasheet.md"),
+            training=Training(
+                config=CONFIG,
+                seed=record.seed,
+                log="training.csv",
+                datasheet="datasheet.md",
+                initial=lineage.initial,
+                teacher=lineage.teacher,
+                ancestors=tuple(one.ancestor for one in lineage.ancestors),
+            ),
         )
 
 
@@ -156,12 +176,35 @@ def _finished(run: Path) -> tuple[TrainConfig, TrainingRecord]:
         raise ConfigError(
             f"{run} is no folder of a training run: it has no {CONFIG}; make one with 'scanside train'"
         )
-    if not (run / RECORD).is_file():
+    record = read_record(run)
+    if record is None:
         raise ConfigError(
             f"the run in {run} is not finished: it has no {RECORD}; let it end, or go on with "
             "'scanside train --resume'"
         )
-    return load_config(run / CONFIG), TrainingRecord.model_validate_json((run / RECORD).read_text("utf-8"))
+    return load_config(run / CONFIG), record
+
+
+def _check_licence(options: BuildOptions, sources: Sequence[DataSource], lineage: Lineage) -> None:
+    """Refuse weights whose ancestry is not known, and research weights where clean ones were asked for."""
+    if lineage.unknown and options.licence != "research":
+        raise ConfigError(
+            f"these weights go back to {', '.join(lineage.unknown)}, whose data are not known: bring the folders "
+            "of those runs back to where 'initial' and 'distillation.teacher' name them, or build with "
+            "--licence research"
+        )
+    research = [one.name for one in sources if one.licence == "research"]
+    if research and options.licence == "clean":
+        behind = [
+            one.ancestor.name
+            for one in lineage.ancestors
+            if any(source.licence == "research" for source in one.ancestor.trained_on)
+        ]
+        through = f", by way of {', '.join(behind)}" if behind else ""
+        raise ConfigError(
+            f"weights trained on {', '.join(dict.fromkeys(research))}{through} must not be given away: they make no "
+            "clean bundle"
+        )
 
 
 def _network(run: Path, config: TrainConfig, options: BuildOptions) -> Network:
@@ -245,18 +288,6 @@ def _vectors(network: Network, samples: SimulatedSamples, config: TrainConfig) -
     planes += planes if lowering == "none" else 2 * _VECTOR_COILS
     fitting = math.isqrt(LARGEST_VECTORS // (_N_VECTORS * 4 * planes)) // 8 * 8
     return vectors_of(task, cases, min(_VECTOR_SIZE, fitting), _VECTOR_COILS, lowering)
-
-
-def _sources(config: TrainConfig, record: TrainingRecord) -> tuple[DataSource, ...]:
-    things = "films" if isinstance(config.data.simulation.task, DynamicTask) else "slices"
-    return tuple(
-        DataSource(
-            name=source.kind,
-            licence=source.licence,
-            what=f"{source.n_slices} {things} of {len(source.subjects)} subjects",
-        )
-        for source in record.data
-    )
 
 
 def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:

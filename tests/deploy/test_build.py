@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -188,6 +189,62 @@ def test_manifest_of_an_unrolled_network(trained: dict[str, Path], unrolled: Bun
     sheet = (unrolled.folder / "datasheet.md").read_text("utf-8")
     assert f"acceleration {manifest.sampling.acceleration}" in sheet
     assert f"seed {manifest.training.seed}" in sheet
+
+
+def relicensed(run: Path, folder: Path, licence: str) -> Path:
+    """A copy of a run that was trained on data of another licence."""
+    shutil.copytree(run, folder)
+    record = json.loads((folder / "training.json").read_text())
+    record["data"] = [one | {"kind": "brain-t2-complex", "licence": licence} for one in record["data"]]
+    (folder / "training.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_bundle_tells_its_whole_ancestry(trained: dict[str, Path], tmp_path: Path) -> None:
+    parent = relicensed(trained["image"], tmp_path / "parent", "research")
+    settings = copy.deepcopy(IMAGE) | {"name": "child", "initial": str(parent), "max_steps": 1}
+    train(read_config(settings, "child"), tmp_path / "child")
+    with pytest.raises(
+        ConfigError, match="trained on brain-t2-complex, by way of tiny must not be given away"
+    ):
+        built(tmp_path / "child", tmp_path / "bundle", licence="clean")
+    bundle, manifest = built(tmp_path / "child", tmp_path / "bundle")
+    assert manifest.licence == "research"
+    assert {one.licence for one in manifest.trained_on} == {"clean", "research"}
+    training = manifest.training
+    assert training is not None
+    (ancestor,) = training.ancestors
+    assert (training.initial, ancestor.name, ancestor.config) == ("tiny", "tiny", "ancestors/tiny.yaml")
+    assert ancestor.trained_on[0].name == "brain-t2-complex"
+    assert (bundle.folder / "ancestors" / "tiny.yaml").read_text() == (parent / "config.yaml").read_text()
+    sheet = (bundle.folder / "datasheet.md").read_text("utf-8")
+    assert "licence of the weights: research" in sheet
+    assert "- `tiny`\n  - brain-t2-complex (research)" in sheet
+    assert (
+        "scanside train ancestors/tiny.yaml --output runs/tiny\n"
+        "scanside train config.yaml --output runs/child --set initial=runs/tiny\n"
+    ) in sheet
+
+    grandchild = copy.deepcopy(IMAGE) | {"name": "grandchild", "initial": str(bundle.folder), "max_steps": 1}
+    train(read_config(grandchild, "grandchild"), tmp_path / "grandchild")
+    _, manifest = built(tmp_path / "grandchild", tmp_path / "next")
+    assert manifest.training is not None
+    assert [one.name for one in manifest.training.ancestors] == ["tiny", "child"]
+    assert manifest.licence == "research"
+
+
+def test_unknown_ancestry_is_refused(trained: dict[str, Path], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained["image"], run)
+    config = (run / "config.yaml").read_text().replace("initial: null", "initial: runs/lost")
+    (run / "config.yaml").write_text(config)
+    record = json.loads((run / "training.json").read_text())
+    del record["lineage"]
+    (run / "training.json").write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match="go back to lost, whose data are not known"):
+        built(run, tmp_path / "bundle")
+    _, manifest = built(run, tmp_path / "bundle", licence="research")
+    assert manifest.licence == "research"
 
 
 def test_sampling_is_what_training_draws(unrolled: Bundle) -> None:

@@ -11,6 +11,7 @@
     ├── images/              input, output, target and error of some validation samples, by step
     ├── tensorboard/         figures and pictures for TensorBoard
     ├── log                  what happened when
+    ├── lineage.json         the networks that the weights go back to, and their data; of a run that begins with some
     └── training.json        facts about the finished run
 """
 
@@ -34,13 +35,13 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import Callback, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
-from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, default_collate
 
 from scanside._version import __version__
 from scanside.errors import ConfigError
+from scanside_training.ancestry import lineage_of
 from scanside_training.callbacks import (
     MovingAverage,
     ProgressLine,
@@ -60,12 +61,13 @@ from scanside_training.csv_log import CsvLog
 from scanside_training.data import ReconstructionData, SampleKey, SampleKeys
 from scanside_training.draws import Draws
 from scanside_training.reconstruction import Reconstruction
+from scanside_training.record import RECORD, Lineage, SourceRecord, TrainingRecord, identity
 
 logger = logging.getLogger(__name__)
 
 __all__ = ["RECORD", "SourceRecord", "TrainingRecord", "train"]
 
-RECORD = "training.json"
+_LINEAGE = "lineage.json"
 
 _MAY_CHANGE = {
     "max_steps", "max_epochs", "max_minutes", "validation", "log_every_steps", "accelerator", "devices", "nodes",
@@ -79,58 +81,6 @@ _SETTLED = (
     ".*isinstance\\(treespec, LeafSpec\\)` is deprecated",
 )
 """Beginnings of warnings that nobody can act on."""
-
-
-class SourceRecord(BaseModel):
-    """What a network has seen of one source of training data.
-
-    Attributes:
-        kind: of the source.
-        licence: ``clean`` or ``research``: whether weights trained on it may be given away.
-        subjects: names of its subjects in training.
-        n_slices: number of their slices.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: str
-    licence: str
-    subjects: tuple[str, ...]
-    n_slices: int
-
-
-class TrainingRecord(BaseModel):
-    """Facts about a finished run.
-
-    Attributes:
-        name: of the run.
-        steps: optimiser steps made.
-        complete: whether all steps were made, rather than the time used up.
-        epochs: how often as many samples were used as an epoch has.
-        seconds: time in training, over all resumed parts.
-        seed: of all that was drawn.
-        n_parameters: trained numbers of the network.
-        data: what the network was trained on.
-        validation: measures of the final weights on the validation set.
-        best_psnr: highest PSNR of a validation, dB.
-        machine: processor, CUDA device, processes.
-        versions: of Scanside, Python and what trained.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    steps: int
-    complete: bool
-    epochs: float | None = None
-    seconds: float
-    seed: int
-    n_parameters: int
-    data: tuple[SourceRecord, ...]
-    validation: dict[str, float]
-    best_psnr: float | None
-    machine: dict[str, str | int]
-    versions: dict[str, str]
 
 
 def train(
@@ -188,6 +138,7 @@ def _run(
     module = Reconstruction(config, n_steps, folder, example)
     if config.initial is not None and checkpoint is None:
         begin_with(module.model, config.initial)
+    lineage = _lineage(config, folder, resumed=checkpoint is not None)
     n_parameters = sum(p.numel() for p in module.model.parameters() if p.requires_grad)
     logger.info("%s: %d parameters, steps %d to %d", config.name, n_parameters, step, n_steps)
 
@@ -246,7 +197,8 @@ def _run(
         seconds=round(files.seconds, 1),
         seed=config.seed,
         n_parameters=n_parameters,
-        data=tuple(SourceRecord.model_validate(one._asdict()) for one in data.provenance),
+        data=_seen(data),
+        lineage=lineage,
         validation=files.measures,
         best_psnr=files.best_psnr if math.isfinite(files.best_psnr) else None,
         machine=_machine(accelerator, n_ranks),
@@ -256,6 +208,33 @@ def _run(
         (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", "utf-8")
         logger.info("finished after %d steps and %.0f s", record.steps, record.seconds)
     return record
+
+
+def _lineage(config: TrainConfig, folder: Path, *, resumed: bool) -> Lineage:
+    """What the weights go back to, as it was when the run began: folders may be gone when it is resumed."""
+    path = folder / _LINEAGE
+    if resumed and path.is_file():
+        return Lineage.model_validate_json(path.read_text("utf-8"))
+    lineage = lineage_of(config)
+    if lineage.ancestors and _is_first():
+        path.write_text(lineage.model_dump_json(indent=2) + "\n", "utf-8")
+    if lineage.unknown:
+        logger.warning(
+            "the data of %s, which these weights go back to, are not known", ", ".join(lineage.unknown)
+        )
+    return lineage
+
+
+def _seen(data: ReconstructionData) -> tuple[SourceRecord, ...]:
+    """What the network is trained on."""
+    samples = data.samples("train")
+    return tuple(
+        SourceRecord(
+            **one._asdict(),
+            seen=(*(identity(of.origin, subject) for subject in one.subjects), *of.recordings),
+        )
+        for one, of in zip(samples.provenance, samples.origins, strict=True)
+    )
 
 
 def _what_counts(config: TrainConfig) -> dict[str, Any]:

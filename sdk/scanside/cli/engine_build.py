@@ -57,6 +57,14 @@ def build(
         float | None,
         typer.Option("--size-limit-mb", help="Refuse larger bundles.", rich_help_panel=_OF_A_RUN),
     ] = None,
+    licence: Annotated[
+        Literal["clean", "research"] | None,
+        typer.Option(
+            help="clean refuses weights that must not be given away; research takes also those whose ancestry is not "
+            "known.",
+            rich_help_panel=_OF_A_RUN,
+        ),
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a bundle that is there.", rich_help_panel=_OF_A_RUN)
     ] = False,
@@ -100,6 +108,7 @@ def build(
             buckets=tuple(sizes) or BuildOptions.buckets,
             weights=weights,
             size_limit=None if size_limit_mb is None else int(size_limit_mb * 1e6),
+            licence=licence,
         )
         build_bundle(Path(source), output, options, replace=replace)
         folder = output

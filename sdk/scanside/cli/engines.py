@@ -253,6 +253,7 @@ def _show_facts(bundle: Bundle) -> None:
 
     manifest = bundle.manifest
     shapes, sampling = manifest.shapes, manifest.sampling
+    ancestors = manifest.training.ancestors if manifest.training else ()
     facts = {
         "task": f"{manifest.task}, data consistency: {manifest.lowering}",
         "inputs": "; ".join(map(str, manifest.inputs)),
@@ -270,7 +271,11 @@ def _show_facts(bundle: Bundle) -> None:
             f"{', '.join(sampling.kinds)} along {sampling.undersampled_axes} axis; "
             f"matrix {sampling.matrix}, {sampling.n_coils} coils"
         ),
-        "trained on": "\n".join(f"{one.name} ({one.licence}): {one.what}" for one in manifest.trained_on),
+        "trained on": "\n".join(
+            dict.fromkeys(f"{one.name} ({one.licence}): {one.what}" for one in manifest.trained_on)
+        ),
+        "goes back to": ", ".join(one.name for one in ancestors) or "–",
+        "licence": manifest.licence,
         "signed by": str(bundle.signer) if bundle.signer else "no one",
         "weights": manifest.weights_sha256,
         "manifest": bundle.sha256,

@@ -118,6 +118,8 @@ def _show(result: Evaluation) -> None:
             size = speed_cells(result, one.candidate) if title == "all" else []
             shown.add_row(escape(one.candidate), str(one.n), *cells(one, tuple(measures.values())), *size)
         console.print(shown, "", sep="\n")
+    for leak in result.leaks:
+        err.print(f"[yellow]seen in training:[/] {escape(leak)}", soft_wrap=True)
     for failure in result.failures:
         where = f", {len(failure.cases)} image(s)" if failure.cases else ""
         err.print(

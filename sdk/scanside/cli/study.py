@@ -70,6 +70,8 @@ def study(
         for one in compared:
             shown.add_row(*map(escape, difference_cells(one)))
         console.print("", shown, sep="\n")
+    for leak in result.evaluation.leaks:
+        err.print(f"[yellow]seen in training:[/] {escape(leak)}", soft_wrap=True)
     for name, reason in result.failures.items():
         err.print(f"[yellow]not trained:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
     console.print(f"\n{folder / 'report.html'} has the pictures. Research use only.", style="dim")

@@ -33,6 +33,7 @@ __all__ = [
     "VECTORS_FILE",
     "WEIGHTS_FILE",
     "AcceptanceReport",
+    "Ancestor",
     "Check",
     "CoilCounts",
     "DataSource",
@@ -196,11 +197,13 @@ class DataSource(_Record):
         name: of the data set or the simulation.
         licence: under which it came.
         what: which subjects, slices or simulated cases.
+        seen: hashes of the subjects and recordings, by which an evaluation tells that it asks for what was learned.
     """
 
     name: Annotated[str, Field(min_length=1)]
     licence: Annotated[str, Field(min_length=1)]
     what: Annotated[str, Field(min_length=1)]
+    seen: tuple[str, ...] = ()
 
 
 class Sampling(_Record):
@@ -310,6 +313,26 @@ class AcceptanceReport(_Record):
         return tuple(check for check in self.checks if not check.passed)
 
 
+class Ancestor(_Record):
+    """A network that the weights go back to.
+
+    Attributes:
+        name: of its training run.
+        weights_sha256: of its weights, where they were seen.
+        trained_on: its own data, those of its ancestors left out; none where they are not known.
+        initial: name of the ancestor whose weights it began with.
+        teacher: name of the ancestor that taught it.
+        config: file of the bundle with its whole configuration, where that is known.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    weights_sha256: Sha256 | None = None
+    trained_on: tuple[DataSource, ...] = ()
+    initial: str | None = None
+    teacher: str | None = None
+    config: str | None = None
+
+
 class Training(_Record):
     """How to train the weights again; the names are files of the bundle.
 
@@ -318,12 +341,29 @@ class Training(_Record):
         seed: of all random numbers.
         log: what the trainer wrote.
         datasheet: prose for people: data, limits, how to reproduce.
+        initial: name of the ancestor whose weights these began with.
+        teacher: name of the ancestor that taught them.
+        ancestors: all networks that the weights go back to, each after its own.
     """
 
     config: str
     seed: NonNegativeInt
     log: str | None = None
     datasheet: str | None = None
+    initial: str | None = None
+    teacher: str | None = None
+    ancestors: tuple[Ancestor, ...] = ()
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Training:
+        known: set[str | None] = {None}
+        for one in self.ancestors:
+            if one.name in known or {one.initial, one.teacher} - known:
+                raise ValueError(f"ancestor '{one.name}' stands twice, or before what it goes back to")
+            known.add(one.name)
+        if {self.initial, self.teacher} - known:
+            raise ValueError("initial and teacher name ancestors, and one of them is not in the list")
+        return self
 
 
 class FileRecord(_Record):
@@ -352,7 +392,7 @@ class Manifest(_Record):
         input_image: what the image at the input is: ``zero-filled``, ``adjoint``, or a classical method such as
             ``cg-sense``.
         graphs: the exported graph of each precision; fp32 is the reference and always there.
-        trained_on: data behind the weights.
+        trained_on: data behind the weights, those of all ancestors included.
         sampling: scans that they were trained for.
         metrics: measured quality.
         limits: of the gate.
@@ -430,8 +470,19 @@ class Manifest(_Record):
         yield VECTORS_FILE
         yield from self.graphs.values()
         if self.training is not None:
-            named = (self.training.config, self.training.log, self.training.datasheet)
+            of_ancestors = (one.config for one in self.training.ancestors)
+            named = (self.training.config, self.training.log, self.training.datasheet, *of_ancestors)
             yield from (path for path in named if path is not None)
+
+    @property
+    def licence(self) -> str:
+        """The strictest of all data behind the weights: ``research`` where one is, or an ancestor's are not known."""
+        ancestors = () if self.training is None else self.training.ancestors
+        found = [one.licence for one in self.trained_on]
+        found += [one.licence for ancestor in ancestors for one in ancestor.trained_on]
+        if "research" in found or any(not one.trained_on for one in ancestors):
+            return "research"
+        return ", ".join(dict.fromkeys(found))
 
     @property
     def precisions(self) -> tuple[Precision, ...]:

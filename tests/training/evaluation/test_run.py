@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from scanside.errors import ConfigError
 from scanside_training.config import read_config
+from scanside_training.data import ReconstructionData
 from scanside_training.evaluation import compare, load_evaluation, write_evaluation
 from scanside_training.trainer import train
 
@@ -109,3 +111,37 @@ def test_configuration_that_cannot_work(measured: dict[str, Any], tmp_path: Path
         compare(load_evaluation(written(path, data=measured)))
     with pytest.raises(ConfigError, match="give the data once"):
         load_evaluation(written(path, data={"kind": "simulated"}))
+
+
+def test_subjects_that_were_learned_are_told(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """The test's subjects are those that the network, or what it began with, was trained on."""
+    train(read_config(tiny, "tiny"), tmp_path / "learned")
+    (source,) = tiny["data"]["sources"]
+    parts = ReconstructionData(read_config(tiny, "tiny").data)
+    learned = parts.samples("train").provenance[0].subjects
+    elsewhere = sorted(set(map(str, range(source["n_subjects"]))) - set(learned))
+    child = copy.deepcopy(tiny) | {"name": "child", "initial": str(tmp_path / "learned"), "max_steps": 1}
+    child["data"]["sources"] = [source | {"seed": 77}]
+    train(read_config(child, "child"), tmp_path / "child")
+    data = copy.deepcopy(tiny["data"])
+    data["sources"] = [source | {"split": {"train": elsewhere, "test": list(learned)}}]
+    document = {
+        "data": {"kind": "simulated", "data": data, "samples": 4},
+        "candidates": [{"kind": "zero-filled"}],
+        "pictures": 0,
+    }
+    folders = [str(tmp_path / "learned"), str(tmp_path / "child")]
+    result = compare(load_evaluation(written(tmp_path / "e.yaml", **document), candidates=folders))
+    assert result.learned == {"learned": 4, "child": 4}
+    write_evaluation(result, tmp_path / "out")
+    html = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "learned was trained on subjects of 4 of these 4 images" in html
+    with (tmp_path / "out" / "table.csv").open(newline="", encoding="utf-8") as file:
+        told = {row["candidate"]: row["n_seen_in_training"] for row in csv.DictReader(file)}
+    assert told == {"zero-filled": "0", "learned": "4", "child": "4"}
+
+    document["data"] = {"kind": "simulated", "data": tiny["data"], "samples": 4}
+    result = compare(load_evaluation(written(tmp_path / "e.yaml", **document), candidates=folders))
+    assert result.learned == {}
+    write_evaluation(result, tmp_path / "own")
+    assert "seen in training" not in (tmp_path / "own" / "report.html").read_text("utf-8")

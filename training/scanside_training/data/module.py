@@ -28,6 +28,7 @@ from scanside_training.data.simulation import (
 )
 from scanside_training.data.sources import Licence, SliceSource, SourceConfig
 from scanside_training.data.splits import PARTS, Part, subjects_of
+from scanside_training.record import identity
 
 __all__ = [
     "DataConfig",
@@ -219,7 +220,11 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
                 f"name subjects in sources.split.{part}, or add a source"
             )
         self._probability = np.array(weights) / sum(weights) if sum(weights) else None
-        self._all = [(source, index) for source, indices in self._sources for index in indices]
+        self._all = [
+            (source, index, of)
+            for (source, indices), of in zip(self._sources, self.origins, strict=True)
+            for index in indices
+        ]
 
     @property
     def n_slices(self) -> int:
@@ -235,21 +240,26 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
             source, index = self._drawn(rng)
         else:
             shape = middle_shape(self._simulation)
-            source, index = self._fixed(key.sample)
+            source, index, _ = self._fixed(key.sample)
         pixels = torch.from_numpy(source[index])
         simulate = simulate_film if isinstance(self._simulation.task, DynamicTask) else simulate_sample
         return simulate(self._simulation, pixels, shape, rng, self._measured)
 
     def subject(self, key: SampleKey) -> str:
         """Whose slice a sample for validation or test is made from."""
-        source, index = self._fixed(key.sample)
+        source, index, _ = self._fixed(key.sample)
         return source.subjects[index]
+
+    def identities(self, key: SampleKey) -> frozenset[str]:
+        """The same, and the recording, as they are told apart in records of trainings."""
+        source, index, of = self._fixed(key.sample)
+        return frozenset({identity(of.origin, source.subjects[index]), source.recordings[index]} - {""})
 
     def _drawn(self, rng: np.random.Generator) -> tuple[SliceSource, int]:
         source, indices = self._sources[int(rng.choice(len(self._sources), p=self._probability))]
         return source, indices[int(rng.integers(len(indices)))]
 
-    def _fixed(self, index: int) -> tuple[SliceSource, int]:
+    def _fixed(self, index: int) -> tuple[SliceSource, int, Origin]:
         return self._all[int((index + 0.5) * len(self._all) / self._n_fixed) % len(self._all)]
 
 
@@ -259,7 +269,7 @@ def _check_leaks(config: DataConfig, stores: list[SliceSource]) -> None:
     Raises:
         ConfigError: names both places.
     """
-    first: dict[tuple[str, ...], tuple[Part, str]] = {}
+    first: dict[str, tuple[Part, str]] = {}
     for number, (source, slices) in enumerate(zip(config.sources, stores, strict=True)):
         origin = source.origin(config.drawn_from)
         recordings: dict[str, set[str]] = {}
@@ -270,11 +280,11 @@ def _check_leaks(config: DataConfig, stores: list[SliceSource]) -> None:
                 continue
             for subject in sorted(subjects_of(part, source.split, slices.subjects, source.kind)):
                 where = f"{part} as subject '{subject}' of sources[{number}] ({source.kind})"
-                known = [(source.kind, origin, subject), *((one,) for one in recordings[subject] if one)]
-                for key in known:
+                person = identity(origin, subject)
+                for key in (person, *sorted(recordings[subject] - {""})):
                     other, place = first.setdefault(key, (part, where))
                     if other != part:
-                        what = "the same recording" if len(key) == 1 else "the same subject"
+                        what = "the same subject" if key == person else "the same recording"
                         raise ConfigError(
                             f"{what} is in {place}, and in {where}: a network would be measured on what it has seen. "
                             "Change the splits so that it is in one part only"

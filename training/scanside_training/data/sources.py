@@ -129,6 +129,10 @@ class _FileSource(_Source):
         """
         return data_file(self.root, self.file)
 
+    def origin(self, seed: int = 0) -> str:
+        """The file: slices and films of the same people may come from it."""
+        return self.file
+
     def _files(self) -> list[Path]:
         return [self.path]
 
@@ -265,7 +269,7 @@ class _Generated(_Source):
 
     def origin(self, seed: int = 0) -> str:
         """The seed, and what else decides about an individual."""
-        told = self.model_dump(mode="json", exclude={"kind", "weight", "split", "licence", "n_subjects"})
+        told = self.model_dump(mode="json", exclude={"weight", "split", "licence", "n_subjects"})
         return ", ".join(f"{name} {value}" for name, value in (told | {"seed": self.seed or seed}).items())
 
     def _decode(self) -> Decoded:

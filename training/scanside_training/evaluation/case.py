@@ -47,6 +47,7 @@ class Case:
         problem: what was acquired, with coil maps; None of a film, and where only an image is known.
         sample: what networks get in training, without a batch axis, where the case was simulated.
         recorded: the file that holds it, where there is one.
+        identities: of the subject and the recording, as records of trainings tell what was seen.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Case:
     problem: Problem | None = None
     sample: Batch = field(default_factory=dict)
     recorded: Recorded | None = None
+    identities: frozenset[str] = frozenset()
 
     @property
     def is_film(self) -> bool:

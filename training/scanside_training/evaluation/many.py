@@ -27,6 +27,7 @@ from scanside_training.evaluation.candidates.network import Run
 from scanside_training.evaluation.candidates.pipeline import PipelineRun
 from scanside_training.evaluation.case import Case, Cases
 from scanside_training.evaluation.config import EvaluationConfig
+from scanside_training.evaluation.leaks import seen_by
 from scanside_training.evaluation.measured import CflData, MrdData
 from scanside_training.evaluation.pictures import Shown
 from scanside_training.evaluation.run import (
@@ -101,7 +102,8 @@ class _Comparer:
         made: dict[str, Any] = {"case": case.name}
         try:
             image = candidate.job(case)()
-            made["score"] = asdict(score(wanted.candidate, case, image))
+            chosen = self._chosen(wanted.candidate)
+            made["score"] = asdict(score(wanted.candidate, case, image, seen_by(chosen)))
         except UNUSABLE as error:
             return made | {"refused": reason(error)}
         if wanted.shown:
@@ -110,9 +112,11 @@ class _Comparer:
 
     def _candidate(self, name: str) -> Candidate:
         if name not in self.candidates:
-            chosen = next(one for one in self.config.candidates if (one.name or one.label) == name)
-            self.candidates[name] = chosen.open()
+            self.candidates[name] = self._chosen(name).open()
         return self.candidates[name]
+
+    def _chosen(self, name: str) -> AnyCandidate:
+        return next(one for one in self.config.candidates if (one.name or one.label) == name)
 
     def _cases(self, part: Part) -> Cases:
         if self.part is None or self.part[0] != part:

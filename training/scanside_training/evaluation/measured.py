@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -18,6 +19,7 @@ from scanside.recon.combine import combine_with_maps, root_sum_of_squares
 from scanside.recon.espirit import espirit
 from scanside.recon.fourier import to_image
 from scanside.replay import replay
+from scanside_training.data.folders import recording_digest
 from scanside_training.data.roots import data_file
 from scanside_training.data.sampling import MaskConfig, random_mask
 from scanside_training.data.settings import Settings
@@ -195,6 +197,7 @@ class MeasuredCases:
             inside=truth.inside,
             roi=object_mask(truth.inside),
             problem=Problem.from_kspace(scan.kspace, mask),
+            identities=_digests(scan.path) if isinstance(self._config, MrdData) else frozenset(),
             recorded=Recorded(scan.path, mask.numpy(), scan.slice, scan.number)
             if isinstance(self._config, MrdData)
             else None,
@@ -210,6 +213,11 @@ class MeasuredCases:
             inside = combine_with_maps(images, maps)[0].abs().double().numpy()
             self._last_truth = place, _Truth(whole, inside)
         return self._last_truth[1]
+
+
+@cache
+def _digests(path: Path) -> frozenset[str]:
+    return frozenset({recording_digest(path)})
 
 
 def _read_slices(path: Path, subject: str) -> list[_Scan]:

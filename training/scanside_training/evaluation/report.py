@@ -30,6 +30,9 @@ _COLUMNS = ("PSNR, dB", "SSIM", "PSNR inside, dB", "SSIM inside", "NMSE", "NMSE 
 _SHOWN = ("psnr", "ssim", "psnr_inside", "ssim_inside", "nmse", "nmse_inside")
 _FORMATS = {"psnr": "{:.2f}", "psnr_inside": "{:.2f}", "nmse": "{:.5f}", "nmse_inside": "{:.5f}"}
 
+_SEEN = "seen in training"
+"""Column that is there only where a candidate was trained on what it is measured on."""
+
 _CAPTION = (
     "The reference, and each image after the best scalar fit, in one window; below, the magnitude of the differences "
     "in one scale."
@@ -51,10 +54,11 @@ def cells(summary: Summary, measures: Sequence[str] = _SHOWN) -> list[str]:
 
 
 def speed_columns(result: Evaluation) -> list[str]:
-    """Titles of the columns on size and time; none where neither is known."""
+    """Titles of the columns on size and time, and on what was seen in training; none where nothing is known."""
+    seen = [_SEEN] if result.learned else []
     if not result.parameters and not result.milliseconds:
-        return []
-    columns = ["parameters", *(["ms per image"] if result.milliseconds else [])]
+        return seen
+    columns = [*seen, "parameters", *(["ms per image"] if result.milliseconds else [])]
     if _reference(result):
         columns += ["times smaller", "times faster"]
     return columns
@@ -65,6 +69,7 @@ def speed_cells(result: Evaluation, candidate: str) -> list[str]:
     columns = speed_columns(result)
     n, time = result.parameters.get(candidate), result.milliseconds.get(candidate)
     texts = {
+        _SEEN: str(result.learned.get(candidate, 0)),
         "parameters": "–" if n is None else f"{n:,}",
         "ms per image": "–" if time is None else f"{time:.1f}",
     }
@@ -90,10 +95,15 @@ def write_evaluation(result: Evaluation, folder: Path) -> None:
         time = result.milliseconds.get(one.candidate, "")
         figures = [part.get(name, "") for name in MEASURES for part in (one.means, one.deviations)]
         rows.append([one.candidate, one.stratum, one.value, one.n, *figures, n, time])
+        if result.learned:
+            rows[-1].append(result.learned.get(one.candidate, 0))
     measures = [title for name in MEASURES for title in (f"{name}_mean", f"{name}_std")]
     write_csv(
         folder / "table.csv",
-        ["candidate", "stratum", "value", "n", *measures, "n_parameters", "median_ms"],
+        [
+            *("candidate", "stratum", "value", "n", *measures, "n_parameters", "median_ms"),
+            *(["n_seen_in_training"] if result.learned else []),
+        ],
         rows,
     )
     strata = list(dict.fromkeys(name for one in result.scores for name in one.strata))
@@ -129,7 +139,8 @@ def sections(result: Evaluation) -> list[Section]:
     extra = speed_columns(result)
     columns = ("candidate", "images", *_COLUMNS, *extra)
     rows = [(one.candidate, str(one.n), *cells(one), *speed_cells(result, one.candidate)) for one in overall]
-    made = [Section("All images", [Rows(columns, rows, frozenset(columns[1:]))])]
+    warned: list[Part] = [Messages([("warning", leak) for leak in result.leaks])] if result.leaks else []
+    made = [Section("All images", [*warned, Rows(columns, rows, frozenset(columns[1:]))])]
     for stratum in strata:
         columns = (stratum, "candidate", "images", *_COLUMNS)
         rows = [

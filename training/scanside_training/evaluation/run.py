@@ -19,6 +19,7 @@ from scanside.many.work import reason
 from scanside_training.evaluation.candidates import Candidate, Job
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.config import EvaluationConfig, SpeedConfig
+from scanside_training.evaluation.leaks import seen_by
 from scanside_training.evaluation.pictures import Shown
 from scanside_training.evaluation.scores import Score, Summary, score, summaries
 
@@ -82,6 +83,25 @@ class Evaluation:
         made = {one.candidate for one in self.scores}
         return [name for name in (one.name or one.label for one in self.config.candidates) if name in made]
 
+    @property
+    def learned(self) -> dict[str, int]:
+        """Of candidates that were trained on some of these subjects or recordings, the number of such images."""
+        found: dict[str, int] = {}
+        for one in self.scores:
+            if one.learned:
+                found[one.candidate] = found.get(one.candidate, 0) + 1
+        return found
+
+    @property
+    def leaks(self) -> list[str]:
+        """The same in words."""
+        made = {name: sum(one.candidate == name for one in self.scores) for name in self.learned}
+        return [
+            f"{name} was trained on subjects of {n} of these {made[name]} images: its figures tell what it "
+            "remembers, and not how it does with others"
+            for name, n in self.learned.items()
+        ]
+
     def as_json(self) -> str:
         """Everything but the pictures."""
         document = {
@@ -93,6 +113,7 @@ class Evaluation:
                 name: {
                     "n_parameters": self.parameters.get(name),
                     "median_ms": self.milliseconds.get(name),
+                    "n_learned": self.learned.get(name, 0),
                     **self.facts.get(name, {}),
                 }
                 for name in self.candidates
@@ -125,6 +146,7 @@ def compare(
     result = Evaluation(config)
     cases = config.data.open()
     candidates = opened(config, result)
+    chosen_as = {one.name or one.label: one for one in config.candidates}
     total = len(cases) * len(candidates)
     chosen = spread(len(cases), config.pictures)
     refused: dict[str, list[tuple[str, str]]] = {}
@@ -136,7 +158,7 @@ def compare(
         for place, (name, candidate) in enumerate(candidates.items()):
             try:
                 image = candidate.job(case)()
-                result.scores.append(score(name, case, image))
+                result.scores.append(score(name, case, image, seen_by(chosen_as[name])))
                 images[name] = image.detach().cpu()
             except UNUSABLE as error:
                 logger.debug("%s, %s", name, case.name, exc_info=True)

@@ -35,12 +35,14 @@ class Score:
         case: of which.
         strata: of the case.
         values: by measure; those inside are missing where there is no object.
+        learned: whether the candidate was trained on this subject or recording.
     """
 
     candidate: str
     case: str
     strata: Mapping[str, str]
     values: Mapping[str, float]
+    learned: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,14 @@ class Summary:
     deviations: Mapping[str, float]
 
 
-def score(candidate: str, case: Case, image: torch.Tensor) -> Score:
+def score(candidate: str, case: Case, image: torch.Tensor, seen: frozenset[str] = frozenset()) -> Score:
     """Compare an image with the case's references, each after the best scalar fit; a film frame by frame.
 
     Args:
         candidate: who made it.
         case: with the references.
         image: ``(y, x)`` real or complex, or a film ``(time, y, x)``.
+        seen: what the candidate was trained on, see `scanside_training.evaluation.leaks`.
 
     Raises:
         ShapeError: it has another shape than the reference.
@@ -78,8 +81,10 @@ def score(candidate: str, case: Case, image: torch.Tensor) -> Score:
         ScanError: the reference is zero everywhere.
     """
     pixels = image.detach().cpu().numpy()
+    learned = bool(case.identities & seen)
     if not case.is_film:
-        return Score(candidate, case.name, case.strata, _values(pixels, case.whole, case.inside, case.roi))
+        values = _values(pixels, case.whole, case.inside, case.roi)
+        return Score(candidate, case.name, case.strata, values, learned)
     if pixels.shape != case.whole.shape:
         raise ShapeError(f"a film of {pixels.shape} cannot be compared with one of {case.whole.shape}")
     frames = [
@@ -87,7 +92,7 @@ def score(candidate: str, case: Case, image: torch.Tensor) -> Score:
         for frame, whole, inside in zip(pixels, case.whole, case.inside, strict=True)
     ]
     values = {name: float(np.mean([one[name] for one in frames])) for name in frames[0]}
-    return Score(candidate, case.name, case.strata, values)
+    return Score(candidate, case.name, case.strata, values, learned)
 
 
 def _values(pixels: npt.NDArray[Any], whole: Real, inside: Real, roi: Mask) -> dict[str, float]:

@@ -106,6 +106,7 @@ class SimulatedCases:
             whole=target,
             inside=target,
             roi=sample["roi"][0].numpy() > 0,
+            identities=self._samples.identities(key),
             problem=None if target.ndim == 3 else Problem.from_sample(sample),
             sample=sample,
         )

@@ -170,7 +170,8 @@ def _page(study: Study, found: Sequence[Row], compared: Sequence[Difference]) ->
     table = Rows(
         titles, [row_cells(study, row) for row in found], frozenset(titles[1 + len(_labels(study)) :])
     )
-    sections = [Section("Networks", [table, Text(text)])]
+    leaks: list[Part] = [Messages([("warning", one) for one in study.evaluation.leaks])]
+    sections = [Section("Networks", [*(leaks if study.evaluation.leaks else []), table, Text(text)])]
     curves = curves_figure(study)
     about = "Loss in training, mean over a twentieth of the run, and PSNR of each validation. Losses differ in kind."
     sections.append(Section("Courses of the trainings", [Picture(curves, about, "Loss and PSNR over time")]))

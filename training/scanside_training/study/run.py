@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from rich.console import Console
 
-from scanside.errors import ConfigError, FormatError, ScansideError
+from scanside.errors import ConfigError, ScansideError
 from scanside_training.checkpoint import CONFIG, LAST_CHECKPOINT, load_model
 from scanside_training.config import TrainConfig, load_config
 from scanside_training.data import DataConfig, ReconstructionData, SampleKeys
@@ -21,9 +20,10 @@ from scanside_training.evaluation.config import EvaluationConfig
 from scanside_training.evaluation.run import Evaluation, Progress, compare
 from scanside_training.evaluation.simulated import SimulatedData
 from scanside_training.memory import training_memory
+from scanside_training.record import TrainingRecord, read_record
 from scanside_training.similarity import Similarity, layer_similarity
 from scanside_training.study.config import Planned, SimilarityConfig, StudyConfig
-from scanside_training.trainer import RECORD, TrainingRecord, train
+from scanside_training.trainer import train
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def _check_finished(one: Planned) -> None:
 
 def _trained(one: Planned, console: Console | None) -> TrainingRecord | None:
     """The record of a network's training, which is done here unless it is finished."""
-    record = _record(one.folder)
+    record = read_record(one.folder)
     if one.config is None or _is_finished(record, one.config):
         return record
     resume = (one.folder / LAST_CHECKPOINT).is_file()
@@ -174,16 +174,6 @@ def _is_finished(record: TrainingRecord | None, config: TrainConfig) -> bool:
         return False
     used_up = config.max_minutes is not None and record.seconds >= 60 * config.max_minutes
     return record.complete or used_up
-
-
-def _record(folder: Path) -> TrainingRecord | None:
-    path = folder / RECORD
-    if not path.is_file():
-        return None
-    try:
-        return TrainingRecord.model_validate_json(path.read_text("utf-8"))
-    except ValidationError as error:
-        raise FormatError(f"{path} is no record of a training: remove the run's folder") from error
 
 
 def _evaluation(
