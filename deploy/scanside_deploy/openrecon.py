@@ -5,12 +5,15 @@ application is called (``general``), what it needs (``reconstruction``), and wha
 (``parameters``). The scanner starts a container for each scan, connects to its port as an MRD client, and sends the
 parameters as TEXT before the data; `scanside.parameters` makes settings of them.
 
-The form of the label, version 1.1.0, is modelled here as it is published with Siemens' JSON Schema for it.
+The form of the label, version 1.1.0, is modelled here as it is published with Siemens' JSON Schema for it. Builds of
+such images in public add rules, which `scanside_deploy.package` checks in the finished image, and the label here: the
+first parameter is a choice of the configuration whose default is what the image's server runs by itself.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
@@ -44,6 +47,14 @@ LABEL = "com.siemens-healthineers.magneticresonance.openrecon.metadata:1.1.0"
 """The image's label."""
 
 PORT = 9002
+
+CHOICE, CONFIGURATION = "config", "openrecon"
+"""What hosts choose a configuration by, and how they ask for the server's own, see `scanside.parameters`."""
+
+START = "opt/fire/start-scanside.sh"
+"""What FIRE starts in its chroot, from the root there."""
+
+_NEWEST_CUDA = (11, 8)
 
 _LARGEST = 4095
 """Scanners show images of 12 bits."""
@@ -96,7 +107,7 @@ class StringParameter(_Parameter):
 class ChoiceValue(_Part):
     """One of the values of a choice."""
 
-    id: str
+    id: Id
     name: English
 
 
@@ -171,10 +182,16 @@ class Regulatory(_Part):
     additional_relevant_information: str = ""
 
 
+class Name(_Part):
+    """A name that files bear, too."""
+
+    en: Id
+
+
 class General(_Part):
     """What the application is."""
 
-    name: English
+    name: Name
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     vendor: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
     information: English
@@ -219,6 +236,16 @@ class Label(_Part):
     parameters: Annotated[tuple[Annotated[Parameter, Field(discriminator="type")], ...], Field(max_length=14)]
 
     @model_validator(mode="after")
+    def _configuration_first(self) -> Label:
+        first = next((one for one in self.parameters if isinstance(one, ChoiceParameter)), None)
+        if first is None or first.id != CHOICE or first.default != CONFIGURATION:
+            raise ValueError(
+                f"the first choice must be '{CHOICE}', with the id of the default configuration, '{CONFIGURATION}', "
+                "as its default"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _unique(self) -> Label:
         ids = [one.id for one in self.parameters]
         for one in ids:
@@ -236,9 +263,14 @@ class Label(_Part):
 
     @property
     def package(self) -> str:
-        """The name that image, manual and package must have."""
-        name = re.sub(r"[^A-Za-z0-9]", "", self.general.name.en)
-        return f"OpenRecon_{self.general.vendor}_{name}_V{self.general.version}"
+        """The name that manual and package must have."""
+        return f"OpenRecon_{self.general.vendor}_{self.general.name.en}_V{self.general.version}"
+
+    @property
+    def image(self) -> str:
+        """The name that the image must have."""
+        general = self.general
+        return f"openrecon_{general.vendor}_{general.name.en}:v{general.version}".lower()
 
 
 class Shown(_Part):
@@ -304,11 +336,11 @@ def label_of(
     """
     version = _NUMBERED.match(__version__)
     assert version is not None
-    identifier = re.sub(r"[^A-Za-z0-9]", "", name)
+    identifier = "".join(part[0].upper() + part[1:] for part in re.findall(r"[A-Za-z0-9]+", name))
     try:
         return Label(
             general=General(
-                name=English(en=name),
+                name=Name(en=identifier),
                 version=version[0],
                 vendor=vendor,
                 information=English(en=pipeline.description or name),
@@ -323,10 +355,21 @@ def label_of(
             reconstruction=Reconstruction(
                 injector=injector, can_use_gpu=gpu, min_required_gpu_memory=4096 if gpu else 0
             ),
-            parameters=tuple(parameter_of(pipeline, one) for one in shown),
+            parameters=(_configuration(pipeline), *(parameter_of(pipeline, one) for one in shown)),
         )
     except ValidationError as error:
         raise ConfigError(describe_validation("the OpenRecon label", Label, error)) from error
+
+
+def _configuration(pipeline: Pipeline) -> ChoiceParameter:
+    """The choice that builds ask for; there is one configuration, which the image was made for."""
+    return ChoiceParameter(
+        id=CHOICE,
+        label=English(en="Pipeline"),
+        information=English(en=pipeline.description or pipeline.name),
+        values=(ChoiceValue(id=CONFIGURATION, name=English(en=pipeline.name)),),
+        default=CONFIGURATION,
+    )
 
 
 def parameter_of(pipeline: Pipeline, shown: Shown) -> Parameter:
@@ -440,6 +483,7 @@ def write_context(
         StageConfigError: a setting is unknown or wrong.
         OSError: the folder cannot be written.
     """
+    _check_base(image)
     plain = Pipeline.load(pipeline)
     changed = {**_for_hosts(plain, injector), **(settings or {})}
     changed |= {one.setting: f"{one.default:g}" for one in shown if one.default is not None}
@@ -453,12 +497,35 @@ def write_context(
         "Dockerfile": _dockerfile(label, image),
         "pipeline.yaml": _pipeline_file(pipeline, ready),
         "server.yaml": _SERVER,
-        "package.sh": _PACKAGE.format(image=label.package.lower(), package=label.package),
+        "start-fire.sh": _START_FIRE,
+        "fire.json": _fire_parameters(label),
+        "package.sh": _PACKAGE.format(image=label.image, package=label.package),
     }
     for file, text in files.items():
         (folder / file).write_text(text, encoding="utf-8")
-    (folder / "package.sh").chmod(0o755)
+    for file in ("start-fire.sh", "package.sh"):
+        (folder / file).chmod(0o755)
     return label
+
+
+def _check_base(image: str) -> None:
+    """See by an image's name what can be seen by it; the image itself is looked at when it is packed.
+
+    Raises:
+        ConfigError: it has a CUDA that hosts do not take.
+    """
+    found = re.search(r"cuda[^0-9]?(\d+)?(?:\.(\d+))?", image, re.IGNORECASE)
+    if found is not None and (int(found[1] or 99), int(found[2] or 0)) > _NEWEST_CUDA:
+        raise ConfigError(
+            f"image '{image}': OpenRecon's hosts take CUDA {'.'.join(map(str, _NEWEST_CUDA))} at most, or none, and "
+            "Scanside's engines for GPUs need a later one: build upon scanside:cpu"
+        )
+
+
+def _fire_parameters(label: Label) -> str:
+    """What FIRE sends in place of a scanner's page: its defaults."""
+    defaults = {one.id: str(one.default) for one in label.parameters}
+    return json.dumps({"version": "1.1.0", "parameters": defaults}, indent=2) + "\n"
 
 
 def _for_hosts(pipeline: Pipeline, injector: str) -> dict[str, str]:
@@ -496,8 +563,15 @@ def _dockerfile(label: Label, image: str) -> str:
         f"""\
         FROM {image}
         LABEL "{LABEL}"="{label.to_base64()}"
+        # Hosts start nothing but root; the server's own image has a user for itself.
+        USER root
         COPY server.yaml pipeline.yaml /etc/scanside/
+        COPY start-fire.sh /{START}
         EXPOSE {PORT}
+        # There is no live page that could be asked, and commands given to the image must run as they are.
+        HEALTHCHECK NONE
+        ENTRYPOINT []
+        CMD ["scanside", "serve", "--config", "/etc/scanside/server.yaml"]
         """
     )
 
@@ -514,20 +588,34 @@ _SERVER = dedent(
     """
 )
 
+_START_FIRE = dedent(
+    """\
+    #!/bin/sh
+    # FIRE starts this in the chroot that was made of the image, perhaps with the name of a log file.
+    export PATH=/opt/scanside/bin:$PATH
+    export SCANSIDE_ENGINE_CACHE=/var/lib/scanside/engines
+    export SCANSIDE_ENGINES=/var/lib/scanside/bundles
+    # The folder that the host shares is larger than the chroot.
+    if [ -d /tmp/share ]; then export TMPDIR=/tmp/share; fi
+    scanside serve --config /etc/scanside/server.yaml >"${1:-/dev/null}" 2>&1 &
+    """
+)
+
 _PACKAGE = dedent(
     """\
     #!/bin/sh
-    # Builds image and package: needs docker, zip, and the manual as manual.pdf beside this file. The scanner takes
-    # the package from its folder for incoming files. It reads images as `docker save` of Docker 24 writes them;
-    # later versions write the OCI layout, which it refuses.
+    # Builds the image and packs it: needs Docker before version 25, as hosts refuse the OCI layout that later ones
+    # write, mke2fs, and the manual as manual.pdf beside this file. {package}.zip is for OpenRecon's folder for
+    # incoming files, {package}_FIRE.zip holds the same for FIRE.
     set -eu
     cd "$(dirname "$0")"
     test -f manual.pdf || {{ echo "OpenRecon wants a manual: put it here as manual.pdf" >&2; exit 1; }}
     docker build --platform linux/amd64 -t {image} .
-    package={package}
-    docker save -o "$package.tar" {image}
-    cp manual.pdf "$package.pdf"
-    zip -0 "$package.zip" "$package.tar" "$package.pdf"
+    docker save -o image.tar {image}
+    container=$(docker create --platform linux/amd64 {image})
+    docker export -o chroot.tar "$container"
+    docker rm "$container"
+    scanside deploy pack .
     """
 )
 

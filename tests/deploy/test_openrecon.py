@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from scanside.context import Context
 from scanside.convert import items_of
@@ -25,7 +26,16 @@ from scanside.parameters import HostParameters
 from scanside.pipeline import Pipeline, pipeline_names
 from scanside.serving import PipelinePool, serve_stream
 from scanside.simulate import ScanConfig, simulate
-from scanside_deploy.openrecon import LABEL, Shown, label_of, parameter_of, shown_by_default, write_context
+from scanside_deploy.openrecon import (
+    LABEL,
+    START,
+    Label,
+    Shown,
+    label_of,
+    parameter_of,
+    shown_by_default,
+    write_context,
+)
 from scanside_gadgetron.settings import ServerConfig
 
 SCHEMA = json.loads(Path(__file__).with_name("openrecon_schema.json").read_text("utf-8"))
@@ -41,8 +51,9 @@ def test_labels_of_the_shipped_pipelines(pipeline: str, tmp_path: Path) -> None:
     write_context(tmp_path, pipeline, shown_by_default(Pipeline.load(pipeline)), vendor="Clinic", gpu=True)
     label = json.loads((tmp_path / "OpenReconLabel.json").read_text("utf-8"))
     check(label)
+    assert label["parameters"][0]["id"] == "config"
     # Settings inside two branches are not for a scanner's page.
-    assert bool(label["parameters"]) is (pipeline not in ("student-shadow", "unrolled-both"))
+    assert (len(label["parameters"]) > 1) is (pipeline not in ("student-shadow", "unrolled-both"))
     assert label["reconstruction"]["content_qualification_type"] == "RESEARCH"
     # What the image carries is the same.
     found = re.search(rf'^LABEL "{re.escape(LABEL)}"="([^"]+)"$', (tmp_path / "Dockerfile").read_text(), re.M)
@@ -77,7 +88,7 @@ class TestParameter:
     def test_choice_of_what_is_possible(self, tmp_path: Path) -> None:
         # Images of integers cannot be complex.
         label = write_context(tmp_path, "grappa", [Shown(setting="finish.kind")])
-        values = label.model_dump()["parameters"][0]["values"]
+        values = label.model_dump()["parameters"][1]["values"]
         assert {value["id"] for value in values} == {"magnitude", "phase", "real", "imag"}
 
     def test_whole_number(self) -> None:
@@ -117,9 +128,48 @@ class TestParameter:
 
 class TestLabel:
     def test_too_many_parameters(self) -> None:
-        shown = [Shown.parse(f"finish.factor={i}:99:50") for i in range(15)]
+        shown = [Shown.parse(f"finish.factor={i}:99:50") for i in range(14)]  # the configuration is one more
         with pytest.raises(ConfigError, match="14"):
             label_of(Pipeline.load("fft"), shown, name="x")
+
+    def test_default_configuration_is_in_the_first_choice(self) -> None:
+        label = json.loads(label_of(Pipeline.load("fft"), [Shown(setting="finish.kind")], name="x").to_json())
+        first = label["parameters"][0]
+        assert (first["type"], first["id"], first["default"]) == ("choice", "config", "openrecon")
+        assert [value["id"] for value in first["values"]] == ["openrecon"]
+        # Which is what the server takes for its own.
+        assert HostParameters.of({"parameters.config": first["default"]}).pipeline is None
+        for broken in (
+            label["parameters"][1:],
+            [label["parameters"][1], first],
+            [{**first, "id": "recon"}],
+            [{**first, "default": "fft", "values": [{"id": "fft", "name": {"en": "fft"}}]}],
+            [],
+        ):
+            with pytest.raises(ValidationError, match="first choice must be 'config'"):
+                Label.model_validate({**label, "parameters": broken})
+        with pytest.raises(ValidationError, match="none of the values"):
+            Label.model_validate({**label, "parameters": [{**first, "default": "other"}]})
+
+    @pytest.mark.parametrize(
+        ("place", "value"),
+        [
+            (("parameters", 1, "id"), "finish_kind"),
+            (("parameters", 1, "values", 0, "id"), "view-sharing"),
+            (("general", "id"), "my recon"),
+            (("general", "name", "en"), "my recon"),
+            (("general", "version"), "1.0"),
+        ],
+    )
+    def test_ids_in_their_patterns(self, place: tuple[Any, ...], value: str) -> None:
+        label = json.loads(label_of(Pipeline.load("fft"), [Shown(setting="finish.kind")], name="x").to_json())
+        Label.model_validate(label)
+        inner = label
+        for part in place[:-1]:
+            inner = inner[part]
+        inner[place[-1]] = value
+        with pytest.raises(ValidationError, match="pattern"):
+            Label.model_validate(label)
 
     def test_twice_the_same(self) -> None:
         with pytest.raises(ConfigError, match="finishKind"):
@@ -158,12 +208,49 @@ class TestContext:
         assert config.port == label.reconstruction.port
         dockerfile = (tmp_path / "Dockerfile").read_text()
         assert f"COPY server.yaml {Path(config.pipeline).name} {Path(config.pipeline).parent}/" in dockerfile
-        assert label.package == f"OpenRecon_Clinic_Myrecon_V{label.general.version}"
+        assert label.package == f"OpenRecon_Clinic_MyRecon_V{label.general.version}"
+        # Their names must be what the label says.
+        assert label.general.name.en == "MyRecon"
         script = (tmp_path / "package.sh").read_text()
-        subprocess.run(["sh", "-n", str(tmp_path / "package.sh")], check=True)
-        # Image names have no capital letters.
-        assert re.search(r"docker build .* -t ([a-z0-9_.]+) \.$", script, re.M)
-        assert f"package={label.package}" in script
+        for name in ("package.sh", "start-fire.sh"):
+            subprocess.run(["sh", "-n", str(tmp_path / name)], check=True)
+            assert (tmp_path / name).stat().st_mode & 0o111 == 0o111
+        assert f"openrecon_clinic_myrecon:v{label.general.version}" == label.image
+        assert f"docker build --platform linux/amd64 -t {label.image} ." in script
+        assert f"docker save -o image.tar {label.image}" in script
+
+    def test_image_that_hosts_start(self, tmp_path: Path) -> None:
+        write_context(tmp_path, "fft")
+        lines = (tmp_path / "Dockerfile").read_text().splitlines()
+        assert lines[0] == "FROM scanside:cpu"
+        for line in ("USER root", "ENTRYPOINT []", "HEALTHCHECK NONE", f"COPY start-fire.sh /{START}"):
+            assert line in lines
+        command = next(json.loads(line[4:]) for line in lines if line.startswith("CMD "))
+        assert command == ["scanside", "serve", "--config", "/etc/scanside/server.yaml"]
+
+    def test_server_of_a_site_stays_as_it_is(self) -> None:
+        text = (Path(__file__).parents[2] / "deploy" / "containers" / "Dockerfile").read_text()
+        assert "USER 1000:1000" in text
+        assert "USER root" not in text
+
+    @pytest.mark.parametrize(
+        "image", ["scanside:cuda", "site/scanside-cuda12.4", "nvidia/cuda:12.0-base", "x:CUDA-13"]
+    )
+    def test_newer_cuda(self, tmp_path: Path, image: str) -> None:
+        with pytest.raises(ConfigError, match=r"CUDA 11\.8 at most"):
+            write_context(tmp_path / "new", "fft", image=image)
+        assert not (tmp_path / "new").exists()
+
+    def test_older_cuda(self, tmp_path: Path) -> None:
+        for image in ("site/scanside:cuda11.8", "nvidia/cuda:11.7-base", "site:cpu"):
+            write_context(tmp_path, "fft", image=image)
+
+    def test_fire_sends_what_the_page_would(self, tmp_path: Path) -> None:
+        label = write_context(tmp_path, "student", shown_by_default(Pipeline.load("student")))
+        sent = json.loads((tmp_path / "fire.json").read_text())["parameters"]
+        assert list(sent) == [one.id for one in label.parameters]
+        values = {f"parameters.{name}": value for name, value in sent.items()}
+        assert HostParameters.of(values).settings(Pipeline.load(tmp_path / "pipeline.yaml")) == ({}, [])
 
 
 @pytest.fixture(scope="module")

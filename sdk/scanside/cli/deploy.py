@@ -107,10 +107,22 @@ def openrecon(
         gpu=gpu,
     )
     err.print(
-        f"{output}: put the manual there as manual.pdf, then ./package.sh makes {label.package}.zip",
+        f"{output}: put the manual there as manual.pdf, then ./package.sh makes {label.package}.zip "
+        "and one for FIRE",
         markup=False,
         soft_wrap=True,
     )
+
+
+@deploy.command()
+def pack(
+    folder: Annotated[Path, typer.Argument(help="What 'openrecon' wrote, with what package.sh built there.")],
+) -> None:
+    """Check an OpenRecon image against the rules of those who take it, and pack it for OpenRecon and for FIRE."""
+    from scanside_deploy.package import pack as write
+
+    for path in write(folder):
+        console.print(f"{path}: {path.stat().st_size / 1e6:.0f} MB", markup=False, soft_wrap=True)
 
 
 @deploy.command("try")

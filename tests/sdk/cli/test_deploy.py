@@ -43,12 +43,19 @@ def test_openrecon(tmp_path: Path) -> None:
         "openrecon", "-p", "grappa", *shown, "--name", "My recon", "--vendor", "Clinic", "-o", tmp_path
     )
     label = json.loads((tmp_path / "OpenReconLabel.json").read_text("utf-8"))
-    assert [one["id"] for one in label["parameters"]] == ["finishSeries"]
-    assert f"OpenRecon_Clinic_Myrecon_V{label['general']['version']}.zip" in said.stderr
+    assert [one["id"] for one in label["parameters"]] == ["config", "finishSeries"]
+    assert f"OpenRecon_Clinic_MyRecon_V{label['general']['version']}.zip" in said.stderr
+
+
+def test_pack_says_what_is_missing(tmp_path: Path) -> None:
+    run("openrecon", "-p", "grappa", "-o", tmp_path)
+    result = CliRunner().invoke(deploy, ["pack", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "no image.tar" in str(result.exception)
 
 
 def test_openrecon_without_parameters_takes_likely_ones(tmp_path: Path) -> None:
     run("openrecon", "-p", "grappa", "-o", tmp_path, "--injector", "compleximage", "--gpu")
     label = json.loads((tmp_path / "OpenReconLabel.json").read_text("utf-8"))
-    assert [one["id"] for one in label["parameters"]] == ["finishKind"]
+    assert [one["id"] for one in label["parameters"]] == ["config", "finishKind"]
     assert label["reconstruction"]["can_use_gpu"] is True
