@@ -28,7 +28,7 @@ SOURCES = (
 
 LAYERS = (
     {"append_log", "errors", "memory", "plain_yaml", "scratch", "storage", "texts", "threads", "_version"},
-    {"agreement", "metrics", "mrd", "privacy", "recon", "trace"},
+    {"agreement", "losses", "metrics", "mrd", "privacy", "recon", "trace"},
     {"inspection", "items", "recording", "scan", "noise_store", "series", "simulate"},
     {"context", "dicom", "engines", "series_log"},
     {"convert", "stage"},

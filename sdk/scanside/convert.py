@@ -23,6 +23,7 @@ import numpy.typing as npt
 from scanside.context import Context
 from scanside.errors import IncompleteScan, MissingExtra, ShapeError
 from scanside.items import AxisRange, Image, Item, KSpace, Readouts, Waveform
+from scanside.losses import Plan, sorted_losses
 from scanside.memory import process_bytes
 from scanside.mrd.dtypes import (
     ACQUISITION_HEADER,
@@ -77,9 +78,9 @@ def items_of(message: Data, scan: Scan, context: Context | None = None) -> Itera
     elif isinstance(message, ReconData):
         for index, bit in enumerate(message.bits):
             if bit.data.data.size:
-                yield _kspace(bit, scan.encoding(index), context)
+                yield _kspace(bit, scan, scan.encoding(index), context)
     elif isinstance(message, ImageArray):
-        yield from _array_images(message, context)
+        yield from _array_images(message, scan, context)
     else:
         meta = _ReceivedMeta.received(message.attributes, message.nul)
         yield Image(_tensor(message.data, context), message.header.copy(), meta, meta.incomplete)
@@ -213,13 +214,35 @@ def _bucket_items(bucket: Bucket) -> Iterator[Item]:
 # K-space
 
 
-def _kspace(bit: ReconBit, encoding: Encoding, context: Context | None) -> KSpace:
+def _kspace(bit: ReconBit, scan: Scan, encoding: Encoding, context: Context | None) -> KSpace:
     encoding = _as_sampled(encoding, bit.data.sampling)
     kspace = _buffer_kspace(bit.data, encoding, context)
+    if encoding.trajectory in ("cartesian", "epi"):
+        kspace.incomplete = _tell_losses(scan, kspace.headers, encoding)
     if bit.reference is not None and bit.reference.data.size:
         own = _as_sampled(encoding, bit.reference.sampling)
         kspace.reference = _buffer_kspace(bit.reference, own, context)
     return kspace
+
+
+def _tell_losses(scan: Scan, headers: Headers, encoding: Encoding) -> str | None:
+    """What was lost of lines ``(loc, s, n, k2, k1)`` that Gadgetron has sorted; the operator is told."""
+    counts = (headers["number_of_samples"] > 0).astype(np.int32)
+    if not counts.any():
+        return None
+    *_, k2, k1 = (int(index[0]) for index in np.nonzero(counts))
+    idx = headers[counts > 0]["idx"][0]
+    offsets = (k1 - int(idx["kspace_encode_step_1"]), k2 - int(idx["kspace_encode_step_2"]))
+    found = sorted_losses(
+        counts, headers, Plan.of(scan.header, encoding, offsets, (counts.shape[-2], counts.shape[-1]))
+    )
+    for doubt in found.doubts:
+        scan.warn(f"lines may have been lost: {doubt.text}")
+    if not found.lost:
+        return None
+    text = f"lines were lost: {'; '.join(found.lost)}"
+    scan.warn(text)
+    return text
 
 
 def _as_sampled(encoding: Encoding, sampling: np.void) -> Encoding:
@@ -313,7 +336,7 @@ def _empty_buffer() -> ReconBuffer:
 def _buffer(kspace: KSpace, *, on_grid: bool = False) -> ReconBuffer:
     if kspace.incomplete is not None:
         raise IncompleteScan(
-            f"k-space is incomplete ({kspace.incomplete}), and recon data cannot say so: set "
+            f"k-space is incomplete ({kspace.incomplete}), and recon data cannot say so: acquire again, set "
             "accumulate.incomplete to 'withhold', or let the pipeline make images"
         )
     order = _leading_order(kspace)
@@ -450,7 +473,7 @@ class _ReceivedMeta(Meta):
         self._xml, self._nul = None, False
 
 
-def _array_images(array: ImageArray, context: Context | None) -> Iterator[Image]:
+def _array_images(array: ImageArray, scan: Scan, context: Context | None) -> Iterator[Image]:
     n = array.headers.size
     if array.data.ndim != 7 or array.data.shape[:3] != array.headers.shape or len(array.meta) not in (0, n):
         raise ShapeError(
@@ -458,9 +481,25 @@ def _array_images(array: ImageArray, context: Context | None) -> Iterator[Image]
             f"{len(array.meta)} meta attributes; expected (loc, s, n, channel, z, y, x), (loc, s, n) and as many"
         )
     data = array.data.reshape(n, *array.data.shape[3:])
+    lines = array.acquisition_headers
+    if lines is not None and (lines.ndim != 5 or lines.shape[:3] != array.headers.shape):
+        lines = None  # Gadgetron leaves an empty array where nobody kept them
     for i, header in enumerate(array.headers.ravel()):
         meta = _ReceivedMeta.received(array.meta[i] if array.meta else b"")
-        yield Image(_tensor(data[i], context), header.copy(), meta, meta.incomplete)
+        incomplete = meta.incomplete
+        if incomplete is None and lines is not None:
+            incomplete = _tell_losses_of_image(scan, lines.reshape(n, *lines.shape[3:])[i])
+        yield Image(_tensor(data[i], context), header.copy(), meta, incomplete)
+
+
+def _tell_losses_of_image(scan: Scan, headers: Headers) -> str | None:
+    """What was lost of the lines ``(k2, k1)`` of an image that Gadgetron has made."""
+    sampled = headers[headers["number_of_samples"] > 0]
+    index = int(sampled["encoding_space_ref"][0]) if len(sampled) else 0
+    if index >= len(scan.header.encodings):
+        return None
+    encoding = scan.encoding(index)
+    return _tell_losses(scan, headers, encoding) if encoding.trajectory in ("cartesian", "epi") else None
 
 
 def _image_message(image: Image) -> ImageMessage:

@@ -31,6 +31,7 @@ from scanside.convert import Form, Outlet, items_of, message_of
 from scanside.errors import ConfigError, PeerGone, PeerReported, ScansideError, ShapeError, StreamError
 from scanside.execution import execute
 from scanside.items import Image, Item, Readouts
+from scanside.losses import with_left_out
 from scanside.mrd.files import Recording, open_recording
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
 from scanside.mrd.hdf5 import Hdf5Writer, unfinished
@@ -115,7 +116,8 @@ def replay(
         undersample: keep only some phase-encoding lines of the scan: 0 and 1 (or false and true) for every value
             of the counter kspace_encode_step_1, as an array or a ``.npy`` file. Readouts that are no lines of an
             image, and separate calibration lines, stay. Lines that are kept take over the flags that end a slice,
-            repetition or measurement from lines that are not.
+            repetition or measurement from lines that are not. The header's user parameter ScansideUndersampling
+            tells the mask, so that no image counts as incomplete for it.
         group: group of an HDF5 file to read; by default ``dataset`` or the only one.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: read, compute and write in threads of their own (``direct``; the others always do).
@@ -144,12 +146,15 @@ def replay(
         raise ValueError("what was prepared is a Pipeline object: give that object")
     result = ReplayResult(output=None if output is None else Path(output))
     _refuse_overwriting(recording, result.output)
-    kept = _kept(recording, group, undersample)
+    mask = _mask(undersample)
+    kept = None if mask is None else _kept(recording, group, mask)
     with ExitStack() as stack:
         stack.enter_context(_rest_is_told(result))
         source = stack.enter_context(open_recording(recording, group))
-        sending = _Sending(source, kept, speed, block, result, on_progress)
-        take = _Taking(result, stack, source.header_xml)
+        # The header tells which lines were left out, so that no later stage takes them for lost.
+        header_xml = source.header_xml if mask is None else with_left_out(source.header_xml, mask)
+        sending = _Sending(source, header_xml, kept, speed, block, result, on_progress)
+        take = _Taking(result, stack, header_xml)
         folder = None if noise_store is None else Path(noise_store)
         if via == "direct":
             direct = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline, settings)
@@ -233,13 +238,14 @@ class _Sending:
     def __init__(
         self,
         recording: Recording,
+        header_xml: bytes,
         kept: npt.NDArray[np.uint64] | None,
         speed: Speed,
         block: int,
         result: ReplayResult,
         on_progress: Progress | None,
     ) -> None:
-        self.header_xml = recording.header_xml
+        self.header_xml = header_xml
         self.cancel = threading.Event()
         self._recording = recording
         self._kept = kept
@@ -279,10 +285,8 @@ _DROPPED = np.uint64(2**64 - 1)
 _SEPARATING = ("slice", "contrast", "phase", "repetition", "set")
 
 
-def _kept(
-    recording: str | Path, group: str | None, undersample: str | Path | npt.ArrayLike | None
-) -> npt.NDArray[np.uint64] | None:
-    """New flags for every readout of a recording, `_DROPPED` for those to leave out."""
+def _mask(undersample: str | Path | npt.ArrayLike | None) -> npt.NDArray[np.bool_] | None:
+    """Which lines to keep, by their kspace_encode_step_1."""
     if undersample is None:
         return None
     mask = np.asarray(np.load(undersample) if isinstance(undersample, (str, Path)) else undersample)
@@ -291,6 +295,11 @@ def _kept(
             f"an undersampling mask is a list of 0 and 1, one for each value of kspace_encode_step_1; this one has "
             f"shape {mask.shape} and type {mask.dtype}"
         )
+    return mask.astype(bool)
+
+
+def _kept(recording: str | Path, group: str | None, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
+    """New flags for every readout of a recording, `_DROPPED` for those to leave out."""
     if str(recording) == "-":
         raise ScansideError(
             "a scan from standard input cannot be undersampled: it would have to be read twice"
@@ -308,7 +317,7 @@ def _kept(
             "it needs an entry for every value from 0"
         )
     dropped = np.zeros(len(headers), bool)
-    dropped[lines] = ~mask.astype(bool)[counters[lines]]
+    dropped[lines] = ~mask[counters[lines]]
     _hand_over_ends(headers, flags, lines, dropped)
     flags[dropped] = _DROPPED
     return flags

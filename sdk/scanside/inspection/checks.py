@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from itertools import chain
 
 import numpy as np
+import numpy.typing as npt
 
 from scanside.agreement import Finding, Level
 from scanside.agreement.calibration import lines_of_images
 from scanside.agreement.echo import lost_echoes
 from scanside.inspection.survey import EncodingSurvey, Survey
+from scanside.losses import recorded_losses
 from scanside.mrd.dtypes import Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding, MrdHeader
@@ -24,6 +26,7 @@ _LAST = (
     AcquisitionFlag.LAST_IN_REPETITION,
     AcquisitionFlag.LAST_IN_MEASUREMENT,
 )
+_TOLD = 8  # so many damaged k-spaces are told one by one
 
 
 def check(header: MrdHeader, survey: Survey) -> list[Finding]:
@@ -31,7 +34,8 @@ def check(header: MrdHeader, survey: Survey) -> list[Finding]:
     findings = [Finding("warning", text) for text in header.warnings]
     findings += [*_check_samples(survey), *_check_order(survey), *_check_header(header, survey)]
     for space in survey.encodings:
-        findings += _check_encoding(header, space, many=len(survey.encodings) > 1)
+        counters = survey.headers["scan_counter"]
+        findings += _check_encoding(header, space, counters, many=len(survey.encodings) > 1)
     return findings
 
 
@@ -137,7 +141,9 @@ def _check_header(header: MrdHeader, survey: Survey) -> Iterator[Finding]:
         )
 
 
-def _check_encoding(header: MrdHeader, space: EncodingSurvey, *, many: bool) -> Iterator[Finding]:
+def _check_encoding(
+    header: MrdHeader, space: EncodingSurvey, scan_counters: npt.NDArray[np.uint32], *, many: bool
+) -> Iterator[Finding]:
     prefix = f"encoding space {space.index}: " if many else ""
     if space.encoding is None:
         why = header.unusable.get(
@@ -152,6 +158,7 @@ def _check_encoding(header: MrdHeader, space: EncodingSurvey, *, many: bool) -> 
         _check_limits(encoding),
         _check_counters(space),
         _check_lines(space, encoding),
+        _check_losses(header, space, encoding, scan_counters),
         _check_calibration(space, encoding),
         _check_geometry(space),
     )
@@ -297,6 +304,26 @@ def _after_the_last(headers: Headers, encoding: Encoding) -> int | None:
     follows = np.diff(image[order]) == 0
     late = follows & is_last[order][:-1] & ~flagged(flags[order][1:], *_FIRST)
     return int(lines["scan_counter"][order[1:][late]].min()) if late.any() else None
+
+
+def _check_losses(
+    header: MrdHeader, space: EncodingSurvey, encoding: Encoding, scan_counters: npt.NDArray[np.uint32]
+) -> Iterator[Finding]:
+    """The same that stage `accumulate` tells."""
+    if space.sampling is None:
+        return
+    doubted: set[str] = set()
+    n_damaged = 0
+    for name, found in recorded_losses(space.headers, header, encoding, scan_counters):
+        n_damaged += bool(found.lost)
+        if found.lost and n_damaged <= _TOLD:
+            yield Finding("warning", f"lines were lost: {name}: {'; '.join(found.lost)}")
+        for doubt in found.doubts:
+            if doubt.kind not in doubted:
+                doubted.add(doubt.kind)
+                yield Finding("warning", f"lines may have been lost: {name}: {doubt.text}")
+    if n_damaged > _TOLD:
+        yield Finding("warning", f"lines were lost of {n_damaged - _TOLD} more images")
 
 
 def _check_calibration(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]:

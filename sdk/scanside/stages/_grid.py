@@ -11,14 +11,14 @@ import torch
 
 from scanside.errors import ScanError, ShapeError
 from scanside.items import AxisRange, KSpace, Readouts
+from scanside.losses import Found, Marks, Plan, ScanCounters, losses_of, lost_of_block
 from scanside.memory import process_bytes
 from scanside.mrd.dtypes import ACQUISITION_HEADER
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding
 from scanside.scan import Scan
-from scanside.stages._axes import Axis, frame_axis, phase_axis
+from scanside.stages._axes import frame_axis, phase_axis
 from scanside.stages._lines import readout_grid, straighten
-from scanside.stages._losses import ScanCounters, missing_lines
 
 __all__ = ["Grid"]
 
@@ -28,7 +28,7 @@ _TOO_LARGE = (
     "check the matrix and the encoding limits in the header; keep fewer counters together (accumulate.together), or "
     "use a machine with more memory"
 )
-_LISTED = 12  # so many lost lines are told by their counters
+_LISTED = 12  # so many readouts of another length are told
 
 
 class Grid:
@@ -48,6 +48,7 @@ class Grid:
         handed_out: separate calibration lines were given to an image: later ones begin anew.
         ended: frames whose last line came.
         averages: values of the average counter that came.
+        flags: those of all readouts, joined.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Grid:
         self.handed_out = False
         self.ended: set[tuple[int, ...]] = set()
         self.averages: set[int] = set()
+        self.flags = 0
         self._completed = False
         self._reference: KSpace | None = None
         self._calibrates = False
@@ -127,6 +129,7 @@ class Grid:
     def place(self, run: Readouts) -> None:
         """Put lines on the grid; those that came before for the same place are summed, to be averaged."""
         run = straighten(run)
+        self.flags |= int(np.bitwise_or.reduce(run.headers["flags"]))
         self._calibrates |= bool(flagged(run.headers["flags"][:1], *_CALIBRATING).any())
         if self.encoding.limit("average").n > 1:
             self.averages.update(run.headers["idx"]["average"].tolist())
@@ -210,61 +213,29 @@ class Grid:
             f"{', that with '.join(self._other_lengths)}; where samples are missing they count as zeros"
         )
 
-    def losses(self, counters: ScanCounters, *, last_came: bool, expect_last: bool) -> list[str]:
-        """What is missing, in words; empty where everything came or nobody can tell.
+    def losses(self, counters: ScanCounters, marks: Marks) -> Found:
+        """What was lost, and what nobody can tell.
 
         Args:
             counters: the scan counters of the whole stream.
-            last_came: the readout flagged as last has come.
-            expect_last: it did not, although this scan flags such lines.
+            marks: what flags tell about beginning and end.
         """
-        if 0 < self.counts.min() == self.counts.max():
-            return []
-        found, irregular = [], False
-        stamps = self._headers["scan_counter"][self.counts > 0]
-        jumps = counters.gaps(int(stamps.min()), int(stamps.max()), last_came=last_came)
-        for frame in np.ndindex(*self.counts.shape[:-2]):
-            of_frame = "".join(
+
+        def name_of(frame: tuple[int, ...]) -> str:
+            return "".join(
                 f"{axis.counter} {index - axis.offset}, "
                 for axis, index in zip(self._frames, frame, strict=True)
             )
-            sampled = self.counts[frame] > 0
-            if not sampled.any():
-                found.append(f"{of_frame}no line came")
-                continue
-            missing = missing_lines(
-                sampled,
-                self.encoding.acceleration,
-                (self._announced(self._k1), self._announced(self._k2)),
-                last_came=last_came,
-                may_lack=counters.may_lack(jumps),
-            )
-            if missing is None:
-                irregular = True
-            elif missing.any():
-                found.append(f"{of_frame}{self._told(missing)} did not come")
-        came = self.counts[self.counts > 0]
-        if irregular or came.min() < came.max():
-            found += [f"the scan counter jumps from {before} to {after}" for before, after in jumps[:4]]
-        axes = (self._k1, self._k2)
-        open_end = any(axis.length > 1 and self._announced(axis) is None for axis in axes)
-        if not found and expect_last and (irregular or open_end):
-            found.append("the line that is flagged as the last did not come")
-        return found
 
-    def _announced(self, axis: Axis) -> tuple[int, int] | None:
-        """Where on the grid the header's limits let the lines of an axis begin and end."""
-        return axis.span if axis.counter in self.encoding.limits else None
-
-    def _told(self, missing: npt.NDArray[np.bool_]) -> str:
-        """Lines by their counters."""
-        k2, k1 = np.nonzero(missing)
-        values = [str(value) for value in (k1 - self._k1.offset)[:_LISTED]]
-        if self._k2.length > 1:
-            values = [f"{a}/{b}" for a, b in zip(values, (k2 - self._k2.offset)[:_LISTED], strict=True)]
-        more = f" and {len(k1) - _LISTED} more" if len(k1) > _LISTED else ""
-        steps = "kspace_encode_step_1" + ("/2" if self._k2.length > 1 else "")
-        return f"{steps} {', '.join(values)}{more}"
+        return losses_of(
+            self.counts,
+            self._headers,
+            Plan.of(self._scan.header, self.encoding, (self._k1.offset, self._k2.offset)),
+            counters,
+            marks,
+            n_averages=self.encoding.limit("average").n,
+            name_of=name_of,
+        )
 
     def outline(self, counters: Mapping[str, int], reference: KSpace) -> KSpace:
         """The k-space as it will be, without samples and lines: all zeros, which take no memory."""
@@ -323,11 +294,10 @@ class Grid:
         changing = self.other_lengths()
         if changing is not None:
             self._scan.warn(f"among the calibration lines are {changing}")
-        for frame in np.ndindex(*self.counts.shape[:-2]):
-            sampled = self.counts[frame] > 0
-            missing = missing_lines(sampled, (1, 1)) if sampled.any() else None
-            if missing is not None and missing.any():
-                self._scan.warn(f"calibration lines were lost: {self._told(missing)} did not come")
+
+    def lost_calibration(self) -> tuple[str, ...]:
+        """What was lost of lines that are all calibration lines, in words."""
+        return lost_of_block(self.counts, (self._k1.offset, self._k2.offset))
 
     def _box(
         self, lines: npt.NDArray[np.bool_], calibrating: npt.NDArray[np.bool_], device: torch.device

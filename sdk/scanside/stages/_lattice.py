@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.errors import ShapeError
+from scanside.losses import lattice_gaps
 from scanside.recon.grappa import describe_lines
-from scanside.stages._losses import lattice_gaps
 
 __all__ = ["check_lattice", "describe_sampled", "lattice_of"]
 

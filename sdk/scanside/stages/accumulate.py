@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -14,13 +14,13 @@ import torch
 from scanside.context import Context
 from scanside.errors import ScanError
 from scanside.items import Calibration, KSpace, Readouts
+from scanside.losses import FIRST, LAST, Doubt, Marks, ScanCounters
 from scanside.mrd.dtypes import ACQUISITION_HEADER, Headers
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, names
 from scanside.mrd.header import Encoding
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
 from scanside.stages._grid import Grid
-from scanside.stages._losses import ScanCounters
 
 __all__ = ["Accumulate"]
 
@@ -30,10 +30,6 @@ CounterName = Literal["slice", "contrast", "phase", "repetition", "set", "averag
 _SEPARATING: tuple[CounterName, ...] = ("slice", "contrast", "phase", "repetition", "set")
 _CALIBRATION = AcquisitionFlag.PARALLEL_CALIBRATION
 _CALIBRATION_TOO = AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING
-_FIRST_BITS = int(AcquisitionFlag.FIRST_IN_SLICE | AcquisitionFlag.FIRST_IN_REPETITION)
-_LAST_BITS = int(
-    AcquisitionFlag.LAST_IN_SLICE | AcquisitionFlag.LAST_IN_REPETITION | AcquisitionFlag.LAST_IN_MEASUREMENT
-)
 _TOLD = 8  # so many damaged k-spaces are told one by one
 _ENDLESS = 1000  # more repetitions than this announce a series that is stopped by hand
 _REMEMBERED = 4096  # finished k-spaces that are known as such, to catch late lines in an endless series
@@ -58,7 +54,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
     image they are given as a `Calibration` at once, so that what is computed from them is ready early.
 
     What the header announces and never came is told at the end, and of averages in the images that lack some.
-    Lines that were lost on the way (`scanside.stages._losses` says how that is found out) are told to the
+    Lines that were lost on the way (`scanside.losses` says how that is found out) are told to the
     operator by their counters, and their k-space goes on with `KSpace.incomplete` set, so that its images say so.
 
     What contradicts the header so that lines in their places give no right image (`Scan.findings` of level error:
@@ -112,7 +108,9 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         self._dropped: Counter[str] = Counter()
         self._counters = ScanCounters()
         self._n_flagged = 0
-        self._flags_seen = 0
+        self._has_begun = False
+        self._latest: _Key | None = None
+        self._doubted: set[str] = set()
         self._came: dict[tuple[int, str], set[int]] = {}
         self._n_damaged = 0
 
@@ -125,13 +123,11 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             _refuse(self._scan)
         self._counters.follow(headers["scan_counter"])
         flags = headers["flags"]
-        kept = flags[(flags & np.uint64(self._keep_out)) == 0]
-        self._flags_seen |= int(np.bitwise_or.reduce(kept))
         start = 0
         for end in _run_ends(headers, flags, self._purposes):
             run = item.select(slice(start, end)) if end - start < len(item) else item
             flag, key = int(flags[start]), self._key(headers[start])
-            is_last = bool(int(flags[end - 1]) & _LAST_BITS)
+            is_last = bool(int(flags[end - 1]) & LAST)
             start = end
             if flag & self._keep_out:
                 self._dropped.update(names(flag & self._keep_out))
@@ -149,6 +145,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             if not flag & (_CALIBRATION | _CALIBRATION_TOO):
                 yield from self._calibrated(key, grid)
             grid.place(run)
+            self._latest = key
             if flag & _CALIBRATION_TOO and encoding.calibration_mode != "embedded":
                 self._calibration_grid(key, encoding, run).place(run)
             if is_last and self._is_last(run.headers[-1], encoding, grid):
@@ -211,7 +208,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
     def _grid(self, key: _Key, encoding: Encoding, run: Readouts) -> Grid:
         if key in self._open:
             return self._open[key]
-        if key in self._finished and not int(run.headers["flags"][0]) & _FIRST_BITS:
+        if key in self._finished and not int(run.headers["flags"][0]) & FIRST:
             raise ScanError(
                 f"a line came for {_describe(key, self._key_names)} after its last line had come (scan "
                 f"counter {int(run.headers['scan_counter'][0])}): the LAST flags of this scan are not reliable; "
@@ -277,8 +274,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             self._finished.popitem(last=False)
         kspace = grid.to_kspace(self._device)
         kspace.counters = self._counters_of(key)
-        kspace.incomplete = incomplete or self._flaws(key, grid, last_came)
         calibrating = self._calibration_for(key)
+        kspace.incomplete = incomplete or self._flaws(key, grid, calibrating, last_came)
         if calibrating is not None:
             calibrating.handed_out = True
             kspace.reference = calibrating.reference(self._device, everything=True)
@@ -295,18 +292,30 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             for text in _absent(encoding, name, values):
                 self._scan.warn(f"{text}: the scan ended before, or they were lost")
 
-    def _flaws(self, key: _Key, grid: Grid, last_came: bool) -> str | None:
+    def _flaws(self, key: _Key, grid: Grid, calibrating: Grid | None, last_came: bool) -> str | None:
         """What is wrong with the lines of a k-space, told to the operator too."""
-        # Some producers never flag a last line: then its absence says nothing. Those that flag a first one do.
-        began = self._flags_seen & _FIRST_BITS and not self._flags_seen & _LAST_BITS
-        unflagged = bool(self._n_flagged or began) and self.config.trigger == "slice" and not last_came
-        lost = grid.losses(self._counters, last_came=last_came, expect_last=unflagged)
+        if self.config.trigger == "measurement":
+            last_came = bool(grid.flags & LAST)
+        marks = Marks.of(
+            grid.flags,
+            ended=last_came,
+            begun_elsewhere=self._has_begun,
+            ended_elsewhere=self._n_flagged > 0,
+            is_latest=key == self._latest,
+        )
+        self._has_begun |= bool(grid.flags & FIRST)
+        found_out = grid.losses(self._counters, marks)
+        lost = list(found_out.lost)
         if "average" not in (*self._key_names, *self.config.together):
             lost += _absent(grid.encoding, "average", grid.averages)
         changing = grid.other_lengths()
-        found = [f"lines were lost: {_describe(key, self._key_names)}: {'; '.join(lost)}"] if lost else []
-        found += [f"{_describe(key, self._key_names)}: {changing}"] if changing else []
+        where = _describe(key, self._key_names)
+        found = [f"lines were lost: {where}: {'; '.join(lost)}"] if lost else []
+        found += [f"{where}: {changing}"] if changing else []
+        if calibrating is not None and (absent := calibrating.lost_calibration()):
+            found.append(f"calibration lines were lost: {'; '.join(absent)}")
         if not found:
+            self._tell_doubts(where, found_out.doubts)
             return None
         self._n_damaged += 1
         if self._n_damaged <= _TOLD:
@@ -315,6 +324,13 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         elif self._n_damaged == _TOLD + 1:
             self._scan.warn("more images than are told here are not complete; each of them says so")
         return "; ".join(found)
+
+    def _tell_doubts(self, where: str, doubts: Iterable[Doubt]) -> None:
+        """What nobody can tell, once for a scan."""
+        for doubt in doubts:
+            if doubt.kind not in self._doubted:
+                self._doubted.add(doubt.kind)
+                self._scan.warn(f"lines may have been lost: {where}: {doubt.text}")
 
 
 _Key = tuple[int, ...]
@@ -394,7 +410,7 @@ def _run_ends(headers: Headers, flags: npt.NDArray[np.uint64], purposes: np.uint
     """
     route = headers.view(_ROUTE)
     purpose = flags & purposes
-    changes = (purpose[1:] != purpose[:-1]) | ((flags[:-1] & np.uint64(_LAST_BITS)) != 0)
+    changes = (purpose[1:] != purpose[:-1]) | ((flags[:-1] & np.uint64(LAST)) != 0)
     for name in route.dtype.names or ():
         values = route[name]
         changes |= values[1:] != values[:-1]

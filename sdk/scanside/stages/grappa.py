@@ -12,12 +12,12 @@ from pydantic import Field, field_validator
 
 from scanside.errors import CalibrationError, ShapeError
 from scanside.items import KSpace
+from scanside.losses import lattice_gaps
 from scanside.recon import grappa
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._calibration import CalibrationCache, calibration_block, calibration_found
 from scanside.stages._lattice import check_lattice, describe_sampled, lattice_of
-from scanside.stages._losses import lattice_gaps
 
 __all__ = ["Grappa"]
 
@@ -30,7 +30,7 @@ class Grappa(Stage[KSpace, KSpace]):
     these count as zeros: their image has artefacts, and says why.
 
     Fully sampled data pass unchanged. Where the header announces no acceleration but lines form a lattice all the
-    same, its spacing is taken, and the operator told; irregular sampling is an error.
+    same, its spacing is taken (the operator was told where k-space was made); irregular sampling is an error.
 
     Griswold et al.: Generalized autocalibrating partially parallel acquisitions (GRAPPA), Magn Reson Med
     2002;47:1202.
@@ -101,11 +101,6 @@ class Grappa(Stage[KSpace, KSpace]):
             self._scan.warn(
                 f"{n_missing} lines are missing, not in regular steps, and stay zero; pipeline 'sense' does without "
                 f"them: sampled are {describe_sampled(sampled)}"
-            )
-        if found != (1, 1):
-            self._scan.warn(
-                f"the header announces no acceleration, but the lines show R = {found[0]} x {found[1]} (k1 x k2), "
-                "which is taken; set grappa.acceleration if that is wrong"
             )
         return found
 

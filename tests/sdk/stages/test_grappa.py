@@ -95,9 +95,7 @@ def test_acceleration_of_the_lines(accumulated: Any, run_stage: Any, sampling: S
     expected = run_stage(Grappa(), scan.header_xml, [item]).one
     ran = run_stage(Grappa(), scan.header_xml, [silent(item)])
     assert torch.equal(ran.one.data, expected.data)
-    (told,) = ran.scan.warnings
-    assert "announces no acceleration, but the lines show R = 2 x 1" in told
-    assert "set grappa.acceleration" in told
+    assert ran.scan.warnings == [], "told where k-space was made"
     as_it_is = run_stage(Grappa(acceleration=(1, 1)), scan.header_xml, [silent(item)])
     assert torch.equal(as_it_is.one.data, item.data)
     assert as_it_is.scan.warnings == []

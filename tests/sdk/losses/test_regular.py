@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from scanside.stages._losses import ScanCounters, lattice_gaps, missing_lines
+from scanside.losses.regular import ends, lattice_gaps, missing_lines
 
 
 def mask_of(*lines: int, n: int = 48) -> npt.NDArray[np.bool_]:
@@ -23,10 +23,12 @@ def test_every_single_line_is_missed(r: int, first: int) -> None:
     block = range(17, 30)
     planned = sorted({*range(first, 48, r), *block})
     between = [k for k in planned if k % r != first]
-    assert not missing_lines(mask_of(*planned), (r, 1), ((0, 47), None)).any()
+    assert not missing_lines(mask_of(*planned), (r, 1)).any()
     for lost in planned:
-        found = missing_lines(mask_of(*(k for k in planned if k != lost)), (r, 1), ((0, 47), None))
+        damaged = mask_of(*(k for k in planned if k != lost))
+        found = missing_lines(damaged, (r, 1))
         assert found is not None
+        found |= ends(damaged, (r, 1), ((0, 47), None)).lost
         is_end = lost in between[:1] + between[-1:]
         assert np.flatnonzero(found[0]).tolist() == ([] if is_end else [lost])
 
@@ -35,9 +37,9 @@ def test_shifted_partitions() -> None:
     """CAIPIRINHA: the lattice of every second partition is shifted."""
     k2, k1 = np.mgrid[:12, :24]
     sampled = (k1 + k2) % 2 == 0
-    assert not missing_lines(sampled, (2, 1), ((0, 23), (0, 11))).any()
+    assert not missing_lines(sampled, (2, 1)).any()
     sampled[4, 10] = False
-    assert np.argwhere(missing_lines(sampled, (2, 1), ((0, 23), (0, 11)))).tolist() == [[4, 10]]
+    assert np.argwhere(missing_lines(sampled, (2, 1))).tolist() == [[4, 10]]
 
 
 def test_two_axes() -> None:
@@ -71,32 +73,14 @@ def test_dense_centres_cannot_be_judged(seed: int) -> None:
 
 def test_without_a_last_line_the_announced_end_counts() -> None:
     mask = mask_of(*range(30))
-    assert not missing_lines(mask, (1, 1), ((0, 47), None)).any()
-    found = missing_lines(mask, (1, 1), ((0, 47), None), last_came=False)
-    assert np.flatnonzero(found[0]).tolist() == list(range(30, 48))
+    lost, left_out = ends(mask, (1, 1), ((0, 47), None))
+    assert not lost.any()
+    assert np.flatnonzero(left_out[0]).tolist() == list(range(30, 48))
+    lost, left_out = ends(mask, (1, 1), ((0, 47), None), high_came=False)
+    assert np.flatnonzero(lost[0]).tolist() == list(range(30, 48))
+    assert not left_out.any()
 
 
 def test_lattice_gaps_leave_calibration_lines_alone() -> None:
     planned = {*range(0, 48, 3), *range(17, 30)} - {12, 20, 25}
     assert np.flatnonzero(lattice_gaps(mask_of(*planned), (3, 1))[0]).tolist() == [12]
-
-
-def followed(*blocks: list[int]) -> ScanCounters:
-    counters = ScanCounters()
-    for block in blocks:
-        counters.follow(np.array(block, np.uint32))
-    return counters
-
-
-def test_gaps_within_and_between_blocks() -> None:
-    counters = followed(list(range(5, 30)), [31], [32, 33, 36, *range(37, 60)])
-    assert counters.gaps(5, 59, last_came=True) == [(29, 31), (33, 36)]
-    assert counters.gaps(36, 59, last_came=True) == [(33, 36)], "its first line may be what was lost"
-    assert counters.gaps(5, 29, last_came=True) == []
-    assert counters.gaps(5, 29, last_came=False) == [(29, 31)], "its last line may be what was lost"
-
-
-def test_counters_that_mean_nothing() -> None:
-    assert followed([0] * 40).gaps(0, 0, last_came=True) == []
-    assert followed([*range(20), *range(10, 30), 40]).gaps(0, 40, last_came=True) == []
-    assert followed(list(range(0, 80, 2))).gaps(0, 78, last_came=True) == []
