@@ -7,6 +7,7 @@ left-handed: every slice has a position of its own, and no direction is made fro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, cast
@@ -148,7 +149,7 @@ class DicomExporter:
         describe_study(dataset, fields)
         dataset.SeriesInstanceUID = series
         dataset.SeriesNumber = method.series_number(
-            int(measurement) if measurement.isdecimal() else 1, index, kind
+            int(measurement) if re.fullmatch("[0-9]{1,6}", measurement) else 1, index, kind
         )
         describe_method(
             dataset, method, kind, image.meta, image.incomplete, fields.header.protocol_name or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 
 from scanside.dicom._pydicom import format_number_as_ds
@@ -45,13 +46,20 @@ def positive(text: str | None) -> float | None:
 
 def date(text: str | None) -> str | None:
     """``20260131`` of ``2026-01-31``, as the header writes it; None where there is no date."""
-    found = re.match(r"(\d{4})-?(\d{2})-?(\d{2})", text or "")
-    return "".join(found.groups()) if found else None
+    found = re.match(r"(\d{4})-?(\d{2})-?(\d{2})", text or "", re.ASCII)
+    if found is None:
+        return None
+    year, month, day = (int(part) for part in found.groups())
+    try:
+        return f"{datetime.date(year, month, day):%Y%m%d}" if year > 999 else None
+    except ValueError:
+        return None
 
 
 def time_of_day(text: str | None) -> str | None:
     """``120103.5`` of ``12:01:03.5``; None where there is no time."""
-    found = re.match(r"(\d{2}):?(\d{2}):?(\d{2})(\.\d{1,6})?", text or "")
+    pattern = r"([01]\d|2[0-3]):?([0-5]\d):?([0-5]\d)(\.\d{1,6})?"
+    found = re.match(pattern, text or "", re.ASCII)
     return "".join(part or "" for part in found.groups()) if found else None
 
 

@@ -33,6 +33,8 @@ _LIMIT_ELEMENTS = {
 _TRAJECTORIES = ("cartesian", "epi", "radial", "goldenangle", "spiral", "other")
 _CALIBRATION_MODES = ("embedded", "interleaved", "separate", "external", "other")
 _PATIENT_POSITIONS = tuple(a + b for a in ("HF", "FF") for b in ("P", "S", "DR", "DL"))
+_LARGEST = 65535
+"""Of the counters of readouts, which have 16 bits."""
 _PLACING = ("kspace_encode_step_1", "kspace_encode_step_2")
 """Counters whose limits say where lines lie."""
 
@@ -318,6 +320,8 @@ def _limit(read: Elements, element: Element, *, places_lines: bool) -> Limit | N
     if "maximum" not in values:
         return None
     minimum, maximum = values.get("minimum", 0), values["maximum"]
+    if minimum < 0 or maximum > _LARGEST:
+        raise HeaderError(f"run from {minimum} to {maximum}: counters of readouts go from 0 to {_LARGEST}")
     if maximum < minimum:
         raise HeaderError(f"run from {minimum} to {maximum}: the maximum must not be below the minimum")
     center = values.get("center", (minimum + maximum + 1) // 2)

@@ -27,6 +27,7 @@ _MOST_PREFIXES = 8
 _LITTLE_ENDIAN = (b"\xff\xfe", b"<\0")
 _UTF_16 = (*_LITTLE_ENDIAN, b"\xfe\xff", b"\0<")
 _MOST_WARNINGS = 20
+_LARGEST = 2**31 - 1
 
 
 def without_nul(xml: bytes) -> bytes:
@@ -206,8 +207,8 @@ class Elements:
     def whole(self, parent: Element, *path: str) -> int | None:
         """A whole number."""
         value = self.number(parent, *path)
-        if value is not None and not value.is_integer():
-            self.unusable(value, "a whole number", path)
+        if value is not None and not (value.is_integer() and abs(value) <= _LARGEST):
+            self.unusable(value, f"a whole number of at most {_LARGEST}", path)
             return None
         return None if value is None else int(value)
 

@@ -182,6 +182,13 @@ def test_scaled_images_keep_their_numbers(parts: Any, export: Any) -> None:
     np.testing.assert_allclose(rescaled(dataset), 0.25 * data.reshape(6, 8).numpy() - 2)
 
 
+@pytest.mark.parametrize("told", ["", "seven", "-7", "99999999999"])
+def test_a_series_number_that_is_none(parts: Any, export: Any, told: str) -> None:
+    xml = parts.header(**{"<initialSeriesNumber>7<": f"<initialSeriesNumber>{told}<"})
+    (dataset,) = export(parts.image(), xml=xml)
+    assert int(dataset.SeriesNumber) == 1020
+
+
 def test_scaled_phases_say_their_angle(parts: Any, export: Any) -> None:
     """As they come where hosts want integers."""
     data = torch.tensor([0, 2048, 4095], dtype=torch.int32).to(torch.uint16).expand(6, 3)

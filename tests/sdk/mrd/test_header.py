@@ -228,6 +228,9 @@ LONG = "<userParameterLong><name>n</name><value>{}</value></userParameterLong>"
         (limits("set", 3, 2, 2), "limits of set run from 3 to 2.*they count as absent"),
         (limits("set", 0, "1.5", 0), "limits of set have the maximum '1.5', expected a whole number"),
         (limits("set", 0, "inf", 0), "the maximum 'inf'"),
+        (limits("set", 0, 70000, 0), "limits of set run from 0 to 70000: counters of readouts go from 0 to 65535"),
+        (limits("set", -3, 3, 0), "limits of set run from -3 to 3: counters"),
+        (document("<echoTrainLength>1e12</echoTrainLength>"), "is 1000000000000.0, expected a whole number of at mo"),
         # Empty.
         (document(before=f"<{SYSTEM}><receiverChannels/></{SYSTEM}>"), "receiverChannels> .* is empty"),
         (document(after="<sequenceParameters><TE> </TE></sequenceParameters>"), "/TE> .* is ''"),
@@ -416,6 +419,7 @@ def test_what_is_mended(xml: bytes, name: str, said: str) -> None:
             document().replace("<x>128</x>", "<x>0</x>"),
             "reconSpace/matrixSize/x> is '0', .* or leave <reconSpace> out: images then have the encoded matrix",
         ),
+        (limits("kspace_encoding_step_1", -32, 31, 0), "run from -32 to 31: counters of readouts go from 0 to 65535"),
         (limits("kspace_encoding_step_1", 3, 2, 2), "limits of kspace_encode_step_1 run from 3 to 2.*correct"),
         (limits("kspace_encoding_step_2", 0, "1.5", 0), "have the maximum '1.5', expected a whole number"),
         (limits("kspace_encoding_step_1", 0, 7, "middle"), "have the center 'middle', expected a whole number"),
