@@ -145,3 +145,21 @@ def test_data_may_have_a_seed_of_their_own(tiny: dict[str, Any]) -> None:
     tiny["data"]["seed"] = 5
     one, other = (read_config(tiny | {"seed": seed}, "my.yaml") for seed in (1, 2))
     assert torch.equal(first_sample(one)["image"], first_sample(other)["image"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"model.pools": 6}, r"until they are 64 times smaller, and \d+ \(data\.simulation\.\w+\) is no multiple"),
+        ({"data.simulation.k1": [16, 16], "data.simulation.k0": [16, 16], "data.simulation.multiple": 16,
+          "data.simulation.readout_crop": None, "model.pools": 4}, "a single pixel is left"),
+    ],
+    ids=["not divisible", "nothing left"],
+)  # fmt: skip
+def test_matrix_and_pools_that_contradict_each_other(
+    tiny: dict[str, Any], changes: dict[str, Any], expected: str
+) -> None:
+    for path, value in changes.items():
+        changed(tiny, path, value)
+    with pytest.raises(ConfigError, match=expected):
+        read_config(tiny, "my.yaml")

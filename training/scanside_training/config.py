@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from scanside.errors import ConfigError
 from scanside.stage import describe_settings
 from scanside.texts import shown
 from scanside_training.data import DataConfig
+from scanside_training.data.simulation import possible_sizes
 from scanside_training.distillation import DistillationConfig
 from scanside_training.losses import LossConfig
 from scanside_training.models import ModelConfig
@@ -158,6 +160,30 @@ class TrainConfig(_Settings):
         return self
 
     @model_validator(mode="after")
+    def _sizes_can_be_halved(self) -> TrainConfig:
+        multiple = self.model.multiple_of
+        for name in ("simulation", "validation_simulation"):
+            simulation = getattr(self.data, name)
+            if simulation is None:
+                continue
+            sizes = possible_sizes(simulation)
+            for setting, size in sizes:
+                if size % multiple:
+                    raise ValueError(
+                        f"the network halves images until they are {multiple} times smaller, and {size} "
+                        f"(data.{name}.{setting}) is no multiple of {multiple}: lower model.pools, or draw sizes by "
+                        f"data.{name}.multiple = {math.lcm(multiple, simulation.multiple)}"
+                    )
+            least = {setting: min(n for one, n in sizes if one == setting) for setting, _ in sizes}
+            if all(size == multiple for size in least.values()):
+                told = ", ".join(f"{setting} = {size}" for setting, size in least.items())
+                raise ValueError(
+                    f"the network halves images until they are {multiple} times smaller, and of data.{name} ({told}) "
+                    "a single pixel is left, which has no mean and spread: lower model.pools, or draw larger images"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _minutes_are_given(self) -> TrainConfig:
         if self.schedule.over == "minutes" and self.max_minutes is None:
             raise ValueError("schedule.over is 'minutes', and there are none: give max_minutes")
@@ -263,7 +289,8 @@ def _sentences(error: ValidationError, cls: type[BaseModel], what: str) -> Itera
         elif problem["type"] == "missing":
             yield f"{where} is missing"
         elif isinstance(problem["input"], Mapping | BaseModel):  # too much to repeat
-            yield f"{where}: {problem['msg']}" if where else str(problem["msg"])
+            said = str(problem["msg"]).removeprefix("Value error, ")
+            yield f"{where}: {said}" if where else said
         else:
             yield f"{where} = {shown(problem['input'])}: {problem['msg']}"
 

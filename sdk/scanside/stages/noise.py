@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.context import Context
-from scanside.errors import CalibrationError
+from scanside.errors import CalibrationError, FileFormatError
 from scanside.items import Readouts
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
 from scanside.noise_store import NoiseRecord
@@ -149,8 +149,14 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
         if own is not None:
             return own
         wanted = self._scan.header.depends_on("noise")
+        damaged = ""
         for measurement_id in wanted:
-            if (record := self._store.get(measurement_id)) is not None:
+            try:
+                record = self._store.get(measurement_id)
+            except (FileFormatError, OSError) as error:  # as good as none, and told as the reason
+                damaged = f" ({error})"
+                continue
+            if record is not None:
                 if record.replaces:
                     self._scan.warn(
                         f"noise measurement {measurement_id} came more than once, with different results; data are "
@@ -159,7 +165,7 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
                 return self._in_channel_order(record, measurement_id)
         told = (
             f"the header depends on noise measurement {' or '.join(wanted)}, which this worker has not seen: "
-            "send that scan first, or keep the noise store between runs"
+            f"send that scan first, or keep the noise store between runs{damaged}"
             if wanted
             else "the scan has no noise readouts and names no noise measurement"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -485,3 +487,28 @@ def test_settings() -> None:
         RunEngine(bundle="x", fallback={"grappa": {}})
     with pytest.raises(StageConfigError, match="at least 1"):
         RunEngine(bundle=())
+
+
+def test_nothing_can_be_written_and_the_image_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither the cache nor the folder of temporary files takes anything: the fallback's image says why."""
+
+    def full(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "engines"))
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    stage = RunEngine(bundle="gradient", backend="eager", n_coils=(4,))
+    stage.prepare(Context(device="cpu"))
+    scan, item = small_scan(), kspace()
+    stage.open(scan)
+    (image,) = stage.process(item)
+    torch.testing.assert_close(image.data, sense_image(item))
+    assert image.meta["ScansideFallback"][:2] == ["sense", "size"]
+    assert "No space left on device" in image.meta["ScansideFallback"][2]
+    assert any("No space left on device" in told for told in scan.warnings)
+    with pytest.raises(EngineError, match="No space left on device"):
+        RunEngine(bundle="gradient", backend="eager", n_coils=(4,), fallback=None).prepare(
+            Context(device="cpu")
+        )

@@ -231,6 +231,23 @@ def test_store_that_cannot_be_written(make_header: Any, lines: Any, run_stage: A
     assert "could not be kept" in ran.scan.warnings[0]
 
 
+def test_a_damaged_record_is_as_good_as_none(
+    make_header: Any, lines: Any, run_stage: Any, tmp_path: Path
+) -> None:
+    noise_xml = make_header(measurement="<measurementID>noise/1</measurementID>")
+    context = Context(device="cpu", noise_store=NoiseStore(tmp_path))
+    run_stage(PrewhitenNoise(), noise_xml, [correlated(lines(range(60), flags=NOISE))], context=context)
+    (path,) = tmp_path.glob("noise_*.npz")
+    path.write_bytes(path.read_bytes()[:100])
+    other = Context(device="cpu", noise_store=NoiseStore(tmp_path))
+    image = lines(range(5))
+    ran = run_stage(PrewhitenNoise(), make_header(measurement=DEPENDS), [image], context=other)
+    np.testing.assert_array_equal(ran.one.samples, image.samples)
+    (told,) = ran.scan.warnings
+    assert "data are not prewhitened" in told
+    assert f"{path} is damaged" in told
+
+
 def test_next_scan_knows_nothing(make_header: Any, lines: Any, run_stage: Any) -> None:
     stage = PrewhitenNoise()
     run_stage(stage, make_header(), [lines(range(60), flags=NOISE), lines(range(4))])

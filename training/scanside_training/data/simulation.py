@@ -37,6 +37,7 @@ __all__ = [
     "draw_shape",
     "middle_shape",
     "object_of",
+    "possible_sizes",
     "real_pairs",
     "simulate_sample",
     "some_columns",
@@ -137,6 +138,19 @@ class SampleShape:
     n_coils: int
     k1: int
     k0: int
+
+
+def possible_sizes(config: SimulationConfig) -> list[tuple[str, int]]:
+    """All sizes that a network may see of such samples, with the setting that each comes from."""
+    found = [("k1", k1) for k1 in _sizes(config.k1, config)]
+    if config.readout_crop is not None:
+        return [*found, ("readout_crop", config.readout_crop)]
+    return [*found, *(("k0", k0) for k0 in _sizes(config.k0, config))]
+
+
+def _sizes(bounds: tuple[int, int], config: SimulationConfig) -> range:
+    first = math.ceil(bounds[0] / config.multiple) * config.multiple
+    return range(first, bounds[1] + 1, config.multiple)
 
 
 def draw_shape(config: SimulationConfig, rng: np.random.Generator) -> SampleShape:

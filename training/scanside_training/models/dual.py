@@ -68,6 +68,11 @@ class DualUnetConfig(ModelConfig):
         """The network with fresh weights."""
         return DualUnet(self)
 
+    @property
+    def multiple_of(self) -> int:
+        """What the sizes of images must be multiples of: they are halved so often."""
+        return int(2**self.pools)
+
 
 class ResidualBlock(nn.Module):
     """Two 3-D convolutions, whose result is added. ``(B, channels, time, y, x)`` to the same."""
@@ -139,7 +144,7 @@ class DualUnet(nn.Module):
     def __init__(self, config: DualUnetConfig) -> None:
         super().__init__()
         self.config = config
-        self.multiple_of = 2**config.pools
+        self.multiple_of = config.multiple_of
         self.n_frames = config.n_frames
         self.networks = nn.ModuleList(DualNetwork(config) for _ in range(config.n_cascades))
         self.log_weights = (

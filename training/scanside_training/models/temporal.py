@@ -61,6 +61,11 @@ class TemporalConfig(ModelConfig):
         """The network with fresh weights."""
         return Temporal(self)
 
+    @property
+    def multiple_of(self) -> int:
+        """What the sizes of images must be multiples of: they are halved so often."""
+        return int(2 ** (self.pools + 1))
+
 
 class TimeConv(nn.Module):
     """A convolution along time alone, three frames long, each channel by itself.
@@ -165,7 +170,7 @@ class Temporal(nn.Module):
     def __init__(self, config: TemporalConfig) -> None:
         super().__init__()
         self.config = config
-        self.multiple_of = 2 ** (config.pools + 1)
+        self.multiple_of = config.multiple_of
         self.n_frames = config.n_frames
         self.networks = nn.ModuleList(TemporalBody(6, 2, config) for _ in range(config.n_cascades))
         self.log_weights = initial_weights(config.consistency, config.n_cascades)

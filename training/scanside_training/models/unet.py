@@ -120,6 +120,11 @@ class UnetConfig(ModelConfig):
         """The network with fresh weights."""
         return Unet(self)
 
+    @property
+    def multiple_of(self) -> int:
+        """What the sizes of images must be multiples of: they are halved so often."""
+        return int(2**self.pools)
+
 
 class Unet(nn.Module):
     """Adds the correction of a U-Net to an image: task ``image``."""
@@ -129,7 +134,7 @@ class Unet(nn.Module):
     def __init__(self, config: UnetConfig) -> None:
         super().__init__()
         self.config = config
-        self.multiple_of = 2**config.pools
+        self.multiple_of = config.multiple_of
         self.body = UnetBody(
             config.image_channels, config.image_channels, config.channels, config.pools, config.dropout
         )

@@ -63,6 +63,12 @@ class UnrolledConfig(ModelConfig):
         """The network with fresh weights."""
         return Unrolled(self)
 
+    @property
+    def multiple_of(self) -> int:
+        """What the sizes of images must be multiples of: they are halved so often."""
+        pools = 0 if self.sensitivities is None else self.sensitivities.pools
+        return int(2 ** max(self.pools, pools))
+
 
 class Regulariser(nn.Module):
     """A U-Net that sees the image and what data consistency changed last, and corrects the image.
@@ -95,7 +101,7 @@ class Unrolled(nn.Module):
     def __init__(self, config: UnrolledConfig) -> None:
         super().__init__()
         self.config = config
-        self.multiple_of = 2**config.pools
+        self.multiple_of = config.multiple_of
         n_networks = 1 if config.share_weights else config.n_cascades
         self.networks = nn.ModuleList(Regulariser(config) for _ in range(n_networks))
         self.log_weights = initial_weights(config.consistency, config.n_cascades)
