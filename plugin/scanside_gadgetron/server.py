@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from scanside.errors import ScansideError
 from scanside.recording import Recorder
+from scanside.scratch import remove_left_folders
+from scanside_gadgetron.monitor.config import PICTURES
 from scanside_gadgetron.pool.events import Event
 from scanside_gadgetron.pool.listen import Address
 from scanside_gadgetron.pool.pool import Pool
@@ -100,7 +102,10 @@ class Server:
             if self._config.record is not None:
                 for entry in Recorder(self._config.record).recover():
                     logger.warning("recording %s was cut off when its process died; it is kept", entry.id)
-            if self._config.monitor is not None:
+            if self._config.monitor is None:
+                # A server that died may have shown pictures where this one shows none.
+                remove_left_folders(PICTURES)
+            else:
                 from scanside_gadgetron.monitor import start_monitor
 
                 # Before the workers: whoever asks whether the server is ready gets an answer meanwhile.

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import time
 from types import TracebackType
 
-__all__ = ["ScratchFolder", "is_abandoned", "remove_abandoned", "replacing"]
+__all__ = ["ScratchFolder", "is_abandoned", "remove_abandoned", "remove_left_folders", "replacing"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,7 @@ class ScratchFolder:
     def __init__(self, prefix: str, parent: Path | None = None) -> None:
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
-        for left in Path(parent or tempfile.gettempdir()).glob(f"{prefix}*"):
-            _remove_if_left(left)
+        remove_left_folders(prefix, parent)
         self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         self._lock = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,6 +65,17 @@ class ScratchFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.remove()
+
+
+def remove_left_folders(prefix: str, parent: Path | None = None) -> None:
+    """Remove what processes of this user left that died.
+
+    Args:
+        prefix: of the folders' names.
+        parent: where they are; None for the system's place for temporary files.
+    """
+    for left in Path(parent or tempfile.gettempdir()).glob(f"{prefix}*"):
+        _remove_if_left(left)
 
 
 def _remove_if_left(folder: Path) -> None:

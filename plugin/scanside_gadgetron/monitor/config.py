@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from scanside.errors import ConfigError
 
-__all__ = ["MonitorConfig"]
+__all__ = ["PICTURES", "MonitorConfig"]
+
+PICTURES = "scanside-live-"
+"""What the names of folders with pictures begin with."""
 
 
 class MonitorConfig(BaseModel):

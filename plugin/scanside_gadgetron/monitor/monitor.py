@@ -19,7 +19,7 @@ import uvicorn
 from scanside.errors import ConfigError
 from scanside.scratch import ScratchFolder
 from scanside_gadgetron.monitor.app import MonitorApp
-from scanside_gadgetron.monitor.config import MonitorConfig
+from scanside_gadgetron.monitor.config import PICTURES, MonitorConfig
 from scanside_gadgetron.monitor.contract import PoolState, Subscribe
 from scanside_gadgetron.monitor.entrance import Entrance
 from scanside_gadgetron.monitor.metrics import Metrics
@@ -39,8 +39,6 @@ _STOP_SECONDS = 10.0
 _SILENT_CLIENT_MS = 30_000
 _IDLE_SECONDS = 10.0
 """How long a connection may take to ask for something."""
-
-_PREFIX = "scanside-live-"
 
 
 class Monitor:
@@ -185,7 +183,7 @@ class Monitor:
 def _live_folder(parent: Path | None) -> ScratchFolder:
     """A folder for the pictures of one server's life."""
     try:
-        return ScratchFolder(_PREFIX, parent)
+        return ScratchFolder(PICTURES, parent)
     except OSError as error:
         raise ConfigError(
             f"the live page cannot keep pictures in {parent or tempfile.gettempdir()}: {error}; name another folder"

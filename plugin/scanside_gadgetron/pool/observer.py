@@ -388,7 +388,8 @@ class EventObserver:
 
     def _save(self, name: str, array: npt.NDArray[Any]) -> None:
         assert self._folder is not None
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Not its parents: those go with the server, and nobody would remove what is made after that.
+        self._folder.mkdir(mode=0o700, exist_ok=True)
         part = self._folder / f"{name}.part"
         with part.open("wb") as file:
             np.save(file, array, allow_pickle=False)

@@ -11,7 +11,7 @@ from time import perf_counter
 from scanside.mrd.messages import Message
 from scanside.mrd.streams import ByteStream
 from scanside.mrd.writer import encode
-from scanside.privacy import Vocabulary, clean_message
+from scanside.privacy import Vocabulary, clean_message, clean_name
 from scanside.recording.cleaning import Cleaner
 from scanside.recording.config import RecordingConfig
 from scanside.recording.entry import Outcome, RecordingEntry
@@ -189,8 +189,11 @@ class SessionRecording:
             fallbacks: images for which a classical reconstruction stood in.
         """
         seconds = perf_counter() - self._started
-
         config = self._recorder.config
+        if not config.keep_patient:
+            vocabulary = self._recorder.vocabulary
+            error = clean_message(error, vocabulary)
+            pipeline = clean_name(pipeline.encode(errors="replace"), vocabulary).decode()
 
         def settle() -> None:
             entry = self._recorder._entry(  # noqa: SLF001 — one thing in two classes
@@ -200,7 +203,7 @@ class SessionRecording:
                 seconds=round(seconds, 3),
                 pipeline=pipeline,
                 outcome=outcome,
-                error=error if config.keep_patient else clean_message(error, self._recorder.vocabulary),
+                error=error,
                 n_readouts=n_readouts,
                 n_images=n_images,
                 fallbacks=fallbacks,
