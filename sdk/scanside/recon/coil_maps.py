@@ -9,6 +9,8 @@ relative to that virtual coil.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from scanside.errors import ShapeError
@@ -54,7 +56,7 @@ def inati(images: torch.Tensor, kernel: int = 5, iterations: int = 2) -> torch.T
     Args:
         images: ``(*other, coil, z, y, x)`` complex; 3-D where there is more than one z.
         kernel: edge of the neighbourhood over which maps are taken as constant, in voxels, odd. At the
-            borders it continues on the opposite side.
+            borders it continues on the opposite side; along an axis that is shorter it becomes smaller.
         iterations: how often to alternate. On measured data two leave a correlation of 0.99999 with the limit.
 
     Returns:
@@ -63,12 +65,12 @@ def inati(images: torch.Tensor, kernel: int = 5, iterations: int = 2) -> torch.T
     Raises:
         ShapeError: not coil images, or an even kernel.
     """
-    images, dims = _prepared(images, kernel)
+    images, edges = _prepared(images, kernel)
     virtual = virtual_coil(images)
     combined = _combine(images, virtual)
     maps = images
     for _ in range(iterations):
-        maps = _unit(_neighbourhood_sum(images * combined.conj().unsqueeze(-4), kernel, dims))
+        maps = _unit(_neighbourhood_sum(images * combined.conj().unsqueeze(-4), edges))
         combined = _combine(images, maps)
     return zero_phase_in(virtual, maps)
 
@@ -81,7 +83,8 @@ def walsh(images: torch.Tensor, kernel: int = 7, iterations: int = 3) -> torch.T
 
     Args:
         images: ``(*other, coil, z, y, x)`` complex; 3-D where there is more than one z.
-        kernel: edge of the neighbourhood in voxels, odd. At the borders it continues on the opposite side.
+        kernel: edge of the neighbourhood in voxels, odd. At the borders it continues on the opposite side; along
+            an axis that is shorter it becomes smaller.
         iterations: of the power method.
 
     Returns:
@@ -90,11 +93,11 @@ def walsh(images: torch.Tensor, kernel: int = 7, iterations: int = 3) -> torch.T
     Raises:
         ShapeError: not coil images, or an even kernel.
     """
-    images, dims = _prepared(images, kernel)
+    images, edges = _prepared(images, kernel)
     maps = torch.empty_like(images)
     # The covariance is n_coils times larger than the images: it is made for some rows at a time.
-    axis, half = dims[0], kernel // 2
-    n = images.shape[axis]
+    axis = min(edges)
+    n, half = images.shape[axis], edges[axis] // 2
     bytes_per_row = images.numel() // n * images.shape[-4] * images.element_size()
     rows = max(_COVARIANCE_BYTES // bytes_per_row, 1)
     for start in range(0, n, rows):
@@ -102,8 +105,8 @@ def walsh(images: torch.Tensor, kernel: int = 7, iterations: int = 3) -> torch.T
         with_halo = torch.arange(start - half, stop + half, device=images.device) % n
         block = images.index_select(axis, with_halo)
         pairs = block.unsqueeze(-4) * block.conj().unsqueeze(-5)  # (*other, coil, coil, z, y, x)
-        covariance = _neighbourhood_sum(pairs, kernel, dims).narrow(axis, half, stop - start)
-        vector = _unit(_neighbourhood_sum(block, kernel, dims).narrow(axis, half, stop - start))
+        covariance = _neighbourhood_sum(pairs, edges).narrow(axis, half, stop - start)
+        vector = _unit(_neighbourhood_sum(block, edges).narrow(axis, half, stop - start))
         for _ in range(iterations):
             vector = _unit((covariance * vector.unsqueeze(-5)).sum(-4))
         maps.narrow(axis, start, stop - start).copy_(vector)
@@ -137,21 +140,25 @@ def zero_phase_in(virtual: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     return maps * torch.sgn(_combine(virtual, maps)).unsqueeze(-4)
 
 
-def _prepared(images: torch.Tensor, kernel: int) -> tuple[torch.Tensor, tuple[int, ...]]:
-    """Images scaled to a largest magnitude of 1, and their spatial axes; refuses what cannot work."""
+def _prepared(images: torch.Tensor, kernel: int) -> tuple[torch.Tensor, dict[int, int]]:
+    """Images scaled to a largest magnitude of 1, and the neighbourhood's edge along each of their spatial axes.
+
+    Over an axis that is shorter than the kernel, as the partitions of a thin slab, maps are not constant: half of it
+    is the edge there.
+    """
     if images.ndim < 4 or not images.is_complex():
         raise ShapeError(
             f"coil maps need complex images (*other, coil, z, y, x), got {images.dtype} {tuple(images.shape)}"
         )
-    dims = spatial_dims(images)
-    if kernel < 1 or kernel % 2 == 0 or any(images.shape[dim] < kernel for dim in dims):
+    if kernel < 1 or kernel % 2 == 0:
         raise ShapeError(
-            f"coil map kernel of {kernel} voxels on images of {tuple(images.shape[-3:])}: "
-            "it must be odd and not larger than the image"
+            f"coil map kernel of {kernel} voxels: it must be odd; set coil-maps.kernel to {kernel // 2 * 2 + 1}"
         )
     # Raw data are often of the order of 1e-6; fourth powers of that do not fit into single precision.
     largest = torch.view_as_real(images).abs().amax((-5, -4, -3, -2, -1))[..., None, None, None, None]
-    return images / largest.clamp_min(torch.finfo(largest.dtype).tiny), dims
+    sizes = {dim: images.shape[dim] for dim in spatial_dims(images)}
+    edges = {dim: kernel if n >= kernel else (n - 1) // 4 * 2 + 1 for dim, n in sizes.items()}
+    return images / largest.clamp_min(torch.finfo(largest.dtype).tiny), edges
 
 
 def _combine(images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
@@ -165,15 +172,14 @@ def _unit(vectors: torch.Tensor) -> torch.Tensor:
     return vectors * power.clamp_min(torch.finfo(power.dtype).tiny).rsqrt()
 
 
-def _neighbourhood_sum(data: torch.Tensor, kernel: int, dims: tuple[int, ...]) -> torch.Tensor:
-    """Sum over a cube of ``kernel`` voxels around every voxel, periodic at the borders."""
-    half = kernel // 2
-    for dim in dims:
-        n = data.shape[dim]
+def _neighbourhood_sum(data: torch.Tensor, edges: Mapping[int, int]) -> torch.Tensor:
+    """Sum over the voxels around every voxel, ``edges`` along each axis, periodic at the borders."""
+    for dim, edge in edges.items():
+        n, half = data.shape[dim], edge // 2
         ends = data.narrow(dim, n - half, half), data, data.narrow(dim, 0, half)
         padded = torch.cat(ends, dim)
         total = padded.narrow(dim, 0, n).clone()
-        for shift in range(1, kernel):
+        for shift in range(1, edge):
             total += padded.narrow(dim, shift, n)
         data = total
     return data

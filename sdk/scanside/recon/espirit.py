@@ -13,18 +13,48 @@ import torch
 
 from scanside.errors import CalibrationError, ShapeError
 from scanside.recon.coil_maps import virtual_coil, zero_phase_in
+from scanside.recon.fourier import to_image
 
-__all__ = ["espirit"]
+__all__ = ["FEW", "espirit", "fitting_kernel"]
+
+FEW = 4
+"""So many voxels of an axis are taken one by one: so few lines span no space of patches."""
 
 _SMALL = 2048  # up to this size all eigenvectors of a matrix are found within seconds
 _SHARE = 8  # of a larger one this part is looked for; it was twice what is needed for 24 coils in 3-D
 _ITERATIONS = 3
+_LEAST = 4  # of fewer lines maps are too coarse for any image
+
+
+def fitting_kernel(
+    acs: torch.Tensor, shape: tuple[int, int, int], kernel: int = 6, calibration: int = 24
+) -> tuple[int, int, int]:
+    """The largest kernel (k2, k1, k0) up to a size that a calibration block can tell: half of the block's lines.
+
+    Args:
+        acs: ``(*other, coil, k2, k1, k0)`` complex64 without gaps.
+        shape: ``(z, y, x)`` of the maps.
+        kernel: longest edge.
+        calibration: longest edge of the block that is used.
+
+    Raises:
+        CalibrationError: there are fewer than three adjacent lines or samples along an axis, and more voxels.
+    """
+    block = [min(n, calibration) for n in acs.shape[-3:]]
+    if any(n < min(_LEAST, m) for n, m in zip(block, shape, strict=True)):
+        raise CalibrationError(
+            f"the ESPIRiT calibration block has {_by_axis(block)} lines and samples (k2 x k1 x k0) for maps of "
+            f"{_by_axis(shape)} voxels: at least {_LEAST} along each axis are needed; acquire more calibration (ACS) "
+            "lines, or check the encoded matrix in the header"
+        )
+    k2, k1, k0 = (min(kernel, (n + 1) // 2) for n in block)
+    return k2, k1, k0
 
 
 def espirit(
     acs: torch.Tensor,
     shape: tuple[int, int, int],
-    kernel: int = 6,
+    kernel: int | tuple[int, int, int] = 6,
     calibration: int = 24,
     threshold: float = 0.0316,
     crop: float = 0.8,
@@ -39,7 +69,7 @@ def espirit(
         acs: ``(*other, coil, k2, k1, k0)`` complex64 without gaps, of which the middle is used; 3-D where there
             is more than one k2 line.
         shape: ``(z, y, x)`` of the maps.
-        kernel: edge of a patch in samples.
+        kernel: edge of a patch in samples, or its edges along (k2, k1, k0).
         calibration: longest edge of the block that is used, in samples.
         threshold: singular values below this part of the largest belong to the null space.
         crop: maps are set to 0 where the eigenvalue lies below this, which is where there is no object.
@@ -57,14 +87,37 @@ def espirit(
             f"ESPIRiT needs a calibration block (*other, coil, k2, k1, k0) and the shape (z, y, x) of the maps, "
             f"both 2-D or both 3-D; got {tuple(acs.shape)} and {shape}"
         )
+    for axis in (-3, -2):
+        if 1 < acs.shape[axis] == shape[axis] <= FEW:
+            return _one_by_one(acs, shape, axis, kernel, calibration, threshold, crop)
     for axis in (-3, -2, -1):
         n = min(acs.shape[axis], calibration)
         acs = acs.narrow(axis, acs.shape[axis] // 2 - n // 2, n)
-    sizes = (1 if shape[0] == 1 else kernel, kernel, kernel)
+    edges = (kernel,) * 3 if isinstance(kernel, int) else kernel
+    sizes = (1 if shape[0] == 1 else edges[0], 1 if shape[1] == 1 else edges[1], edges[2])
     _check_amount(acs, sizes)
     leading = acs.shape[:-4]
     maps = [_maps(block, shape, sizes, threshold, crop) for block in acs.reshape(-1, *acs.shape[-4:])]
     return torch.stack(maps).reshape(*leading, acs.shape[-4], *shape)
+
+
+def _one_by_one(
+    acs: torch.Tensor,
+    shape: tuple[int, int, int],
+    axis: int,
+    kernel: int | tuple[int, int, int],
+    calibration: int,
+    threshold: float,
+    crop: float,
+) -> torch.Tensor:
+    """Maps for each of the few voxels of an axis, from the image that its lines give."""
+    one = (1, *shape[1:]) if axis == -3 else (shape[0], 1, shape[2])
+    images = to_image(acs, (axis,))
+    maps = [
+        espirit(images.narrow(axis, i, 1), one, kernel, calibration, threshold, crop)
+        for i in range(shape[axis])
+    ]
+    return zero_phase_in(virtual_coil(acs), torch.cat(maps, axis))
 
 
 def _check_amount(acs: torch.Tensor, sizes: tuple[int, int, int]) -> None:

@@ -15,13 +15,22 @@ adjacent samples along k0), and gives the ``R1 R2 - 1`` missing lines of its lat
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 from scanside.errors import CalibrationError, ShapeError
 
-__all__ = ["GrappaWeights", "apply", "calibrate", "calibration_block", "calibration_region", "describe_lines"]
+__all__ = [
+    "GrappaWeights",
+    "apply",
+    "calibrate",
+    "calibration_block",
+    "calibration_region",
+    "describe_lines",
+    "fitting_kernel",
+]
 
 DEFAULT_KERNEL = (5, 4, 4)
 """Samples read along k0, k1 and k2; as in Gadgetron's chains."""
@@ -95,6 +104,40 @@ def calibration_block(
         k1, k2 = (describe_lines(sampled.any(axis).nonzero().flatten().tolist()) for axis in (0, 1))
         raise CalibrationError(f"{error}. Acquired were the k1 lines {k1} and the k2 lines {k2}") from None
     return block
+
+
+def fitting_kernel(
+    acs: torch.Tensor, acceleration: tuple[int, int], kernel: tuple[int, int, int] = DEFAULT_KERNEL
+) -> tuple[int, int, int]:
+    """The kernel, or where the calibration lines do not suffice for it, the largest one for which they do.
+
+    A smaller kernel is one that the lines determine well: with twice as many equations as weights where there is such
+    a one. It keeps lattice lines on both sides of the missing ones.
+
+    Args:
+        acs: ``(*other, coil, k2, k1, k0)``, fully sampled.
+        acceleration: ``(R1, R2)`` along k1 and k2.
+        kernel: number of samples to read along k0 (odd), k1 and k2.
+
+    Raises:
+        CalibrationError: there are too few lines for any kernel.
+    """
+    kernel = _flat_if_2d(kernel, acs, acceleration)
+    if _determination(acs, acceleration, kernel) >= 1:
+        return kernel
+    least1, least2 = (min(n, 2) if r > 1 else 1 for n, r in zip(kernel[1:], acceleration, strict=True))
+    smaller = [
+        (w0, w1, w2)
+        for w0 in range(1, kernel[0] + 1, 2)
+        for w1 in range(least1, kernel[1] + 1)
+        for w2 in range(least2, kernel[2] + 1)
+    ]
+    for enough in (2, 1):
+        fitting = [small for small in smaller if _determination(acs, acceleration, small) >= enough]
+        if fitting:
+            return max(fitting, key=lambda w: (w[0] * w[1] * w[2], w[1], w[2]))
+    _check_amount(acs, acceleration, (1, least1, least2), remedy="acquire more")
+    return kernel
 
 
 def calibrate(
@@ -280,14 +323,26 @@ def _normal_equations(
     return normal, rhs
 
 
-def _check_amount(acs: torch.Tensor, acceleration: tuple[int, int], kernel: tuple[int, int, int]) -> None:
+def _determination(acs: torch.Tensor, acceleration: tuple[int, int], kernel: tuple[int, int, int]) -> float:
+    """Equations for each weight."""
+    n_coils, *sizes = acs.shape[-4:]
+    spans = (_span(kernel[2], acceleration[1]), _span(kernel[1], acceleration[0]), kernel[0])
+    equations = math.prod(max(n - span + 1, 0) for n, span in zip(sizes, spans, strict=True))
+    return equations / (n_coils * math.prod(kernel))
+
+
+def _check_amount(
+    acs: torch.Tensor,
+    acceleration: tuple[int, int],
+    kernel: tuple[int, int, int],
+    remedy: str = "acquire more, or use a smaller kernel",
+) -> None:
     """Refuse calibration blocks that give fewer equations than there are weights per target."""
     n_coils, n_k2, n_k1, n_k0 = acs.shape[-4:]
     unknowns = n_coils * kernel[0] * kernel[1] * kernel[2]
     per_window = max(n_k0 - kernel[0] + 1, 0)
     span1, span2 = _span(kernel[1], acceleration[0]), _span(kernel[2], acceleration[1])
-    windows1, windows2 = max(n_k1 - span1 + 1, 0), max(n_k2 - span2 + 1, 0)
-    if windows1 * windows2 * per_window >= unknowns:
+    if _determination(acs, acceleration, kernel) >= 1:
         return
     needed2 = max(n_k2, span2)
     per_line = max((needed2 - span2 + 1) * per_window, 1)
@@ -295,8 +350,7 @@ def _check_amount(acs: torch.Tensor, acceleration: tuple[int, int], kernel: tupl
     raise CalibrationError(
         f"GRAPPA calibration (ACS) block of {n_k1} k1 x {n_k2} k2 lines with {n_k0} samples is too small: "
         f"acceleration {acceleration[0]} x {acceleration[1]} with a kernel of {kernel} (k0, k1, k2) and "
-        f"{n_coils} coils needs at least {needed1} x {needed2} fully sampled lines; "
-        "acquire more, or use a smaller kernel"
+        f"{n_coils} coils needs at least {needed1} x {needed2} fully sampled lines; {remedy}"
     )
 
 

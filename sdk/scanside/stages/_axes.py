@@ -69,6 +69,8 @@ def frame_axis(encoding: Encoding, counter: str) -> Axis:
 def phase_axis(scan: Scan, encoding: Encoding, k: int, first: Readouts) -> Axis:
     """The axis of phase (k = 1) or partition encoding (k = 2); the centre comes to the middle.
 
+    Where the limits allow a single partition, nothing is encoded along k2, whatever the encoded matrix says of it.
+
     Args:
         scan: is told where the centre had to be found outside the header's limits.
         encoding: the readouts' encoding space.
@@ -77,6 +79,8 @@ def phase_axis(scan: Scan, encoding: Encoding, k: int, first: Readouts) -> Axis:
     """
     counter = f"kspace_encode_step_{k}"
     limit, length = encoding.limit(counter), encoding.encoded.matrix[k]
+    if k == 2 and limit.n == 1:
+        return Axis(counter, limit.minimum, limit.maximum, -limit.minimum, 1)
     center, user_counter = phase_center(scan.header, encoding, k, first.headers)
     if user_counter is not None:
         scan.warn(

@@ -34,7 +34,7 @@ def calibration_region_of(
         the k-space, and its ranges of (k2, k1).
 
     Raises:
-        CalibrationError: there is no block of at least two adjacent lines.
+        CalibrationError: there is no block of at least two adjacent lines, or of one where there is only one.
         NonFiniteError: they hold NaN or infinity.
     """
     source = item.reference or item
@@ -42,7 +42,7 @@ def calibration_region_of(
     region = calibration_region(sampled)
     if not bool(sampled.any()):
         problem = "no line was sampled in all of the frames that belong together"
-    elif region[1].stop - region[1].start < 2:
+    elif region[1].stop - region[1].start < min(item.mask.shape[-1], 2):
         problem = "there are none: no two adjacent lines were sampled"
     elif at_center and not all(
         rows.start <= center < rows.stop for rows, center in zip(region, _center(source), strict=True)

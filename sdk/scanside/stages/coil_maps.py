@@ -12,15 +12,10 @@ from pydantic import Field
 from scanside.errors import CalibrationError
 from scanside.items import Calibration, KSpace
 from scanside.recon import coil_maps
-from scanside.recon.espirit import espirit
+from scanside.recon.espirit import FEW, espirit, fitting_kernel
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
-from scanside.stages._calibration import (
-    CalibrationCache,
-    calibration_block,
-    calibration_found,
-    calibration_region_of,
-)
+from scanside.stages._calibration import CalibrationCache, calibration_found, calibration_region_of
 
 __all__ = ["CoilMaps"]
 
@@ -41,7 +36,8 @@ class CoilMaps(Stage[Calibration | KSpace, KSpace]):
         Attributes:
             method: ``inati`` and ``walsh`` fit any combination; ``espirit`` is the choice for SENSE.
             kernel: edge of the neighbourhood in voxels (inati, walsh) or of the patch in samples (espirit);
-                None takes the method's own: 5, 7 and 6.
+                None takes the method's own: 5, 7 and 6. Where image or calibration lines are fewer, it is smaller;
+                the operator is told where more calibration lines would have allowed a larger one.
             iterations: of inati and walsh; None takes the method's own: 2 and 3.
             calibration: largest edge of the block that espirit uses, in samples.
             threshold: espirit drops singular values below this part of the largest.
@@ -59,7 +55,8 @@ class CoilMaps(Stage[Calibration | KSpace, KSpace]):
 
     def open(self, scan: Scan) -> None:
         """A new scan: no maps are known."""
-        self._cache: CalibrationCache[torch.Tensor] = CalibrationCache()
+        self._scan = scan
+        self._cache: CalibrationCache[tuple[torch.Tensor, list[str]]] = CalibrationCache()
 
     def process(self, item: Calibration | KSpace) -> Iterator[KSpace]:
         """Give the item its maps; one that has maps keeps them."""
@@ -71,33 +68,58 @@ class CoilMaps(Stage[Calibration | KSpace, KSpace]):
         if item.coil_maps is not None:
             yield item
             return
-        yield item.replace(coil_maps=self._cache.get(item, lambda: self._maps(item)))
+        maps, flaws = self._cache.get(item, lambda: self._maps(item))
+        for flaw in flaws:
+            self._scan.warn(flaw)
+        yield item.replace(coil_maps=maps)
 
     def close(self) -> None:
         """Forget the maps."""
         self._cache = CalibrationCache()
 
-    def _maps(self, item: KSpace) -> torch.Tensor:
+    def _maps(self, item: KSpace) -> tuple[torch.Tensor, list[str]]:
+        """The maps, and what makes them less exact than they could be."""
         config = self.config
         n2, n1, n0 = item.data.shape[-3:]
         if config.method == "espirit":
-            block = calibration_block(item, "ESPIRiT")
+            source, region = calibration_region_of(item, "ESPIRiT")
+            block = source.data[..., region[0], region[1], :]
+            if block.shape[-3] < n2 <= FEW:  # those of a thin slab that are missing count as zeros
+                grid, (_, along_k1) = _on_grid(source, region, item)
+                block = grid[..., along_k1, :]
             try:
-                return espirit(
+                kernel = fitting_kernel(block, (n2, n1, n0), config.kernel or 6, config.calibration)
+                maps = espirit(
                     block,
                     (n2, n1, n0),
-                    kernel=config.kernel or 6,
+                    kernel=kernel,
                     calibration=config.calibration,
                     threshold=config.threshold,
                     crop=config.crop,
                 )
+                return maps, self._small_kernel(kernel, block, (n2, n1, n0))
             except CalibrationError as error:
                 raise CalibrationError(f"{error}{calibration_found(item)}") from None
         source, region = calibration_region_of(item, "the estimation of coil maps")
         images = coil_maps.calibration_images(*_on_grid(source, region, item))
         if config.method == "inati":
-            return coil_maps.inati(images, kernel=config.kernel or 5, iterations=config.iterations or 2)
-        return coil_maps.walsh(images, kernel=config.kernel or 7, iterations=config.iterations or 3)
+            return coil_maps.inati(images, kernel=config.kernel or 5, iterations=config.iterations or 2), []
+        return coil_maps.walsh(images, kernel=config.kernel or 7, iterations=config.iterations or 3), []
+
+    def _small_kernel(
+        self, kernel: tuple[int, int, int], block: torch.Tensor, shape: tuple[int, int, int]
+    ) -> list[str]:
+        """That a kernel (k2, k1, k0) is smaller than wanted, where more calibration lines could have come."""
+        wanted, most = self.config.kernel or 6, self.config.calibration
+        return [
+            f"ESPIRiT takes a kernel of {edge} along {axis} instead of {wanted}, since only {min(n, most)} "
+            f"calibration lines or samples lie side by side there: with {2 * wanted - 1} (and coil-maps.calibration "
+            "not below) coil maps are more exact"
+            for axis, edge, n, n_voxels in zip(
+                ("k2", "k1", "k0"), kernel, block.shape[-3:], shape, strict=True
+            )
+            if edge < wanted and n < n_voxels
+        ]
 
 
 def _on_grid(

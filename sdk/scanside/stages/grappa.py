@@ -14,12 +14,15 @@ from scanside.errors import CalibrationError, ShapeError
 from scanside.items import KSpace
 from scanside.losses import lattice_gaps
 from scanside.recon import grappa
+from scanside.recon.fourier import to_image, to_kspace
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._calibration import CalibrationCache, calibration_block, calibration_found
 from scanside.stages._lattice import check_lattice, describe_sampled, lattice_of
 
 __all__ = ["Grappa"]
+
+_PLANNED = 16  # more than this part of an axis that stays empty at its ends is told
 
 
 class Grappa(Stage[KSpace, KSpace]):
@@ -28,6 +31,9 @@ class Grappa(Stage[KSpace, KSpace]):
     Acquired lines stay as they are. The weights are learned anew for every k-space that brings calibration
     lines of its own, and once for all that share separate ones. Where `accumulate` has found that lines were lost,
     these count as zeros: their image has artefacts, and says why.
+
+    Where calibration lines are too few for the kernel, a smaller one is taken, and the operator told. The few
+    partitions of a thin slab that is not accelerated along k2 are transformed first, and each has weights of its own.
 
     Fully sampled data pass unchanged. Where the header announces no acceleration but lines form a lattice all the
     same, its spacing is taken (the operator was told where k-space was made); irregular sampling is an error.
@@ -42,7 +48,8 @@ class Grappa(Stage[KSpace, KSpace]):
         Attributes:
             kernel_k0: samples of the kernel along the readout, odd.
             kernel_k1: acquired lines that the kernel reads along k1.
-            kernel_k2: acquired partitions that the kernel reads along k2, in 3-D.
+            kernel_k2: acquired partitions that the kernel reads along k2, in 3-D; a slab is thin that holds fewer
+                than twice as many.
             regularization: Tikhonov weight relative to the mean eigenvalue of the normal matrix.
             acceleration: (R1, R2) where the header's is wrong or missing; (1, 1) leaves lines that are missing zero.
         """
@@ -65,7 +72,8 @@ class Grappa(Stage[KSpace, KSpace]):
     def open(self, scan: Scan) -> None:
         """A new scan: no weights are known."""
         self._scan = scan
-        self._cache: CalibrationCache[grappa.GrappaWeights] = CalibrationCache()
+        self._caches: dict[bool, CalibrationCache[grappa.GrappaWeights]]
+        self._caches = {thin: CalibrationCache() for thin in (False, True)}
 
     def process(self, item: KSpace) -> Iterator[KSpace]:
         """Fill the missing lines."""
@@ -77,12 +85,20 @@ class Grappa(Stage[KSpace, KSpace]):
         for sampled in masks:
             if sampled.any():
                 check_lattice(sampled, acceleration, complete=item.incomplete is None)
-        weights = self._cache.get(item, lambda: self._calibrate(item, acceleration))
-        yield item.replace(data=self._fill(item, weights))
+        self._tell_open_ends(masks, acceleration)
+        thin = self._is_thin(item, masks, acceleration)
+        weights = self._caches[thin].get(item, lambda: self._calibrate(item, acceleration, thin=thin))
+        if thin:
+            slices = item.replace(data=_slices(item.data), mask=item.mask[..., :1, :])
+            filled = _slab(self._fill(slices, weights))
+            filled = torch.where(item.mask[..., None, :, :, None], item.data, filled)
+        else:
+            filled = self._fill(item, weights)
+        yield item.replace(data=filled)
 
     def close(self) -> None:
         """Forget the weights."""
-        self._cache = CalibrationCache()
+        self._caches = {}
 
     def _acceleration(self, item: KSpace, masks: npt.NDArray[np.bool_]) -> tuple[int, int]:
         """That of the settings, of the header, or of the lines ``(frame, k2, k1)``, in this order."""
@@ -104,13 +120,49 @@ class Grappa(Stage[KSpace, KSpace]):
             )
         return found
 
-    def _calibrate(self, item: KSpace, acceleration: tuple[int, int]) -> grappa.GrappaWeights:
-        kernel = (self.config.kernel_k0, self.config.kernel_k1, self.config.kernel_k2)
+    def _tell_open_ends(self, masks: npt.NDArray[np.bool_], acceleration: tuple[int, int]) -> None:
+        """Tell that a good part of a short axis stays empty: nothing is filled beyond the outermost lattice line."""
+        for axis, r in zip((2, 1), acceleration, strict=True):
+            n_lines = masks[0].sum(axis=2 - axis)
+            n, first = len(n_lines), max(range(r), key=lambda offset: int(n_lines[offset::r].sum()))
+            lattice = first + r * np.flatnonzero(n_lines[first::r])
+            if r == 1 or not len(lattice):
+                continue
+            below, above = int(lattice[0]), n - 1 - int(lattice[-1])
+            if max(below, above) < r and below + above > n / _PLANNED:  # further out, it is partial Fourier
+                self._scan.warn(
+                    f"GRAPPA fills lines between acquired ones only: at the ends of k{3 - axis}, {below + above} of "
+                    f"{n} stay zero, which costs resolution; pipeline 'sense' does without"
+                )
+
+    def _is_thin(self, item: KSpace, masks: npt.NDArray[np.bool_], acceleration: tuple[int, int]) -> bool:
+        """Whether there are few partitions, and all of them with the same lines, those for calibration too."""
+        n2 = item.data.shape[-3]
+        if not 1 < n2 < 2 * self.config.kernel_k2 or acceleration[1] > 1:
+            return False
+        if not (masks == masks[:, :1]).all():
+            return False
+        source = item.reference or item
+        return source.mask.shape[-2] == n2 and bool((source.mask == source.mask[..., :1, :]).all())
+
+    def _calibrate(self, item: KSpace, acceleration: tuple[int, int], *, thin: bool) -> grappa.GrappaWeights:
+        wanted = (self.config.kernel_k0, self.config.kernel_k1, self.config.kernel_k2)
         block = calibration_block(item, "GRAPPA", at_center=False)
+        if thin:
+            block = _slices(block)
         try:
-            return grappa.calibrate(block, acceleration, kernel, self.config.regularization)
+            kernel = grappa.fitting_kernel(block, acceleration, wanted)
+            weights = grappa.calibrate(block, acceleration, kernel, self.config.regularization)
         except CalibrationError as error:
             raise CalibrationError(f"{error}{calibration_found(item)}") from None
+        n2, n1 = block.shape[-3:-1]
+        more_could_come = n2 < item.data.shape[-3] and not thin
+        if kernel[:2] != wanted[:2] or (kernel[2] < wanted[2] and more_could_come):
+            self._scan.warn(
+                f"the calibration block of {n1} k1 x {n2} k2 lines is too small for the GRAPPA kernel {wanted} "
+                f"(k0, k1, k2) with {item.n_coils} coils: {kernel} is taken; the image may be less exact"
+            )
+        return weights
 
     def _fill(self, item: KSpace, weights: grappa.GrappaWeights) -> torch.Tensor:
         masks = item.mask.reshape(-1, *item.mask.shape[-2:])
@@ -119,16 +171,28 @@ class Grappa(Stage[KSpace, KSpace]):
         if bool((masks == masks[0]).all()):
             return grappa.apply(weights, item.data, masks[0])
         # Frames that were sampled differently (for example interleaved in time) are filled one by one.
-        data = item.data.reshape(len(masks), *item.data.shape[-4:])
-        values = weights.values.reshape(-1, *weights.values.shape[-2:])
+        n_other = len(item.other)
+        data = item.data.reshape(len(masks), *item.data.shape[n_other:])
+        values = weights.values
+        values = values.reshape(-1, *values.shape[values.ndim - (data.ndim - 3) :])
         if len(values) not in (1, len(masks)):
             raise ShapeError(
                 f"GRAPPA weights of {len(values)} frames do not fit {len(masks)} frames with different "
                 "sampling: give every frame its calibration lines, or all the same"
             )
-        per_frame = [replace(weights, values=v) for v in values.expand(len(masks), -1, -1)]
+        per_frame = [replace(weights, values=v) for v in values.expand(len(masks), *values.shape[1:])]
         filled = [grappa.apply(w, d, m) for w, d, m in zip(per_frame, data, masks, strict=True)]
         return torch.stack(filled).reshape(item.data.shape)
+
+
+def _slices(kspace: torch.Tensor) -> torch.Tensor:
+    """A slab ``(*other, coil, k2, k1, k0)`` as slices ``(*other, z, coil, 1, k1, k0)``."""
+    return to_image(kspace, (-3,)).transpose(-4, -3).unsqueeze(-3)
+
+
+def _slab(slices: torch.Tensor) -> torch.Tensor:
+    """The way back from `_slices`."""
+    return to_kspace(slices.squeeze(-3).transpose(-4, -3), (-3,))
 
 
 def _without_gaps(masks: torch.Tensor, acceleration: tuple[int, int]) -> torch.Tensor:

@@ -16,7 +16,7 @@ from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._finite import check_finite
 
-__all__ = ["PartialFourier", "axis_name", "partial_bands"]
+__all__ = ["PartialFourier", "axis_name", "partial_bands", "with_a_phase"]
 
 
 class PartialFourier(Stage[KSpace, KSpace]):
@@ -54,6 +54,9 @@ class PartialFourier(Stage[KSpace, KSpace]):
     def process(self, item: KSpace) -> Iterator[KSpace]:
         """Complete one k-space."""
         bands = {} if self.config.method == "zero-fill" else partial_bands(item)
+        bands, flaws = with_a_phase(item, bands)
+        for flaw in flaws:
+            self._scan.warn(flaw)
         if bands and _has_gaps(item):
             self._scan.warn(
                 "partial Fourier is left zero-filled: the acquired band still has gaps from undersampling; put "
@@ -101,6 +104,22 @@ def partial_bands(item: KSpace) -> dict[int, Band]:
         for dim, band in bands.items()
         if sizes[dim] > 1 and classify(*band, sizes[dim] // 2, sizes[dim]) == "partial"
     }
+
+
+def with_a_phase(item: KSpace, bands: dict[int, Band]) -> tuple[dict[int, Band], list[str]]:
+    """The partial axes that can be completed, and why others cannot: no line on the shorter side tells the phase.
+
+    Args:
+        item: the k-space.
+        bands: of its partial axes.
+    """
+    known = {dim: band for dim, band in bands.items() if band[0] < item.data.shape[dim] // 2 < band[1]}
+    flaws = [
+        f"partial Fourier along {axis_name(dim)} is left zero-filled, with less resolution: no line was acquired on "
+        "one side of the centre of k-space, so that the phase is unknown"
+        for dim in bands.keys() - known.keys()
+    ]
+    return known, flaws
 
 
 def _has_gaps(item: KSpace) -> bool:

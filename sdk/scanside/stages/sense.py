@@ -18,7 +18,7 @@ from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._finite import check_finite
 from scanside.stages._images import images_of
-from scanside.stages.partial_fourier import axis_name, partial_bands
+from scanside.stages.partial_fourier import axis_name, partial_bands, with_a_phase
 
 __all__ = ["Sense"]
 
@@ -92,6 +92,9 @@ class Sense(Stage[KSpace, Image]):
         meta["SenseResidual"] = [f"{residual:.3g}"]
         solution = result.solution
         bands = _one_sided(item) if self.config.partial_fourier == "pocs" else {}
+        bands, flaws = with_a_phase(item, bands)
+        for flaw in flaws:
+            self._scan.warn(flaw)
         if bands:
             solution = _completed(solution, item.coil_maps, bands)
             meta["ScansidePartialFourier"] = ["pocs", *(axis_name(dim) for dim in bands)]

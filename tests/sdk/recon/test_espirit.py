@@ -11,7 +11,7 @@ import torch
 
 import scanside.recon.espirit as module
 from scanside.errors import CalibrationError, ShapeError
-from scanside.recon.espirit import espirit
+from scanside.recon.espirit import espirit, fitting_kernel
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.resize import crop_or_pad
 
@@ -129,3 +129,55 @@ def test_what_does_not_fit_is_an_error() -> None:
         espirit(acs, (4, 48, 40))
     with pytest.raises(ShapeError, match="calibration block"):
         espirit(acs[0], (1, 48, 40))
+
+
+@pytest.mark.parametrize("n_z", [2, 3, 4])
+@pytest.mark.parametrize("axis", [-3, -2])
+def test_few_voxels_along_an_axis(n_z: int, axis: int) -> None:
+    """A thin slab, whose lines along that axis span no space of patches: every voxel has maps of its own."""
+    shape = (n_z, 48, 40) if axis == -3 else (1, n_z, 48)
+    kspace, maps, inside = simulated(shape)
+    inside = inside | torch.zeros(shape, dtype=torch.bool)
+    found = espirit(kspace, shape, kernel=5)
+    assert found.shape == (8, *shape)
+    assert overlap(found, maps)[inside].abs().mean() > 0.99
+    # One phase reference for all of them, as without: neighbours along the axis do not differ by any phase.
+    middle = tuple(n // 2 for n in shape)
+    phases = torch.angle(overlap(found, maps))[inside]
+    assert (phases - torch.angle(overlap(found, maps))[middle]).abs().median() < 0.5
+    with pytest.raises(AssertionError):
+        assert overlap(found.roll(1, axis), maps)[inside].abs().mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("block", "shape", "expected"),
+    [
+        ((1, 24, 24), (1, 64, 64), (1, 6, 6)),
+        ((1, 8, 24), (1, 64, 64), (1, 4, 6)),
+        ((1, 10, 64), (1, 64, 64), (1, 5, 6)),
+        ((6, 24, 24), (6, 64, 64), (3, 6, 6)),
+        ((2, 24, 24), (2, 64, 64), (1, 6, 6)),
+        ((1, 3, 24), (1, 3, 64), (1, 2, 6)),
+    ],
+)
+def test_kernel_that_the_lines_allow(
+    block: tuple[int, int, int], shape: tuple[int, int, int], expected: tuple[int, int, int]
+) -> None:
+    acs = torch.ones(4, *block, dtype=torch.complex64)
+    assert fitting_kernel(acs, shape) == expected
+    assert fitting_kernel(acs, shape, kernel=2)[1:] == (2, 2)
+
+
+@pytest.mark.parametrize(("block", "shape"), [((1, 3, 24), (1, 64, 64)), ((2, 24, 24), (16, 64, 64))])
+def test_no_kernel_that_the_lines_allow(block: tuple[int, int, int], shape: tuple[int, int, int]) -> None:
+    with pytest.raises(CalibrationError, match=r"at least 4 along each axis are needed.*encoded matrix"):
+        fitting_kernel(torch.ones(4, *block, dtype=torch.complex64), shape)
+
+
+def test_few_lines_give_maps() -> None:
+    """Eight calibration lines, with the kernel that they allow."""
+    kspace, maps, inside = simulated((1, 48, 40))
+    acs = kspace[:, :, 24 - 4 : 24 + 4]
+    found = espirit(acs, (1, 48, 40), fitting_kernel(acs, (1, 48, 40)))
+    assert overlap(found, maps)[inside].abs().mean() > 0.99
+    assert overlap(found.roll(6, -2), maps)[inside].abs().mean() < 0.97

@@ -63,13 +63,68 @@ def test_missing_calibration_lines(accumulated: Any, run_stage: Any) -> None:
         run_stage(Grappa(), scan.header_xml, [damaged])
 
 
-def test_too_few_calibration_lines(accumulated: Any, run_stage: Any) -> None:
+def test_few_calibration_lines(accumulated: Any, run_stage: Any) -> None:
+    """A smaller kernel is taken, and that is told."""
     scan, (item,), _ = accumulated(sampling=SamplingConfig(acceleration=(3, 1), acs=(6, 0)))
+    ran = run_stage(Grappa(), scan.header_xml, [item])
+    _, (full,), _ = accumulated()
+    assert error(ran.one, full) < 0.5 * error(item, full)
+    (told,) = ran.scan.warnings
+    assert "6 k1 x 1 k2 lines is too small for the GRAPPA kernel (5, 4, 4)" in told
+    assert "(3, 2, 1) is taken" in told
+
+
+def test_too_few_calibration_lines(accumulated: Any, run_stage: Any) -> None:
+    scan, (item,), _ = accumulated(sampling=SamplingConfig(acceleration=(3, 1), acs=(2, 0)))
     with pytest.raises(
         CalibrationError,
-        match=r"6 k1 x 1 k2 lines.* too small.*at least 13.*calibration lines are kspace_encode_step_1 15..20",
+        match=r"2 k1 x 1 k2 lines.* too small.*at least 4.*calibration lines are kspace_encode_step_1 17..18",
     ):
         run_stage(Grappa(), scan.header_xml, [item])
+
+
+@pytest.mark.parametrize("n_partitions", [2, 3, 4, 6])
+@pytest.mark.parametrize("sampling", [R2, SEPARATE], ids=["embedded", "separate"])
+def test_thin_slabs(accumulated: Any, run_stage: Any, sampling: SamplingConfig, n_partitions: int) -> None:
+    """Fewer partitions than the kernel reads, in all of which the coils see something else."""
+    coils = CoilConfig(n_coils=12)
+    scan, (item,), _ = accumulated((32, 32, n_partitions), sampling=sampling, coils=coils)
+    _, (full,), _ = accumulated((32, 32, n_partitions), coils=coils)
+    ran = run_stage(Grappa(), scan.header_xml, [item])
+    assert error(ran.one, full) < 0.4 * error(item, full)
+    assert ran.scan.warnings == []
+    acquired = item.mask
+    assert torch.equal(ran.one.data[:, acquired], item.data[:, acquired])
+
+
+def test_thin_slab_of_frames(accumulated: Any, run_stage: Any) -> None:
+    """Frames that are sampled differently, each with its own weights or all with the same."""
+    settings = {"together": ["phase"]}
+    parts = {"dynamics": DynamicsConfig(phases=2), **HEART}
+    shifting = SamplingConfig(acceleration=(2, 1), acs=(16, 0), vary=True)
+    scan, (item,), _ = accumulated((32, 32, 3), sampling=shifting, settings=settings, **parts)
+    _, (full,), _ = accumulated((32, 32, 3), settings=settings, **parts)
+    assert error(run_stage(Grappa(), scan.header_xml, [item]).one, full) < 0.4 * error(item, full)
+
+
+def test_thin_slab_with_a_lost_line(accumulated: Any, run_stage: Any) -> None:
+    """It has other lines in one partition: weights that fit the whole slab do not serve it."""
+    scan, (item,), _ = accumulated((32, 32, 4), sampling=SEPARATE)
+    _, (full,), _ = accumulated((32, 32, 4))
+    damaged = item.replace(data=item.data.clone(), mask=item.mask.clone(), incomplete="a line was lost")
+    damaged.data[:, 1, 4] = 0
+    damaged.mask[1, 4] = False
+    whole, other = run_stage(Grappa(), scan.header_xml, [item, damaged]).items
+    assert error(whole, full) < 0.3 * error(item, full)
+    assert error(other, full) < 0.6 * error(damaged, full)
+
+
+def test_partitions_that_nothing_fills(accumulated: Any, run_stage: Any) -> None:
+    """Of four partitions, every second one acquired: the last lies beyond the last acquired one."""
+    sampling = SamplingConfig(acceleration=(1, 2), acs=(20, 4))
+    scan, (item,), _ = accumulated((32, 32, 4), sampling=sampling)
+    (told,) = run_stage(Grappa(), scan.header_xml, [item]).scan.warnings
+    assert "at the ends of k2, 1 of 4 stay zero" in told
 
 
 @pytest.mark.parametrize("pattern", ["random", "variable-density"])
