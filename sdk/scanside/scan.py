@@ -42,6 +42,7 @@ class Scan:
         findings: where header and data contradict each other; those worth a warning are among the warnings too.
         parameters: settings that the host sent with the scan (TEXT before the data), by name.
         metrics: how often something happened, by a name such as ``engine.fallback.deadline``, for whoever watches.
+        joins_frames: a stage joins the frames of films, and calibrates over them itself.
     """
 
     header: MrdHeader
@@ -50,6 +51,7 @@ class Scan:
     findings: list[Finding] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=dict)
     metrics: Counter[str] = field(default_factory=Counter)
+    joins_frames: bool = False
 
     @classmethod
     def from_xml(cls, xml: bytes | str, pipeline: str = "") -> Scan:

@@ -83,6 +83,11 @@ def calibration_found(item: KSpace) -> str:
         steps = ("kspace_encode_step_1", "kspace_encode_step_2")[: 1 if item.data.shape[-3] == 1 else 2]
         lines = (f"{name} {describe_lines(np.unique(headers['idx'][name]).tolist())}" for name in steps)
         found = f"; calibration lines are {' and '.join(lines)}"
+    if item.encoding.calibration_mode == "interleaved":
+        found += (
+            ". The header says calibrationMode interleaved: the lines of several frames calibrate together, but no "
+            "others came, or all of them together have gaps as well"
+        )
     if item.incomplete is not None:
         found += f". This k-space is not complete ({item.incomplete}): acquire it again"
     return found

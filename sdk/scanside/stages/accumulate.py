@@ -21,6 +21,7 @@ from scanside.mrd.header import Encoding
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
 from scanside.stages._grid import Grid
+from scanside.stages._interleaved import InterleavedCalibration
 
 __all__ = ["Accumulate"]
 
@@ -51,7 +52,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
     otherwise lines flagged as calibration only are kept apart, and serve all repetitions and phases of their
     slice; where several sets or contrasts share one calibration, that of the most similar counters is taken.
     `KSpace.reference` is the smallest box that holds the calibration lines. Where they come before other lines of the
-    image they are given as a `Calibration` at once, so that what is computed from them is ready early.
+    image they are given as a `Calibration` at once, so that what is computed from them is ready early. Frames without
+    any, whose lines take turns, are calibrated over their average: the first ones wait until it has no gap.
 
     What the header announces and never came is told at the end, and of averages in the images that lack some.
     Lines that were lost on the way (`scanside.losses` says how that is found out) are told to the
@@ -107,6 +109,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         self._finished: OrderedDict[_Key, None] = OrderedDict()
         self._dropped: Counter[str] = Counter()
         self._counters = ScanCounters()
+        self._counting = False
+        self._in_turns = InterleavedCalibration()
         self._n_flagged = 0
         self._has_begun = False
         self._latest: _Key | None = None
@@ -121,8 +125,11 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             return
         if self._scan.findings and self.config.contradictions == "refuse":
             _refuse(self._scan)
-        self._counters.follow(headers["scan_counter"])
         flags = headers["flags"]
+        # Between prescans and the first line, a step before may have taken noise readouts out.
+        self._counting = self._counting or bool(((flags & np.uint64(self._keep_out)) == 0).any())
+        if self._counting:
+            self._counters.follow(headers["scan_counter"])
         start = 0
         for end in _run_ends(headers, flags, self._purposes):
             run = item.select(slice(start, end)) if end - start < len(item) else item
@@ -150,7 +157,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
                 self._calibration_grid(key, encoding, run).place(run)
             if is_last and self._is_last(run.headers[-1], encoding, grid):
                 self._n_flagged += 1
-                yield self._finish(key, last_came=True)
+                yield from self._finish(key, last_came=True)
 
     def finish(self, end: ScanEnd) -> Iterator[KSpace]:
         """Give what no flag has finished: complete if the scan is, else by the policy for incomplete data."""
@@ -160,7 +167,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         for key in list(self._open):
             grid = self._open[key]
             if end.complete:
-                yield self._finish(key)
+                yield from self._finish(key)
                 continue
             n_lines = int((grid.counts > 0).sum())
             which = _describe(key, self._key_names)
@@ -169,7 +176,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
                 self._scan.warn(f"an incomplete image is withheld: {why}")
                 del self._open[key]
             else:
-                yield self._finish(key, incomplete=why)
+                yield from self._finish(key, incomplete=why)
+        yield from self._in_turns.rest()
         if end.complete:
             self._tell_what_never_came()
 
@@ -177,6 +185,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         """Forget the scan's lines."""
         self._open = OrderedDict()
         self._calibrating = {}
+        self._in_turns = InterleavedCalibration()
 
     def _key(self, header: np.void) -> _Key:
         """What k-space a readout belongs to: its encoding space and the separating counters."""
@@ -191,7 +200,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         slice_at = [1 + i for i, name in enumerate(self._key_names) if name == "slice"]
         for other in list(self._open):
             if other[at] < key[at] and all(other[i] == key[i] for i in (0, *slice_at)):
-                yield self._finish(other)
+                yield from self._finish(other)
 
     def _is_last(self, header: np.void, encoding: Encoding, grid: Grid) -> bool:
         """Whether a readout with a LAST flag is the last of its k-space."""
@@ -267,7 +276,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             pinned=self._device.type == "cuda",
         )
 
-    def _finish(self, key: _Key, *, last_came: bool = False, incomplete: str | None = None) -> KSpace:
+    def _finish(self, key: _Key, *, last_came: bool = False, incomplete: str | None = None) -> list[KSpace]:
+        """End a k-space; gives those that can go on now."""
         grid = self._open.pop(key)
         self._finished[key] = None
         while len(self._finished) > _REMEMBERED:
@@ -281,7 +291,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             kspace.reference = calibrating.reference(self._device, everything=True)
         else:
             kspace.reference = grid.reference(self._device, everything=False)
-        return kspace
+        return [kspace] if self._scan.joins_frames else self._in_turns.take(kspace)
 
     def _tell_what_never_came(self) -> None:
         """Whole slices, contrasts, … that the header announces and of which no line came."""

@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from scanside.errors import CalibrationError, ConfigError
-from scanside.items import AxisRange, Calibration, KSpace
-from scanside.mrd.dtypes import Headers
+from scanside.errors import ConfigError
+from scanside.items import Calibration, KSpace
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
-from scanside.stages._calibration import calibration_region_of
 from scanside.stages._finite import check_finite
+from scanside.stages._frames import joined_ranges, reference_of
 
 __all__ = ["JoinFrames"]
 
@@ -24,7 +23,6 @@ _TOLD = 8  # so many flaws of films are told one by one
 _WRAP = 1 << 16  # counters have 16 bits: an endless series begins again at 0
 
 _Key = tuple[int, tuple[tuple[str, int], ...]]
-_Ranges = tuple[AxisRange, AxisRange, AxisRange]
 
 
 class JoinFrames(Stage[Calibration | KSpace, KSpace]):
@@ -80,6 +78,7 @@ class JoinFrames(Stage[Calibration | KSpace, KSpace]):
     def open(self, scan: Scan) -> None:
         """A new scan: no frame is held."""
         self._scan = scan
+        scan.joins_frames = True
         self._films: dict[_Key, _Film] = {}
         self._n_told = 0
 
@@ -216,7 +215,7 @@ class JoinFrames(Stage[Calibration | KSpace, KSpace]):
             headers=np.stack([frame.headers for frame in frames]),
             other=(along,),
             counters={name: value for name, value in first.counters.items() if name != along},
-            ranges=_joined_ranges(frames),
+            ranges=joined_ranges(frames),
             reference=film.reference,
             incomplete="; ".join(flaws) or None,
             meta=meta,
@@ -287,59 +286,11 @@ def _mirrored(n: int, size: int) -> list[int]:
     return [min(i % period, period - i % period) if n > 1 else 0 for i in range(size)]
 
 
-def _joined_ranges(frames: Sequence[KSpace]) -> _Ranges | None:
-    """Ranges that hold those of all frames."""
-    ranges = [frame.ranges for frame in frames if frame.ranges is not None]
-    if not ranges:
-        return None
-    k0, k1, k2 = (
-        AxisRange(min(r.first for r in axis), max(r.last for r in axis), axis[0].center)
-        for axis in zip(*ranges, strict=True)
-    )
-    return k0, k1, k2
-
-
 def _reference(frames: Sequence[KSpace]) -> KSpace | None:
     """The fully sampled middle of the frames' average, or their own calibration lines where these are more."""
     for frame in frames:
         check_finite(frame.data, frame)
-    own = frames[0].reference
-    average = _average(frames)
-    try:
-        _, (k2, k1) = calibration_region_of(average, "a window of frames")
-    except CalibrationError:
+    own, together = frames[0].reference, reference_of(frames)
+    if together is None or (own is not None and own.mask.numel() >= together.mask.numel()):
         return own
-    if own is not None and own.mask.numel() >= (k2.stop - k2.start) * (k1.stop - k1.start):
-        return own
-    n2, n1 = average.mask.shape
-    k0 = AxisRange(0, average.data.shape[-1] - 1, average.data.shape[-1] // 2)
-    return average.replace(
-        data=average.data[:, k2, k1],
-        mask=average.mask[k2, k1],
-        headers=average.headers[k2, k1],
-        ranges=(
-            k0 if average.ranges is None else average.ranges[0],
-            AxisRange(0, k1.stop - k1.start - 1, n1 // 2 - k1.start),
-            AxisRange(0, k2.stop - k2.start - 1, n2 // 2 - k2.start),
-        ),
-    )
-
-
-def _average(frames: Sequence[KSpace]) -> KSpace:
-    """Every line averaged over the frames that have it; its header is that of the first of them."""
-    masks = torch.stack([frame.mask for frame in frames])
-    total = torch.zeros_like(frames[0].data)
-    headers: Headers = frames[0].headers.copy()
-    for frame in frames:
-        total += frame.data
-        new = (headers["version"] == 0) & (frame.headers["version"] > 0)
-        headers[new] = frame.headers[new]
-    count = masks.sum(0)
-    return frames[0].replace(
-        data=total / count.clamp(min=1)[:, :, None],
-        mask=count > 0,
-        headers=headers,
-        ranges=_joined_ranges(frames),
-        reference=None,
-        coil_maps=None,
-    )
+    return together

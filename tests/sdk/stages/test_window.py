@@ -291,7 +291,9 @@ def series(accumulated: Any, sampling: SamplingConfig = SERIES, repetitions: int
         dynamics=DynamicsConfig(repetitions=repetitions, beat="still"),
         phantom=PhantomConfig(kind="cardiac"),
     )
-    return [item for item in items if isinstance(item, KSpace)]
+    frames = [item for item in items if isinstance(item, KSpace)]
+    # In front of 'window', accumulate leaves it to that stage to calibrate frames that have no lines for it.
+    return frames if any(sampling.acs) else [frame.replace(reference=None) for frame in frames]
 
 
 def windows_of(frames: Sequence[Any], **settings: Any) -> Windows:
