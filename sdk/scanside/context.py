@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from scanside.errors import ConfigError, MissingExtra
@@ -14,6 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["Context"]
 
 
+logger = logging.getLogger(__name__)
+
+
+def _nothing() -> None:
+    """Somebody waits."""
+
+
 @dataclass(slots=True)
 class Context:
     """The surroundings of a pipeline in one worker.
@@ -21,10 +30,25 @@ class Context:
     Attributes:
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         noise_store: noise covariances by measurement ID, shared by the scans of a worker.
+        builds_engines: whether engines that are missing are built, which takes minutes. Not where a scan waits:
+            there, those that were built before are used.
+        check: called again and again by what takes long; raises where nobody waits for it any more.
+        tell: is told what takes long.
     """
 
     device: str = "auto"
     noise_store: NoiseStore = field(default_factory=NoiseStore)
+    builds_engines: bool = True
+    check: Callable[[], None] = _nothing
+    tell: Callable[[str], None] = logger.info
+
+    def while_a_scan_waits(self, check: Callable[[], None] = _nothing) -> Context:
+        """The same for work that a scan waits for.
+
+        Args:
+            check: raises where whoever sends the scan has gone.
+        """
+        return replace(self, builds_engines=False, check=check)
 
     @property
     def torch_device(self) -> torch.device:

@@ -15,7 +15,7 @@
     │   ├── IncompleteRead (EOFError)     the stream stopped in the middle of a message
     │   ├── PeerGone (ConnectionError)    the connection broke without a close
     │   │   └── PeerSilent (TimeoutError) nothing came, or nothing was taken, for longer than allowed
-    │   └── PeerReported (RuntimeError)   the peer sent an ERROR message; its text is the message
+    │   └── PeerReported (RuntimeError)   the peer told of an error; its text is the message
     ├── ScanError                         a scan's data cannot be reconstructed as asked
     │   ├── CounterError (IndexError)     an encoding counter outside what the header announces
     │   ├── ShapeError (ValueError)       readouts or items whose shape does not fit
@@ -27,6 +27,7 @@
     │   │   ├── UnsafeArchive             a graph's archive could run code when opened, or holds more than a graph
     │   │   └── SignatureError            not signed, signed by an unknown key, or wrongly signed
     │   ├── BundleNotFound (LookupError)  no bundle of that name
+    │   ├── EngineNotBuilt (LookupError)  nobody has built it on this machine yet; says how
     │   ├── BackendUnavailable            this machine lacks what a backend needs
     │   ├── CacheUnusable                 the folder of this machine's engines cannot be written or trusted
     │   ├── EnginePostponed               not built or judged, for a reason that passes: it is tried again
@@ -50,6 +51,7 @@ __all__ = [
     "CounterError",
     "EndOfStream",
     "EngineError",
+    "EngineNotBuilt",
     "EnginePostponed",
     "EngineRejected",
     "FileFormatError",
@@ -129,7 +131,7 @@ class PeerSilent(PeerGone, TimeoutError):
 
 
 class PeerReported(StreamError, RuntimeError):
-    """The peer sent an ERROR message; its text is this error's message."""
+    """The peer told of an error, as ERROR or as text; its text is this error's message."""
 
 
 class ScanError(ScansideError):
@@ -174,6 +176,10 @@ class SignatureError(BundleError):
 
 class BundleNotFound(EngineError, LookupError):
     """There is no bundle of that name."""
+
+
+class EngineNotBuilt(EngineError, LookupError):
+    """An engine that nobody has built on this machine yet, where there is no time to build it; says how."""
 
 
 class BackendUnavailable(EngineError):

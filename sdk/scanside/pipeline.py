@@ -27,12 +27,20 @@ from pydantic.json_schema import models_json_schema
 
 from scanside.agreement import Comparison
 from scanside.context import Context
-from scanside.errors import PipelineError, ScansideError, ShapeError, StageConfigError, StageError
+from scanside.errors import (
+    PipelineError,
+    ScansideError,
+    ShapeError,
+    StageConfigError,
+    StageError,
+    StreamError,
+)
 from scanside.items import Calibration, Image, Item, KSpace, Readouts, Waveform, item_types
+from scanside.mrd.header import MrdHeader
 from scanside.plain_yaml import read_value
 from scanside.registry import load_stage, stage_names
 from scanside.scan import Scan, ScanEnd
-from scanside.stage import Stage, describe_settings, describe_validation
+from scanside.stage import Expected, Stage, describe_settings, describe_validation
 from scanside.texts import shown
 from scanside.trace import Trace
 
@@ -257,12 +265,26 @@ class Pipeline:
         )
 
     def prepare(self, context: Context) -> None:
-        """Prepare every stage, once per worker."""
+        """Prepare every stage, once per worker.
+
+        Raises:
+            StageError: a stage cannot be prepared.
+            StreamError: as `Context.check` says, nobody waits for it any more.
+        """
         for label, stage in zip(self.labels, self.stages, strict=True):
+            context.check()
             try:
                 stage.prepare(context)
+            except StreamError:
+                raise  # whoever waits has gone, which is no fault of the stage
             except Exception as error:
                 raise StageError(label, error) from error
+
+    def expect(self, header: MrdHeader) -> None:
+        """Have every stage get ready for a scan, where nobody waits; see `Stage.expect`."""
+        for expected in Expected.of(header):
+            for stage in self.stages:
+                expected = stage.expect(expected)
 
     def open(self, scan: Scan, trace: Trace | None = None, observe: Observe | None = None) -> PipelineRun:
         """Open every stage for a scan and give what runs it; use as a context manager.

@@ -16,7 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -57,7 +57,10 @@ Progress: TypeAlias = Callable[[int, "int | None"], None]
 """Called with the readouts sent so far and, where known, with how many there are."""
 
 START_SECONDS = 60.0
-"""How long a node or server may take to start."""
+"""How long a node may take to start."""
+
+SERVER_SECONDS = 3600.0
+"""How long a server may take to be ready: it builds engines first."""
 
 ANSWER_SECONDS = 600.0
 """How long a node or server may take to end once it has the whole scan."""
@@ -101,6 +104,7 @@ def replay(
     block: int = 256,
     observe: Observe | None = None,
     on_progress: Progress | None = None,
+    on_step: Callable[[str], None] | None = None,
     prepared: Context | None = None,
 ) -> ReplayResult:
     """Reconstruct a recorded scan.
@@ -126,6 +130,7 @@ def replay(
         block: most readouts in a block.
         observe: looks at what the stages give (``direct`` only); see `scanside.pipeline.Observe`.
         on_progress: called as readouts are sent.
+        on_step: called with what takes long before the first of them, such as engines that have to be built.
         prepared: what a `Pipeline` object was prepared with already, for many scans in a row (``direct`` only); its
             device and noise store hold then.
 
@@ -158,9 +163,10 @@ def replay(
         folder = None if noise_store is None else Path(noise_store)
         if via == "direct":
             direct = pipeline if isinstance(pipeline, Pipeline) else Pipeline.load(pipeline, settings)
-            context = prepared or Context(device, NoiseStore(folder))
+            context = prepared or Context(device, NoiseStore(folder), tell=on_step or logger.info)
             if prepared is None:
-                direct.prepare(context)
+                # Engines are built for this very scan, and before it begins.
+                direct.prepare(replace(context, builds_engines=False))
             _direct(direct, sending, take, context, threads, form, observe)
         else:
             assert not isinstance(pipeline, Pipeline)
@@ -407,6 +413,7 @@ def _direct(
         for message in outlet.messages(item):
             _take_images(message, scan, take)
 
+    pipeline.expect(scan.header)
     started = perf_counter()
     with one_blas_thread(), pipeline.open(scan, result.trace, observe) as run:
         execute(run, source(), write, threads=threads)
@@ -578,7 +585,7 @@ def _server(pipeline: str, environment: dict[str, str], log: Any) -> Iterator[So
     command += ["--workers", "1", "--handover", "off"]
     with _process(command, environment, log, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        impatient = threading.Timer(START_SECONDS, process.kill)
+        impatient = threading.Timer(SERVER_SECONDS, process.kill)
         impatient.start()
         said = process.stdout.readline()
         impatient.cancel()

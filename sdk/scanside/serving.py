@@ -70,6 +70,9 @@ DRAIN_SECONDS = 3600.0
 its end can be lost."""
 
 _IDLE_PIPELINES = 8
+
+_LONG_SECONDS = 5.0
+"""After which a host that waits for a pipeline is told so."""
 _MOST_PARAMETERS = 10_000
 _DEEPEST_PARAMETER = 16
 _MOST_TOLD = 10
@@ -270,8 +273,20 @@ class PipelinePool:
         self._lock = threading.Lock()
 
     @contextmanager
-    def lend(self, name: str | None = None, settings: Mapping[str, str] | None = None) -> Iterator[Pipeline]:
+    def lend(
+        self,
+        name: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        *,
+        check: Callable[[], None] | None = None,
+    ) -> Iterator[Pipeline]:
         """A prepared pipeline, for as long as the ``with`` block runs.
+
+        Args:
+            name: which; None for the default.
+            settings: changed settings.
+            check: for a session, raises where its peer has gone. None before any session, where there is time to
+                build engines.
 
         Raises:
             PipelineError: there is no such pipeline, or it cannot be loaded.
@@ -293,7 +308,7 @@ class PipelinePool:
         if not self._any_file:
             _refuse_reserved(pipeline, settings)
         if not ready:
-            pipeline.prepare(self.context)
+            pipeline.prepare(self.context if check is None else self.context.while_a_scan_waits(check))
         yield pipeline
         # Not after an exception: nobody knows in what state its stages are then.
         self._keep(pipeline, key)
@@ -662,7 +677,7 @@ def _lent(
     session: ServerSession, pipelines: PipelinePool, request: Request, scan: Scan
 ) -> Iterator[Pipeline]:
     """The pipeline of a session: that of its configuration, as changed by what a host sent before the data."""
-    with pipelines.lend(request.pipeline, request.settings) as pipeline:
+    with _lend(session, pipelines, request.pipeline, request.settings) as pipeline:
         scan.parameters.update(_parameters(session.texts_before_data()))
         asked = HostParameters.of(scan.parameters)
         other = asked.pipeline not in (None, request.pipeline, pipeline.name)
@@ -671,13 +686,38 @@ def _lent(
             yield pipeline
             return
     if other:
-        with pipelines.lend(asked.pipeline) as pipeline:
+        with _lend(session, pipelines, asked.pipeline) as pipeline:
             settings = _asked_settings(asked, pipeline, scan)
             if not settings:
                 yield pipeline
                 return
-    with pipelines.lend(asked.pipeline or request.pipeline, settings) as pipeline:
+    with _lend(session, pipelines, asked.pipeline or request.pipeline, settings) as pipeline:
         yield pipeline
+
+
+@contextmanager
+def _lend(
+    session: ServerSession,
+    pipelines: PipelinePool,
+    name: str | None,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Pipeline]:
+    """A pipeline that a peer waits for. An MRD host is told where that takes long, and missed when it leaves."""
+
+    def tell() -> None:
+        with suppress(StreamError):  # `check` finds that the host has gone
+            session.send(Text("Scanside: the pipeline is being prepared, and this scan waits for it"))
+
+    timer = threading.Timer(_LONG_SECONDS, tell)
+    timer.daemon = True
+    if session.peer == "mrd":
+        timer.start()
+    try:
+        with pipelines.lend(name, settings, check=session.check_peer) as pipeline:
+            timer.cancel()
+            yield pipeline
+    finally:
+        timer.cancel()
 
 
 def _asked_settings(asked: HostParameters, pipeline: Pipeline, scan: Scan) -> dict[str, str]:

@@ -25,6 +25,7 @@ import re
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, ClassVar, Generic, TypeVar, Union, cast, get_args, get_origin
 
@@ -33,10 +34,11 @@ from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr, ValidationEr
 from scanside.context import Context
 from scanside.errors import StageConfigError
 from scanside.items import Calibration, item_types
+from scanside.mrd.header import Encoding, MrdHeader
 from scanside.scan import Scan, ScanEnd
 from scanside.texts import printable, shortened, shown
 
-__all__ = ["Stage", "StageConfig"]
+__all__ = ["Expected", "Stage", "StageConfig"]
 
 _MOST_PROBLEMS = 5
 
@@ -79,6 +81,29 @@ class StageConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=describe_settings)
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """K-space of a scan as far as its header tells, on its way through the stages.
+
+    Attributes:
+        encoding: its encoding space.
+        size: ``(k1, k0)``.
+        n_coils: receiver channels; None where the header does not say.
+    """
+
+    encoding: Encoding
+    size: tuple[int, int]
+    n_coils: int | None
+
+    @classmethod
+    def of(cls, header: MrdHeader) -> list[Expected]:
+        """What the encoding spaces of a header announce, before any stage."""
+        return [
+            cls(one, (one.encoded.matrix[1], one.encoded.matrix[0]), header.n_coils)
+            for one in header.encodings
+        ]
+
+
 class Stage(ABC, Generic[In, Out]):
     """One step of a reconstruction, from items of type ``In`` to items of type ``Out``; both may be unions.
 
@@ -105,6 +130,13 @@ class Stage(ABC, Generic[In, Out]):
 
     def prepare(self, context: Context) -> None:
         """Get ready once per worker, before any scan: load engines, choose the device, warm up."""
+
+    def expect(self, expected: Expected) -> Expected:
+        """Get ready for a scan of which only the header is known, however long it takes; gives what leaves the stage.
+
+        Between `prepare` and `open`, and only where nobody waits: for recordings that are played on a command line.
+        """
+        return expected
 
     def outdated(self) -> list[str]:
         """What has changed since `prepare`, so that another stage is to take this one's place before the next scan.

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
+from scanside.context import Context
 from scanside.errors import PeerReported
 from scanside.items import Readouts
 from scanside.mrd.flags import NOT_IMAGING, flagged
 from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.pipeline import Pipeline
 from scanside.replay import ReplayResult, replay
 from scanside.simulate import (
     CoilConfig,
@@ -35,6 +37,7 @@ def run(learned_bundles: Path, tmp_path: Path) -> Callable[..., ReplayResult]:
     engine = {"bundle": "gradient", "backend": "eager", "sizes": [[32, 32]], "n_coils": [4]}
     stages = ["noise", "oversampling", "accumulate", "coil-maps", {"engine": engine}, "finish"]
     pipeline.write_text(yaml.safe_dump({"name": "learned", "stages": stages}), "utf-8")
+    Pipeline.load(pipeline).prepare(Context("cpu"))  # engines are there before any scan
     scan = simulate(
         ScanConfig(
             geometry=GeometryConfig(matrix=(32, 32, 1), n_slices=2),

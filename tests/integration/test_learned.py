@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from scanside import Pipeline
+from scanside.engines.cache import EngineCache
+from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.mrd.header import MrdHeader
+from scanside.replay import replay
 from scanside.simulate import (
     CoilConfig,
     GeometryConfig,
@@ -18,6 +23,7 @@ from scanside.simulate import (
     ScanConfig,
     simulate,
 )
+from scanside.stage import Expected
 from scanside.stages.engine import RunEngine
 
 
@@ -67,6 +73,50 @@ def test_beats_zero_filling(
     truth = np.abs(simulated.truth.image()[0])
     zero_filled = reconstruct("fft", simulated.header_xml, simulated.items()).voxels()[0]
     assert nrmse(result.voxels()[0], truth) < factor * nrmse(zero_filled, truth)
+
+
+@pytest.mark.parametrize("sampling", [{}, {"partial_fourier": (0.75, 1.0)}])
+def test_what_a_header_lets_expect_is_what_comes(reconstruct: Any, sampling: dict[str, Any]) -> None:
+    """Else engines would be built for other sizes than those of the scan."""
+    simulated = scan(**sampling)
+    pipeline = Pipeline.from_config({"name": "test", "stages": STAGES[:4]})
+    (expected,) = Expected.of(MrdHeader.parse(simulated.header_xml))
+    assert expected.size != (64, 64), "the readout is oversampled"
+    for stage in pipeline.stages:
+        expected = stage.expect(expected)
+    (kspace,) = reconstruct(STAGES[:4], simulated.header_xml, simulated.items()).kspaces
+    assert expected.size == tuple(kspace.data.shape[-2:]) == (64, 64)
+    assert expected.n_coils == kspace.n_coils == 8
+
+
+@pytest.fixture
+def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A scan, a pipeline ``learned.yaml`` beside it, and no engine that was ever built."""
+    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "engines"))
+    simulated = scan()
+    with Hdf5Writer(tmp_path / "scan.h5", simulated.header_xml) as writer:
+        for item in simulated.items():
+            writer.write(item)
+    stages = [*STAGES, {"engine": {"bundle": "gradient", "backend": "eager"}}, "finish"]
+    (tmp_path / "learned.yaml").write_text(yaml.safe_dump({"name": "learned", "stages": stages}), "utf-8")
+    return tmp_path / "scan.h5"
+
+
+def test_a_replay_builds_what_its_scan_needs_before_it_begins(learned_bundles: Path, recording: Path) -> None:
+    steps: list[str] = []
+    result = replay(recording, recording.with_name("learned.yaml"), device="cpu", on_step=steps.append)
+    assert result.images[0].meta["ScansideBackend"] == ["eager", "fp32", "64×64"]
+    assert {entry.key.shape for entry in EngineCache().entries()} == {(64, 64)}
+    assert any("eager fp32 at 64×64" in step for step in steps)
+
+
+def test_a_node_builds_nothing_and_says_how(learned_bundles: Path, recording: Path) -> None:
+    result = replay(recording, recording.with_name("learned.yaml"), via="gadgetron", device="cpu")
+    (image,) = result.images
+    assert image.meta["ScansideFallback"][:2] == ["sense", "not-built"]
+    command = "scanside engines build gradient --bucket 64x64 --coils 8 --backend eager"
+    assert any(command in text for text in result.warnings)
+    assert not list(EngineCache().entries())
 
 
 def test_falls_back(learned_bundles: Path, reconstruct: Any) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from scanside.context import Context
 from scanside.errors import (
     ConfigError,
     MissingExtra,
+    PeerGone,
     PipelineError,
     ScanError,
     StageConfigError,
@@ -514,6 +515,66 @@ class Broken(Counting):
 
     def prepare(self, context: Context) -> None:
         raise MemoryError("no memory for the engine")
+
+
+class Slow(Finished):
+    """Is prepared in many steps, and notes what it is prepared for."""
+
+    contexts: ClassVar[list[Context]] = []
+    n_steps = 20
+
+    def prepare(self, context: Context) -> None:
+        self.contexts.append(context)
+        for _ in range(self.n_steps):
+            context.check()
+            time.sleep(0.02)
+
+
+class Slower(Slow):
+    """Takes longer than anybody waits."""
+
+    n_steps = 600
+
+
+def test_a_pipeline_is_prepared_for_a_session_without_building_engines() -> None:
+    pool = PipelinePool(load=lambda name, settings: Pipeline([Slow()]))
+    pool.warm_up()
+    assert Slow.contexts.pop().builds_engines
+    session = Session(lambda: Pipeline([Slow()]))
+    came, _ = session.talk(conversation(ConfigFile("test")))
+    assert isinstance(came[0], ImageMessage)
+    assert not Slow.contexts.pop().builds_engines
+
+
+@pytest.mark.parametrize(
+    ("config", "n_texts"), [(ConfigFile("test"), 1), (ConfigText(b"<configuration/>"), 0)]
+)
+def test_a_host_is_told_that_preparing_takes_long(
+    monkeypatch: pytest.MonkeyPatch, config: ConfigFile | ConfigText, n_texts: int
+) -> None:
+    monkeypatch.setattr(serving, "_LONG_SECONDS", 0.05)
+    came, outcome = Session(lambda: Pipeline([Slow()])).talk(conversation(config))
+    assert outcome.error is None
+    texts = [one.text for one in came if isinstance(one, Text) and "is being prepared" in one.text]
+    assert len(texts) == n_texts
+    assert any(isinstance(one, ImageMessage) for one in came)
+
+
+def test_preparing_ends_when_the_host_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was killed closes its connection in order: that it is gone shows once it is told something."""
+    monkeypatch.setattr(serving, "_LONG_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host = socket.create_connection(listener.getsockname())
+        stream = SocketStream(listener.accept()[0], send_timeout=20)
+    # It has sent all that its connection takes, and not the whole scan.
+    host.sendall(conversation(ConfigFile("test"))[:-5])
+    host.close()
+    began = time.monotonic()
+    outcome = serve_stream(stream, Session(lambda: Pipeline([Slower()])).pool, drain_seconds=5)
+    stream.close()
+    assert isinstance(outcome.error, PeerGone)
+    assert not outcome.reported
+    assert time.monotonic() - began < 10, "600 steps take at least 12 s"
 
 
 class Surprised(Counting):

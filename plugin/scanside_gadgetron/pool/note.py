@@ -153,6 +153,10 @@ class NotedStream:
         """See `ByteStream.reset`."""
         self._stream.reset()
 
+    def broken(self) -> bool:
+        """See `ByteStream.broken`."""
+        return self._stream.broken()
+
     def close(self) -> None:
         """See `ByteStream.close`."""
         self._stream.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,12 +14,15 @@ from scanside.cli.console import console, err, table
 from scanside.errors import EngineError, MissingExtra
 
 if TYPE_CHECKING:
+    from scanside.engines.bundle import Bundle
     from scanside.engines.choice import Candidate, Choice
 
 __all__ = ["build"]
 
 _COLOURS = {"chosen": "green", "slower": "green", "refused": "red", "failed": "red", "absent": "dim"}
 _OF_A_RUN = "bundles made from a run"
+_LEARNED = "unrolled"
+_MOST_COILS = 8  # more are compressed
 
 
 def build(
@@ -74,6 +78,14 @@ def build(
             "--bucket", metavar="K1xK0", help="Size to build engines for; may be given several times."
         ),
     ] = None,
+    recording: Annotated[
+        Path | None,
+        typer.Option(
+            "--for",
+            metavar="SCAN",
+            help="Build the engines that serve the images of a recording: sizes and coils from its header.",
+        ),
+    ] = None,
     coils: Annotated[
         int | None,
         typer.Option(help="Coils of the engines; by default the most, up to 8, that the network takes."),
@@ -85,17 +97,22 @@ def build(
 ) -> None:
     """Make a bundle from a training run, then build its engines for this machine and check them.
 
-    Given a bundle, only its engines are built.
+    Given a bundle, only its engines are built: all that a scan needs must be there before it begins, as none is built
+    while a scan waits.
     """
     from scanside.engines.bundle import Bundle, replace_manifest
     from scanside.engines.catalog import find_bundle
     from scanside.engines.manifest import MANIFEST_FILE
 
     sizes = [_size(bucket) for bucket in buckets or ()]
+    if recording is not None and sizes:
+        raise typer.BadParameter("the sizes come from --bucket or from --for, not from both")
     from_run = Path(source).is_dir() and not (Path(source) / MANIFEST_FILE).exists()
     if from_run:
         if output is None:
             raise typer.BadParameter(f"{source} is a training run: say with --output where its bundle goes")
+        if recording is not None:
+            raise typer.BadParameter(f"--for is for bundles, and {source} is a training run: name its sizes")
         _need_training()
         from scanside_deploy.build import BuildOptions, build_bundle
 
@@ -117,11 +134,53 @@ def build(
             raise typer.BadParameter(f"--output is for training runs, and {source} is none")
         folder = Path(source) if Path(source).is_dir() else find_bundle(source)
     bundle = Bundle.open(folder)
+    if recording is not None:
+        sizes, found = _serving(bundle, recording)
+        coils = coils or found
     candidates = _engines(bundle.folder, sizes or list(bundle.manifest.shapes.buckets), coils, backends)
     if from_run:
         reports = tuple(one.entry.report for one in candidates if one.entry is not None)
         replace_manifest(folder, acceptance=reports)
         console.print(f"\nThe bundle is in {folder}", markup=False, soft_wrap=True)
+
+
+def _serving(bundle: Bundle, recording: Path) -> tuple[list[tuple[int, int]], int | None]:
+    """The sizes of the engines that serve the images of a recording, and for how many coils.
+
+    Raises:
+        ShapeError: there is none for any of its images.
+        ScansideError: the recording cannot be read.
+    """
+    from scanside.engines.shapes import fit
+    from scanside.errors import ShapeError
+    from scanside.mrd.files import open_recording
+    from scanside.mrd.header import MrdHeader
+    from scanside.pipeline import Pipeline
+    from scanside.stage import Expected
+    from scanside.stages.engine import RunEngine
+
+    with open_recording(recording) as opened:
+        header = MrdHeader.parse(opened.header_xml)
+    shapes = bundle.manifest.shapes
+    sizes: list[tuple[int, int]] = []
+    coils: int | None = None
+    against = []
+    for expected in Expected.of(header):
+        # What comes before the network is the same in all pipelines that ship with one.
+        for stage in takewhile(lambda one: not isinstance(one, RunEngine), Pipeline.load(_LEARNED).stages):
+            expected = stage.expect(expected)
+        try:
+            bucket = fit(bundle.manifest.lowering, shapes, *expected.size).bucket
+        except ShapeError as error:
+            against.append(str(error))
+            continue
+        sizes += [] if bucket in sizes else [bucket]
+        coils = None if shapes.coils is None else shapes.coils_for(expected.n_coils or _MOST_COILS)
+    if not sizes:
+        raise ShapeError(f"{recording} has no images that bundle '{bundle.name}' takes: {'; '.join(against)}")
+    for text in against:
+        err.print(f"left out: {text}", markup=False, soft_wrap=True)
+    return sizes, coils
 
 
 def _engines(
@@ -137,7 +196,7 @@ def _engines(
     bundle, cache = Bundle.open(folder), EngineCache()
     shapes = bundle.manifest.shapes
     if coils is None and shapes.coils is not None:
-        coils = shapes.coils_for(8) or shapes.coils_for(1024)
+        coils = shapes.coils_for(_MOST_COILS) or shapes.coils_for(1024)
     found = []
     for size in sizes:
         with err.status("") as status:

@@ -237,7 +237,8 @@ def _say_current(release: Release) -> None:
     console.print(
         f"{release.name} is {release.version} now, {release.pinned_name}\n"
         f"{release.folder}, weights {release.weights_sha256}\n"
-        "A running server takes it from its next session on; scans that run keep what they have.",
+        "A running server takes it from its next session on; scans that run keep what they have. Build its engines "
+        f"first (scanside engines build {release.name}), or have the server reload: no scan waits for them.",
         markup=False,
         soft_wrap=True,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from scanside.cli.console import console, print_json, progress_bar, table
+from scanside.cli.console import console, err, print_json, progress_bar, table
 from scanside.cli.many import replay_all
 from scanside.cli.options import different_files, settings_from
 
@@ -158,6 +158,7 @@ def replay(
             noise_store=noise_store,
             observe=observed,
             on_progress=progress,
+            on_step=lambda step: err.print(step, markup=False, soft_wrap=True),
         )
     if report is not None:
         from scanside.inspection import inspect_file
@@ -180,6 +181,9 @@ def replay(
         print_json(summary)
     else:
         _print(result, summary)
+        if via != "direct":  # what is told in this process is in its log already
+            for warning in result.warnings:
+                err.print(f"WARNING {warning}", markup=False, soft_wrap=True)
 
 
 def _speed(text: str) -> Any:

@@ -112,7 +112,7 @@ class Workshop:
         Args:
             names: backends to think of.
             precision: ``auto`` for all that a backend offers.
-            build: build those that are missing. If not, only ``eager`` is judged, which needs no building.
+            build: build those that are missing, and judge them. If not, those that were accepted before are found.
 
         Raises:
             ConfigError: there is no backend of some name.
@@ -131,7 +131,7 @@ class Workshop:
                         Candidate(name, each, reason="the backend does not offer it on this machine")
                     )
                 else:
-                    found.append(self._candidate(one, each, build=build or not one.carries_network))
+                    found.append(self._candidate(one, each, build=build))
         return found
 
     def _candidate(self, one: Backend, precision: Precision, *, build: bool) -> Candidate:
@@ -142,7 +142,7 @@ class Workshop:
         entry = self._found(key)
         if entry is None:
             if not build:
-                return Candidate(one.name, precision, reason="not built on this machine yet")
+                return Candidate(one.name, precision, reason="not built on this machine yet", unbuilt=True)
             prebuilt = self._source.bundle.built_engine(key.digest)
             if prebuilt is None and (reason := one.buildable()):
                 return Candidate(one.name, precision, reason=f"{reason}{self._not_those_of_the_bundle}")

@@ -24,6 +24,7 @@ class Candidate:
         entry: the engine that was built here and judged, where there is one.
         reason: why there is none.
         postponed: whether that is a reason that passes, such as a full disk.
+        unbuilt: whether it is that nobody has built it here yet.
     """
 
     backend: str
@@ -31,6 +32,7 @@ class Candidate:
     entry: CacheEntry | None = None
     reason: str = ""
     postponed: bool = False
+    unbuilt: bool = False
 
     @property
     def accepted(self) -> bool:

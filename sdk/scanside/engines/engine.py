@@ -17,7 +17,7 @@ from scanside.engines.gate import short_check
 from scanside.engines.manifest import AcceptanceReport
 from scanside.engines.passing import passes
 from scanside.engines.shapes import Fit, check_frames, fit
-from scanside.errors import EngineError, EnginePostponed, ShapeError
+from scanside.errors import EngineError, EngineNotBuilt, EnginePostponed, ShapeError
 
 __all__ = ["Engine"]
 
@@ -69,13 +69,14 @@ class Engine:
             name: of the backend that must be used; ``auto`` for the fastest accepted one.
             precision: of the network parts; ``auto`` allows all that were accepted.
             cache: engines of this machine; by default that of the user.
-            build: build engines that are missing, which takes seconds to minutes each. If not, what was built
-                before is used, else ``eager``.
+            build: build and judge engines that are missing, which takes seconds to minutes each. If not, what was
+                accepted before is used.
             progress: is told what is being done.
 
         Raises:
             ConfigError: there is no such backend.
             ShapeError: the bundle has no engine for such images or coils; lists what it takes.
+            EngineNotBuilt: none was built before, and none is to be built now.
             EngineError: no engine was accepted, or the one that was asked for; says why for each.
             EnginePostponed: the same, for a reason that passes, such as a full disk.
             BundleError: the bundle's files are not what they should be.
@@ -101,6 +102,12 @@ class Engine:
                 continue
             assert candidate.entry is not None
             return cls(source, runner, choice, candidate.entry.report)
+        if any(one.unbuilt for one in candidates):
+            coils = "" if source.n_coils is None else f" and {source.n_coils} coils"
+            size = "×".join(map(str, source.shape))
+            raise EngineNotBuilt(
+                f"no engine of '{bundle.name}' for {size}{coils} has been built on this machine"
+            )
         wanted = "engine" if name == "auto" else f"engine of the backend '{name}'"
         kind = EnginePostponed if postponed else EngineError
         raise kind(f"no {wanted} of bundle '{bundle.name}' can be used on this machine:\n{choice}")

@@ -242,6 +242,17 @@ class _Session:
             finally:
                 self._stream.end_writing()
 
+    def check_peer(self) -> None:
+        """See whether the peer is still there, without receiving; for work that takes long.
+
+        A peer that has gone shows only once something was sent to it.
+
+        Raises:
+            PeerGone: the connection broke.
+        """
+        if self._stream.broken():
+            raise PeerGone("the connection broke: the peer has gone")
+
     def shutdown(self) -> None:
         """End the connection in both directions at once, also under a thread that waits in it."""
         self._stream.shutdown()

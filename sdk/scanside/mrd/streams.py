@@ -76,6 +76,9 @@ class ByteStream(Protocol):
         The connection must be closed next.
         """
 
+    def broken(self) -> bool:
+        """Whether the connection is known to have broken; sees that without receiving."""
+
     def close(self) -> None:
         """Release what the stream holds; other threads must have left it (`shutdown` makes them)."""
 
@@ -192,6 +195,12 @@ class SocketStream:
         reset_when_closed(self.socket)
         self.shutdown()
 
+    def broken(self) -> bool:
+        """See `ByteStream.broken`."""
+        poll = select.poll()
+        poll.register(self.socket, 0)  # what broke is told unasked
+        return bool(poll.poll(0))
+
     def _shutdown(self, how: int) -> None:
         try:
             self.socket.shutdown(how)
@@ -294,6 +303,10 @@ class FileStream:
         """As `shutdown`: a pipe knows one end only."""
         self.shutdown()
 
+    def broken(self) -> bool:
+        """Never known before the next call."""
+        return False
+
     def close(self) -> None:
         """See `ByteStream.close`."""
         self.end_writing()
@@ -347,6 +360,10 @@ class MemoryStream:
     def reset(self) -> None:
         """As `shutdown`."""
         self.shutdown()
+
+    def broken(self) -> bool:
+        """Memory does not break."""
+        return False
 
     def close(self) -> None:
         """See `ByteStream.close`."""

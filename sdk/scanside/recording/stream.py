@@ -43,6 +43,10 @@ class RecordingStream:
         """See `ByteStream.reset`."""
         self._stream.reset()
 
+    def broken(self) -> bool:
+        """See `ByteStream.broken`."""
+        return self._stream.broken()
+
     def close(self) -> None:
         """See `ByteStream.close`; the recording is finished by its `SessionRecording`."""
         self._stream.close()

@@ -10,6 +10,7 @@ from scanside.errors import PipelineError
 from scanside.items import Image, Item, KSpace
 from scanside.pipeline import Pipeline, PipelineRun
 from scanside.scan import Scan, ScanEnd
+from scanside.stage import Expected
 
 __all__ = ["Branch", "StageEntry"]
 
@@ -41,6 +42,11 @@ class Branch:
     def prepare(self, context: Context) -> None:
         """Get every stage ready, once per worker."""
         self._pipeline.prepare(context)
+
+    def expect(self, expected: Expected) -> None:
+        """Get every stage ready for a scan, where nobody waits."""
+        for stage in self._pipeline.stages:
+            expected = stage.expect(expected)
 
     def outdated(self) -> list[str]:
         """What has changed since `prepare`."""

@@ -12,7 +12,7 @@ from scanside.items import Image, KSpace
 from scanside.scan import Scan, ScanEnd
 from scanside.series import SeriesNumbers, grid_of
 from scanside.shadow.branch import Branch, StageEntry
-from scanside.stage import Stage, StageConfig
+from scanside.stage import Expected, Stage, StageConfig
 
 __all__ = ["SideBySide"]
 
@@ -68,6 +68,12 @@ class SideBySide(Stage[KSpace, Image]):
         """Get both branches ready."""
         self._first.prepare(context)
         self._second.prepare(context)
+
+    def expect(self, expected: Expected) -> Expected:
+        """Get both branches ready for a scan."""
+        self._first.expect(expected)
+        self._second.expect(expected)
+        return expected
 
     def outdated(self) -> list[str]:
         """What has changed in either branch."""

@@ -21,7 +21,7 @@ from scanside.shadow.background import Background
 from scanside.shadow.branch import Branch, StageEntry
 from scanside.shadow.comparison import compare, counters_of, magnitudes
 from scanside.shadow.store import ComparisonStore, default_folder
-from scanside.stage import Stage, StageConfig
+from scanside.stage import Expected, Stage, StageConfig
 
 __all__ = ["Shadow"]
 
@@ -76,6 +76,12 @@ class Shadow(Stage[KSpace, Image]):
         """Get both branches ready."""
         self._shown.prepare(context)
         self._beside.prepare(context)
+
+    def expect(self, expected: Expected) -> Expected:
+        """Get both branches ready for a scan."""
+        self._shown.expect(expected)
+        self._beside.branch.expect(expected)
+        return expected
 
     def outdated(self) -> list[str]:
         """What has changed in either branch."""

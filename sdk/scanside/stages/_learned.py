@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import shlex
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
 
+from scanside.context import Context
 from scanside.engines.build import PrecisionChoice
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle, manifest_sha256, split_pin
 from scanside.engines.engine import Engine
 from scanside.engines.shapes import fit
 from scanside.engines.trust import TrustPolicy
-from scanside.errors import BundleError, ConfigError, ScansideError
+from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.scaling import film_scale, image_scale
 
@@ -93,11 +95,14 @@ class Learned:
         """The image at its input: ``Aᴴ y``, or that of CG-SENSE."""
         return "adjoint" if self.manifest.input_image in _ADJOINT else "sense"
 
-    def prepare(self, sizes: Iterable[tuple[int, int]], coil_counts: Iterable[int]) -> None:
-        """Build, accept, load and warm up engines for images ``(k1, k0)``; by default for the smallest bucket.
+    def prepare(self, sizes: Iterable[tuple[int, int]], coil_counts: Iterable[int], context: Context) -> None:
+        """Load and warm up engines for images ``(k1, k0)``; by default for the smallest bucket.
+
+        Where the context says so, those that are missing are built and accepted first. If not, an image that needs
+        one of them tells of it.
 
         Raises:
-            EngineError: none can be used on this machine.
+            EngineError: none can be used on this machine, although it may be built.
             ShapeError: the bundle takes no such images.
         """
         shapes = self.manifest.shapes
@@ -106,16 +111,23 @@ class Learned:
             counts = {shapes.coils_for(n) for n in coil_counts} - {None}
         for size in tuple(sizes) or (min(shapes.buckets),):
             for n_coils in sorted(counts, key=lambda n: n or 0):
-                self._load(self._key(size, n_coils), build=True)
+                context.check()
+                try:
+                    self._load(self._key(size, n_coils), build=context.builds_engines, tell=context.tell)
+                except EngineError as error:
+                    if context.builds_engines:
+                        raise
+                    logger.warning("%s", error)
 
     def engine(self, size: tuple[int, int], n_coils: int) -> Engine | None:
         """The engine for an image, where one is loaded."""
         return self._engines.get(self._key(size, n_coils))
 
-    def load_unbuilt(self, size: tuple[int, int], n_coils: int) -> Engine:
-        """An engine for an image while a scan is running: one that was built earlier, else the slow reference.
+    def load_built(self, size: tuple[int, int], n_coils: int) -> Engine:
+        """An engine for an image while a scan is running: one that was built earlier.
 
         Raises:
+            EngineNotBuilt: there is none; says how to build it.
             EngineError: none can be used on this machine.
         """
         return self._load(self._key(size, n_coils), build=False)
@@ -169,12 +181,33 @@ class Learned:
         place = fit(self.manifest.lowering, self.manifest.shapes, *size)
         return place.bucket, None if self.manifest.shapes.coils is None else n_coils
 
-    def _load(self, key: _Key, *, build: bool) -> Engine:
+    def _load(self, key: _Key, *, build: bool, tell: Callable[[str], None] = logger.info) -> Engine:
         if key not in self._engines:
             shape, n_coils = key
-            engine = Engine.load(
-                self.bundle, shape, n_coils, name=self._backend, precision=self._precision, build=build
-            )
+            try:
+                engine = Engine.load(
+                    self.bundle,
+                    shape,
+                    n_coils,
+                    name=self._backend,
+                    precision=self._precision,
+                    build=build,
+                    progress=lambda step: tell(f"engine of {self.bundle.name}: {step}"),
+                )
+            except EngineNotBuilt as error:
+                raise EngineNotBuilt(
+                    f"{error}, and none is built while a scan waits: build it, as the user that reconstructs, with "
+                    f"'{self._command(shape, n_coils)}'"
+                ) from error
             logger.info("engine %s: %s", self.bundle.name, engine.choice)
             self._engines[key] = engine
         return self._engines[key]
+
+    def _command(self, shape: tuple[int, int], n_coils: int | None) -> str:
+        """What builds an engine."""
+        command = ["scanside", "engines", "build", self._asked, "--bucket", f"{shape[0]}x{shape[1]}"]
+        if n_coils is not None:
+            command += ["--coils", str(n_coils)]
+        if self._backend != "auto":
+            command += ["--backend", self._backend]
+        return shlex.join(command)

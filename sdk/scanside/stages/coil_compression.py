@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -15,7 +16,7 @@ from scanside.mrd.dtypes import Headers
 from scanside.recon.compression import CoilCompression, geometric, pca
 from scanside.recon.resize import crop_or_pad
 from scanside.scan import Scan
-from scanside.stage import Stage, StageConfig
+from scanside.stage import Expected, Stage, StageConfig
 from scanside.stages._calibration import CalibrationCache, calibration_block
 from scanside.stages._finite import check_finite
 
@@ -50,6 +51,11 @@ class CompressCoils(Stage[Calibration | KSpace, Calibration | KSpace]):
         energy: float = Field(0.95, ge=0, le=1)
 
     config: Config
+
+    def expect(self, expected: Expected) -> Expected:
+        """As many coils as asked for, or fewer."""
+        n_coils = self.config.n_coils
+        return replace(expected, n_coils=min(n_coils, expected.n_coils or n_coils))
 
     def open(self, scan: Scan) -> None:
         """A new scan: nothing is known of its coils."""

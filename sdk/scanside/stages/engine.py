@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
@@ -15,13 +16,20 @@ from pydantic import Field
 from scanside.context import Context
 from scanside.engines.engine import Engine
 from scanside.engines.trust import TrustPolicy
-from scanside.errors import ConfigError, EngineError, EnginePostponed, ScansideError
+from scanside.errors import (
+    ConfigError,
+    EngineError,
+    EngineNotBuilt,
+    EnginePostponed,
+    ScansideError,
+    ShapeError,
+)
 from scanside.items import Image, KSpace
 from scanside.recon.cg import conjugate_gradient
 from scanside.recon.noise_level import noise_level
 from scanside.recon.sense import SenseOperator
 from scanside.scan import Scan
-from scanside.stage import Stage, StageConfig
+from scanside.stage import Expected, Stage, StageConfig
 from scanside.stages._classical import Classical
 from scanside.stages._deadline import DeadlineExceeded, DeadlineRunner, StillBusy
 from scanside.stages._finite import check_finite
@@ -36,7 +44,9 @@ __all__ = ["RunEngine"]
 
 logger = logging.getLogger(__name__)
 
-Why = Literal["unfit", "size", "failed", "deadline", "busy", "non-finite", "data-consistency"]
+logger = logging.getLogger(__name__)
+
+Why = Literal["unfit", "size", "not-built", "failed", "deadline", "busy", "non-finite", "data-consistency"]
 
 
 class RunEngine(Stage[KSpace, Image]):
@@ -55,8 +65,9 @@ class RunEngine(Stage[KSpace, Image]):
     from the acquired lines (``ScansideDataConsistency``), and in what the scan differs from those that the network
     was trained for (``ScansideFitness``). K-space of zeros gives an image of zeros that says so.
 
-    Engines for the sizes in the settings are built, accepted and warmed up before any scan. Coil maps come from an
-    earlier stage.
+    Engines for the sizes in the settings are built, accepted and warmed up before any scan, and none while a scan
+    waits: an image that would need one comes from the fallback at once, and says how to build it. Coil maps come from
+    an earlier stage.
 
     Attributes:
         engine_times: of the engine's calls in this scan, all else left out.
@@ -73,8 +84,8 @@ class RunEngine(Stage[KSpace, Image]):
             sizes: of images, (k1, k0), for which engines are ready before a scan; by default the smallest of the
                 bundle's.
             n_coils: coil counts for which they are ready, where coils go in.
-            other_sizes: images of other sizes: ``eager`` takes an engine that was built earlier, or the slow
-                reference that needs no building; ``fallback`` does without a network.
+            other_sizes: images of other sizes: ``built`` takes an engine that was built earlier, and does without a
+                network where there is none; ``fallback`` always does without.
             fitness: a scan that the network was not trained for: ``warn`` tells so in the meta and to the operator,
                 ``fallback`` does without the network, ``ignore`` says nothing.
             consistency: λ / noise² of a last step ``argmin ‖A x − y‖² + λ ‖x − z‖²``, which pulls the network's image
@@ -95,7 +106,7 @@ class RunEngine(Stage[KSpace, Image]):
         fallback: Classical | None = Classical(sense=Sense.Config())
         sizes: tuple[tuple[int, int], ...] = ()
         n_coils: tuple[int, ...] = (8,)
-        other_sizes: Literal["eager", "fallback"] = "eager"
+        other_sizes: Literal["built", "fallback"] = "built"
         fitness: Literal["warn", "fallback", "ignore"] = "warn"
         consistency: float | None = Field(None, gt=0)
         consistency_iterations: int = Field(8, ge=1)
@@ -114,16 +125,17 @@ class RunEngine(Stage[KSpace, Image]):
 
     def prepare(self, context: Context) -> None:
         """Open the bundles, and have their engines ready."""
+        self._context = context
         policy = TrustPolicy(require_signature=self.config.require_signature)
         self._networks = []
         for name in self.config.bundles:
             network = Learned(name, policy, self.config.backend, self.config.precision)
             try:
-                network.prepare(self.config.sizes, self.config.n_coils)
+                network.prepare(self.config.sizes, self.config.n_coils, context)
             except EnginePostponed as error:
                 if self.config.fallback is None:
                     raise
-                # Tried again at the first scan, which says so where the fallback makes its images.
+                # The images that lack it come from the fallback, and say so.
                 logger.warning("no engine of '%s' is ready: %s", network.name, error)
             self._networks.append(network)
         self._fallback = None if self.config.fallback is None else self.config.fallback.stage()
@@ -134,6 +146,16 @@ class RunEngine(Stage[KSpace, Image]):
             stage.prepare(context)
         self._in_time = DeadlineRunner()
 
+    def expect(self, expected: Expected) -> Expected:
+        """Have engines ready for the sizes of a scan; what cannot be had is told by the images that lack it."""
+        n_coils = self.config.n_coils if expected.n_coils is None else (expected.n_coils,)
+        for network in self._networks:
+            try:
+                network.prepare([expected.size], n_coils, replace(self._context, builds_engines=True))
+            except (EngineError, ShapeError) as error:
+                logger.warning("no engine of '%s' is ready for this scan: %s", network.name, error)
+        return expected
+
     @property
     def engines(self) -> list[Engine]:
         """Those that are loaded."""
@@ -143,6 +165,7 @@ class RunEngine(Stage[KSpace, Image]):
         """A new scan."""
         self._scan = scan
         self._told: set[Why] = set()
+        self._lacking: dict[tuple[object, ...], tuple[Why, str]] = {}
         self.engine_times = StageTimes()
         for stage in self._classical:
             stage.open(scan)
@@ -237,17 +260,18 @@ class RunEngine(Stage[KSpace, Image]):
         engine = network.engine(size, n_coils)
         if engine is not None:
             return engine
-        coils = "" if network.manifest.shapes.coils is None else f" and {n_coils} coils"
-        what = f"no engine of '{network.name}' was prepared for {size[0]}×{size[1]}{coils}"
-        remedy = "name them in engine.sizes and engine.n_coils"
         if self.config.other_sizes == "fallback":
-            raise _Refused("size", f"{what}: {remedy}")
-        try:
-            engine = network.load_unbuilt(size, n_coils)
-        except (ScansideError, OSError) as error:
-            raise _Refused("size", f"{what}, and none can be used unprepared: {error}") from error
-        self._scan.warn(f"{what}: '{engine.backend}' runs it, perhaps slowly; {remedy}")
-        return engine
+            coils = "" if network.manifest.shapes.coils is None else f" and {n_coils} coils"
+            what = f"no engine of '{network.name}' was prepared for {size[0]}×{size[1]}{coils}"
+            raise _Refused("size", f"{what}: name them in engine.sizes and engine.n_coils")
+        wanted = (network.name, size, n_coils)
+        if wanted not in self._lacking:  # what was not there is not looked for again in the same scan
+            try:
+                return network.load_built(size, n_coils)
+            except (ScansideError, OSError) as error:
+                why: Why = "not-built" if isinstance(error, EngineNotBuilt) else "size"
+                self._lacking[wanted] = why, str(error)
+        raise _Refused(*self._lacking[wanted])
 
     def _reconstruct(
         self, item: KSpace, maps: torch.Tensor, network: Learned, engine: Engine, classical: Sequence[Image]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from scanside.items import Readouts
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
 from scanside.recon.resize import remove_oversampling
 from scanside.scan import Scan
-from scanside.stage import Stage, StageConfig
+from scanside.stage import Expected, Stage, StageConfig
 from scanside.stages._lines import different_layout, readout_grid, straighten
 
 __all__ = ["RemoveOversampling"]
@@ -28,6 +29,11 @@ class RemoveOversampling(Stage[Readouts, Readouts]):
     """
 
     Config = StageConfig
+
+    def expect(self, expected: Expected) -> Expected:
+        """The readout becomes as long as in the images."""
+        n1, n0 = expected.size
+        return replace(expected, size=(n1, round(n0 / expected.encoding.oversampling)))
 
     def open(self, scan: Scan) -> None:
         """A new scan."""

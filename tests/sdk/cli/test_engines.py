@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import Result
 
+from scanside.engines.build import Workshop
 from scanside.engines.bundle import Bundle, replace_manifest
 from scanside.engines.cache import EngineCache
 from scanside.engines.signing import trusted_keys
+from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.replay import replay
+from scanside.simulate import CoilConfig, GeometryConfig, PhantomConfig, ScanConfig, simulate
 
 Scanside = Callable[..., Result]
 
@@ -94,9 +99,62 @@ def test_build_engines_of_a_bundle(
     assert entry.key.weights_sha256 == Bundle.open(listed).manifest.weights_sha256
 
 
+def recorded(path: Path, k0: int, k1: int, n_coils: int) -> Path:
+    """A recording of which nothing but the header is looked at: its readout has twice the samples of the image."""
+    config = ScanConfig(
+        geometry=GeometryConfig(matrix=(k0, k1, 1)),
+        phantom=PhantomConfig(kind="shepp-logan", supersampling=(1, 1, 1)),
+        coils=CoilConfig(n_coils=n_coils),
+    )
+    scan = simulate(config)
+    with Hdf5Writer(path, scan.header_xml) as writer:
+        for item in scan.items():
+            writer.write(item)
+    return path
+
+
+def test_build_engines_for_a_recording(
+    scanside: Scanside, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that serve its images and no others: the bundle has 64×64 and 128×96."""
+    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "cache"))
+    build = ("engines", "build", "tiny", "--backend", "eager", "--for")
+    text = scanside(*build, recorded(tmp_path / "scan.h5", k0=60, k1=100, n_coils=2)).stdout
+    assert "128×96" in text
+    assert [entry.key.shape for entry in EngineCache(tmp_path / "cache").entries()] == [(128, 96)]
+    large = recorded(tmp_path / "large.h5", k0=60, k1=140, n_coils=2)
+    error = scanside(*build, large, status=1).stderr
+    assert "an image of 140×60 fits into no engine" in error
+
+
+def test_build_engines_for_the_coils_of_a_recording(
+    scanside: Scanside, learned_bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a replay needs is then there."""
+    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "cache"))
+    for n_coils, n_virtual in ((4, 4), (10, 8)):
+        scan = recorded(tmp_path / f"{n_coils}.h5", k0=32, k1=30, n_coils=n_coils)
+        scanside("engines", "build", "gradient", "--backend", "eager", "--for", scan)
+        keys = [entry.key for entry in EngineCache(tmp_path / "cache").entries()]
+        assert n_virtual in {key.n_coils for key in keys}
+        pipeline = tmp_path / "learned.yaml"
+        engine = {"bundle": "gradient", "backend": "eager", "residual": None}
+        stages = [
+            *("noise", "oversampling", "accumulate", "coil-compression", "coil-maps"),
+            *({"engine": engine}, "finish"),
+        ]
+        pipeline.write_text(yaml.safe_dump({"name": "learned", "stages": stages}), "utf-8")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Workshop, "_build", lambda *_: pytest.fail("an engine is built"))
+            images = replay(scan, pipeline, device="cpu").images
+        assert images[0].meta["ScansideBackend"][:1] == ["eager"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("tiny", "--bucket", "64x64", "--for", "scan.h5"), "from --bucket or from --for, not from both"),
+        ((".", "--output", "x", "--for", "scan.h5"), "--for is for bundles"),
         (("tiny", "--bucket", "64"), "expected two sizes, such as 256x256"),
         (("tiny", "--output", "x"), "--output is for training runs"),
         ((".",), "say with --output where its bundle goes"),

@@ -20,7 +20,7 @@ from scanside.engines.bundle import Bundle, BundleWriter
 from scanside.engines.cache import EngineCache
 from scanside.engines.engine import Engine
 from scanside.engines.graph import bind
-from scanside.errors import EngineError, ShapeError
+from scanside.errors import EngineError, EngineNotBuilt, ShapeError
 from scanside.recon.consistency import film_sampling_inputs
 from scanside.testing.backends import small_source
 
@@ -43,7 +43,15 @@ def absent(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
         monkeypatch.setitem(sys.modules, package, None)
 
 
-def test_eager_engine_runs_without_building(bundle: Bundle, cache: EngineCache) -> None:
+def test_nothing_is_built_or_judged_unasked(bundle: Bundle, cache: EngineCache) -> None:
+    """Not even an eager engine, whose acceptance alone can take minutes."""
+    with pytest.raises(EngineNotBuilt, match=r"no engine of 'tiny' for 64×64 has been built on this machine"):
+        Engine.load(bundle, (50, 60), cache=cache, build=False)
+    assert list(cache.entries()) == []
+
+
+def test_engine_that_was_accepted_before_runs_without_building(bundle: Bundle, cache: EngineCache) -> None:
+    Engine.load(bundle, (64, 64), cache=cache, name="eager", precision="fp32")
     engine = Engine.load(bundle, (64, 64), cache=cache, build=False)
     image = torch.randn(1, 2, 64, 64)
     assert torch.equal(engine(image), 2 * image)
@@ -174,9 +182,9 @@ def test_engine_that_the_gate_refuses_is_not_kept(
     """A network that makes something of nothing has no engine, not even an eager one."""
     bundle = written(tmp_path / "offset", bundle_fields, offset=1.0)
     with pytest.raises(
-        EngineError, match=r"(?s)no engine of bundle.*eager fp32: refused, near-zero/zeros 1 "
+        EngineError, match=r"(?s)no engine of the backend 'eager' .*eager fp32: refused, near-zero/zeros 1 "
     ):
-        Engine.load(bundle, (64, 64), cache=cache, build=False)
+        Engine.load(bundle, (64, 64), cache=cache, name="eager", precision="fp32")
     (entry,) = cache.entries()
     assert not entry.report.passed
     assert list(entry.folder.iterdir()) == []

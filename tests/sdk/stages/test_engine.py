@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from scanside import Context, Image, KSpace
+from scanside.cli.app import app
+from scanside.engines.build import Workshop
 from scanside.errors import (
     BundleError,
     ConfigError,
@@ -27,6 +30,7 @@ from scanside.items import AxisRange
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.noise_level import noise_level
 from scanside.recon.scaling import image_scale
+from scanside.stage import Expected
 from scanside.stages.engine import RunEngine
 from scanside.stages.sense import Sense
 from scanside.testing import small_kspace, small_scan
@@ -435,9 +439,10 @@ def test_other_sizes() -> None:
     """An unrolled network computes at a prepared size, with the operator of the scan's own."""
     item = padded(31)
     session = Session()
+    session.stage.expect(Expected(item.encoding, (31, 31), 4))
     image = session(item)
     assert image.meta["ScansideBackend"][2] == "64×64"
-    assert "no engine of 'gradient' was prepared for 31×31 and 4 coils" in session.scan.warnings[0]
+    assert session.scan.warnings == []
     assert image.data.shape == (1, 1, 31, 31)
     torch.testing.assert_close(image.data[0], expected(item).to(torch.complex64), rtol=1e-4, atol=1e-5)
 
@@ -447,6 +452,39 @@ def test_other_sizes() -> None:
     session = Session(sizes=((24, 24), (32, 32)))
     assert session(item).meta["ScansideBackend"][2] == "64×64"
     assert session.scan.warnings == []
+
+
+def test_no_engine_is_built_while_a_scan_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The classical image comes at once, and says how to build; what is built then serves the next scan."""
+    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path))
+    item, stage = kspace(), RunEngine(bundle="gradient", backend="eager", n_coils=(4,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Workshop, "_build", lambda *_: pytest.fail("an engine is built"))
+        stage.prepare(Context(device="cpu").while_a_scan_waits())
+        scan = small_scan()
+        stage.open(scan)
+        (image,) = stage.process(item)
+    torch.testing.assert_close(image.data, sense_image(item))
+    assert image.meta["ScansideFallback"][:2] == ["sense", "not-built"]
+    says = image.meta["ScansideFallback"][2]
+    assert "no engine of 'gradient' for 24×24 and 4 coils has been built on this machine" in says
+    assert says in scan.warnings[0]
+    command = says.partition("'scanside ")[2].partition("'")[0].split()
+    assert command == [
+        *("engines", "build", "gradient", "--bucket", "24x24", "--coils", "4", "--backend", "eager")
+    ]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Workshop, "_build", lambda *_: pytest.fail("an engine is built"))
+        stage.open(small_scan())
+        (image,) = stage.process(item)
+    assert image.meta["ScansideBackend"][:1] == ["eager"]
+    without = RunEngine(bundle="gradient", backend="onnxruntime", n_coils=(4,), fallback=None)
+    without.prepare(Context(device="cpu").while_a_scan_waits())
+    without.open(small_scan())
+    with pytest.raises(EngineError, match=r"scanside engines build gradient .*Set engine.fallback"):
+        list(without.process(item))
 
 
 def test_images_are_padded_to_an_engine() -> None:
