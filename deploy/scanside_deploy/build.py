@@ -37,6 +37,7 @@ from scanside.engines.probes import LARGEST_VECTORS, vectors_of
 from scanside.engines.shapes import film_specs, unrolled_specs
 from scanside.errors import ConfigError
 from scanside.recon.consistency import Lowering
+from scanside.storage import naming_disk
 from scanside_deploy.datasheet import data_sheet
 from scanside_training.ancestry import described, lineage_of
 from scanside_training.checkpoint import CONFIG, WEIGHTS, load_weights
@@ -110,6 +111,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             the data behind its weights are not known, or not as free as was asked for.
         FormatError: the run's weights are damaged.
         BundleError: the bundle is larger than allowed, or an option is wrong.
+        RunError: the disk is full, or the folder must not be written.
         FileExistsError: there is something at `output`, and it may not be replaced.
     """
     config, record = _finished(run)
@@ -121,7 +123,10 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
     _check_buckets(options.buckets, network.multiple_of)
     lowering, axes = _lowering(network), _inputs(network)
     samples = SimulatedSamples(config.data, "validation")
-    with BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer:
+    with (
+        naming_disk(output.parent, f"the bundle '{options.name}' was not written"),
+        BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer,
+    ):
         weights: dict[str, torch.Tensor] = {}
         for precision, file in _GRAPHS.items():
             program, tensors = _exported(network, precision, axes)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["is_storage_error", "storage_problem"]
+from scanside.errors import RunError
+
+__all__ = ["is_storage_error", "naming_disk", "storage_problem"]
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_OURS = (errno.EROFS, errno.EACCES, errno.EPERM)
+_SAID = ("no space left on device", "disk quota exceeded", "read-only file system")
+"""In the texts of libraries that have errors of their own for it, such as safetensors and HDF5."""
 
 
 def is_storage_error(error: BaseException) -> bool:
@@ -18,6 +24,8 @@ def is_storage_error(error: BaseException) -> bool:
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in (*_NO_ROOM, *_NOT_OURS):
+            return True
+        if any(words in str(seen).lower() for words in _SAID):
             return True
         seen = seen.__cause__ or seen.__context__
     return False
@@ -41,3 +49,27 @@ def storage_problem(error: OSError, folder: Path) -> str:
     except OSError:
         return f"{folder}: {said}"
     return f"{folder}, on the disk at {place} with {free / 1e6:,.0f} MB free: {said}"
+
+
+@contextmanager
+def naming_disk(folder: Path, what: str) -> Iterator[None]:
+    """Whatever cannot be written below a folder is told with it and its disk, which the system's error leaves out.
+
+    Args:
+        folder: that is written.
+        what: is done there, for messages: ``the training stopped``.
+
+    Raises:
+        RunError: the folder is full, or must not be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        named = getattr(error, "filename", None)
+        elsewhere = isinstance(named, str | os.PathLike) and not Path(named).is_relative_to(folder)
+        if elsewhere or isinstance(error, RunError) or not is_storage_error(error):
+            raise
+        told = error if isinstance(error, OSError) else OSError(str(error))
+        raise RunError(
+            f"{what}: {storage_problem(told, folder)}. Make room there, or name another folder"
+        ) from error

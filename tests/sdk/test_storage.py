@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scanside.storage import is_storage_error, storage_problem
+from scanside.errors import RunError
+from scanside.storage import is_storage_error, naming_disk, storage_problem
 
 pytestmark = pytest.mark.torch_free
 
@@ -32,3 +33,34 @@ def test_what_an_error_came_from_counts() -> None:
     wrapped.__cause__ = full
     assert is_storage_error(wrapped)
     assert not is_storage_error(OSError(errno.ENOENT, "No such file or directory"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        ValueError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+    ids=["of the system", "of a library"],
+)
+def test_folder_and_disk_are_named(tmp_path: Path, error: Exception) -> None:
+    with (
+        pytest.raises(RunError, match="No space left on device") as caught,
+        naming_disk(tmp_path, "it stopped"),
+    ):
+        raise error
+    assert str(caught.value).startswith(f"it stopped: {tmp_path}, on the disk at /")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("a wrong setting"),
+        PermissionError(errno.EACCES, "Permission denied", "/elsewhere/data.npz"),
+    ],
+    ids=["no storage", "another file"],
+)
+def test_other_errors_stay_what_they_are(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, naming_disk(tmp_path, "it stopped"):
+        raise error
+    assert caught.value is error

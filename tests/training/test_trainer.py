@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from scanside.errors import ConfigError, FormatError, NonFiniteError
+from scanside.errors import ConfigError, FormatError, NonFiniteError, RunError
 from scanside_training.checkpoint import load_model
 from scanside_training.config import load_config, read_config
 from scanside_training.reconstruction import Reconstruction
@@ -340,3 +341,15 @@ def test_two_processes_take_the_mean_over_different_data(
         float(figures(tmp_path / "both", "validation/psnr")[0][1]), abs=0.05
     )
     assert json.loads((tmp_path / "two" / "training.json").read_text())["machine"]["processes"] == 2
+
+
+def test_a_full_disk_is_told_with_the_run_and_its_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("scanside_training.callbacks.run_folder.save_weights", full)
+    expected = rf"the training 'tiny' stopped .*: {tmp_path}/run, on the disk at /.* No space left on device"
+    with pytest.raises(RunError, match=expected):
+        run(max_steps=3)

@@ -41,6 +41,7 @@ from torch.utils.data import DataLoader, Sampler, default_collate
 
 from scanside._version import __version__
 from scanside.errors import ConfigError
+from scanside.storage import naming_disk
 from scanside_training.ancestry import lineage_of
 from scanside_training.callbacks import (
     MovingAverage,
@@ -103,17 +104,21 @@ def train(
             holds a run already.
         FormatError: the checkpoint to resume from or the weights to begin with are missing or damaged.
         NonFiniteError: the loss or its gradient became NaN or infinite.
+        RunError: the folder is full or must not be written.
     """
     accelerator = _checked(config)
     checkpoint = _opened(config, folder) if resume else None
     if checkpoint is None:
         _claim(folder)
-    if _is_first():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_config(config, folder)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    with _log_file(folder), _quiet():
-        return _run(config, folder, accelerator, checkpoint, console)
+    with naming_disk(
+        folder, f"the training '{config.name}' stopped (--resume goes on from its last validation)"
+    ):
+        if _is_first():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_config(config, folder)
+        with _log_file(folder), _quiet():
+            return _run(config, folder, accelerator, checkpoint, console)
 
 
 def _run(

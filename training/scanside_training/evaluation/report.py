@@ -20,6 +20,7 @@ import torch
 
 from scanside.report.figures import save
 from scanside.report.page import Facts, Messages, Page, Part, Picture, Rows, Section, Text
+from scanside.storage import naming_disk
 from scanside_training.evaluation.pictures import case_figure
 from scanside_training.evaluation.run import Evaluation
 from scanside_training.evaluation.scores import ALL, MEASURES, Summary
@@ -86,7 +87,16 @@ def _reference(result: Evaluation) -> str | None:
 
 
 def write_evaluation(result: Evaluation, folder: Path) -> None:
-    """Write everything into a folder, which is made where it is missing."""
+    """Write everything into a folder, which is made where it is missing.
+
+    Raises:
+        RunError: it is full or must not be written.
+    """
+    with naming_disk(folder, f"the evaluation '{result.config.name}' was not written"):
+        _write(result, folder)
+
+
+def _write(result: Evaluation, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(result.as_json(), "utf-8")
     rows = []
