@@ -22,12 +22,23 @@ def different_layout(headers: Headers) -> npt.NDArray[np.bool_]:
         headers: ``(n,)`` of a block.
 
     Returns:
-        ``(n − 1,)``, true where a readout has another echo position or other discards than the one before.
+        ``(n − 1,)``, true where a readout has another echo position than the one before, once both run forwards and
+        without their discards, or other discards.
     """
     changes = np.zeros(max(len(headers) - 1, 0), np.bool_)
-    for name in ("center_sample", "discard_pre", "discard_post"):
-        changes |= headers[name][1:] != headers[name][:-1]
+    for values in (headers["discard_pre"], headers["discard_post"], _straight_echo(headers)):
+        changes |= values[1:] != values[:-1]
     return changes
+
+
+def _straight_echo(headers: Headers) -> npt.NDArray[np.int64]:
+    """Index ``(n,)`` of the echo's sample in the order of increasing k0, among those that are not discarded."""
+    echo = echo_among_kept(headers)
+    reversed_ = flagged(headers["flags"], AcquisitionFlag.REVERSE)
+    if not reversed_.any():
+        return echo
+    n_left = headers["number_of_samples"].astype(np.int64) - headers["discard_pre"] - headers["discard_post"]
+    return np.where(reversed_, n_left - 1 - echo, echo)
 
 
 def straighten(readouts: Readouts) -> Readouts:
@@ -52,8 +63,6 @@ def straighten(readouts: Readouts) -> Readouts:
     if not reversed_.any() and not pre and not post:
         return readouts
     n_samples = readouts.samples.shape[2]
-    n_left = n_samples - pre - post
-    after = echo_among_kept(headers)
     wrong = lost_echoes(headers)
     if wrong.any():
         first = headers[int(np.flatnonzero(wrong)[0])]
@@ -67,7 +76,7 @@ def straighten(readouts: Readouts) -> Readouts:
     samples[reversed_] = samples[reversed_, :, ::-1]
     straight = readouts.with_samples(samples)
     straight.headers["flags"] &= ~np.uint64(AcquisitionFlag.REVERSE)
-    straight.headers["center_sample"] = np.where(reversed_, n_left - 1 - after, after)
+    straight.headers["center_sample"] = _straight_echo(headers)
     straight.headers["discard_pre"] = 0
     straight.headers["discard_post"] = 0
     return straight

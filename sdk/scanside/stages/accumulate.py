@@ -16,12 +16,13 @@ from scanside.errors import ScanError
 from scanside.items import Calibration, KSpace, Readouts
 from scanside.losses import FIRST, LAST, Doubt, Marks, ScanCounters
 from scanside.mrd.dtypes import ACQUISITION_HEADER, Headers
-from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, names
+from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged, names
 from scanside.mrd.header import Encoding
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
 from scanside.stages._grid import Grid
 from scanside.stages._interleaved import InterleavedCalibration
+from scanside.stages._lines import different_layout
 
 __all__ = ["Accumulate"]
 
@@ -421,7 +422,13 @@ def _run_ends(headers: Headers, flags: npt.NDArray[np.uint64], purposes: np.uint
     route = headers.view(_ROUTE)
     purpose = flags & purposes
     changes = (purpose[1:] != purpose[:-1]) | ((flags[:-1] & np.uint64(LAST)) != 0)
-    for name in route.dtype.names or ():
-        values = route[name]
+    compared = [route[name] for name in ("counters", "more_counters")]
+    if flagged(flags, AcquisitionFlag.REVERSE).any():
+        # Readouts of both directions count the echo's sample differently for the same place.
+        compared.append(headers["encoding_space_ref"])
+        changes |= different_layout(headers)
+    else:
+        compared.append(route["layout"])
+    for values in compared:
         changes |= values[1:] != values[:-1]
     return [*(np.flatnonzero(changes) + 1).tolist(), len(headers)]

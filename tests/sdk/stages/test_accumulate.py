@@ -98,6 +98,40 @@ def test_reversed_readouts_and_discards(make_header: Any, make_lines: Any, run_s
     np.testing.assert_array_equal(kspace.data[:, 0, 6:].numpy(), turned.swapaxes(0, 1))
 
 
+@pytest.mark.parametrize("block", [1, 12])
+def test_echo_of_reversed_readouts_as_it_is_stored(
+    make_header: Any, make_lines: Any, run_stage: Any, block: int
+) -> None:
+    """Of 12 samples that are left the echo is the fifth in both directions, whatever else the headers share."""
+    lines = make_lines(n_samples=15)
+    forward = lines(range(0, 12, 2), discard_pre=2, discard_post=1, center=6)
+    backward = lines(range(1, 12, 2), discard_pre=2, discard_post=1, center=9, flags=Flag.REVERSE)
+    whole = joined(forward, backward).select(np.arange(12).reshape(2, 6).T.ravel())
+    parts = [whole.select(slice(i, i + block)) for i in range(0, 12, block)]
+    kspace = run_stage(Accumulate(), make_header(), parts).one
+    np.testing.assert_array_equal(
+        kspace.data[:, 0, ::2, 4:].numpy(), forward.samples[..., 2:14].swapaxes(0, 1)
+    )
+    turned = backward.samples[..., 2:14][..., ::-1]
+    np.testing.assert_array_equal(kspace.data[:, 0, 1::2, 4:].numpy(), turned.swapaxes(0, 1))
+
+
+@pytest.mark.parametrize("block", [1, 12])
+def test_equal_numbers_for_both_directions_mean_different_places(
+    make_header: Any, lines: Any, run_stage: Any, block: int
+) -> None:
+    """Of an even number of samples the echo's index from one end is never that from the other."""
+    lines.n_samples = 14
+    forward, backward = lines(range(6), center=7), lines(range(6, 12), center=7, flags=Flag.REVERSE)
+    whole = joined(forward, backward)
+    parts = [whole.select(slice(i, i + block)) for i in range(0, 12, block)]
+    kspace = run_stage(Accumulate(), make_header(), parts).one
+    np.testing.assert_array_equal(kspace.data[:, 0, :6, 1:15].numpy(), forward.samples.swapaxes(0, 1))
+    np.testing.assert_array_equal(
+        kspace.data[:, 0, 6:, 2:].numpy(), backward.samples[..., ::-1].swapaxes(0, 1)
+    )
+
+
 def test_samples_are_copied(make_header: Any, lines: Any, run_stage: Any) -> None:
     """A block is a view into a receive buffer that is written anew: nothing of it may be kept."""
     block = lines(range(12))

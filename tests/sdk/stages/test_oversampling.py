@@ -96,6 +96,23 @@ def test_reversed_readouts_are_turned(make_header: Any, make_lines: Any, run_sta
     assert not b.headers["flags"].any()
 
 
+@pytest.mark.parametrize(("center", "n_parts"), [(15, 1), (16, 2)])
+def test_both_directions_within_a_block(
+    make_header: Any, make_lines: Any, run_stage: Any, center: int, n_parts: int
+) -> None:
+    """They stay together if their echo lies in one place; else each is cropped about its own."""
+    lines = make_lines(n_samples=32)
+    parts = [lines(range(2)), lines(range(2), center=center, flags=Flag.REVERSE)]
+    block = Readouts(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("headers", "samples")))
+    xml = make_header((34, 12, 1), (17, 12, 1))
+    together = run_stage(RemoveOversampling(), xml, [block]).items
+    apart = run_stage(RemoveOversampling(), xml, parts).items
+    assert len(together) == n_parts
+    for name in ("headers", "samples"):
+        a, b = (np.concatenate([getattr(one, name) for one in out]) for out in (together, apart))
+        np.testing.assert_array_equal(a, b)
+
+
 def test_echo_positions_within_a_block(make_header: Any, make_lines: Any, run_stage: Any) -> None:
     lines = make_lines(n_samples=24)
     parts = [lines(range(2), center=8), lines(range(2), center=16)]
