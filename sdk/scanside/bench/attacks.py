@@ -185,13 +185,18 @@ def _evil_names(scan: _Scan, random: _Random) -> _Made:
 
 
 def _evil_header(scan: _Scan, random: _Random) -> _Made:
-    """Numbers that are none, and names that forge."""
-    old, new = (
+    """Numbers that are none or ask for more than there is, and names that forge."""
+    changes = (
         (b"<x>128</x>", b"<x>" + f"\n{FORGED}".encode() + b"</x>"),
         (b"<y>64</y>", b"<y>4294967296</y>"),
         (b"<trajectory>cartesian</trajectory>", b"<trajectory>" + b"x" * 100_000 + b"</trajectory>"),
         (b"<maximum>63</maximum>", b"<maximum>" + b"9" * 5000 + b"</maximum>"),
-    )[random.integers(4)]
+        (b"<x>64</x><y>64</y>", b"<x>60000</x><y>60000</y>"),
+        (b"<x>128</x><y>64</y>", b"<x>128</x><y>100000</y>"),
+        (b"<kspace_encoding_step_1>2</", b"<kspace_encoding_step_1>1000000000</"),
+        (b"<minimum>0</minimum><maximum>0</maximum>", b"<minimum>0</minimum><maximum>1000000000</maximum>"),
+    )
+    old, new = changes[random.integers(len(changes))]
     return scan.session(header=scan.header.replace(old, new)), "close", "word"
 
 

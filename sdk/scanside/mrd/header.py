@@ -335,11 +335,14 @@ def _limit(read: Elements, element: Element, *, places_lines: bool) -> Limit | N
     return Limit(minimum, maximum, center)
 
 
-def _acceleration(read: Elements, parent: Element, counter: str) -> int:
+def _acceleration(read: Elements, parent: Element, counter: str, n_lines: int) -> int:
     path = ("parallelImaging", "accelerationFactor", counter)
     value = read.whole(parent, *path)
     if value is not None and value < 1:
         read.unusable(value, "1 (no acceleration) or more", path)
+        return 1
+    if value is not None and value > n_lines:
+        read.unusable(value, f"no more than the {n_lines} lines of the encoded matrix", path)
         return 1
     return 1 if value is None else value
 
@@ -363,8 +366,8 @@ def _encoding(read: Elements, index: int, element: Element) -> Encoding:
         limits=_limits(read, element, index),
         trajectory=_trajectory(read, element),
         acceleration=(
-            _acceleration(read, element, "kspace_encoding_step_1"),
-            _acceleration(read, element, "kspace_encoding_step_2"),
+            _acceleration(read, element, "kspace_encoding_step_1", encoded.matrix[1]),
+            _acceleration(read, element, "kspace_encoding_step_2", encoded.matrix[2]),
         ),
         calibration_mode=read.one_of(_CALIBRATION_MODES, element, "parallelImaging", "calibrationMode"),
         echo_train_length=read.whole(element, "echoTrainLength"),

@@ -24,6 +24,12 @@ __all__ = ["Grid"]
 
 _HEADER_BYTES = np.dtype((np.void, ACQUISITION_HEADER.itemsize))
 _CALIBRATING = (AcquisitionFlag.PARALLEL_CALIBRATION, AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING)
+_IMAGE_COPIES = 4
+"""So many arrays of an image's size there are at once while it is resized and finished."""
+
+_LONGEST_AXIS = 65535
+"""What the header of an image can say."""
+
 _TOO_LARGE = (
     "check the matrix and the encoding limits in the header; keep fewer counters together (accumulate.together), or "
     "use a machine with more memory"
@@ -110,6 +116,19 @@ class Grid:
             raise ScanError(
                 f"{self._size(shape)} needs {_gib(needed)} with its headers, but there are {_gib(there)} of memory "
                 f"for it: {_TOO_LARGE}"
+            )
+        recon = self.encoding.recon.matrix
+        needed = _IMAGE_COPIES * math.prod(recon) * np.dtype(np.complex64).itemsize
+        if needed > there:
+            raise ScanError(
+                f"an image of {' x '.join(map(str, recon))}, the reconstructed matrix of the header, takes "
+                f"{_gib(needed)} while it is made, but there are {_gib(there)} of memory for it: {_TOO_LARGE}"
+            )
+        if max(*recon, *shape[-3:]) > _LONGEST_AXIS:
+            raise ScanError(
+                f"an image has at most {_LONGEST_AXIS} voxels along an axis, but the header's encoded matrix is "
+                f"{' x '.join(map(str, self.encoding.encoded.matrix))} and its reconstructed one "
+                f"{' x '.join(map(str, recon))}: check the matrix in the header"
             )
 
     def _size(self, shape: Sequence[int]) -> str:

@@ -222,6 +222,7 @@ LONG = "<userParameterLong><name>n</name><value>{}</value></userParameterLong>"
         (document(after="<sequenceParameters><TR>long</TR></sequenceParameters>"), "/TR> .* is 'long'"),
         (document(after=f"<userParameters>{LONG.format(1.5)}</userParameters>"), "parameter 'n' .* is '1.5', .* int"),
         (document("<echoTrainLength>some</echoTrainLength>"), "<echoTrainLength> .* is 'some'"),
+        (parallel(FACTOR.format(10**9)), "is 1000000000, expected no more than the .* lines of the encoded matrix"),
         (parallel(FACTOR.format("two")), "accelerationFactor/kspace_encoding_step_1> .* is 'two'"),
         (parallel(FACTOR.format(0)), "is 0, expected 1 .no acceleration. or more: it counts as absent"),
         (parallel(FACTOR.format(-2)), "is -2, expected 1"),

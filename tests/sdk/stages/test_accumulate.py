@@ -220,6 +220,25 @@ def test_matrix_beyond_any_memory(
         run_stage(Accumulate(), make_header(matrix), [lines(range(12))])
 
 
+@pytest.mark.parametrize(
+    ("encoded", "recon", "said"),
+    [
+        ((16, 12, 1), (16, 60_000, 60_000), "an image of .* takes .*memory"),
+        ((16, 70_000, 1), None, "at most 65535"),
+    ],
+)
+def test_images_that_no_memory_or_header_can_hold(
+    make_header: Any, lines: Any, run_stage: Any, encoded: Any, recon: Any, said: str
+) -> None:
+    """A header of a few bytes must not cost minutes and gigabytes before it fails."""
+    memory.limit_process(memory.resident_bytes() + (4 << 30))
+    try:
+        with pytest.raises(ScanError, match=said):
+            run_stage(Accumulate(), make_header(encoded, recon), [lines(range(12))])
+    finally:
+        memory.limit_process(None)
+
+
 def test_matrix_beyond_what_its_process_may_have(make_header: Any, lines: Any, run_stage: Any) -> None:
     """A worker that takes more than its limit is ended: better to say so beforehand."""
     memory.limit_process(memory.resident_bytes() + (64 << 20))
