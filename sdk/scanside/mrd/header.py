@@ -11,6 +11,7 @@ Standard: ISMRMRD XML header schema (Inati et al., Magn Reson Med 2017;77:411).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
@@ -33,6 +34,16 @@ _LIMIT_ELEMENTS = {
 _TRAJECTORIES = ("cartesian", "epi", "radial", "goldenangle", "spiral", "other")
 _CALIBRATION_MODES = ("embedded", "interleaved", "separate", "external", "other")
 _PATIENT_POSITIONS = tuple(a + b for a in ("HF", "FF") for b in ("P", "S", "DR", "DL"))
+_DATE = ("a date, YYYY-MM-DD", re.compile(r"\d{4}-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(\D.*)?", re.ASCII))
+_TIME = ("a time, hh:mm:ss", re.compile(r"([01]\d|2[0-3]):?[0-5]\d:?[0-5]\d(\D.*)?", re.ASCII))
+_TIMES = {
+    ("subjectInformation", "patientBirthdate"): _DATE,
+    ("studyInformation", "studyDate"): _DATE,
+    ("studyInformation", "studyTime"): _TIME,
+    ("measurementInformation", "seriesDate"): _DATE,
+    ("measurementInformation", "seriesTime"): _TIME,
+}
+"""What DICOM says of a scan, where it can."""
 _LARGEST = 65535
 """Of the counters of readouts, which have 16 bits."""
 _PLACING = ("kspace_encode_step_1", "kspace_encode_step_2")
@@ -187,6 +198,8 @@ class MrdHeader:
                 "write them"
             )
         read.warnings += [f"{why}; only readouts that refer to it are lost" for why in unusable.values()]
+        for path, pattern in _TIMES.items():
+            read.check(pattern, root, *path)
         system = "acquisitionSystemInformation"
         measurement = "measurementInformation"
         return cls(
@@ -386,7 +399,7 @@ def _user_parameters(read: Elements, root: Element) -> Iterator[tuple[str, int |
                 yield name, convert(value)
             except ValueError:
                 read.unusable(
-                    shown(value),
+                    "something else",
                     f"{convert.__name__} as it is a <{kind}>",
                     (f"user parameter {shown(name)}",),
                 )

@@ -179,9 +179,10 @@ class Elements:
         texts = [(element.text or "").strip() for element in all_of(parent, *path)]
         told = [text for text in texts if text]
         if len(set(told)) > 1:
+            # Without the values: some are a person's, and warnings go far.
             self.warnings.append(
-                f"<{'/'.join(path)}> stands {len(texts)} times in the scan's header, with different values: "
-                f"{shown(told[0])}, which came first, is taken"
+                f"<{'/'.join(path)}> stands {len(texts)} times in the scan's header, with different values: the "
+                "first is taken"
             )
         if texts and not told and tell_empty:
             self.unusable("empty", "a value", path)
@@ -227,6 +228,12 @@ class Elements:
                 self.unusable(shown(text), all_of_them, path)
                 return ()
         return tuple(value for value in values if value is not None)
+
+    def check(self, expected: tuple[str, re.Pattern[str]], parent: Element, *path: str) -> None:
+        """Note a text that is not what is expected. It may be of a person, so the note does not hold it."""
+        text = self.text(parent, *path)
+        if text is not None and expected[1].fullmatch(text) is None:
+            self.unusable("something else", expected[0], path)
 
     def one_of(self, known: tuple[str, ...], parent: Element, *path: str) -> str | None:
         """One of some words, without regard to capitals."""
