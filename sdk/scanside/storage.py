@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scanside.errors import RunError
 
-__all__ = ["is_storage_error", "naming_disk", "storage_problem"]
+__all__ = ["has_no_room", "is_storage_error", "naming_disk", "storage_problem"]
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_OURS = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -49,6 +49,14 @@ def storage_problem(error: OSError, folder: Path) -> str:
     except OSError:
         return f"{folder}: {said}"
     return f"{folder}, on the disk at {place} with {free / 1e6:,.0f} MB free: {said}"
+
+
+def has_no_room(folder: Path, n_bytes: int) -> bool:
+    """Whether fewer bytes are free where a folder lies: some libraries do not say why they could not write."""
+    try:
+        return shutil.disk_usage(folder).free < n_bytes
+    except OSError:
+        return True
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scanside.errors import RunError
-from scanside.storage import is_storage_error, naming_disk, storage_problem
+from scanside.storage import has_no_room, is_storage_error, naming_disk, storage_problem
 
 pytestmark = pytest.mark.torch_free
 
@@ -64,3 +64,9 @@ def test_other_errors_stay_what_they_are(tmp_path: Path, error: Exception) -> No
     with pytest.raises(type(error)) as caught, naming_disk(tmp_path, "it stopped"):
         raise error
     assert caught.value is error
+
+
+def test_room(tmp_path: Path) -> None:
+    assert not has_no_room(tmp_path, 1)
+    assert has_no_room(tmp_path, 10**18)
+    assert has_no_room(tmp_path / "nowhere", 1)

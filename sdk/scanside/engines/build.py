@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from scanside.engines.backends import NAMES, backend
@@ -18,7 +22,7 @@ from scanside.engines.gate import Reference, accept, refused_report
 from scanside.engines.passing import passes
 from scanside.engines.probes import Network, make_probes, read_cases
 from scanside.errors import BundleError, CacheUnusable, EngineError, EnginePostponed, ShapeError
-from scanside.storage import is_storage_error
+from scanside.storage import has_no_room, is_storage_error, storage_problem
 
 if TYPE_CHECKING:
     import torch
@@ -206,6 +210,7 @@ class Workshop:
                     one.build(source, precision, draft.folder)
                 reference = self._reference
             except Exception as error:
+                self._check_room(draft.folder, str(error))
                 if passes(error):
                     raise EnginePostponed(f"not built now, and tried again the next time: {error}") from error
                 if not isinstance(error, EngineError):
@@ -213,7 +218,23 @@ class Workshop:
                 return draft.keep(refused_report(one, source, precision, str(error)))
             self._progress(f"checking {one.name} {precision} at {size}")
             limits = source.bundle.manifest.limits
-            return draft.keep(accept(one, source, precision, draft.folder, reference, limits))
+            report = accept(one, source, precision, draft.folder, reference, limits)
+            if not report.passed:
+                self._check_room(draft.folder, report.failures[0].note)
+            return draft.keep(report)
+
+    def _check_room(self, folder: Path, why: str) -> None:
+        """What failed on a full disk failed for that, whatever the library says of it.
+
+        Raises:
+            EnginePostponed: there is less room than the bundle itself takes.
+        """
+        for place in (folder, Path(tempfile.gettempdir())):
+            if has_no_room(place, self._source.bundle.manifest.size):
+                full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise EnginePostponed(
+                    f"not built now, and tried again the next time: {storage_problem(full, place)} ({why})"
+                ) from full
 
     @property
     def _not_those_of_the_bundle(self) -> str:

@@ -70,13 +70,32 @@ def full_for_the_backend(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Eager, "build", build)
 
 
+def full_without_a_word(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library says only that something went wrong, as OpenVINO does."""
+
+    def build(_: Eager, __: object, ___: object, place: Path) -> None:
+        if place.is_relative_to(folder):
+            raise EngineError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr(Eager, "build", build)
+    monkeypatch.setattr("scanside.engines.build.has_no_room", lambda place, _: place.is_relative_to(folder))
+
+
 def open_to_others(folder: Path, _: pytest.MonkeyPatch) -> None:
     folder.mkdir()
     folder.chmod(0o777)
 
 
 @pytest.mark.parametrize(
-    "damage", [below_a_file, full_at_once, full_in_the_end, full_for_the_backend, open_to_others]
+    "damage",
+    [
+        below_a_file,
+        full_at_once,
+        full_in_the_end,
+        full_for_the_backend,
+        full_without_a_word,
+        open_to_others,
+    ],
 )
 def test_engines_are_made_for_this_process(
     bundle: Bundle,
