@@ -35,7 +35,12 @@ def check(header: MrdHeader, survey: Survey) -> list[Finding]:
     findings += [*_check_samples(survey), *_check_order(survey), *_check_header(header, survey)]
     for space in survey.encodings:
         counters = survey.headers["scan_counter"]
-        findings += _check_encoding(header, space, counters, many=len(survey.encodings) > 1)
+        elsewhere = [
+            other.index
+            for other in survey.encodings
+            if other is not space and other.sampling is not None and other.sampling.calibration.any()
+        ]
+        findings += _check_encoding(header, space, counters, elsewhere, many=len(survey.encodings) > 1)
     return findings
 
 
@@ -142,7 +147,12 @@ def _check_header(header: MrdHeader, survey: Survey) -> Iterator[Finding]:
 
 
 def _check_encoding(
-    header: MrdHeader, space: EncodingSurvey, scan_counters: npt.NDArray[np.uint32], *, many: bool
+    header: MrdHeader,
+    space: EncodingSurvey,
+    scan_counters: npt.NDArray[np.uint32],
+    elsewhere: list[int],
+    *,
+    many: bool,
 ) -> Iterator[Finding]:
     prefix = f"encoding space {space.index}: " if many else ""
     if space.encoding is None:
@@ -159,7 +169,7 @@ def _check_encoding(
         _check_counters(space),
         _check_lines(space, encoding),
         _check_losses(header, space, encoding, scan_counters),
-        _check_calibration(space, encoding),
+        _check_calibration(space, encoding, elsewhere),
         _check_geometry(space),
     )
     for finding in findings:
@@ -326,11 +336,19 @@ def _check_losses(
         yield Finding("warning", f"lines were lost of {n_damaged - _TOLD} more images")
 
 
-def _check_calibration(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]:
+def _check_calibration(space: EncodingSurvey, encoding: Encoding, elsewhere: list[int]) -> Iterator[Finding]:
+    """Calibration lines, which may lie in other encoding spaces (``elsewhere``)."""
     pattern = space.sampling
     if pattern is None:
         return
-    if pattern.acceleration > 1.2 and not pattern.calibration.any():
+    undersampled = pattern.n_kspaces > 0 and pattern.acceleration > 1.2
+    if undersampled and not pattern.calibration.any() and elsewhere:
+        yield Finding(
+            "note",
+            f"lines are left out (R = {pattern.acceleration:.2f}), and calibration lines lie in encoding space "
+            f"{', '.join(map(str, elsewhere))}: they serve where directions and place agree",
+        )
+    elif undersampled and not pattern.calibration.any():
         yield Finding(
             "warning",
             f"lines are left out (R = {pattern.acceleration:.2f}), and none is flagged as calibration: GRAPPA and "

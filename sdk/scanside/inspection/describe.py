@@ -87,20 +87,25 @@ def encoding_facts(space: EncodingSurvey) -> Rows:
         rows.append(("readouts", text))
     rows.append(("dwell time", ", ".join(f"{dwell:.4g} µs" for dwell in space.dwell_us)))
     rows += statements(space)
-    for number, geometry in list(space.geometries.items())[:1]:
-        rows += _geometry_facts(geometry, number, len(space.geometries))
+    stacks: dict[tuple[object, ...], list[int]] = {}
+    for number, geometry in space.geometries.items():
+        # Directions that differ by less than some tenths of a degree are the same, rounded.
+        stacks.setdefault((geometry.assumed, *geometry.directions.ravel().round(2) + 0.0), []).append(number)
+    for numbers in stacks.values():
+        rows += _geometry_facts(space.geometries[numbers[0]], numbers)
     return rows
 
 
-def _geometry_facts(geometry: Geometry, number: int, n_slices: int) -> Iterator[tuple[str, str]]:
+def _geometry_facts(geometry: Geometry, numbers: list[int]) -> Iterator[tuple[str, str]]:
+    """Of a stack of slices, all with the same directions."""
     hand = "left" if geometry.is_left_handed else "right"
     yield "orientation", f"{describe_orientation(geometry)}; {hand}-handed"
     if not geometry.assumed:
         read, phase, slice_ = (direction_letters(direction) for direction in geometry.directions.T)
         yield "directions", f"read to {read}, phase to {phase}, slice to {slice_}"
     position = ", ".join(f"{x:.1f}" for x in geometry.position)
-    slices = f"; {n_slices} slices" if n_slices > 1 else ""
-    yield "position", f"slice {number} at ({position}) mm LPS{slices}"
+    slices = f"; {len(numbers)} slices" if len(numbers) > 1 else ""
+    yield "position", f"slice {numbers[0]} at ({position}) mm LPS{slices}"
 
 
 def statements(space: EncodingSurvey) -> Rows:

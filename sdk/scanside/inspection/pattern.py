@@ -124,6 +124,8 @@ class SamplingPattern:
 
     def describe(self) -> str:
         """The pattern in a sentence."""
+        if self.n_kspaces == 0:
+            return f"{int(self.calibration.sum())} lines for calibration, and none of an image"
         text = f"{self.n_lines} of {int(self.within.sum())} lines (R = {self.acceleration:.2f} in total)"
         if max(self.spacing) > 1:
             along = " and ".join(

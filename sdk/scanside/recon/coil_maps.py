@@ -22,14 +22,17 @@ __all__ = ["calibration_images", "inati", "virtual_coil", "walsh", "zero_phase_i
 _COVARIANCE_BYTES = 64 * 2**20
 
 
-def calibration_images(kspace: torch.Tensor, region: tuple[slice, slice]) -> torch.Tensor:
+def calibration_images(
+    kspace: torch.Tensor, region: tuple[slice, slice], readout: slice = slice(None)
+) -> torch.Tensor:
     """Low-resolution coil images from the calibration lines alone, on the full grid.
 
-    A Hann window over the region and over k0 keeps ringing out of the maps.
+    A Hann window over the region and over the readout keeps ringing out of the maps.
 
     Args:
         kspace: ``(*other, coil, k2, k1, k0)`` complex64, the centre of k-space in the middle.
         region: slices along k2 and k1, for instance from `scanside.recon.grappa.calibration_region`.
+        readout: slice along k0 that was sampled; by default all of it.
 
     Returns:
         Images ``(*other, coil, z, y, x)`` of the same size.
@@ -39,7 +42,7 @@ def calibration_images(kspace: torch.Tensor, region: tuple[slice, slice]) -> tor
     """
     dims = spatial_dims(kspace)
     windowed = kspace
-    for dim, lines in zip((-3, -2, -1), (*region, slice(None)), strict=True):
+    for dim, lines in zip((-3, -2, -1), (*region, readout), strict=True):
         if dim in dims:
             n = kspace.shape[dim]
             first, stop, _ = lines.indices(n)

@@ -14,7 +14,14 @@ from scanside.recon.grappa import calibration_region, describe_lines
 from scanside.stages._finite import check_finite
 from scanside.stages._lattice import describe_sampled
 
-__all__ = ["CalibrationCache", "calibration_block", "calibration_found", "calibration_region_of"]
+__all__ = [
+    "CalibrationCache",
+    "calibration_block",
+    "calibration_found",
+    "calibration_region_of",
+    "has_middle",
+    "sampled_readout",
+]
 
 T = TypeVar("T")
 
@@ -70,7 +77,25 @@ def calibration_block(item: KSpace, purpose: str, *, at_center: bool = True) -> 
         CalibrationError: there is no block of at least two adjacent lines.
     """
     source, region = calibration_region_of(item, purpose, at_center=at_center)
-    return source.data[..., region[0], region[1], :]
+    return source.data[..., region[0], region[1], sampled_readout(source, at_center=at_center)]
+
+
+def has_middle(item: KSpace) -> bool:
+    """Whether the lines of a k-space have a block without gaps at its centre."""
+    sampled = item.mask.reshape(-1, *item.mask.shape[-2:]).all(dim=0)
+    n2, n1 = sampled.shape
+    k2, k1 = calibration_region(sampled)
+    around = k2.start <= n2 // 2 < k2.stop and k1.start <= n1 // 2 < k1.stop
+    return bool(around and k1.stop - k1.start >= min(n1, 2))
+
+
+def sampled_readout(source: KSpace, *, at_center: bool) -> slice:
+    """Which samples of calibration lines were acquired; with `at_center`, those on both sides of the echo."""
+    if source.ranges is None:
+        return slice(0, source.data.shape[-1])
+    k0 = source.ranges[0]
+    sampled = slice(k0.first, k0.last + 1)
+    return _around(k0.center, sampled) if at_center else sampled
 
 
 def calibration_found(item: KSpace) -> str:
@@ -83,6 +108,8 @@ def calibration_found(item: KSpace) -> str:
         steps = ("kspace_encode_step_1", "kspace_encode_step_2")[: 1 if item.data.shape[-3] == 1 else 2]
         lines = (f"{name} {describe_lines(np.unique(headers['idx'][name]).tolist())}" for name in steps)
         found = f"; calibration lines are {' and '.join(lines)}"
+    if elsewhere := item.meta.get("ScansideCalibration"):
+        found += f"; {'; '.join(elsewhere)}"
     if item.encoding.calibration_mode == "interleaved":
         found += (
             ". The header says calibrationMode interleaved: the lines of several frames calibrate together, but no "

@@ -10,7 +10,7 @@ import torch
 
 from scanside.items import KSpace
 from scanside.losses import lattice_gaps
-from scanside.recon.grappa import calibration_region
+from scanside.stages._calibration import has_middle
 from scanside.stages._frames import reference_of
 
 __all__ = ["InterleavedCalibration"]
@@ -80,10 +80,7 @@ def _needs_others(frame: KSpace) -> bool:
         encoding.limit(name).n == 1 for name in ("repetition", "phase")
     ):
         return False
-    n2, n1 = frame.mask.shape
-    k2, k1 = calibration_region(frame.mask)
-    has_middle = k2.start <= n2 // 2 < k2.stop and k1.start <= n1 // 2 < k1.stop
-    return not has_middle or k1.stop - k1.start < min(n1, 2)
+    return not has_middle(frame)
 
 
 def _patience(frame: KSpace) -> int:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from scanside.context import Context
-from scanside.errors import ScanError
+from scanside.errors import CalibrationError, ScanError
 from scanside.items import Calibration, KSpace, Readouts
 from scanside.losses import FIRST, LAST, Doubt, Marks, ScanCounters
 from scanside.mrd.dtypes import ACQUISITION_HEADER, Headers
@@ -20,9 +20,11 @@ from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged, names
 from scanside.mrd.header import Encoding
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
+from scanside.stages._calibration import has_middle
 from scanside.stages._grid import Grid
 from scanside.stages._interleaved import InterleavedCalibration
 from scanside.stages._lines import different_layout
+from scanside.stages._other_space import disagreement, fitted
 
 __all__ = ["Accumulate"]
 
@@ -51,7 +53,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
 
     Calibration lines: where the header calls the calibration embedded, they are lines of the image as well;
     otherwise lines flagged as calibration only are kept apart, and serve all repetitions and phases of their
-    slice; where several sets or contrasts share one calibration, that of the most similar counters is taken.
+    slice; where several sets or contrasts share one calibration, that of the most similar counters is taken. Those
+    of another encoding space serve where there are no others, directions and place agree; else it is told why not.
     `KSpace.reference` is the smallest box that holds the calibration lines. Where they come before other lines of the
     image they are given as a `Calibration` at once, so that what is computed from them is ready early. Frames without
     any, whose lines take turns, are calibrated over their average: the first ones wait until it has no gap.
@@ -112,6 +115,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         self._counters = ScanCounters()
         self._counting = False
         self._in_turns = InterleavedCalibration()
+        self._elsewhere: dict[tuple[_Key, int], tuple[KSpace, KSpace]] = {}
         self._n_flagged = 0
         self._has_begun = False
         self._latest: _Key | None = None
@@ -186,6 +190,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         """Forget the scan's lines."""
         self._open = OrderedDict()
         self._calibrating = {}
+        self._elsewhere = {}
         self._in_turns = InterleavedCalibration()
 
     def _key(self, header: np.void) -> _Key:
@@ -293,7 +298,41 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             kspace.reference = calibrating.reference(self._device, everything=True)
         else:
             kspace.reference = grid.reference(self._device, everything=False)
+        if kspace.reference is None and not has_middle(kspace):
+            self._calibrate_from_elsewhere(key, kspace)
         return [kspace] if self._scan.joins_frames else self._in_turns.take(kspace)
+
+    def _calibrate_from_elsewhere(self, key: _Key, kspace: KSpace) -> None:
+        """Give a k-space without calibration lines those of another encoding space, where they lie in one place."""
+        wanted = _calibration_key(key, self._key_names)
+        nearest = sorted(
+            (other for other in self._calibrating if other[0] != key[0]),
+            key=lambda other: [a != b for a, b in zip(wanted[1:], other[1:], strict=True)],
+        )
+        told: dict[str, None] = {}
+        for other in nearest:
+            reference = self._calibrating[other].reference(self._device, everything=True)
+            if reference is None:
+                continue
+            lines = f"{int(reference.mask.sum())} calibration lines of encoding space {other[0]}"
+            why = disagreement(reference, kspace)
+            if why is None:
+                known = self._elsewhere.get((other, key[0]))
+                try:
+                    if known is None or known[0] is not reference:
+                        self._elsewhere[other, key[0]] = known = (reference, fitted(reference, kspace))
+                except CalibrationError as error:
+                    why = str(error)
+                else:
+                    self._calibrating[other].handed_out = True
+                    kspace.reference = known[1]
+                    kspace.meta["ScansideCalibration"] = [f"{lines} were taken"]
+                    return
+            told[f"{lines} do not serve encoding space {key[0]}: {why}"] = None
+        if told:
+            for text in told:
+                self._scan.warn(text)
+            kspace.meta["ScansideCalibration"] = list(told)
 
     def _tell_what_never_came(self) -> None:
         """Whole slices, contrasts, … that the header announces and of which no line came."""

@@ -15,7 +15,12 @@ from scanside.recon import coil_maps
 from scanside.recon.espirit import FEW, espirit, fitting_kernel
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
-from scanside.stages._calibration import CalibrationCache, calibration_found, calibration_region_of
+from scanside.stages._calibration import (
+    CalibrationCache,
+    calibration_found,
+    calibration_region_of,
+    sampled_readout,
+)
 
 __all__ = ["CoilMaps"]
 
@@ -83,10 +88,11 @@ class CoilMaps(Stage[Calibration | KSpace, KSpace]):
         n2, n1, n0 = item.data.shape[-3:]
         if config.method == "espirit":
             source, region = calibration_region_of(item, "ESPIRiT")
-            block = source.data[..., region[0], region[1], :]
+            readout = sampled_readout(source, at_center=True)
+            block = source.data[..., region[0], region[1], readout]
             if block.shape[-3] < n2 <= FEW:  # those of a thin slab that are missing count as zeros
                 grid, (_, along_k1) = _on_grid(source, region, item)
-                block = grid[..., along_k1, :]
+                block = grid[..., along_k1, readout]
             try:
                 kernel = fitting_kernel(block, (n2, n1, n0), config.kernel or 6, config.calibration)
                 maps = espirit(
@@ -101,7 +107,8 @@ class CoilMaps(Stage[Calibration | KSpace, KSpace]):
             except CalibrationError as error:
                 raise CalibrationError(f"{error}{calibration_found(item)}") from None
         source, region = calibration_region_of(item, "the estimation of coil maps")
-        images = coil_maps.calibration_images(*_on_grid(source, region, item))
+        grid, region = _on_grid(source, region, item)
+        images = coil_maps.calibration_images(grid, region, _window_of(source))
         if config.method == "inati":
             return coil_maps.inati(images, kernel=config.kernel or 5, iterations=config.iterations or 2), []
         return coil_maps.walsh(images, kernel=config.kernel or 7, iterations=config.iterations or 3), []
@@ -120,6 +127,13 @@ class CoilMaps(Stage[Calibration | KSpace, KSpace]):
             )
             if edge < wanted and n < n_voxels
         ]
+
+
+def _window_of(source: KSpace) -> slice:
+    """Which samples of a readout to fade out at their ends: fewer than all only where both sides lack some."""
+    middle = sampled_readout(source, at_center=True)
+    whole = sampled_readout(source, at_center=False)
+    return middle if (middle.stop - middle.start) >= (whole.stop - whole.start) - 1 else slice(None)
 
 
 def _on_grid(

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from scanside.errors import FileFormatError
-from scanside.inspection import as_dict, facts, inspect_file, statements
+from scanside.inspection import as_dict, encoding_facts, facts, inspect_file, statements
 from scanside.mrd.files import StreamWriter, open_recording
+from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.hdf5 import Hdf5Reader, Hdf5Writer
+from scanside.mrd.readouts import Readouts
 from scanside.simulate import (
     CoilConfig,
     DynamicsConfig,
@@ -179,3 +181,73 @@ def test_frames_of_a_film(tmp_path: Path) -> None:
     assert space.sampling.frames is not None
     assert np.array_equal(space.sampling.frames, expected)
     assert len(space.sampling.frames_text()) == 7
+
+
+def in_two_spaces(tmp_path: Path) -> Path:
+    """A scan whose separate calibration lines were moved to an encoding space of their own."""
+    scan = simulate(
+        ScanConfig(
+            phantom=PhantomConfig(kind="shepp-logan", supersampling=(1, 1, 1)),
+            coils=CoilConfig(n_coils=4),
+            sampling=SamplingConfig(acceleration=(2, 1), acs=(16, 0), acs_mode="separate"),
+            geometry=GeometryConfig(matrix=(32, 32, 1)),
+        )
+    )
+    begin, end = (
+        scan.header_xml.index(b"<encoding>"),
+        scan.header_xml.index(b"</encoding>") + len(b"</encoding>"),
+    )
+    path = tmp_path / "scan.h5"
+    with Hdf5Writer(path, scan.header_xml[:end] + scan.header_xml[begin:]) as writer:
+        for item in scan.items():
+            if isinstance(item, Readouts):
+                block = item.copy()
+                only = flagged(block.headers["flags"], AcquisitionFlag.PARALLEL_CALIBRATION)
+                block.headers["encoding_space_ref"][only] = 1
+                writer.write(block)
+    return path
+
+
+def test_calibration_lines_in_another_space(tmp_path: Path) -> None:
+    found = inspect_file(in_two_spaces(tmp_path))
+    image, reference = found.encodings
+    assert reference.sampling is not None
+    assert reference.sampling.describe() == "16 lines for calibration, and none of an image"
+    (told,) = [finding for finding in found.findings if "calibration lines" in finding.text]
+    assert told.level == "note"
+    assert "encoding space 0: lines are left out" in told.text
+    assert "calibration lines lie in encoding space 1" in told.text
+    assert image.sampling is not None
+    assert image.sampling.describe().startswith("16 of 32 lines")
+
+
+def test_stacks_of_different_orientation(tmp_path: Path) -> None:
+    """Each is told, with the slices that it has."""
+    scan = simulate(
+        ScanConfig(
+            phantom=PhantomConfig(kind="shepp-logan", supersampling=(1, 1, 1)),
+            coils=CoilConfig(n_coils=2),
+            geometry=GeometryConfig(matrix=(16, 16, 1), n_slices=5),
+        )
+    )
+    x, y, z = np.eye(3, dtype=np.float32)
+    path = tmp_path / "scan.h5"
+    with Hdf5Writer(path, scan.header_xml) as writer:
+        for item in scan.items():
+            if isinstance(item, Readouts):
+                block = item.copy()
+                for numbers, directions in (((0, 1, 2), (x, y, z)), ((3,), (y, z, x)), ((4,), (x, z, y))):
+                    of_stack = np.isin(block.headers["idx"]["slice"], numbers)
+                    for name, direction in zip(
+                        ("read_dir", "phase_dir", "slice_dir"), directions, strict=True
+                    ):
+                        block.headers[name][of_stack] = direction
+                writer.write(block)
+    (space,) = inspect_file(path).encodings
+    rows = encoding_facts(space)
+    planes = [text.split(";")[0] for name, text in rows if name == "orientation"]
+    assert planes == ["axial", "sagittal", "coronal"]
+    places = [text for name, text in rows if name == "position"]
+    assert [text.split(" at ")[0] for text in places] == ["slice 0", "slice 3", "slice 4"]
+    assert places[0].endswith("; 3 slices")
+    assert not places[1].endswith("slices")
