@@ -103,7 +103,7 @@ class Server:
                 for entry in Recorder(self._config.record).recover():
                     logger.warning("recording %s was cut off when its process died; it is kept", entry.id)
             if self._config.monitor is None:
-                # A server that died may have shown pictures where this one shows none.
+                # A server that died may have shown pictures; this one shows none.
                 remove_left_folders(PICTURES)
             else:
                 from scanside_gadgetron.monitor import start_monitor

@@ -17,6 +17,7 @@ from scanside.dicom.spool import Spool
 from scanside.errors import ScansideError
 from scanside.items import Image
 from scanside.scan import Scan, ScanEnd
+from scanside.scratch import remove_abandoned
 from scanside.stage import Stage, StageConfig
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class ExportDicom(Stage[Image, Image]):
         self._sender: Sender | None = None
         if self.config.folder is not None:
             self.config.folder.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(self.config.folder, "*/.*.part")
         self._start_sender()
 
     def open(self, scan: Scan) -> None:

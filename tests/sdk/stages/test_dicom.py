@@ -85,6 +85,17 @@ def test_images_pass_unchanged(run_stage: Any, make_header: Any, tmp_path: Path)
     assert {file: file.read_bytes() for file in tmp_path.rglob("*.dcm")} == before, "a replay writes the same"
 
 
+def test_what_a_dead_process_wrote_goes(context: Any, tmp_path: Path) -> None:
+    (tmp_path / "1.2.3").mkdir()
+    whole, half = tmp_path / "1.2.3" / "1.dcm", tmp_path / "1.2.3" / ".2.x.part"
+    for path in (whole, half):
+        path.touch()
+        os.utime(path, (1e9, 1e9))
+    ExportDicom(folder=tmp_path).prepare(context)
+    assert whole.exists()
+    assert not half.exists()
+
+
 def test_sent(run_stage: Any, make_header: Any, archive: Any, tmp_path: Path) -> None:
     address, received = archive()
     stage = ExportDicom(send=address, spool=tmp_path / "spool", wait_s=60)

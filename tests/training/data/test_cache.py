@@ -35,6 +35,20 @@ def ask(
     return cached_slices("kind", settings, files, decode)
 
 
+def test_what_a_dead_process_wrote_goes(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    dead, writing = cache / ".kind-1-x.part", cache / ".kind-2-y.part"
+    dead.write_bytes(b"half of a patient")
+    with h5py.File(writing, "w") as file:
+        file["slice"] = 1
+        file.flush()
+        for path in (dead, writing):
+            os.utime(path, (1e9, 1e9))
+        ask()
+        assert not dead.exists()
+        assert writing.exists()
+
+
 def test_slices_come_back_in_their_own_type_and_shape(cache: Path) -> None:
     store = ask()
     assert (len(store), store.subjects) == (2, ("a", "b"))

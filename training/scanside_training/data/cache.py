@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.errors import FileFormatError
+from scanside.scratch import remove_abandoned
 from scanside.storage import storage_problem
 
 __all__ = ["Decoded", "HeldSlices", "SliceStore", "cache_folder", "cached_slices"]
@@ -183,6 +184,7 @@ def _read(path: Path) -> SliceStore | None:
 
 def _write(path: Path, decoded: Decoded) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path.parent, ".*.part")  # HDF5 locks what it writes
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
     os.close(handle)
     text = h5py.string_dtype()
