@@ -1,13 +1,15 @@
 """The live page's connections: how many there may be, and how long one may say nothing.
 
 Whoever asks whether the server lives must be answered however many others hold connections open. So none is turned
-away: where there are too many, the one goes that has said nothing for longest.
+away: where there are too many, the one goes that has said nothing for longest. One that has just come, or whose words
+are still to be read, is not idle.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from time import monotonic
 from typing import Any
 
 import uvicorn
@@ -17,6 +19,9 @@ from uvicorn.server import ServerState
 from scanside_gadgetron.pool.accept import Acceptor
 
 __all__ = ["Entrance"]
+
+_YOUNG_SECONDS = 0.1
+"""How long somebody who has just come may take to say a first word before another comes instead."""
 
 
 class Entrance:
@@ -43,7 +48,8 @@ class Entrance:
         self._state = state
         self._most = most
         self._idle_seconds = idle_seconds
-        self._acceptor = Acceptor(listener, self._take)
+        # One at a time: room is made only where somebody waits for it.
+        self._acceptor = Acceptor(listener, self._take, self._has_room, at_once=1)
         self._open: dict[_Connection, None] = {}
         """Those that have said nothing for longest come first."""
         self._starting: set[asyncio.Task[Any]] = set()
@@ -62,11 +68,21 @@ class Entrance:
         """How many connections there are."""
         return len(self._open)
 
+    def _has_room(self) -> bool:
+        """Whether there is room for one more, if need be once another has gone."""
+        if len(self._open) < self._most:
+            return True
+        now = monotonic()
+        old = [one for one in self._open if now - one.since > _YOUNG_SECONDS]
+        found = next((one for one in old if one.is_idle), None) or next(iter(old), None)
+        if found is None:
+            return False
+        self.forget(found)
+        found.end()
+        return True
+
     def _take(self, sock: socket.socket, _: Any) -> None:
-        if len(self._open) >= self._most:
-            idle = (one for one in self._open if one.is_idle)
-            self._drop(next(idle, next(iter(self._open))))
-        connection = _Connection(self, self._config, self._state, self._idle_seconds)
+        connection = _Connection(self, sock, self._config, self._state, self._idle_seconds)
         self._open[connection] = None
         sock.setblocking(False)
         task = asyncio.ensure_future(
@@ -79,10 +95,6 @@ class Entrance:
         self._starting.discard(task)
         if not task.cancelled():
             task.exception()  # whoever has left again is none that has to be told of
-
-    def _drop(self, connection: _Connection) -> None:
-        self.forget(connection)
-        connection.end()
 
     def forget(self, connection: _Connection) -> None:
         """A connection is no more."""
@@ -100,24 +112,43 @@ class _Connection(H11Protocol):
 
     Args:
         entrance: where it came in.
+        sock: its socket.
         config: of uvicorn.
         state: of the server that is to end it.
         idle_seconds: see `Entrance`.
     """
 
     def __init__(
-        self, entrance: Entrance, config: uvicorn.Config, state: ServerState, idle_seconds: float
+        self,
+        entrance: Entrance,
+        sock: socket.socket,
+        config: uvicorn.Config,
+        state: ServerState,
+        idle_seconds: float,
     ) -> None:
         super().__init__(config, state, {})
+        self.since = monotonic()
         self._entrance = entrance
+        self._sock = sock
         self._idle_seconds = idle_seconds
         self._deadline: asyncio.TimerHandle | None = None
         self._dropped = False
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is being answered."""
+        """Whether nothing is being answered, and nothing waits to be read."""
+        return self._is_answered and not self._has_words
+
+    @property
+    def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def _has_words(self) -> bool:
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
 
     def end(self) -> None:
         """Close it, whatever it does."""
@@ -141,14 +172,14 @@ class _Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`. Bytes that are no whole request yet win no time."""
         super().data_received(data)
-        if not self.is_idle:
+        if not self._is_answered:
             self._wait_no_longer()
             self._entrance.heard(self)
 
     def on_response_complete(self) -> None:
         """See `H11Protocol`."""
         super().on_response_complete()
-        if self.is_idle:  # the next request may have been there already
+        if self._is_answered:  # the next request may have been there already
             self._wait_for_request()
 
     def _wait_for_request(self) -> None:

@@ -15,6 +15,7 @@ __all__ = ["Acceptor", "Seldom"]
 logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 0.5
+_WAIT_SECONDS = 0.02
 _GONE = frozenset({errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.EINTR})
 """The host left before it was served, or a firewall says no: the next may be there all the same."""
 
@@ -60,14 +61,20 @@ class Acceptor:
     Args:
         listener: the socket; it becomes non-blocking.
         take: gets each connection and the address of its other end.
+        has_room: says whether there is room for one more; those that come meanwhile wait.
         at_once: how many are taken before others have their turn.
     """
 
     def __init__(
-        self, listener: socket.socket, take: Callable[[socket.socket, Any], None], at_once: int = 64
+        self,
+        listener: socket.socket,
+        take: Callable[[socket.socket, Any], None],
+        has_room: Callable[[], bool] = lambda: True,
+        at_once: int = 64,
     ) -> None:
         self._listener = listener
         self._take = take
+        self._has_room = has_room
         self._at_once = at_once
         self._seldom = Seldom(logger)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,22 +95,25 @@ class Acceptor:
         for _ in range(self._at_once):
             if self._loop is None:
                 return
+            if not self._has_room():
+                self._pause(_WAIT_SECONDS)
+                return
             try:
                 connection, address = self._listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno not in _GONE:
-                    self._pause(error)
+                    self._seldom.warning("accept", f"connections cannot be taken now, they wait: {error}")
+                    self._pause(_PAUSE_SECONDS)
                     return
             else:
                 self._take(connection, address)
 
-    def _pause(self, error: OSError) -> None:
+    def _pause(self, seconds: float) -> None:
         assert self._loop is not None
-        self._seldom.warning("accept", f"connections cannot be taken now, they wait: {error}")
         self._loop.remove_reader(self._listener)
-        self._loop.call_later(_PAUSE_SECONDS, self._resume)
+        self._loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
         if self._loop is not None and self._listener.fileno() >= 0:

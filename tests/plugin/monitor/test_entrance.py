@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from time import monotonic
@@ -57,6 +58,26 @@ def test_health_is_told_however_many_are_idle(show: Show, said: bytes) -> None:
         for path in ("/healthz", "/readyz", "/", "/metrics"):
             assert shown.get(path)[0] == 200, path
         assert shown.monitor._entrance.n_open <= 128
+
+
+def test_health_is_told_while_others_keep_coming(show: Show) -> None:
+    shown = show()
+    over = threading.Event()
+
+    def come() -> None:
+        while not over.is_set():
+            with connections(shown, 20):
+                pass
+
+    crowd = [threading.Thread(target=come, daemon=True) for _ in range(2)]
+    with connections(shown, 200):
+        for one in crowd:
+            one.start()
+        for _ in range(20):
+            assert shown.get("/healthz")[0] == 200
+        over.set()
+    for one in crowd:
+        one.join(300)
 
 
 def test_oldest_idle_one_goes_first(show: Show) -> None:

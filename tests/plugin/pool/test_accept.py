@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,12 +35,14 @@ class Listener:
         return getattr(self._real, name)
 
 
-def run(listener: Listener, n: int, seconds: float = 300) -> list[Any]:
+def run(
+    listener: Listener, n: int, seconds: float = 300, has_room: Callable[[], bool] = lambda: True
+) -> list[Any]:
     """Take connections until there are so many."""
     taken: list[Any] = []
 
     async def main() -> None:
-        acceptor = Acceptor(listener, lambda sock, _: taken.append(sock))  # type: ignore[arg-type]
+        acceptor = Acceptor(listener, lambda sock, _: taken.append(sock), has_room)  # type: ignore[arg-type]
         acceptor.open()
         hosts = [socket.create_connection(listener.getsockname()) for _ in range(max(n, 1))]
         deadline = asyncio.get_running_loop().time() + seconds
@@ -69,6 +72,17 @@ def test_nothing_spins_without_descriptors(caplog: pytest.LogCaptureFixture) -> 
     run(listener, 0, seconds=0.3)
     assert listener.n_asked <= 2
     assert len(caplog.records) <= 1
+
+
+def test_connections_wait_for_room() -> None:
+    asked: list[int] = []
+
+    def has_room() -> bool:
+        asked.append(1)
+        return len(asked) > 3
+
+    assert len(run(Listener([]), 2, has_room=has_room)) == 2
+    assert len(asked) >= 5
 
 
 def test_host_that_left_holds_nobody_up(
