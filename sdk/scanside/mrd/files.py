@@ -29,6 +29,7 @@ from scanside.mrd.messages import (
     Readouts,
     Text,
 )
+from scanside.mrd.peers import reported_error
 from scanside.mrd.reader import MessageReader
 from scanside.mrd.streams import FileStream
 from scanside.mrd.writer import MessageWriter
@@ -80,7 +81,7 @@ class Recording(ABC):
             FormatError: what is there is not what it should be.
             EndOfStream: a stream ends without CLOSE: whoever recorded it stopped early.
             IncompleteRead: a stream stops inside a message.
-            PeerReported: the recorded session ended with an ERROR.
+            PeerReported: the recorded session ended with an error.
         """
 
     @abstractmethod
@@ -197,10 +198,10 @@ class StreamRecording(Recording):
             message = self._reader.read()
             if isinstance(message, Close):
                 self._ended = True
-            elif isinstance(message, Text):
+            elif isinstance(message, (Text, ErrorText)):
+                if (error := reported_error(message)) is not None:
+                    raise PeerReported(f"{self._name} records a session that failed: {error}")
                 self._texts.append(message.text)
-            elif isinstance(message, ErrorText):
-                raise PeerReported(f"{self._name} records a session that failed: {message.text}")
             elif isinstance(message, (ConfigFile, ConfigText, HeaderXml)):
                 raise self._out_of_place(message, "data or CLOSE")
             elif isinstance(message, Readouts):

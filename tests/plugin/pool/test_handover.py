@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from scanside.items import Readouts
 from scanside.mrd.messages import ConfigText
 from scanside.mrd.streams import SocketStream
+from scanside.mrd.writer import encode
 from scanside.testing.small import small_readouts, small_scan
 from scanside.testing.transports import Received, play_host
 from scanside_gadgetron.pool import handover
@@ -66,6 +68,14 @@ class Gadgetron:
         return received
 
 
+def rest(sock: socket.socket) -> bytes:
+    """All that comes until the end."""
+    came = bytearray()
+    while piece := sock.recv(1 << 20):
+        came += piece
+    return bytes(came)
+
+
 def readouts(received: Received) -> int:
     return sum(len(item) for item in received.items if isinstance(item, Readouts))
 
@@ -96,6 +106,33 @@ def test_scan_goes_through_the_pool(house: OpenHouse, tmp_path: Path) -> None:
         assert "there is no pipeline 'nope'" in str(received.error)
         one.open_gate()
         assert one.is_whole(busy.result())
+
+
+@pytest.mark.parametrize("what", ["flood", "die-while-sending"])
+def test_gadgetron_that_takes_nothing_any_more_is_reset(
+    house: OpenHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Node and worker hold the connection both: whichever closes it last."""
+    path = tmp_path / "pool.sock"
+    monkeypatch.setenv("SCANSIDE_POOL", str(path))
+    with house(handover=path, send_seconds=1 if what == "flood" else 300):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            gadgetron = socket.create_connection(listener.getsockname(), 100)
+            theirs, _ = listener.accept()
+        config = f"<configuration><pipeline>{what}</pipeline></configuration>".encode()
+
+        def node() -> None:
+            with theirs:
+                handover.hand_over(theirs, config, HEADER)
+
+        waiting = threading.Thread(target=node, daemon=True)
+        waiting.start()
+        with gadgetron:
+            gadgetron.sendall(encode(*small_readouts()))
+            waiting.join(100)
+            assert not waiting.is_alive(), "the node hangs"
+            with pytest.raises(ConnectionResetError):
+                rest(gadgetron)
 
 
 def test_node_says_that_it_waits(house: OpenHouse, tmp_path: Path) -> None:

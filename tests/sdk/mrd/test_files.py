@@ -347,9 +347,10 @@ def test_truncated_or_damaged_compression(tmp_path: Path, pack: object) -> None:
         ),
         (stream(HeaderXml(XML), Close()), MessageError, r"HeaderXml as message 3 .* data or CLOSE"),
         (stream(ErrorText("no ACS"), Close()), PeerReported, "session that failed: no ACS"),
+        (stream(Text("ERROR no ACS"), Close()), PeerReported, "session that failed: no ACS"),
         (stream() + b"\x39\x05" + bytes(20), MessageError, "unknown id 1337"),
     ],
-    ids=["no header", "two headers", "error", "unknown"],
+    ids=["no header", "two headers", "error", "error as text", "unknown"],
 )
 def test_streams_out_of_order(tmp_path: Path, data: bytes, error: type[Exception], message: str) -> None:
     (tmp_path / "scan.bin").write_bytes(data)

@@ -193,7 +193,7 @@ def test_a_peer_that_takes_nothing_learns_of_a_reset() -> None:
             stream.receive_into(memoryview(bytearray(10)))
         stream.close()
         with pytest.raises(PeerGone):
-            send_for_ever(SocketStream(peer))
+            receive_all(SocketStream(peer, 100))
 
 
 def test_a_closed_stream_is_an_error_not_a_crash(pair: tuple[socket.socket, socket.socket]) -> None:
