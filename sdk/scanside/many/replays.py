@@ -21,7 +21,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
@@ -159,7 +159,8 @@ class Replayer:
         # Without a folder nothing is remembered from one recording to the next.
         store = NoiseStore(recipe.noise_store, capacity=0 if recipe.noise_store is None else 256)
         self._context = Context(recipe.device, store)
-        self._pipeline.prepare(self._context)
+        # Engines are built for the recordings as they come.
+        self._pipeline.prepare(replace(self._context, builds_engines=False))
 
     def __call__(self, job: Job) -> dict[str, Any]:
         """Reconstruct a recording; the images' file gets its name once it is whole.

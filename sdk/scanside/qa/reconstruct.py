@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,7 @@ class Reconstructor:
     def __post_init__(self) -> None:
         self._context = Context(self.device)
         self._pipeline = Pipeline.load(self.pipeline)
-        self._pipeline.prepare(self._context)
+        self._pipeline.prepare(replace(self._context, builds_engines=False))
         self.name = self._pipeline.name
 
     def header(self) -> MrdHeader:
@@ -73,6 +73,7 @@ class Reconstructor:
         with open_recording(self.path, self.group) as recording:
             scan = Scan.from_xml(recording.header_xml)
             items = (item for message in recording.items() for item in items_of(message, scan, self._context))
+            self._pipeline.expect(scan.header)  # builds engines that are missing
             with self._pipeline.open(scan) as run:
                 execute(run, items if noise is None else _noisier(items, scan.header, noise), keep)
         if not images:
