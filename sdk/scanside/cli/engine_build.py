@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from scanside.cli.console import console, err, table
-from scanside.errors import EngineError, MissingExtra
+from scanside.errors import CacheUnusable, EngineError, MissingExtra
 
 if TYPE_CHECKING:
     from scanside.engines.bundle import Bundle
@@ -142,6 +142,23 @@ def build(
         reports = tuple(one.entry.report for one in candidates if one.entry is not None)
         replace_manifest(folder, acceptance=reports)
         console.print(f"\nThe bundle is in {folder}", markup=False, soft_wrap=True)
+    _check_kept(candidates)
+
+
+def _check_kept(candidates: Sequence[Candidate]) -> None:
+    """Engines that end with this process are of no use to the next.
+
+    Raises:
+        CacheUnusable: an engine is not in the cache.
+    """
+    from scanside.engines.cache import engine_cache_folder
+
+    kept = engine_cache_folder()
+    if any(one.entry is not None and not one.entry.folder.is_relative_to(kept) for one in candidates):
+        raise CacheUnusable(
+            f"the engines were built and could not be kept in {kept}: make room there or give the right to write it, "
+            "or name another folder in SCANSIDE_ENGINE_CACHE, and build them again"
+        )
 
 
 def _serving(bundle: Bundle, recording: Path) -> tuple[list[tuple[int, int]], int | None]:

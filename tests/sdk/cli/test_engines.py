@@ -99,6 +99,15 @@ def test_build_engines_of_a_bundle(
     assert entry.key.weights_sha256 == Bundle.open(listed).manifest.weights_sha256
 
 
+def test_engines_that_cannot_be_kept_are_no_success(
+    scanside: Scanside, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_bytes(b"")
+    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "cache"))
+    failed = scanside("engines", "build", "tiny", "--backend", "eager", "--bucket", "64x64", status=1)
+    assert f"could not be kept in {tmp_path / 'cache'}" in failed.stderr
+
+
 def recorded(path: Path, k0: int, k1: int, n_coils: int) -> Path:
     """A recording of which nothing but the header is looked at: its readout has twice the samples of the image."""
     config = ScanConfig(
