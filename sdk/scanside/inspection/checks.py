@@ -11,8 +11,9 @@ import numpy.typing as npt
 from scanside.agreement import Finding, Level
 from scanside.agreement.calibration import lines_of_images
 from scanside.agreement.echo import lost_echoes
+from scanside.inspection.pattern import SamplingPattern
 from scanside.inspection.survey import EncodingSurvey, Survey
-from scanside.losses import recorded_losses
+from scanside.losses import FIRST, LAST, recorded_losses
 from scanside.mrd.dtypes import Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding, MrdHeader
@@ -20,12 +21,9 @@ from scanside.recon.noise import dead_channels
 
 __all__ = ["check"]
 
-_FIRST = (AcquisitionFlag.FIRST_IN_SLICE, AcquisitionFlag.FIRST_IN_REPETITION)
-_LAST = (
-    AcquisitionFlag.LAST_IN_SLICE,
-    AcquisitionFlag.LAST_IN_REPETITION,
-    AcquisitionFlag.LAST_IN_MEASUREMENT,
-)
+_ALL_LINES = 1.2  # fewer than one line for each so many that the limits cover is undersampling
+_ESPIRIT = 11  # lines that ESPIRiT needs for its kernel of 6
+_GRAPPA = (5, 4)  # GRAPPA's kernel along k0 and k1
 _TOLD = 8  # so many damaged k-spaces are told one by one
 
 
@@ -292,7 +290,7 @@ def _check_lines(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]
             f"a line of an image comes after the one that is flagged as its last, the first with scan counter "
             f"{late}: the LAST flags of this scan are not reliable; set accumulate.trigger to 'measurement'",
         )
-    if not flagged(space.headers["flags"], *_LAST).any():
+    if not (space.headers["flags"] & np.uint64(LAST)).any():
         yield Finding(
             "warning",
             "no readout is flagged as the last of its slice, repetition or measurement: images come only when the "
@@ -305,14 +303,14 @@ def _after_the_last(headers: Headers, encoding: Encoding) -> int | None:
     of_images = lines_of_images(headers, int(np.bitwise_or.reduce(headers["flags"])), encoding)
     lines = headers if of_images is None else headers[of_images]
     idx, flags = lines["idx"], lines["flags"]
-    is_last = flagged(flags, *_LAST)
+    is_last = (flags & np.uint64(LAST)) != 0
     for counter in ("segment", "average"):
         is_last &= idx[counter] >= encoding.limit(counter).maximum
     keys = np.stack([idx[name] for name in ("slice", "contrast", "phase", "repetition", "set")], axis=1)
     image = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
     order = np.argsort(image, kind="stable")
     follows = np.diff(image[order]) == 0
-    late = follows & is_last[order][:-1] & ~flagged(flags[order][1:], *_FIRST)
+    late = follows & is_last[order][:-1] & ((flags[order][1:] & np.uint64(FIRST)) == 0)
     return int(lines["scan_counter"][order[1:][late]].min()) if late.any() else None
 
 
@@ -341,7 +339,7 @@ def _check_calibration(space: EncodingSurvey, encoding: Encoding, elsewhere: lis
     pattern = space.sampling
     if pattern is None:
         return
-    undersampled = pattern.n_kspaces > 0 and pattern.acceleration > 1.2
+    undersampled = pattern.n_kspaces > 0 and pattern.acceleration > _ALL_LINES
     if undersampled and not pattern.calibration.any() and elsewhere:
         yield Finding(
             "note",
@@ -356,6 +354,46 @@ def _check_calibration(space: EncodingSurvey, encoding: Encoding, elsewhere: lis
         )
     if pattern.calibration.any() and encoding.calibration_mode is None:
         yield Finding("note", "lines are flagged as calibration, and the header has no calibrationMode")
+    for axis, found, needed in _few_calibration_lines(space, pattern, encoding):
+        yield Finding(
+            "warning",
+            f"the calibration region has {_n(found, 'line')} along {axis}: the kernels that pipelines use by default "
+            f"need {needed}; smaller ones are taken where they fit, and images may be less exact",
+        )
+
+
+def _few_calibration_lines(
+    space: EncodingSurvey, pattern: SamplingPattern, encoding: Encoding
+) -> Iterator[tuple[str, int, int]]:
+    """Axes on which calibration lines do not suffice: their name, how many there are, and how many are needed."""
+    if pattern.calibration_range is not None:
+        extents = [last - first + 1 for first, last in pattern.calibration_range]
+    elif pattern.acceleration <= _ALL_LINES:
+        extents = [_about_center(pattern.imaging, axis) for axis in (0, 1)]
+    else:
+        return
+    n_coils = max((shape.n_coils for shape in space.shapes), default=0)
+    _, *sizes = encoding.encoded.matrix
+    for k, (found, n, r) in enumerate(zip(extents, sizes, encoding.acceleration, strict=True), 1):
+        needed = _ESPIRIT
+        if r > 1:
+            needed = max(needed, (_GRAPPA[1] - 1) * r + 1)
+            if sizes[1] == 1:
+                # As many equations as weights: of every line, one for each place of the kernel along the readout.
+                per_line = max(encoding.recon.matrix[0] - _GRAPPA[0] + 1, 1)
+                needed = max(needed, (_GRAPPA[1] - 1) * r + -(-n_coils * _GRAPPA[0] * _GRAPPA[1] // per_line))
+        if found < min(needed, n):
+            yield f"k{k}", found, min(needed, n)
+
+
+def _about_center(lines: npt.NDArray[np.bool_], axis: int) -> int:
+    """Length of the block of sampled rows or columns that reaches as far below the centre as above."""
+    sampled: npt.NDArray[np.bool_] = np.any(lines, axis=axis)
+    center = len(sampled) // 2
+    gaps = np.flatnonzero(~sampled)
+    below = center - max(gaps[gaps <= center], default=-1)
+    above = min(gaps[gaps >= center], default=len(sampled)) - center
+    return len(sampled) if not len(gaps) else max(2 * min(int(below), int(above)) - 1, 0)
 
 
 def _check_geometry(space: EncodingSurvey) -> Iterator[Finding]:

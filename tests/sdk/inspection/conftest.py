@@ -26,7 +26,7 @@ SMALL = ScanConfig(
     phantom=PhantomConfig(kind="shepp-logan", supersampling=(1, 1, 1)),
     coils=CoilConfig(n_coils=4),
     noise=NoiseConfig(readouts=8),
-    sampling=SamplingConfig(acceleration=(2, 1), acs=(8, 0)),
+    sampling=SamplingConfig(acceleration=(2, 1), acs=(12, 0)),
     geometry=GeometryConfig(matrix=(32, 32, 1), n_slices=2),
 )
 

@@ -213,14 +213,17 @@ def test_defect_of_the_header(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"sampling": {"acceleration": (2, 1), "acs": (8, 0), "acs_mode": "separate"}},
+        {
+            "sampling": {"acceleration": (2, 1), "acs": (12, 0), "acs_mode": "separate"},
+            "geometry": {"matrix": (16, 32, 1)},
+        },
         {"sampling": {"reverse": "all", "discard": (2, 2)}},
         {"sampling": {"partial_fourier": (0.75, 1), "partial_echo": 0.75, "phase_oversampling": 0.25}},
         {
-            "sampling": {"acceleration": (2, 1), "acs": (8, 0), "pattern": "variable-density"},
+            "sampling": {"acceleration": (2, 1), "acs": (12, 0), "pattern": "variable-density"},
             "geometry": {"matrix": (16, 48, 1)},
         },
-        {"sampling": {"acceleration": (2, 2), "acs": (8, 8)}, "geometry": {"matrix": (16, 16, 16)}},
+        {"sampling": {"acceleration": (2, 2), "acs": (12, 12)}, "geometry": {"matrix": (16, 24, 24)}},
         {"dynamics": {"averages": 2, "segments": 2, "te_ms": (5, 10), "sets": 2, "repetitions": 2}},
         {"quirks": {"navigator_every": 4, "phase_correction_lines": 3}},
         {"geometry": {"matrix": (17, 15, 1), "n_slices": 3, "slice_order": "interleaved"}},
@@ -236,3 +239,38 @@ def test_unusual_but_sound_scans_have_no_findings(
     }
     found = inspect_file(make_scan(ScanConfig.model_validate(base | settings)))
     assert [str(finding) for finding in found.findings] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "found", "needed"),
+    [
+        ({"sampling": {"acceleration": (2, 1), "acs": (8, 0)}}, {"k1": 8}, 11),
+        ({"sampling": {"acceleration": (4, 1), "acs": (12, 0)}}, {"k1": 12}, 14),
+        ({"sampling": {"acceleration": (2, 1), "acs": (12, 0)}}, {}, 0),
+        ({"sampling": {"partial_fourier": (0.53, 1)}}, {"k1": 3}, 11),
+        ({"sampling": {"partial_fourier": (0.7, 1)}}, {}, 0),
+        (
+            {
+                "geometry": {"matrix": (16, 16, 16)},
+                "sampling": {"acceleration": (2, 2), "acs": (8, 8)},
+            },
+            {"k1": 8, "k2": 8},
+            11,
+        ),
+        ({"geometry": {"matrix": (16, 16, 4)}}, {}, 0),
+    ],
+)
+def test_few_calibration_lines(
+    make_scan: Callable[..., str], settings: dict[str, dict[str, object]], found: dict[str, int], needed: int
+) -> None:
+    """Pipelines take smaller kernels then, or none, and say so."""
+    base = {
+        "phantom": {"kind": "shepp-logan", "supersampling": (1, 1, 1)},
+        "coils": {"n_coils": 2},
+        "geometry": {"matrix": (32, 32, 1)},
+    }
+    texts = [f.text for f in inspect_file(make_scan(ScanConfig.model_validate(base | settings))).findings]
+    assert len(texts) == len(found)
+    for (axis, n), text in zip(found.items(), texts, strict=True):
+        assert f"the calibration region has {n} lines along {axis}" in text
+        assert f"need {needed};" in text

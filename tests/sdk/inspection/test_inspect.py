@@ -89,7 +89,7 @@ def test_everything_is_json(make_scan: object) -> None:
     (space,) = document["encodings"]
     assert document["n_readouts"] == found.n_readouts
     assert space["counters"]["slice"] == {"minimum": 0, "maximum": 1, "n_values": 2, "limit": [0, 1, 0]}
-    assert space["sampling"]["calibration_k1"] == [12, 19]
+    assert space["sampling"]["calibration_k1"] == [10, 21]
     assert len(document["noise"]["std_per_coil"]) == 4
 
 
