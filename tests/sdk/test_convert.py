@@ -95,6 +95,69 @@ def test_recorded_recon_data(captures: Any) -> None:
     assert reference.headers["idx"]["kspace_encode_step_1"].flatten().tolist() == list(range(30, 78))
 
 
+def cut(headers: Any, data: Any, last: int) -> None:
+    """As if the scan had ended with a scan counter."""
+    gone = headers["scan_counter"] > last
+    headers[gone] = np.zeros(1, headers.dtype)[0]
+    if data is not None:
+        data[np.broadcast_to(gone[:, :, :, None, :, :, None], data.shape)] = 0
+
+
+@pytest.mark.parametrize("last", [20, 40, 60])
+@pytest.mark.parametrize("counted", [True, False])
+def test_recon_data_of_a_scan_that_ended_early(captures: Any, last: int, counted: bool) -> None:
+    capture = captures("grappa.recon_data_with_reference")
+    assert [item.incomplete for item in capture.items()] == [None]
+    assert capture.scan.warnings == []
+    buffer = capture.data[0].bits[0].data
+    cut(buffer.headers, buffer.data, last)
+    if not counted:
+        buffer.headers["scan_counter"] = 0
+    (kspace,) = capture.items()
+    assert "104" not in (kspace.incomplete or "")
+    assert kspace.incomplete is not None
+    assert "lines were lost: kspace_encode_step_1" in kspace.incomplete
+    assert capture.scan.warnings == [kspace.incomplete]
+
+
+def test_recon_data_that_lack_lines(captures: Any) -> None:
+    for lost in ([54], [0, 3], [51, 54, 57, 60, 63], [102, 105], list(range(3, 105, 3))):
+        capture = captures("grappa.recon_data_with_reference")
+        buffer = capture.data[0].bits[0].data
+        gone = np.isin(buffer.headers["idx"]["kspace_encode_step_1"], lost) & (
+            buffer.headers["number_of_samples"] > 0
+        )
+        buffer.headers[gone] = np.zeros(1, buffer.headers.dtype)[0]
+        (kspace,) = capture.items()
+        assert f"kspace_encode_step_1 {lost[0]}" in (kspace.incomplete or ""), lost
+
+
+def test_image_array_of_a_scan_that_ended_early(captures: Any) -> None:
+    capture = captures("grappa.image_array")
+    assert [image.incomplete for image in capture.items()] == [None]
+    cut(capture.data[0].acquisition_headers, None, 40)
+    (image,) = capture.items()
+    assert "lines were lost" in (image.incomplete or "")
+    (message,) = Outlet("image").messages(image)
+    assert Meta.parse(message.attributes).first("ScansideIncomplete") == image.incomplete
+
+
+@pytest.mark.parametrize("name", ["plain.bucket", "waveforms.bucket", "waveforms.recon_data"])
+def test_recorded_streams_lack_nothing(captures: Any, name: str) -> None:
+    from scanside.execution import execute
+    from scanside.pipeline import Pipeline
+
+    capture = captures(name)
+    items: list[Any] = []
+    pipeline = Pipeline.load("fft")
+    pipeline = Pipeline(pipeline.stages, labels=pipeline.labels, input=(Readouts, Waveform, KSpace))
+    with pipeline.open(capture.scan) as run:
+        execute(run, iter(capture.items()), items.append)
+    images = [item for item in items if isinstance(item, Image)]
+    assert images
+    assert [image.incomplete for image in images] == [None] * len(images)
+
+
 def test_recorded_bucket_gives_the_readouts_of_the_recorded_acquisitions(captures: Any) -> None:
     lines = [item for item in captures("waveforms.bucket").items() if isinstance(item, Readouts)]
     expected = [item for item in captures("waveforms.acquisitions").items() if isinstance(item, Readouts)]

@@ -28,7 +28,7 @@ from scanside.mrd.hdf5 import Hdf5Reader, Hdf5Writer
 from scanside.mrd.messages import HeaderXml
 from scanside.mrd.writer import encode
 from scanside.pipeline import Pipeline
-from scanside.replay import ReplayResult, configuration, replay
+from scanside.replay import ReplayResult, Via, configuration, replay
 from scanside.stage import Stage
 from scanside.testing.small import small_image, small_readouts, small_scan, small_waveform
 
@@ -407,3 +407,14 @@ def test_what_was_prepared_goes_with_its_pipeline(recording: Path) -> None:
         replay(recording, "grappa", prepared=context)
     with pytest.raises(ValueError, match="runs in another process"):
         replay(recording, "grappa", via="mrd", prepared=context)
+
+
+@pytest.mark.parametrize("via", ["direct", "gadgetron", "mrd"])
+def test_a_mask_explains_what_is_missing(recording: Path, via: Via) -> None:
+    for mask in (np.arange(24) % 5 < 2, np.arange(24) > 13, np.arange(24) % 3 == 0):
+        result = replay(recording, "fft", via=via, device="cpu", undersample=mask)
+        assert result.images
+        assert [image.incomplete for image in result.images] == [None] * len(result.images)
+        assert not any("lost" in text for text in result.warnings), result.warnings
+        if via != "direct":
+            return  # one start of another process tells enough

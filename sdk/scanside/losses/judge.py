@@ -200,7 +200,7 @@ def judge_averages(
         n_averages: how often the header announces them.
         plan: what the header promises.
         evidence: what else the stream tells.
-        calibrating: ``(k2, k1)``, lines that are flagged as calibration: these need not come in every average.
+        calibrating: ``(k2, k1)``, lines that are for calibration only: these need not come in every average.
     """
     most = min(int(counts.max()), n_averages)
     of_image = counts > 0 if calibrating is None else (counts > 0) & ~calibrating
@@ -285,8 +285,7 @@ class _Case:
                     "the accelerationFactor of the header; pipeline 'grappa' fills the lines between",
                 )
                 return False
-        acs = self._calibrating
-        block = _centre(self._sampled if acs is None else self._sampled | filled(acs))
+        block = _centre(self._sampled | self._calibration_gaps())
         share = self._sampled.sum() / self._box().sum()
         if block and share**block < _BY_CHANCE:
             self._doubt(
@@ -327,17 +326,21 @@ class _Case:
         lattice[n2 // 2 % r2 :: r2, n1 // 2 % r1 :: r1] = True
         return lattice
 
-    def _of_calibration(self, irregular: bool) -> None:
-        """What is missing among the lines that are flagged as calibration, if those are a block."""
+    def _calibration_gaps(self) -> Lines:
+        """What is missing among the lines that are flagged as calibration, as long as these are a block."""
         if self._calibrating is None:
-            return
+            return np.zeros_like(self._sampled)
         block = filled(self._calibrating)
         missing: Lines = block & ~self._sampled
-        if 4 * missing.sum() <= block.sum():
-            self._lost |= missing
-        elif (
-            irregular
-        ):  # a lattice of which all lines are flagged (calibration interleaved in time) has no block
+        return missing if 4 * missing.sum() <= block.sum() else np.zeros_like(missing)
+
+    def _of_calibration(self, irregular: bool) -> None:
+        self._lost |= self._calibration_gaps()
+        if self._calibrating is None or not irregular:
+            return  # a lattice of which all lines are flagged (calibration interleaved in time) has no block
+        missing = filled(self._calibrating) & ~self._sampled & ~self._lost
+        missing[:, list(self._plan.left_out)] = False
+        if missing.any():
             self._doubt(
                 "calibration",
                 f"of the lines that are flagged as calibration and those between, {told(missing, self._plan)} did "

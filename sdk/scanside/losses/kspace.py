@@ -73,7 +73,7 @@ class Found:
 
     Attributes:
         lost: what was lost, in words; empty where nothing is known to be.
-        doubts: what cannot be decided.
+        doubts: what cannot be decided; empty where something is known to be lost.
     """
 
     lost: tuple[str, ...] = ()
@@ -126,6 +126,7 @@ def _losses(
         low_came, high_came = high_came, low_came
     evidence = Evidence(useless, jumps, low_came, high_came, marks.unbegun)
     calibrating = came & flagged(headers["flags"], *_CALIBRATING)
+    only_calibrating = calibrating & ~flagged(headers["flags"], _CALIBRATING[1])
     lost: list[str] = []
     doubts: list[Doubt] = []
     irregular = False
@@ -134,7 +135,7 @@ def _losses(
             lost.append(f"{name_of(frame)}no line came")
             continue
         verdict = judge(came[frame], plan, evidence, calibrating[frame])
-        averages = judge_averages(counts[frame], n_averages, plan, evidence, calibrating[frame])
+        averages = judge_averages(counts[frame], n_averages, plan, evidence, only_calibrating[frame])
         irregular |= verdict.irregular
         lost += [name_of(frame) + text for text in (*verdict.lost, *averages.lost)]
         doubts += [*verdict.doubts, *averages.doubts]
@@ -146,7 +147,7 @@ def _losses(
     )
     if not lost and marks.expect_last and (irregular or open_end):
         lost.append("the line that is flagged as the last did not come")
-    return Found(tuple(lost), tuple(doubts))
+    return Found(tuple(lost), () if lost else tuple(doubts))
 
 
 def sorted_losses(counts: npt.NDArray[np.int32], headers: Headers, plan: Plan) -> Found:

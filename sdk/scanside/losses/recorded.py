@@ -7,20 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from scanside.agreement.calibration import lines_of_images
 from scanside.losses.counters import ScanCounters
 from scanside.losses.judge import Plan
 from scanside.losses.kspace import FIRST, LAST, Found, Marks, losses_of
 from scanside.mrd.dtypes import Headers
-from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding, MrdHeader
 
 __all__ = ["SEPARATING", "recorded_losses"]
 
 SEPARATING = ("slice", "contrast", "phase", "repetition", "set")
 """Counters of which each combination of values has a k-space of its own."""
-
-_CALIBRATION = AcquisitionFlag.PARALLEL_CALIBRATION
-_CALIBRATION_TOO = AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING
 
 
 def recorded_losses(
@@ -34,8 +31,11 @@ def recorded_losses(
         encoding: the encoding space.
         scan_counters: of all readouts of the scan.
     """
-    if encoding.calibration_mode != "embedded":
-        lines = lines[~flagged(lines["flags"], _CALIBRATION) | flagged(lines["flags"], _CALIBRATION_TOO)]
+    if not len(lines):
+        return
+    of_images = lines_of_images(lines, int(np.bitwise_or.reduce(lines["flags"])), encoding)
+    if of_images is not None:
+        lines = lines[of_images]
     if not len(lines):
         return
     counters = ScanCounters()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -121,6 +122,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         self._latest: _Key | None = None
         self._doubted: set[str] = set()
         self._came: dict[tuple[int, str], set[int]] = {}
+        self._n_repetitions: Counter[_Key] = Counter()
         self._n_damaged = 0
 
     def process(self, item: Readouts) -> Iterator[Calibration | KSpace]:
@@ -230,6 +232,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
                 "set accumulate.trigger to 'measurement'"
             )
         self._open[key] = self._new_grid(encoding, run)
+        if key not in self._finished:
+            self._n_repetitions[self._without_repetition(key)] += 1
         for name, value in zip(self._key_names, key[1:], strict=True):
             self._came.setdefault((key[0], name), set()).add(value)
         return self._open[key]
@@ -342,6 +346,30 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
                 continue
             for text in _absent(encoding, name, values):
                 self._scan.warn(f"{text}: the scan ended before, or they were lost")
+        for index in {key[0] for key in self._n_repetitions}:
+            if self._scan.encoding(index).limit("repetition").n <= _ENDLESS:
+                self._tell_uneven({key: n for key, n in self._n_repetitions.items() if key[0] == index})
+
+    def _tell_uneven(self, came: dict[_Key, int]) -> None:
+        """Images that came of some combinations of counters, and not of others."""
+        names = tuple(name for name in self._key_names if name != "repetition")
+        most = max(came.values())
+        values = (sorted({key[i] for key in came}) for i in range(len(names) + 1))
+        absent = {key: n for key in product(*values) if (n := most - came.get(key, 0))}
+        if absent:
+            first = next(iter(absent))
+            self._scan.warn(
+                f"{sum(absent.values())} of {most * (len(came) + sum(key not in came for key in absent))} images did "
+                f"not come, the first of {_describe(first, names)}: the protocol has none there, the scan ended "
+                "before, or they were lost"
+            )
+
+    def _without_repetition(self, key: _Key) -> _Key:
+        """Encoding space and counters of an image that is made again and again."""
+        return (
+            key[0],
+            *(value for name, value in zip(self._key_names, key[1:], strict=True) if name != "repetition"),
+        )
 
     def _flaws(self, key: _Key, grid: Grid, calibrating: Grid | None, last_came: bool) -> str | None:
         """What is wrong with the lines of a k-space, told to the operator too."""

@@ -117,6 +117,12 @@ def nothing_left(blocks: list[Readouts]) -> None:
     blocks[-1].headers["discard_pre"][-2:] = 40
 
 
+def centre_lost(blocks: list[Readouts]) -> None:
+    for i, block in enumerate(blocks):
+        at_centre = np.isin(block.headers["idx"]["kspace_encode_step_1"], range(14, 18))
+        blocks[i] = block.select(~at_centre)
+
+
 def last_too_early(blocks: list[Readouts]) -> None:
     blocks[-1].headers["flags"][3] |= np.uint64(LAST)
 
@@ -152,6 +158,7 @@ def ended_early(blocks: list[Readouts]) -> None:
         (noise_nan, "error", "noise readouts are not finite"),
         (silent, "warning", "nothing but zeros in 1 readout"),
         (lost, "warning", "1 readout may be lost"),
+        (centre_lost, "warning", "lines were lost: slice 0, "),
         (twice, "warning", "scan counters come twice (1 time"),
         (repeated, "warning", "were there before in 1 readout"),
         (other_length, "warning", "readouts change their samples: 62, 64 occur"),

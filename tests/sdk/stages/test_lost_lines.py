@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from scanside.losses import recorded_losses
 from scanside.mrd.flags import AcquisitionFlag as Flag
-from scanside.mrd.header import Limit
+from scanside.mrd.header import Limit, MrdHeader
 from scanside.mrd.readouts import Readouts
 from scanside.simulate.config import SamplingConfig
 from scanside.simulate.sampling import phase_bands, sampling_pattern
@@ -193,6 +194,23 @@ LOSSES: dict[str, Callable[[Protocol], Keep]] = {
 }
 
 
+def recorded(came: Readouts, xml: str) -> set[str]:
+    """What `inspect` tells of the same lines."""
+    header = MrdHeader.parse(xml)
+    texts = {}
+    headers = came.headers
+    for name, found in recorded_losses(headers, header, header.encodings[0], headers["scan_counter"]):
+        if found.lost:
+            texts["lost"] = f"lines were lost: {name}: {'; '.join(found.lost)}"
+        for doubt in found.doubts:
+            texts.setdefault(doubt.kind, f"lines may have been lost: {name}: {doubt.text}")
+    return set(texts.values())
+
+
+def told_of_images(warnings: list[str]) -> set[str]:
+    return {text for text in warnings if text.startswith("lines")}
+
+
 COUNTERS: tuple[Counters, ...] = ("right", "zero", "renumbered")
 LIMITS: tuple[Limits, ...] = ("given", "full", "absent")
 
@@ -219,6 +237,129 @@ def test_lost(make_header: Any, lines: Any, run_stage: Any, name: str, loss: str
         assert len(told) <= (2 if ran.one.incomplete else 4), ran.scan.warnings
         if not ran.one.incomplete and not told:
             silent.append(counters)
-    # Of lines that are drawn, as the header says they may be, nobody can miss some once they were counted anew.
+        # Of lines that are drawn, as the header says they may be, nobody can miss some once they were counted anew.
+        if not any("calibration lines were lost" in text for text in told):
+            assert recorded(came, protocol.header(make_header, limits)) == told_of_images(ran.scan.warnings)
     undecidable = name in DRAWN and loss in ("one", "random 15 %", "first 10 %", "last 10 %")
     assert set(silent) <= ({"renumbered"} if undecidable else set())
+
+
+def test_only_what_is_damaged_is_marked(make_header: Any, lines: Any, run_stage: Any) -> None:
+    """Interleaved slices, repetitions and segments; one line of one of them is lost, whatever is counted."""
+    limits = {name: Limit(0, 2, 0) for name in ("slice", "repetition")}
+    xml = make_header((16, 24, 1), limits={"kspace_encode_step_1": Limit(0, 23, 12), **limits})
+    for counters in COUNTERS:
+        blocks = []
+        for repetition, segment, slice_ in product(range(3), range(2), (0, 2, 1)):
+            block = lines(
+                range(segment, 24, 2),
+                first=FIRST if segment == 0 else 0,
+                last=LAST if segment == 1 else 0,
+                slice=slice_,
+                repetition=repetition,
+            )
+            if (repetition, segment, slice_) == (1, 0, 2):
+                block = block.select(np.arange(12) != 5)
+            blocks.append(block)
+        if counters != "right":
+            n = 0
+            for block in blocks:
+                block.headers["scan_counter"] = 0 if counters == "zero" else n + np.arange(len(block))
+                n += len(block)
+        ran = run_stage(Accumulate(), xml, blocks)
+        damaged = [item.counters for item in ran.items if item.incomplete]
+        assert [(one["slice"], one["repetition"]) for one in damaged] == [(2, 1)]
+        (told,) = ran.scan.warnings
+        assert (
+            "slice 2, contrast 0, phase 0, repetition 1, set 0: kspace_encode_step_1 10 did not come" in told
+        )
+
+
+@pytest.mark.parametrize("n_averages", [2, 3])
+def test_a_line_of_one_average(make_header: Any, lines: Any, run_stage: Any, n_averages: int) -> None:
+    protocol = lattice(2, 16)
+    xml = protocol.header(make_header, "full", average=Limit(0, n_averages - 1, 0))
+    for counters, lost in product(COUNTERS, (None, 20, 30)):
+        blocks = []
+        for average in range(n_averages):
+            keep = protocol.k1 != (lost if average == 1 else -1)
+            blocks.append(protocol.readouts(lines, keep, counters, average=average))
+        if counters == "renumbered":
+            blocks[1].headers["scan_counter"] += 100
+        ran = run_stage(Accumulate(), xml, blocks)
+        assert bool(ran.one.incomplete) == (lost is not None), (counters, lost)
+
+
+def test_the_centre_may_be_averaged_more_often(make_header: Any, lines: Any, run_stage: Any) -> None:
+    protocol = lattice(1)
+    blocks = [protocol.readouts(lines, np.ones(N1, bool), "right")]
+    blocks.append(lines(range(20, 44), average=1, last=LAST))
+    ran = run_stage(Accumulate(), protocol.header(make_header, "full", average=Limit(0, 1, 0)), blocks)
+    assert ran.one.incomplete is None
+    assert "came in fewer averages than the lines about the centre" in ran.scan.warnings[0]
+
+
+def test_an_image_of_some_repetition(make_header: Any, lines: Any, run_stage: Any) -> None:
+    limits = {"slice": Limit(0, 2, 0), "repetition": Limit(0, 3, 0)}
+    xml = make_header(limits=limits)
+    blocks = [
+        lines(range(12), last=LAST, slice=slice_, repetition=repetition)
+        for repetition, slice_ in product(range(4), range(3))
+    ]
+    assert run_stage(Accumulate(), xml, blocks).scan.warnings == []
+    ran = run_stage(Accumulate(), xml, blocks[:7] + blocks[8:])
+    (told,) = ran.scan.warnings
+    assert "1 of 12 images did not come, the first of slice 1, " in told
+
+
+@pytest.mark.parametrize("counters", COUNTERS)
+def test_separate_calibration_lines(make_header: Any, lines: Any, run_stage: Any, counters: Any) -> None:
+    xml = make_header(
+        (16, N1, 1),
+        limits={"kspace_encode_step_1": Limit(0, N1 - 1, N1 // 2)},
+        acceleration=(2, 1),
+        calibration="separate",
+    )
+    for lost in ((), (30,), range(26, 36)):
+        acs = lines(range(20, 44), flags=Flag.PARALLEL_CALIBRATION)
+        acs = acs.select(~np.isin(acs.headers["idx"]["kspace_encode_step_1"], list(lost)))
+        if counters != "right":
+            acs.headers["scan_counter"] = 0
+        ran = run_stage(Accumulate(), xml, [acs, lines(range(0, N1, 2), first=FIRST, last=LAST)])
+        assert bool(ran.one.incomplete) == bool(lost)
+        assert [text for text in ran.scan.warnings if "calibration lines were lost" in text] == (
+            [] if not lost else [ran.one.incomplete]
+        )
+
+
+@pytest.mark.parametrize("acs", [8, 12, 16])
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_random_sampling_that_the_header_conceals(
+    make_header: Any, make_lines: Any, run_stage: Any, factor: int, acs: int
+) -> None:
+    """It is told, for the header contradicts it, and no image is marked."""
+    for seed in range(8):
+        protocol = drawn(factor, acs, 1, seed=seed)
+        whole = protocol.readouts(make_lines(), np.ones(len(protocol.k1), bool), "right")
+        ran = run_stage(Accumulate(), protocol.header(make_header, "full"), [whole])
+        assert ran.one.incomplete is None, seed
+        assert 1 <= len(ran.scan.warnings) <= 2
+
+
+@pytest.mark.parametrize("n_lost", [10, 20, 35, 56])
+def test_a_full_scan_that_loses_lines_at_random(
+    make_header: Any, make_lines: Any, run_stage: Any, n_lost: int
+) -> None:
+    """However it is counted afterwards: never silent, and nearly always marked."""
+    n_marked = 0
+    for seed, counters in product(range(12), COUNTERS):
+        protocol = lattice(1)
+        keep = at_random(n_lost / N1, seed)(protocol)
+        ran = run_stage(
+            Accumulate(),
+            protocol.header(make_header, "full"),
+            [protocol.readouts(make_lines(), keep, counters)],
+        )
+        n_marked += bool(ran.one.incomplete)
+        assert ran.scan.warnings, (seed, counters)
+    assert n_marked >= 34
