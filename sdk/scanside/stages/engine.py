@@ -128,6 +128,7 @@ class RunEngine(Stage[KSpace, Image]):
         self._context = context
         policy = TrustPolicy(require_signature=self.config.require_signature)
         self._networks = []
+        self._postponed: dict[str, str] = {}
         for name in self.config.bundles:
             network = Learned(name, policy, self.config.backend, self.config.precision)
             try:
@@ -136,6 +137,7 @@ class RunEngine(Stage[KSpace, Image]):
                 if self.config.fallback is None:
                     raise
                 # The images that lack it come from the fallback, and say so.
+                self._postponed[network.name] = str(error)
                 logger.warning("no engine of '%s' is ready: %s", network.name, error)
             self._networks.append(network)
         self._fallback = None if self.config.fallback is None else self.config.fallback.stage()
@@ -270,7 +272,7 @@ class RunEngine(Stage[KSpace, Image]):
                 return network.load_built(size, n_coils)
             except (ScansideError, OSError) as error:
                 why: Why = "not-built" if isinstance(error, EngineNotBuilt) else "size"
-                self._lacking[wanted] = why, str(error)
+                self._lacking[wanted] = why, self._postponed.get(network.name, str(error))
         raise _Refused(*self._lacking[wanted])
 
     def _reconstruct(
