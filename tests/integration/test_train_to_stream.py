@@ -73,7 +73,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         backends = ("--backend", "eager", "--backend", "onnxruntime")
         scanside(
             "engines", "build", root / "run", "-o", root / "bundles/least", "--anatomy", "heap",
-            "--bucket", "64x64", *backends,
+            "--bucket", "64x64", "--coils", 4, *backends,
         )  # fmt: skip
         yield root
     torch.set_num_threads(threads)

@@ -51,7 +51,7 @@ def _bundle(name: str, folder: Path, entries: list[CacheEntry]) -> Check:
             what,
             "missing",
             f"{told}; no engine was accepted on this machine{others}",
-            f"scanside engines build {name} --bucket {size}, or the first scan waits for it",
+            f"scanside engines build {name} --bucket {size}, or its images come from the fallback",
         )
     return Check(what, "ok", f"{told}; accepted here: {'; '.join(map(_told, accepted))}")
 

@@ -33,6 +33,12 @@ class Act(Stage[Readouts, Readouts]):
         super().__init__()
         self.what = what
 
+    def prepare(self, context: Context) -> None:
+        if self.what == "builds" and context.builds_engines:
+            (SCRATCH / f"builds.{os.getpid()}.came").touch()
+            while not (SCRATCH / "builds.open").exists():
+                time.sleep(0.01)
+
     def process(self, item: Readouts) -> Iterator[Readouts]:
         if self.what.startswith("gate"):
             # Says that it came, and waits until it may go on.

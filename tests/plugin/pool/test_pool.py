@@ -405,6 +405,27 @@ def test_worker_that_dies_at_its_start_is_tried_again_later(house: OpenHouse) ->
         assert one.server.pool.not_ready() == ""
 
 
+def test_worker_is_ready_when_its_engines_are(house: OpenHouse, tmp_path: Path) -> None:
+    (tmp_path / "builds.open").touch()
+    with house(prepare=("builds",)) as one:
+        one.arrived("builds")
+        (tmp_path / "builds.open").unlink()
+        os.kill(one.of_kind("worker-started")[0].pid, signal.SIGKILL)
+        one.arrived("builds", 2)
+        assert "engines ready" in one.server.pool.not_ready()
+        waiting = one.begin()
+        one.wait_for_event("session-queued")
+        time.sleep(0.3)
+        assert one.of_kind("session-started") == []
+        one.open_gate("builds")
+        assert one.is_whole(waiting.result())
+        assert one.server.pool.not_ready() == ""
+        # In a session, nothing is built.
+        (tmp_path / "builds.open").unlink()
+        one.server.reload(one.server.pool._config.model_copy(update={"prepare": ()}))
+        assert one.is_whole(one.play("builds"))
+
+
 def test_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
