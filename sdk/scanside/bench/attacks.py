@@ -29,6 +29,7 @@ FORGED = "1999-12-31 23:59:59.000 error [s1] forged"
 """A line of the log that none of Scanside wrote."""
 
 _CLOSE = encode(Close())
+_FULL = FrameScan(n_coils=2, n_samples=64, n_lines=32, acceleration=1, noise=False)
 
 
 @dataclass(frozen=True)
@@ -259,6 +260,22 @@ def _lost_lines(scan: _Scan, random: _Random) -> _Made:
     return scan.session(data=b"".join(kept)), "close", "word"
 
 
+def _lost_lines_of_all(scan: _Scan, random: _Random) -> _Made:  # noqa: ARG001 — it brings its own
+    """Nothing is accelerated, so no line may be missing."""
+    whole = _Scan(_FULL, 1)
+    n = len(whole.readouts)
+    first = int(random.integers(n - 1))
+    lost = set(
+        (
+            random.choice(n, int(random.integers(1, n - 2)), replace=False).tolist(),
+            range(first, min(n, first + int(random.integers(1, n // 2)))),
+            range(1, n - 1),
+        )[random.integers(3)]
+    )
+    kept = [one for i, one in enumerate(whole.readouts) if i not in lost]
+    return whole.session(ConfigFile("fft"), data=b"".join(kept)), "close", "word"
+
+
 def _ends_early(scan: _Scan, random: _Random) -> _Made:
     n = int(random.integers(1, len(scan.readouts)))
     return scan.session(data=b"".join(scan.readouts[:n])), "close", "word"
@@ -341,6 +358,7 @@ ATTACKS: dict[str, Callable[[_Scan, _Random], _Made]] = {
     "cut anywhere": _cut_short,
     "gone anywhere": _client_gone,
     "lost lines": _lost_lines,
+    "lost lines of a full scan": _lost_lines_of_all,
     "an early CLOSE": _ends_early,
     "NaN and infinity": _no_number,
     "encoding spaces that there are not": _wrong_encoding_space,
