@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from scanside.errors import RunError
 
-__all__ = ["has_no_room", "is_storage_error", "naming_disk", "storage_problem"]
+__all__ = ["has_no_room", "is_storage_error", "naming_disk", "storage_problem", "user_cache"]
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_OURS = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -81,3 +82,15 @@ def naming_disk(folder: Path, what: str) -> Iterator[None]:
         raise RunError(
             f"{what}: {storage_problem(told, folder)}. Make room there, or name another folder"
         ) from error
+
+
+def user_cache() -> Path:
+    """``scanside`` below ``XDG_CACHE_HOME`` or ``~/.cache``; without a home, as in containers, in the folder of
+    temporary files.
+    """
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "scanside"
+    try:
+        return Path.home() / ".cache" / "scanside"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"scanside-of-{os.getuid()}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from scanside.errors import RunError
-from scanside.storage import has_no_room, is_storage_error, naming_disk, storage_problem
+from scanside.storage import has_no_room, is_storage_error, naming_disk, storage_problem, user_cache
 
 pytestmark = pytest.mark.torch_free
 
@@ -70,3 +71,12 @@ def test_room(tmp_path: Path) -> None:
     assert not has_no_room(tmp_path, 1)
     assert has_no_room(tmp_path, 10**18)
     assert has_no_room(tmp_path / "nowhere", 1)
+
+
+def test_cache_of_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert user_cache().parent == Path(tempfile.gettempdir())

@@ -27,7 +27,7 @@ from scanside.engines.hashing import file_record, files_below, write_atomically
 from scanside.engines.manifest import AcceptanceReport, FileRecord, Precision, canonical_json, validated
 from scanside.engines.permissions import who_else_can_write
 from scanside.errors import BundleError, CacheUnusable
-from scanside.storage import storage_problem
+from scanside.storage import storage_problem, user_cache
 
 __all__ = ["CacheEntry", "Draft", "EngineCache", "EngineKey", "engine_cache_folder", "scratch_cache"]
 
@@ -292,5 +292,4 @@ def engine_cache_folder() -> Path:
     """``SCANSIDE_ENGINE_CACHE``, else ``~/.cache/scanside/engines`` (or below ``XDG_CACHE_HOME``)."""
     if named := os.environ.get("SCANSIDE_ENGINE_CACHE"):
         return Path(named)
-    home = os.environ.get("XDG_CACHE_HOME") or Path("~").expanduser() / ".cache"
-    return Path(home) / "scanside" / "engines"
+    return user_cache() / "engines"

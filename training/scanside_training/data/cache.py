@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from scanside.errors import FileFormatError
 from scanside.scratch import remove_abandoned
-from scanside.storage import storage_problem
+from scanside.storage import storage_problem, user_cache
 
 __all__ = ["Decoded", "HeldSlices", "SliceStore", "cache_folder", "cached_slices"]
 
@@ -54,7 +54,7 @@ def cache_folder() -> Path:
     """Where decoded slices are kept: ``$SCANSIDE_CACHE``, else ``scanside`` below the user's cache folder."""
     if named := os.environ.get("SCANSIDE_CACHE"):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~").expanduser() / ".cache") / "scanside"
+    return user_cache()
 
 
 class SliceStore:
