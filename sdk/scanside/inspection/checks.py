@@ -346,6 +346,12 @@ def _check_calibration(space: EncodingSurvey, encoding: Encoding, elsewhere: lis
             f"lines are left out (R = {pattern.acceleration:.2f}), and calibration lines lie in encoding space "
             f"{', '.join(map(str, elsewhere))}: they serve where directions and place agree",
         )
+    elif undersampled and not pattern.calibration.any() and pattern.takes_turns:
+        yield Finding(
+            "note",
+            f"lines are left out (R = {pattern.acceleration:.2f}), others in each frame: calibration is over the "
+            "frames",
+        )
     elif undersampled and not pattern.calibration.any():
         yield Finding(
             "warning",

@@ -115,6 +115,14 @@ class SamplingPattern:
         return along[0], along[1]
 
     @property
+    def takes_turns(self) -> bool:
+        """Whether frames have other lines each, and all of them together have no gap."""
+        if self.frames is None:
+            return False
+        together = np.flatnonzero(self.frames.any(axis=0))
+        return len(together) > 1 and int(together[-1] - together[0]) + 1 == len(together)
+
+    @property
     def calibration_range(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
         """First and last grid index of the calibration lines along k1 and along k2; None without any."""
         if not self.calibration.any():

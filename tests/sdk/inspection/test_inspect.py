@@ -251,3 +251,25 @@ def test_stacks_of_different_orientation(tmp_path: Path) -> None:
     assert [text.split(" at ")[0] for text in places] == ["slice 0", "slice 3", "slice 4"]
     assert places[0].endswith("; 3 slices")
     assert not places[1].endswith("slices")
+
+
+@pytest.mark.parametrize("shifting", [True, False])
+def test_frames_that_take_turns(tmp_path: Path, shifting: bool) -> None:
+    """Together they hold all lines, which is calibration enough; the same lines in each frame are not."""
+    sampling = SamplingConfig(pattern="kt" if shifting else "equispaced", acceleration=(2, 1))
+    scan = simulate(
+        ScanConfig(
+            phantom=PhantomConfig(kind="shepp-logan", supersampling=(1, 1, 1)),
+            coils=CoilConfig(n_coils=2),
+            sampling=sampling,
+            geometry=GeometryConfig(matrix=(32, 32, 1)),
+            dynamics=DynamicsConfig(repetitions=4),
+        )
+    )
+    path = tmp_path / "scan.h5"
+    with Hdf5Writer(path, scan.header_xml) as writer:
+        for item in scan.items():
+            writer.write(item)
+    (told,) = [finding for finding in inspect_file(path).findings if "lines are left out" in finding.text]
+    assert told.level == ("note" if shifting else "warning")
+    assert ("calibration is over the frames" in told.text) == shifting
