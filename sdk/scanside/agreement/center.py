@@ -52,9 +52,8 @@ class SignalCenter:
         self._header = header
         self._encoding = encoding
         self._settled = encoding.trajectory not in ("cartesian", "epi")
-        self._has_image = (
-            False  # all lines of one have come: before, the strongest of some lines means nothing
-        )
+        # Whether all lines of an image have come: before, the strongest of some lines means nothing.
+        self._has_image = False
         self._axes: list[_PhaseAxis] = []
         self._waiting: list[Readouts] = []  # lines that come one by one are looked at together
         self._n_waiting = 0
