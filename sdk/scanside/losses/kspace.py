@@ -147,6 +147,8 @@ def _losses(
     )
     if not lost and marks.expect_last and (irregular or open_end):
         lost.append("the line that is flagged as the last did not come")
+    if not lost and irregular and not marks.first_came:
+        lost.append("the line that is flagged as the first did not come")
     return Found(tuple(lost), () if lost else tuple(doubts))
 
 

@@ -226,7 +226,7 @@ def ends(
             # Towards its ends an ellipse has fewer and fewer lines, and none at last, on both sides.
             tapers = len(lines) > 1 and 2 * width[end] < width.max()
             is_few = len(absent) * r <= few
-            if beyond or scrap or not came or (is_few and regular and not tapers):
+            if beyond or scrap or (regular and (not came or (is_few and not tapers))):
                 gaps[:, absent] |= lines[:, end, None]
             elif not is_few or (tapers and regular and abs(first + last - 2 * center) >= r):
                 planned[:, absent] |= lines[:, end, None]

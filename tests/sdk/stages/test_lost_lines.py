@@ -363,3 +363,13 @@ def test_a_full_scan_that_loses_lines_at_random(
         n_marked += bool(ran.one.incomplete)
         assert ran.scan.warnings, (seed, counters)
     assert n_marked >= 34
+
+
+def test_random_sampling_without_flags(make_header: Any, lines: Any, run_stage: Any) -> None:
+    """Some producers flag no line as the last: where sampling is irregular, an end says nothing."""
+    protocol = drawn(3, 16, 3)
+    block = protocol.readouts(lines, np.ones(len(protocol.k1), bool), "right")
+    block.headers["flags"] = 0
+    ran = run_stage(Accumulate(), protocol.header(make_header, "full"), [block])
+    assert ran.one.incomplete is None
+    assert ran.scan.warnings == []
