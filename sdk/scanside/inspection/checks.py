@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from scanside.agreement.calibration import lines_of_images
 from scanside.agreement.echo import lost_echoes
 from scanside.inspection.pattern import SamplingPattern
 from scanside.inspection.survey import EncodingSurvey, Survey
-from scanside.losses import FIRST, LAST, recorded_losses
+from scanside.losses import FIRST, LAST, recorded_calibration, recorded_losses
 from scanside.mrd.dtypes import Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding, MrdHeader
@@ -332,6 +332,8 @@ def _check_losses(
                 yield Finding("warning", f"lines may have been lost: {name}: {doubt.text}")
     if n_damaged > _TOLD:
         yield Finding("warning", f"lines were lost of {n_damaged - _TOLD} more images")
+    for name, lost in islice(recorded_calibration(space.headers, header, encoding), _TOLD):
+        yield Finding("warning", f"calibration lines were lost: {name}: {'; '.join(lost)}")
 
 
 def _check_calibration(space: EncodingSurvey, encoding: Encoding, elsewhere: list[int]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ promises (`Plan`) and what the stream tells besides; `losses_of` looks at k-spac
 from scanside.losses.counters import ScanCounters
 from scanside.losses.judge import Doubt, Plan
 from scanside.losses.kspace import FIRST, LAST, Found, Marks, losses_of, lost_of_block, sorted_losses
-from scanside.losses.recorded import recorded_losses
+from scanside.losses.recorded import recorded_calibration, recorded_losses
 from scanside.losses.regular import lattice_gaps
 from scanside.losses.undersampling import with_left_out
 
@@ -23,6 +23,7 @@ __all__ = [
     "lattice_gaps",
     "losses_of",
     "lost_of_block",
+    "recorded_calibration",
     "recorded_losses",
     "sorted_losses",
     "with_left_out",

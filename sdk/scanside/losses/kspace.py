@@ -13,7 +13,7 @@ from scanside.losses.judge import Doubt, Evidence, Plan, judge, judge_averages
 from scanside.mrd.dtypes import Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
 
-__all__ = ["FIRST", "LAST", "Found", "Marks", "losses_of", "lost_of_block", "sorted_losses"]
+__all__ = ["CALIBRATING", "FIRST", "LAST", "Found", "Marks", "losses_of", "lost_of_block", "sorted_losses"]
 
 FIRST = int(AcquisitionFlag.FIRST_IN_SLICE | AcquisitionFlag.FIRST_IN_REPETITION)
 LAST = int(
@@ -21,7 +21,7 @@ LAST = int(
 )
 """Flags of the readouts that begin and end a k-space."""
 
-_CALIBRATING = (AcquisitionFlag.PARALLEL_CALIBRATION, AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING)
+CALIBRATING = (AcquisitionFlag.PARALLEL_CALIBRATION, AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING)
 _JUMPS = 4  # so many are told
 
 
@@ -125,8 +125,8 @@ def _losses(
     if int(stamps[0]) > int(stamps[-1]):  # acquired from the highest line to the lowest
         low_came, high_came = high_came, low_came
     evidence = Evidence(useless, jumps, low_came, high_came, marks.unbegun)
-    calibrating = came & flagged(headers["flags"], *_CALIBRATING)
-    only_calibrating = calibrating & ~flagged(headers["flags"], _CALIBRATING[1])
+    calibrating = came & flagged(headers["flags"], *CALIBRATING)
+    only_calibrating = calibrating & ~flagged(headers["flags"], CALIBRATING[1])
     lost: list[str] = []
     doubts: list[Doubt] = []
     irregular = False
