@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.losses.counters import ScanCounters, Span
-from scanside.losses.judge import Doubt, Evidence, Plan, judge, judge_averages
+from scanside.losses.judge import Doubt, Evidence, Plan, judge, judge_averages, told
+from scanside.losses.regular import Lines, filled
 from scanside.mrd.dtypes import Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
 
@@ -200,5 +201,14 @@ def lost_of_block(counts: npt.NDArray[np.int32], offsets: tuple[int, int]) -> tu
     """
     plan = Plan(counts.shape[-2:], offsets)
     frames = counts.reshape(-1, *counts.shape[-2:]) > 0
-    texts = (judge(frame, plan, Evidence()).lost for frame in frames if frame.any())
+    texts = (_lost_of_one_block(frame, plan) for frame in frames if frame.any())
     return tuple(dict.fromkeys(text for lost in texts for text in lost))
+
+
+def _lost_of_one_block(came: Lines, plan: Plan) -> tuple[str, ...]:
+    verdict = judge(came, plan, Evidence())
+    missing = filled(came) & ~came
+    # Random sampling would explain gaps in an image. A block of calibration lines is never sampled so.
+    if missing.any() and any(doubt.kind in ("mask", "few") for doubt in verdict.doubts):
+        return (f"{told(missing, plan)} did not come",)
+    return verdict.lost
