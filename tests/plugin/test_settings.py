@@ -24,6 +24,17 @@ def test_error_shows_no_token(token: Any) -> None:
     assert "hunter2" not in str(raised.value)
 
 
+def test_broken_file_shows_no_token(tmp_path: Path) -> None:
+    pytest.importorskip("yaml")
+    path = tmp_path / "server.yaml"
+    path.write_text(
+        'port: 18000\nmonitor: {token: "hunter2hunter2, port: 9003}\nworkers: 1\n', encoding="utf-8"
+    )
+    with pytest.raises(ConfigError, match=r"server\.yaml, line \d: this is not YAML") as raised:
+        ServerConfig.load(path)
+    assert "hunter2" not in str(raised.value)
+
+
 @pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0", "0.0.0.0/1"])
 def test_everybody_is_remarked(network: str) -> None:
     (remark,) = config(host="0.0.0.0", allow=("192.168.2.0/24", network)).remarks()

@@ -74,7 +74,7 @@ class FrameScan:
         limit = (
             f"<minimum>0</minimum><maximum>{self.n_lines - 1}</maximum><center>{self.n_lines // 2}</center>"
         )
-        repetition = "<minimum>0</minimum><maximum>0</maximum><center>0</center>"
+        repetition = "<minimum>0</minimum><maximum>65535</maximum><center>0</center>"
         return (
             '<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">'
             "<experimentalConditions><H1resonanceFrequency_Hz>63500000</H1resonanceFrequency_Hz>"
