@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from scanside.items import Item, Readouts
+from scanside.mrd.flags import AcquisitionFlag
 from scanside.simulate import (
     CoilConfig,
     DynamicsConfig,
@@ -124,3 +126,32 @@ def test_slice_whose_header_names_partitions(reconstruct: Any, pipeline: str, n_
         rest = rest.replace("</encodingLimits>", f"{limits}</encodingLimits>")
     done = reconstruct(pipeline, f"{encoded}</encodedSpace>{rest}", scan.items())
     np.testing.assert_array_equal(done.voxels(), expected)
+
+
+def with_an_empty_partition(scan: SimulatedScan) -> list[Item]:
+    """The scan with the same samples in both partitions of k-space: one partition of the image holds nothing at all."""
+    items, lines = [], {}
+    for item in scan.items():
+        if isinstance(item, Readouts):
+            item = item.copy()
+            imaging = item.headers["flags"] & np.uint64(int(AcquisitionFlag.NOISE_MEASUREMENT)) == 0
+            for i in np.flatnonzero(imaging):
+                k1 = int(item.headers["idx"]["kspace_encode_step_1"][i])
+                item.samples[i] = lines.setdefault(k1, item.samples[i].copy())
+        items.append(item)
+    return items
+
+
+@pytest.mark.parametrize("pipeline", ["grappa", "sense"])
+def test_partition_beyond_the_object(reconstruct: Any, pipeline: str) -> None:
+    full, accelerated = slab((48, 40, 2)), slab((48, 40, 2), R2)
+    truth = np.abs(reconstruct("fft", full.header_xml, with_an_empty_partition(full)).voxels())
+    done = reconstruct(pipeline, accelerated.header_xml, with_an_empty_partition(accelerated))
+    found = np.abs(done.voxels())
+    power = np.square(truth).sum((1, 2))
+    inside, empty = int(power.argmax()), int(power.argmin())
+    assert power[empty] < 1e-6 * power[inside]
+    assert np.square(found[empty]).sum() < 1e-6 * np.square(found[inside]).sum()
+    scale = (found[inside] * truth[inside]).sum() / np.square(found[inside]).sum()
+    error = np.linalg.norm(scale * found[inside] - truth[inside]) / np.linalg.norm(truth[inside])
+    assert error < 0.15

@@ -150,7 +150,9 @@ def _by_axis(values: Sequence[int]) -> str:
 def _maps(
     acs: torch.Tensor, shape: tuple[int, int, int], sizes: tuple[int, int, int], threshold: float, crop: float
 ) -> torch.Tensor:
-    """Maps ``(coil, z, y, x)`` from one block ``(coil, k2, k1, k0)``."""
+    """Maps ``(coil, z, y, x)`` from one block ``(coil, k2, k1, k0)``; zeros where it holds no signal at all."""
+    if not acs.any():
+        return acs.new_zeros(len(acs), *shape)
     operator = _autocorrelation(_row_space(acs, sizes, threshold)) / math.prod(sizes)
     to_z, to_y, to_x = (_fourier_sum(n, k, acs) for n, k in zip(shape, sizes, strict=True))
     maps = acs.new_empty(len(acs), *shape)

@@ -150,6 +150,8 @@ class RunEngine(Stage[KSpace, Image]):
 
     def expect(self, expected: Expected) -> Expected:
         """Have engines ready for the sizes of a scan; what cannot be had is told by the images that lack it."""
+        if expected.encoding.limit("kspace_encode_step_2").n > 1:
+            return expected  # networks take slices, so that the fallback will reconstruct this slab
         n_coils = self.config.n_coils if expected.n_coils is None else (expected.n_coils,)
         for network in self._networks:
             try:

@@ -149,7 +149,7 @@ class Grappa(Stage[KSpace, KSpace]):
         wanted = (self.config.kernel_k0, self.config.kernel_k1, self.config.kernel_k2)
         block = calibration_block(item, "GRAPPA", at_center=False)
         if thin:
-            block = _slices(block)
+            block = _with_signal(_slices(block))
         try:
             kernel = grappa.fitting_kernel(block, acceleration, wanted)
             weights = grappa.calibrate(block, acceleration, kernel, self.config.regularization)
@@ -188,6 +188,13 @@ class Grappa(Stage[KSpace, KSpace]):
 def _slices(kspace: torch.Tensor) -> torch.Tensor:
     """A slab ``(*other, coil, k2, k1, k0)`` as slices ``(*other, z, coil, 1, k1, k0)``."""
     return to_image(kspace, (-3,)).transpose(-4, -3).unsqueeze(-3)
+
+
+def _with_signal(slices: torch.Tensor) -> torch.Tensor:
+    """`_slices` of which those without any signal, beyond the object, are the strongest one of their slab."""
+    power = slices.abs().square().sum((-4, -3, -2, -1), keepdim=True)
+    strongest = torch.take_along_dim(slices, power.argmax(-5, keepdim=True), -5)
+    return torch.where(power > 0, slices, strongest)
 
 
 def _slab(slices: torch.Tensor) -> torch.Tensor:
