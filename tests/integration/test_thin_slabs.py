@@ -129,7 +129,7 @@ def test_slice_whose_header_names_partitions(reconstruct: Any, pipeline: str, n_
 
 
 def with_an_empty_partition(scan: SimulatedScan) -> list[Item]:
-    """The scan with the same samples in both partitions of k-space: one partition of the image holds nothing at all."""
+    """The scan with the same samples in both partitions of k-space, so that one of the image holds nothing at all."""
     items, lines = [], {}
     for item in scan.items():
         if isinstance(item, Readouts):
