@@ -32,6 +32,7 @@ from scanside.errors import ConfigError, PeerGone, PeerReported, ScansideError, 
 from scanside.execution import execute
 from scanside.items import Image, Item, Readouts
 from scanside.losses import with_left_out
+from scanside.mrd.dtypes import IMAGE_COUNTERS
 from scanside.mrd.files import Recording, open_recording
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
 from scanside.mrd.hdf5 import Hdf5Writer, unfinished
@@ -288,7 +289,6 @@ _ENDS = (
     AcquisitionFlag.LAST_IN_MEASUREMENT,
 )
 _DROPPED = np.uint64(2**64 - 1)
-_SEPARATING = ("slice", "contrast", "phase", "repetition", "set")
 
 
 def _mask(undersample: str | Path | npt.ArrayLike | None) -> npt.NDArray[np.bool_] | None:
@@ -343,7 +343,7 @@ def _hand_over_ends(
 ) -> None:
     """Flags that end something go from a dropped line to the last kept line of the same image."""
     idx = headers["idx"]
-    keys = np.stack([headers["encoding_space_ref"], *(idx[name] for name in _SEPARATING)], axis=1)
+    keys = np.stack([headers["encoding_space_ref"], *(idx[name] for name in IMAGE_COUNTERS)], axis=1)
     last_kept: dict[tuple[int, ...], int] = {}
     every_end = np.uint64(sum(int(flag) for flag in _ENDS))
     for i in np.flatnonzero(lines).tolist():

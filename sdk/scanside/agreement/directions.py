@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.agreement.finding import Finding
+from scanside.mrd.dtypes import IMAGE_COUNTERS
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding
 from scanside.mrd.readouts import Readouts
@@ -15,7 +16,6 @@ from scanside.mrd.readouts import Readouts
 __all__ = ["ReadoutDirections"]
 
 _REVERSE, _PHASECORR = AcquisitionFlag.REVERSE, AcquisitionFlag.PHASECORR_DATA
-_IMAGE = ("slice", "contrast", "phase", "repetition", "set")
 _FORWARDS, _BACKWARDS = 1, 2
 _REMEMBERED = 1024  # images whose directions are known at a time: their lines come close to each other
 
@@ -106,7 +106,7 @@ class ReadoutDirections:
         if self._in_one_image:
             return
         idx = lines.headers["idx"]
-        rows = np.stack([*(idx[name] for name in _IMAGE), reversed_], axis=1)
+        rows = np.stack([*(idx[name] for name in IMAGE_COUNTERS), reversed_], axis=1)
         for *image, backwards in np.unique(rows, axis=0).tolist():
             key = tuple(image)
             seen = self._seen_of.pop(key, 0) | (_BACKWARDS if backwards else _FORWARDS)

@@ -14,7 +14,7 @@ from scanside.agreement.echo import lost_echoes
 from scanside.inspection.pattern import SamplingPattern
 from scanside.inspection.survey import EncodingSurvey, Survey
 from scanside.losses import FIRST, LAST, recorded_calibration, recorded_losses
-from scanside.mrd.dtypes import Headers
+from scanside.mrd.dtypes import IMAGE_COUNTERS, Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding, MrdHeader
 from scanside.recon.noise import dead_channels
@@ -306,7 +306,7 @@ def _after_the_last(headers: Headers, encoding: Encoding) -> int | None:
     is_last = (flags & np.uint64(LAST)) != 0
     for counter in ("segment", "average"):
         is_last &= idx[counter] >= encoding.limit(counter).maximum
-    keys = np.stack([idx[name] for name in ("slice", "contrast", "phase", "repetition", "set")], axis=1)
+    keys = np.stack([idx[name] for name in IMAGE_COUNTERS], axis=1)
     image = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
     order = np.argsort(image, kind="stable")
     follows = np.diff(image[order]) == 0

@@ -10,7 +10,7 @@ from scanside.inspection.inspect import TICK_MS, Inspection
 from scanside.inspection.orientation import describe_orientation, direction_letters
 from scanside.inspection.pattern import describe_band
 from scanside.inspection.survey import EncodingSurvey
-from scanside.mrd.flags import AcquisitionFlag, flagged
+from scanside.mrd.flags import CALIBRATING, flagged
 from scanside.mrd.geometry import Geometry
 from scanside.mrd.header import MrdHeader
 
@@ -125,8 +125,7 @@ def statements(space: EncodingSurvey) -> Rows:
 
 
 def _calibration(space: EncodingSurvey) -> str | None:
-    flags = (AcquisitionFlag.PARALLEL_CALIBRATION, AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING)
-    lines = space.headers[flagged(space.headers["flags"], *flags)]
+    lines = space.headers[flagged(space.headers["flags"], *CALIBRATING)]
     if not len(lines):
         return None
     mode = (space.encoding.calibration_mode if space.encoding is not None else None) or "mode not given"

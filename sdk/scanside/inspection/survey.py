@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from scanside.errors import FormatError, HeaderError
 from scanside.inspection.pattern import AxisBand, SamplingPattern
-from scanside.mrd.dtypes import COUNTERS, Headers
+from scanside.mrd.dtypes import COUNTERS, IMAGE_COUNTERS, Headers
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged, names
 from scanside.mrd.geometry import Geometry
 from scanside.mrd.header import Encoding, Limit, MrdHeader
@@ -24,7 +24,6 @@ __all__ = ["CounterRange", "EncodingSurvey", "ImageSeries", "NoiseSurvey", "Shap
 _NOISE = AcquisitionFlag.NOISE_MEASUREMENT
 _CALIBRATION_ONLY = AcquisitionFlag.PARALLEL_CALIBRATION
 _CALIBRATION_TOO = AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING
-_KEY = ("slice", "contrast", "phase", "repetition", "set")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -352,7 +351,7 @@ def _sampling(headers: Headers, encoding: Encoding | None) -> tuple[SamplingPatt
     imaging = ~flagged(flags, _CALIBRATION_ONLY) | flagged(flags, _CALIBRATION_TOO)
     if encoding.calibration_mode == "embedded":
         imaging |= calibration
-    keys = np.stack([lines["idx"][name] for name in _KEY], axis=1)
+    keys = np.stack([lines["idx"][name] for name in IMAGE_COUNTERS], axis=1)
     counters, kspace = np.unique(keys, axis=0, return_inverse=True)
     kspace = kspace.reshape(-1)
     places = k2 * n1 + k1

@@ -12,9 +12,9 @@ from scanside.losses.counters import ScanCounters, Span
 from scanside.losses.judge import Doubt, Evidence, Plan, judge, judge_averages, told
 from scanside.losses.regular import Lines, filled
 from scanside.mrd.dtypes import Headers
-from scanside.mrd.flags import AcquisitionFlag, flagged
+from scanside.mrd.flags import CALIBRATING, AcquisitionFlag, flagged
 
-__all__ = ["CALIBRATING", "FIRST", "LAST", "Found", "Marks", "losses_of", "lost_of_block", "sorted_losses"]
+__all__ = ["FIRST", "LAST", "Found", "Marks", "losses_of", "lost_of_block", "sorted_losses"]
 
 FIRST = int(AcquisitionFlag.FIRST_IN_SLICE | AcquisitionFlag.FIRST_IN_REPETITION)
 LAST = int(
@@ -22,7 +22,6 @@ LAST = int(
 )
 """Flags of the readouts that begin and end a k-space."""
 
-CALIBRATING = (AcquisitionFlag.PARALLEL_CALIBRATION, AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING)
 _JUMPS = 4  # so many are told
 
 

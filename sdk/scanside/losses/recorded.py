@@ -10,18 +10,15 @@ import numpy.typing as npt
 from scanside.agreement.calibration import lines_of_images
 from scanside.losses.counters import ScanCounters
 from scanside.losses.judge import Plan
-from scanside.losses.kspace import CALIBRATING, FIRST, LAST, Found, Marks, losses_of, lost_of_block
-from scanside.mrd.dtypes import Headers
-from scanside.mrd.flags import flagged
+from scanside.losses.kspace import FIRST, LAST, Found, Marks, losses_of, lost_of_block
+from scanside.mrd.dtypes import IMAGE_COUNTERS, Headers
+from scanside.mrd.flags import CALIBRATING, flagged
 from scanside.mrd.header import Encoding, MrdHeader
 
-__all__ = ["SEPARATING", "recorded_calibration", "recorded_losses"]
-
-SEPARATING = ("slice", "contrast", "phase", "repetition", "set")
-"""Counters of which each combination of values has a k-space of its own."""
+__all__ = ["recorded_calibration", "recorded_losses"]
 
 _CALIBRATED = ("slice", "contrast", "phase", "set")
-"""Likewise for separate calibration lines, which serve all repetitions."""
+"""Counters of separate calibration lines, which serve all repetitions."""
 
 
 def recorded_losses(
@@ -46,7 +43,7 @@ def recorded_losses(
     counters.follow(scan_counters)
     plan = Plan.of(header, encoding)
     k1, k2, on_grid = _places(lines, plan)
-    names, parts = _parted(lines, SEPARATING)
+    names, parts = _parted(lines, IMAGE_COUNTERS)
     flags = [int(np.bitwise_or.reduce(lines["flags"][part])) for part in parts]
     n_begun, n_ended = (sum(bool(flag & ends) for flag in flags) for ends in (FIRST, LAST))
     for number, part in enumerate(parts):

@@ -15,6 +15,7 @@ __all__ = [
     "ACQUISITION_HEADER",
     "COUNTERS",
     "ENCODING_COUNTERS",
+    "IMAGE_COUNTERS",
     "IMAGE_DTYPES",
     "IMAGE_HEADER",
     "IMAGE_TYPES",
@@ -40,6 +41,9 @@ COUNTERS = (
     "segment",
 )
 """The encoding counters, in the order in which they stand in a header."""
+
+IMAGE_COUNTERS = ("slice", "contrast", "phase", "repetition", "set")
+"""Those of which each combination of values has an image of its own."""
 
 ENCODING_COUNTERS = np.dtype([*((name, "<u2") for name in COUNTERS), ("user", "<u2", (8,))])
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NOT_IMAGING", "AcquisitionFlag", "flagged", "names"]
+__all__ = ["CALIBRATING", "NOT_IMAGING", "AcquisitionFlag", "flagged", "names"]
 
 
 class AcquisitionFlag(IntFlag):
@@ -63,6 +63,9 @@ class AcquisitionFlag(IntFlag):
     USER7 = 1 << 62
     USER8 = 1 << 63
 
+
+CALIBRATING = (AcquisitionFlag.PARALLEL_CALIBRATION, AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING)
+"""Readouts with any of these are calibration lines; with the second one, lines of the image too."""
 
 NOT_IMAGING = (
     AcquisitionFlag.NOISE_MEASUREMENT

@@ -14,7 +14,7 @@ from scanside.items import AxisRange, KSpace, Readouts
 from scanside.losses import Found, Marks, Plan, ScanCounters, losses_of, lost_of_block
 from scanside.memory import process_bytes
 from scanside.mrd.dtypes import ACQUISITION_HEADER
-from scanside.mrd.flags import AcquisitionFlag, flagged
+from scanside.mrd.flags import CALIBRATING, flagged
 from scanside.mrd.header import Encoding
 from scanside.scan import Scan
 from scanside.stages._axes import frame_axis, phase_axis
@@ -23,7 +23,6 @@ from scanside.stages._lines import readout_grid, straighten
 __all__ = ["Grid"]
 
 _HEADER_BYTES = np.dtype((np.void, ACQUISITION_HEADER.itemsize))
-_CALIBRATING = (AcquisitionFlag.PARALLEL_CALIBRATION, AcquisitionFlag.PARALLEL_CALIBRATION_AND_IMAGING)
 _IMAGE_COPIES = 4
 """So many arrays of an image's size there are at once while it is resized and finished."""
 
@@ -149,7 +148,7 @@ class Grid:
         """Put lines on the grid; those that came before for the same place are summed, to be averaged."""
         run = straighten(run)
         self.flags |= int(np.bitwise_or.reduce(run.headers["flags"]))
-        self._calibrates |= bool(flagged(run.headers["flags"][:1], *_CALIBRATING).any())
+        self._calibrates |= bool(flagged(run.headers["flags"][:1], *CALIBRATING).any())
         if self.encoding.limit("average").n > 1:
             self.averages.update(run.headers["idx"]["average"].tolist())
         at = tuple(axis.indices(run.headers) for axis in (*self._frames, self._k2, self._k1))
@@ -307,7 +306,7 @@ class Grid:
         return self._reference
 
     def _calibrating(self, lines: npt.NDArray[np.bool_], everything: bool) -> npt.NDArray[np.bool_]:
-        return lines if everything else lines & flagged(self._headers["flags"], *_CALIBRATING)
+        return lines if everything else lines & flagged(self._headers["flags"], *CALIBRATING)
 
     def _tell_lost_calibration(self) -> None:
         changing = self.other_lengths()
