@@ -27,6 +27,7 @@ import torch
 
 from scanside.engines.backends.base import Backend, InputShape, Precision, Runner, Source
 from scanside.engines.backends.cuda_graph import CudaGraphRunner, no_gpu, on_gpu
+from scanside.engines.backends.plan_network import PlanNetwork
 from scanside.engines.graph import fourier_operators
 from scanside.errors import BackendUnavailable, EngineError
 
@@ -167,7 +168,8 @@ class TorchTensorRt(Backend):
         if missing := self.available():
             raise BackendUnavailable(f"TensorRT engines cannot be run here: {missing}")
         plan, names = read_plan(folder, self._made_by())
-        return CudaGraphRunner(source.inputs, _Network(plan, names, source.inputs))
+        network = PlanNetwork(importlib.import_module("tensorrt"), plan, names, source.inputs)
+        return CudaGraphRunner(source.inputs, network)
 
     def _made_by(self) -> dict[str, str]:
         """What a plan is bound to."""
@@ -196,52 +198,6 @@ def read_plan(folder: Path, here: Mapping[str, str]) -> tuple[bytes, list[str]]:
     if differences:
         raise EngineError(f"{folder}: built with {'; '.join(differences)}: build it again on this machine")
     return plan, names
-
-
-class _Network:
-    """A deserialised plan as a function of GPU tensors; works on the current stream, without waiting.
-
-    Args:
-        plan: serialised engine.
-        names: of its inputs, in the order of the call.
-        inputs: shapes that it must have been built for.
-
-    Raises:
-        EngineError: TensorRT refuses it, or it is for other inputs.
-    """
-
-    def __init__(self, plan: bytes, names: Sequence[str], inputs: Sequence[InputShape]) -> None:
-        trt = importlib.import_module("tensorrt")
-        self._runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))  # must outlive the engine
-        engine = self._runtime.deserialize_cuda_engine(plan)
-        if engine is None:
-            raise EngineError("TensorRT cannot read the plan (its log says why): build it again")
-        tensors = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        outputs = [name for name in tensors if engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT]
-        if len(outputs) != 1 or sorted(tensors) != sorted([*names, *outputs]):
-            raise EngineError(
-                f"the plan has the tensors {tensors}, expected the inputs {names} and one output"
-            )
-        shapes = [tuple(engine.get_tensor_shape(name)) for name in names]
-        expected = [spec.shape for spec in inputs]
-        if shapes != expected:
-            raise EngineError(f"the plan takes inputs of the shapes {shapes}, expected {expected}")
-        if any(engine.get_tensor_dtype(name) != trt.float32 for name in tensors):
-            raise EngineError("the plan has inputs or outputs that are not float32")
-        self._engine = engine
-        self._context = engine.create_execution_context()
-        self._names = tuple(names)
-        self._output = outputs[0]
-        self._shape = tuple(engine.get_tensor_shape(self._output))
-
-    def __call__(self, *tensors: torch.Tensor) -> torch.Tensor:
-        """Put the engine's work on the current stream."""
-        output = torch.empty(self._shape, device=tensors[0].device)
-        for name, tensor in zip((*self._names, self._output), (*tensors, output), strict=True):
-            self._context.set_tensor_address(name, tensor.data_ptr())
-        if not self._context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
-            raise EngineError("TensorRT could not run the engine (its log says why)")
-        return output
 
 
 def _package(module: str, distribution: str) -> str | None:

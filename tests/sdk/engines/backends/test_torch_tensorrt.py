@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -187,84 +187,6 @@ def test_machine_without_tensorrt_is_told_what_it_lacks(tmp_path: Path) -> None:
         backend.build(made, "fp32", tmp_path)
     assert reason in str(raised.value)
     assert list(tmp_path.iterdir()) == []
-
-
-class FakeEngine:
-    """What TensorRT would say of a plan with two inputs and one output."""
-
-    num_io_tensors = 3
-    output_type = "float32"
-
-    def get_tensor_name(self, i: int) -> str:
-        return ("image", "maps", "output0")[i]
-
-    def get_tensor_mode(self, name: str) -> str:
-        return "output" if name.startswith("output") else "input"
-
-    def get_tensor_shape(self, name: str) -> list[int]:
-        return {"image": [1, 2], "maps": [1, 3], "output0": [1, 2]}[name]
-
-    def get_tensor_dtype(self, name: str) -> str:
-        return self.output_type if name == "output0" else "float32"
-
-    def create_execution_context(self) -> object:
-        return object()
-
-
-INPUTS = (InputShape("image", (1, 2)), InputShape("maps", (1, 3)))
-
-
-@pytest.fixture
-def plan_says(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeEngine | None], None]:
-    def says(engine: FakeEngine | None) -> None:
-        fake = SimpleNamespace(
-            Logger=type("Logger", (), {"WARNING": 0, "__init__": lambda self, level: None}),
-            Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: engine),
-            TensorIOMode=SimpleNamespace(OUTPUT="output"),
-            float32="float32",
-        )
-        monkeypatch.setattr(module.importlib, "import_module", lambda name: fake)
-
-    return says
-
-
-def test_plan_that_fits_is_taken(plan_says: Callable[[FakeEngine | None], None]) -> None:
-    plan_says(FakeEngine())
-    assert module._Network(b"plan", ["image", "maps"], INPUTS)._shape == (1, 2)
-
-
-def test_plan_that_tensorrt_refuses(plan_says: Callable[[FakeEngine | None], None]) -> None:
-    plan_says(None)
-    with pytest.raises(EngineError, match="cannot read the plan"):
-        module._Network(b"plan", ["image", "maps"], INPUTS)
-
-
-@pytest.mark.parametrize(
-    ("names", "inputs", "words"),
-    [
-        (["image"], INPUTS[:1], "expected the inputs"),
-        (["image", "mask"], INPUTS, "expected the inputs"),
-        (["maps", "image"], INPUTS, "of the shapes"),
-        (["image", "maps"], (INPUTS[0], InputShape("maps", (1, 4))), "of the shapes"),
-    ],
-)
-def test_plan_for_other_inputs_is_refused(
-    names: list[str],
-    inputs: tuple[InputShape, ...],
-    words: str,
-    plan_says: Callable[[FakeEngine | None], None],
-) -> None:
-    plan_says(FakeEngine())
-    with pytest.raises(EngineError, match=words):
-        module._Network(b"plan", names, inputs)
-
-
-def test_plan_that_gives_another_type_is_refused(plan_says: Callable[[FakeEngine | None], None]) -> None:
-    engine = FakeEngine()
-    engine.output_type = "bfloat16"
-    plan_says(engine)
-    with pytest.raises(EngineError, match="not float32"):
-        module._Network(b"plan", ["image", "maps"], INPUTS)
 
 
 @pytest.mark.tensorrt
