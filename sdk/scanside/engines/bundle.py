@@ -16,9 +16,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-import stat
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,7 @@ from scanside.engines.manifest import (
     Manifest,
     Precision,
 )
+from scanside.engines.sealed import check_files, plain_files, read_small
 from scanside.engines.signing import check_signature, load_private_key, sign
 from scanside.engines.trust import Signer, TrustPolicy
 from scanside.errors import BundleError, MissingExtra, SignatureError
@@ -56,7 +56,6 @@ LARGEST_SHIPPED = 6 * 10**6
 _LARGEST_MANIFEST = 2**20
 _LARGEST_SIGNATURE = 2**12
 _LARGEST_BUNDLE = 4 * 2**30
-_MOST_FILES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +69,14 @@ class Bundle:
         manifest: what it says of itself.
         signer: who signed it; None where no one did.
         sha256: of its manifest, and so of the whole bundle: pipelines are pinned to it.
+        policy: what was asked of it, and is asked of plans that are installed for it.
     """
 
     folder: Path
     manifest: Manifest
     signer: Signer | None = None
     sha256: str = ""
+    policy: TrustPolicy = field(default_factory=TrustPolicy)
 
     @classmethod
     def open(cls, folder: Path, policy: TrustPolicy | None = None) -> Bundle:
@@ -92,10 +93,11 @@ class Bundle:
         """
         manifest, text = _whole(folder)
         path = folder / SIGNATURE_FILE
-        signature = _read_small(path, _LARGEST_SIGNATURE) if path.exists() else None
-        signer = check_signature(text, signature, policy or TrustPolicy(), str(folder))
+        signature = read_small(path, _LARGEST_SIGNATURE) if path.exists() else None
+        policy = policy or TrustPolicy()
+        signer = check_signature(text, signature, policy, str(folder))
         _check_native_code(folder, manifest, signer)
-        return cls(folder, manifest, signer, hashlib.sha256(text).hexdigest())
+        return cls(folder, manifest, signer, hashlib.sha256(text).hexdigest(), policy)
 
     @property
     def name(self) -> str:
@@ -185,57 +187,22 @@ class Bundle:
 
 def _whole(folder: Path) -> tuple[Manifest, bytes]:
     """The manifest of a bundle whose files are all as it says, and the bytes that a signature is over."""
-    found = _plain_files(folder)
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is no bundle: a bundle is a folder with a {MANIFEST_FILE}")
+    found = plain_files(folder, "bundle")
     if MANIFEST_FILE not in found:
         raise BundleError(f"{folder} is no bundle: it has no {MANIFEST_FILE}")
-    text = _read_small(found.pop(MANIFEST_FILE), _LARGEST_MANIFEST)
+    text = read_small(found.pop(MANIFEST_FILE), _LARGEST_MANIFEST)
     found.pop(SIGNATURE_FILE, None)
     manifest = Manifest.from_bytes(text, str(folder / MANIFEST_FILE))
     _check_files(folder, manifest, found)
     return manifest, text
 
 
-def _plain_files(folder: Path) -> dict[str, Path]:
-    """All files of a folder by their path in it; anything but plain files and folders is refused."""
-    if not folder.is_dir():
-        raise BundleError(f"{folder} is no bundle: a bundle is a folder with a {MANIFEST_FILE}")
-    files = files_below(folder)
-    if len(files) > _MOST_FILES:
-        raise BundleError(f"{folder} is no bundle: it holds {len(files)} files")
-    for path in files:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            kind = "a symbolic link" if path.is_symlink() else "not a plain file"
-            raise BundleError(f"{path} is {kind}: a bundle holds plain files only; put the file itself there")
-    return {path.relative_to(folder).as_posix(): path for path in files}
-
-
-def _read_small(path: Path, limit: int) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise BundleError(f"{path} is larger than {limit} bytes: it cannot be what its name says")
-    return data
-
-
 def _check_files(folder: Path, manifest: Manifest, found: dict[str, Path]) -> None:
     if manifest.size > _LARGEST_BUNDLE:
         raise BundleError(f"{folder}: {manifest.size} bytes in all; bundles have at most {_LARGEST_BUNDLE}")
-    again = "fetch the bundle again, or build it again"
-    if missing := sorted(set(manifest.files) - set(found)):
-        raise BundleError(f"{folder}: file '{missing[0]}' is missing ({len(missing)} in all): {again}")
-    if extra := sorted(set(found) - set(manifest.files)):
-        raise BundleError(
-            f"{folder}: file '{extra[0]}' does not stand in the manifest ({len(extra)} in all): a bundle holds "
-            "nothing else; take it away"
-        )
-    for name, record in manifest.files.items():
-        if (size := found[name].stat().st_size) != record.size:
-            raise BundleError(f"{found[name]} has {size} bytes, the manifest says {record.size}: {again}")
-        if (there := file_record(found[name])).sha256 != record.sha256:
-            raise BundleError(
-                f"{found[name]} was changed: its SHA-256 is {there.sha256[:16]}…, the manifest says "
-                f"{record.sha256[:16]}…: {again}"
-            )
+    check_files(folder, found, manifest.files, "bundle", "manifest")
     known = set(manifest.named_files())
     for name in found:
         if name not in known and not name.startswith(f"{ENGINES_FOLDER}/"):

@@ -1,4 +1,7 @@
-"""Signatures of bundles: Ed25519 (RFC 8032) over the bytes of the manifest, which holds the hash of every file."""
+"""Signatures of bundles and plans: Ed25519 (RFC 8032) over the bytes of the manifest, or of the plan's record.
+
+Both hold the hash of every other file.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import binascii
 import hashlib
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 __all__ = [
+    "Kind",
     "Signature",
     "check_signature",
     "generate_key",
@@ -30,8 +34,14 @@ __all__ = [
     "trusted_keys",
 ]
 
-_CONTEXT = b"Scanside engine bundle, manifest, version 1\n"
+Kind: TypeAlias = Literal["bundle", "plan"]
+
+_CONTEXTS: dict[Kind, bytes] = {
+    "bundle": b"Scanside engine bundle, manifest, version 1\n",
+    "plan": b"Scanside engine plan, record, version 1\n",
+}
 """Stands before what is signed: a signature over other things cannot be passed off as one of a bundle."""
+_SIGNED_TEXT: dict[Kind, str] = {"bundle": "manifest", "plan": "record"}
 
 
 class Signature(BaseModel):
@@ -54,22 +64,23 @@ class Signature(BaseModel):
         return canonical_json(self.model_dump(mode="json"))
 
 
-def sign(manifest: bytes, key: Ed25519PrivateKey) -> Signature:
-    """Sign the bytes of a manifest file."""
-    signed = base64.b64encode(key.sign(_CONTEXT + manifest)).decode()
+def sign(text: bytes, key: Ed25519PrivateKey, kind: Kind = "bundle") -> Signature:
+    """Sign the bytes of a bundle's manifest, or of a plan's record."""
+    signed = base64.b64encode(key.sign(_CONTEXTS[kind] + text)).decode()
     return Signature(key_id=key_id(key.public_key()), signature=signed)
 
 
 def check_signature(
-    manifest: bytes, signature: bytes | None, policy: TrustPolicy, where: str
+    text: bytes, signature: bytes | None, policy: TrustPolicy, where: str, kind: Kind = "bundle"
 ) -> Signer | None:
-    """Check a bundle's signature by a site's policy.
+    """Check a bundle's or a plan's signature by a site's policy.
 
     Args:
-        manifest: bytes of the manifest file.
+        text: bytes of the manifest, or of the plan's record.
         signature: bytes of the signature file; None where there is none.
         policy: what the site asks.
-        where: the bundle, named in errors.
+        where: the bundle or plan, named in errors.
+        kind: which of both.
 
     Returns:
         Who signed; None where no one did.
@@ -103,11 +114,11 @@ def check_signature(
 
     name, key = keys[parsed.key_id]
     try:
-        key.verify(raw, _CONTEXT + manifest)
+        key.verify(raw, _CONTEXTS[kind] + text)
     except InvalidSignature:
         raise SignatureError(
-            f"{where}: the signature by '{name}' does not belong to this manifest: it was changed after it was "
-            "signed; fetch the bundle again, or sign it again if you changed it yourself"
+            f"{where}: the signature by '{name}' does not belong to this {_SIGNED_TEXT[kind]}: it was changed after "
+            f"it was signed; fetch the {kind} again, or sign it again if you changed it yourself"
         ) from None
     return Signer(parsed.key_id, name)
 
@@ -213,4 +224,4 @@ def _need_cryptography() -> None:
     try:
         import cryptography  # noqa: F401 — only whether it is there
     except ImportError as error:
-        raise MissingExtra("cryptography", "engines", "signatures of bundles") from error
+        raise MissingExtra("cryptography", "engines", "signatures of bundles and plans") from error

@@ -1,4 +1,4 @@
-"""Whose engines are trusted here: the folder of public keys, and what a site asks of a bundle."""
+"""Whose engines are trusted here: the folder of public keys, and what a site asks of bundles and plans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Signer", "TrustPolicy", "trusted_keys_folder"]
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who signed a bundle.
+    """Who signed a bundle or a plan.
 
     Attributes:
         key_id: first half of the SHA-256 of the public key, 32 hexadecimal digits.
@@ -32,13 +32,13 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class TrustPolicy:
-    """What a site asks of a bundle.
+    """What a site asks of a bundle, and of the plans that are installed for it.
 
-    A bundle whose signature is wrong is refused under every policy, and native code inside a bundle is taken
-    under none unless a trusted key signed it.
+    What has a wrong signature is refused under every policy, and native code inside a bundle is taken under none
+    unless a trusted key signed it.
 
     Attributes:
-        require_signature: refuse bundles that no trusted key signed.
+        require_signature: refuse bundles and plans that no trusted key signed.
         keys: folder of trusted public keys (``*.pem``); None for `trusted_keys_folder`.
     """
 

@@ -195,3 +195,12 @@ class TestKeys:
         monkeypatch.setenv("SCANSIDE_TRUSTED_KEYS", str(tmp_path / "other"))
         assert TrustPolicy().keys_folder == tmp_path / "other"
         assert trusted_keys(tmp_path / "other") == {}
+
+
+def test_signature_of_a_plan_is_none_of_a_bundle(private: Path, policy: TrustPolicy) -> None:
+    key = load_private_key(private)
+    for signed, other in (("plan", "bundle"), ("bundle", "plan")):
+        signature = sign(b"{}", key, signed).to_bytes()  # type: ignore[arg-type]
+        assert check_signature(b"{}", signature, policy, "here", signed)  # type: ignore[arg-type]
+        with pytest.raises(SignatureError, match="does not belong to this"):
+            check_signature(b"{}", signature, policy, "here", other)  # type: ignore[arg-type]
