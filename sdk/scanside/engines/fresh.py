@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,16 +17,13 @@ from scanside.engines.backends import backend
 from scanside.engines.check import read_check
 from scanside.engines.graph import ShapesOnly
 from scanside.engines.manifest import Precision
-from scanside.engines.passing import PASSING_SIGNALS, passes
-from scanside.errors import EngineError, EnginePostponed
+from scanside.engines.passing import TRY_AGAIN, passes, process_error
+from scanside.errors import EnginePostponed
 
 __all__ = ["run_fresh"]
 
 _TIME_LIMIT_S = 300
 _COMPILERS = ("CC", "CXX", "CUDA_HOME", "CUDA_PATH")
-_LONGEST_MESSAGE = 400
-_TRY_AGAIN = 75
-"""Exit status of a process that failed for a reason that passes, as ``EX_TEMPFAIL`` of sysexits."""
 
 
 def run_fresh(name: str, precision: Precision, folder: Path) -> float:
@@ -57,21 +53,11 @@ def run_fresh(name: str, precision: Precision, folder: Path) -> float:
             raise EnginePostponed(
                 f"a fresh process did not load the engine within {_TIME_LIMIT_S} s"
             ) from None
-    if run.returncode < 0:
-        kind = EnginePostponed if -run.returncode in PASSING_SIGNALS else EngineError
-        raise kind(f"a fresh process that loaded the engine was killed by {_signal_name(-run.returncode)}")
     if run.returncode:
-        lines = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]
-        kind = EnginePostponed if run.returncode == _TRY_AGAIN else EngineError
-        raise kind(f"a fresh process without a compiler failed: {lines[-1][:_LONGEST_MESSAGE]}")
+        raise process_error(
+            "a fresh process that loads the engine without a compiler", run.returncode, run.stderr
+        )
     return float(json.loads(run.stdout.splitlines()[-1])["relative_error"])
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # real-time signals have none
-        return f"signal {number}"
 
 
 def main() -> None:
@@ -84,7 +70,7 @@ def main() -> None:
     except Exception as failure:
         if passes(failure):
             sys.stderr.write(f"{type(failure).__name__}: {failure}\n")
-            sys.exit(_TRY_AGAIN)
+            sys.exit(TRY_AGAIN)
         raise
     sys.stdout.write(json.dumps({"relative_error": error}) + "\n")
 

@@ -9,9 +9,15 @@ import errno
 import signal
 import subprocess
 
+from scanside.errors import EngineError, EnginePostponed
 from scanside.storage import is_storage_error
 
-__all__ = ["PASSING_SIGNALS", "passes"]
+__all__ = ["PASSING_SIGNALS", "TRY_AGAIN", "passes", "process_error"]
+
+TRY_AGAIN = 75
+"""Exit status of a process that failed for a reason that passes, as ``EX_TEMPFAIL`` of sysexits."""
+
+_LONGEST_MESSAGE = 400
 
 PASSING_SIGNALS = frozenset(
     getattr(signal, name)
@@ -66,3 +72,29 @@ def passes(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return is_storage_error(error)
+
+
+def process_error(what: str, status: int, log: str) -> EngineError:
+    """The error that a process ended with.
+
+    Args:
+        what: it is: ``a fresh process``.
+        status: its exit status, negative for a signal.
+        log: its standard error.
+
+    Returns:
+        An `EnginePostponed` where it was killed from outside, or says that its reason passes.
+    """
+    if status < 0:
+        kind = EnginePostponed if -status in PASSING_SIGNALS else EngineError
+        return kind(f"{what} was killed by {_signal_name(-status)}")
+    lines = log.strip().splitlines() or [f"exit status {status}"]
+    kind = EnginePostponed if status == TRY_AGAIN else EngineError
+    return kind(f"{what} failed: {lines[-1][:_LONGEST_MESSAGE]}")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have none
+        return f"signal {number}"
