@@ -45,6 +45,21 @@ def test_load_model(run: tuple[Path, TrainConfig, torch.nn.Module]) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "model.safetensors"], "no parts"
 
 
+def test_weights_of_an_earlier_run(run: tuple[Path, TrainConfig, torch.nn.Module]) -> None:
+    """They are those of transposed convolutions, ``(n_in, n_out, 2, 2)``."""
+    folder, _, model = run
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for name in [name for name in tensors if name.endswith(".up.0.weight")]:
+        tensor = tensors[name]
+        tensors[name] = tensor.reshape(-1, 2, 2, tensor.shape[1]).permute(3, 0, 1, 2).contiguous()
+        assert tensors[name].shape[2:] == (2, 2)
+    save_file(tensors, path)
+    loaded, _ = load_model(folder)
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+
+
 def test_no_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is no folder of a training run.*scanside train"):
         load_model(tmp_path)

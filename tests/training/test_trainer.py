@@ -127,13 +127,13 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert states[0]["batches"] == states[1]["batches"] == 16
 
 
-def test_resumed_run_is_the_uninterrupted_one(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run("whole", **INTERRUPTIBLE)
+class PulledPlug(Exception):
+    pass
 
-    class PulledPlug(Exception):
-        pass
+
+@pytest.fixture
+def broken_off(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of a run that ended after six of its eight steps; its checkpoint is that of the fourth."""
 
     def pull_the_plug(module: Reconstruction, batch: Any, batch_idx: int) -> None:
         if module.global_step == 6:
@@ -143,10 +143,39 @@ def test_resumed_run_is_the_uninterrupted_one(
         patch.setattr(Reconstruction, "on_train_batch_end", lambda m, _o, b, i: pull_the_plug(m, b, i))
         with pytest.raises(PulledPlug):
             run("parts", **INTERRUPTIBLE)
-    assert "stopped: PulledPlug" in (tmp_path / "parts" / "log").read_text("utf-8")
+    return tmp_path / "parts"
+
+
+def test_resumed_run_is_the_uninterrupted_one(run: Run, tmp_path: Path, broken_off: Path) -> None:
+    run("whole", **INTERRUPTIBLE)
+    assert "stopped: PulledPlug" in (broken_off / "log").read_text("utf-8")
     resumed = run("parts", resume=True, **INTERRUPTIBLE)
     assert resumed.steps == 8
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", broken_off)
+
+
+def test_run_of_an_earlier_version_is_resumed(run: Run, tmp_path: Path, broken_off: Path) -> None:
+    """Its networks doubled sizes by transposed convolutions, whose weights had another order."""
+
+    def transposed(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.reshape(-1, 2, 2, tensor.shape[1]).permute(3, 0, 1, 2).contiguous()
+
+    run("whole", **INTERRUPTIBLE)
+    path = broken_off / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    changed = [name for name in checkpoint["state_dict"] if name.endswith(".up.0.weight")]
+    assert len(changed) == 2
+    for part in ("state_dict", "current_model_state"):
+        for name in changed:
+            checkpoint[part][name] = transposed(checkpoint[part][name])
+    moments = checkpoint["optimizer_states"][0]["state"]
+    for index, name in enumerate(checkpoint["state_dict"]):
+        if name in changed:
+            for moment in ("exp_avg", "exp_avg_sq"):
+                moments[index][moment] = transposed(moments[index][moment])
+    torch.save(checkpoint, path)
+    run("parts", resume=True, **INTERRUPTIBLE)
+    assert_same_run(tmp_path / "whole", broken_off)
 
 
 def test_run_stopped_by_hand_says_where_it_goes_on(

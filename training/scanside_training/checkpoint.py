@@ -20,6 +20,7 @@ from scanside.engines.manifest import MANIFEST_FILE
 from scanside.errors import ConfigError, FormatError
 from scanside_training.config import TrainConfig, load_config
 from scanside_training.models import build_model
+from scanside_training.models.upsampling import Upsampling, renewed
 
 __all__ = [
     "BEST_WEIGHTS",
@@ -27,9 +28,11 @@ __all__ = [
     "LAST_CHECKPOINT",
     "WEIGHTS",
     "begin_with",
+    "load_bundle_weights",
     "load_model",
     "load_weights",
     "read_checkpoint",
+    "renew_moments",
     "save_weights",
     "write_config",
 ]
@@ -85,7 +88,18 @@ def load_weights(model: nn.Module, path: Path) -> None:
     _put(model, found, path, CONFIG)
 
 
+def load_bundle_weights(model: nn.Module, bundle: Bundle) -> None:
+    """Put the weights of a bundle into a network of the same architecture.
+
+    Raises:
+        FormatError: names or shapes are not the network's.
+        BundleError: the weights cannot be read.
+    """
+    _put(model, bundle.weights(), bundle.folder, MANIFEST_FILE)
+
+
 def _put(model: nn.Module, found: dict[str, torch.Tensor], path: Path, settings: str) -> None:
+    found = renewed(model, found)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     wrong = [
         f"{name} is {tuple(found[name].shape) if name in found else 'missing'}, expected {shape}"
@@ -115,7 +129,7 @@ def begin_with(model: nn.Module, folder: Path) -> None:
     """
     fixed = {name: one.detach().clone() for name, one in model.named_parameters() if not one.requires_grad}
     if (folder / MANIFEST_FILE).is_file():
-        _put(model, Bundle.open(folder).weights(), folder, MANIFEST_FILE)
+        load_bundle_weights(model, Bundle.open(folder))
     else:
         load_weights(model, folder / WEIGHTS)
     model.load_state_dict(fixed, strict=False)
@@ -164,3 +178,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "global_step" not in checkpoint:
         raise FormatError(f"{path} is no checkpoint of 'scanside train': it tells no step to resume from")
     return checkpoint
+
+
+def renew_moments(module: nn.Module, optimiser: dict[str, Any]) -> None:
+    """Put what an optimiser knows of each weight into the order that the weights have now (`renewed`).
+
+    Args:
+        module: whose trained parameters the optimiser has, in their order.
+        optimiser: its state from a checkpoint, changed in place.
+    """
+    layers = {id(one.weight): one for one in module.modules() if isinstance(one, Upsampling)}
+    trained = (parameter for parameter in module.parameters() if parameter.requires_grad)
+    for index, parameter in enumerate(trained):
+        known = optimiser["state"].get(index, {})
+        if (layer := layers.get(id(parameter))) is not None:
+            known.update({name: layer.renewed(one) for name, one in known.items() if torch.is_tensor(one)})

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from scanside.errors import NonFiniteError
-from scanside_training.checkpoint import load_model
+from scanside_training.checkpoint import load_model, renew_moments
 from scanside_training.config import TrainConfig
 from scanside_training.distillation import Distillation
 from scanside_training.losses import build_loss
@@ -143,6 +143,11 @@ class Reconstruction(pl.LightningModule):
         """Add the place in the order of samples at which a resumed run goes on."""
         before, first_step, per_step = self.batches
         checkpoint["batches"] = before + (checkpoint["global_step"] - first_step) * per_step
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take checkpoints of earlier versions too; the weights themselves are renewed where they are loaded."""
+        for optimiser in checkpoint["optimizer_states"]:
+            renew_moments(self, optimiser)
 
     def configure_optimizers(self) -> Any:
         """Optimiser, and the schedule by optimiser steps."""

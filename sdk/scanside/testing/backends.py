@@ -37,7 +37,7 @@ class SmallNetwork(nn.Module):
         self.down = nn.Sequential(
             nn.Conv2d(2, channels, 3, padding=1), nn.InstanceNorm2d(channels), nn.LeakyReLU(0.2)
         )
-        self.up = nn.ConvTranspose2d(channels, channels, 2, stride=2, bias=False)
+        self.up = nn.Sequential(nn.Conv2d(channels, 4 * channels, 1, bias=False), nn.PixelShuffle(2))
         self.last = nn.Conv2d(2 * channels, 2, 1)
         self.register_buffer("step", torch.tensor(0.5))
 

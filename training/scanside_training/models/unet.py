@@ -13,6 +13,7 @@ from torch import nn
 
 from scanside_training.models.attention import BlockAttention
 from scanside_training.models.base import Batch, ModelConfig
+from scanside_training.models.upsampling import Upsampling
 
 __all__ = ["Unet", "UnetBody", "UnetConfig"]
 
@@ -44,7 +45,7 @@ class UpBlock(nn.Module):
     def __init__(self, n_in: int, n_out: int, dropout: float, attention: bool = False) -> None:
         super().__init__()
         self.up = nn.Sequential(
-            nn.ConvTranspose2d(n_in, n_out, 2, stride=2, bias=False),
+            Upsampling(n_in, n_out),
             nn.InstanceNorm2d(n_out),
             nn.LeakyReLU(0.2),
         )
