@@ -80,3 +80,49 @@ def bundle_folder(_made_bundle: Path, tmp_path: Path) -> Path:
 def bundle_fields() -> Callable[..., dict[str, Any]]:
     """Fields of the bundle's manifest but its files, with changes."""
     return lambda **changes: {**BUNDLE_FIELDS, **changes}
+
+
+@pytest.fixture
+def plan_folder(bundle_folder: Path, tmp_path: Path) -> Path:
+    """A plan that says that it was made of that bundle, and is none: what a library would read is ``times 2``."""
+    return write_plan(tmp_path / "plans", bundle_folder)
+
+
+@pytest.fixture(scope="session")
+def planned() -> Callable[..., Path]:
+    """Writes such a plan, with other fields or content."""
+    return write_plan
+
+
+def write_plan(folder: Path, bundle: Path, content: bytes = b"times 2", **changes: Any) -> Path:
+    """A plan of a bundle in a folder, under its name; see the fixture ``plan_folder``."""
+    from scanside.engines.bundle import Bundle
+    from scanside.engines.hashing import file_record
+    from scanside.engines.plans import PLAN_FILE, RECORD_FILE, PlanRecord, this_platform
+
+    opened = Bundle.open(bundle)
+    draft = folder / ".draft"
+    draft.mkdir(parents=True)
+    (draft / PLAN_FILE).write_bytes(content)
+    shape = changes.get("shape", (64, 64))
+    fields: dict[str, Any] = {
+        "bundle": opened.name,
+        "version": opened.manifest.version,
+        "manifest_sha256": opened.sha256,
+        "weights_sha256": opened.manifest.weights_sha256,
+        "graph_sha256": opened.graph_sha256(),
+        "shape": shape,
+        "precision": "fp32",
+        "inputs": [{"name": "image", "shape": (1, 2, *shape)}],
+        "output": (1, 2, *shape),
+        "targets": ("8.6", "8.9"),
+        "platform": this_platform(),
+        "versions": {"torch": "2.13.0", "tensorrt-rtx-cu13-bindings": "1.5.0.114"},
+        "layers": 3,
+        "build_seconds": 1.5,
+        "created": datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
+        "files": {PLAN_FILE: file_record(draft / PLAN_FILE)},
+    }
+    record = PlanRecord(**(fields | changes))
+    (draft / RECORD_FILE).write_bytes(record.to_bytes())
+    return draft.replace(folder / record.name)

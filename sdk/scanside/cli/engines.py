@@ -10,6 +10,7 @@ import typer
 
 from scanside.cli.console import console, err, print_json, table
 from scanside.cli.engine_build import build
+from scanside.cli.engine_plans import install_plans, plan_table, plans_here, print_plan, states_as_json
 from scanside.errors import ScansideError
 
 if TYPE_CHECKING:
@@ -20,18 +21,25 @@ if TYPE_CHECKING:
 __all__ = ["engines"]
 
 engines = typer.Typer(
-    help="List, check, sign and install the bundles that learned engines come from.", no_args_is_help=True
+    help="List, check, sign and install the bundles that learned engines come from, and plans of TensorRT-RTX.",
+    no_args_is_help=True,
 )
 
 engines.command()(build)
 
 _Name = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle's name, or its folder (with a /).")]
+_NameOrPlan = Annotated[
+    str,
+    typer.Argument(metavar="BUNDLE|PLAN", help="A bundle's name, its folder (with a /), or a plan's folder."),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @engines.command("list")
 def list_bundles(as_json: _Json = False) -> None:
-    """List the bundles that are found by name: those that come with Scanside and those in SCANSIDE_ENGINES."""
+    """List the bundles that are found by name, those that come with Scanside and those in SCANSIDE_ENGINES, and the
+    plans that are installed on this machine, accepted here or not.
+    """
     from rich.markup import escape
 
     from scanside.engines.bundle import Bundle
@@ -79,51 +87,78 @@ def list_bundles(as_json: _Json = False) -> None:
             escape(str(bundle.signer)) if bundle.signer else "[dim]no one[/]",
             escape(manifest.description),
         )
+    plans = plans_here()
     if as_json:
-        print_json({"bundles": entries})
-    elif entries:
+        print_json({"bundles": entries, "plans": states_as_json(plans)})
+        return
+    if entries:
         console.print(rows)
         console.print("\nAll of one: scanside engines show BUNDLE", style="dim")
     else:
         err.print(
             "No bundles found: none came with this installation, and SCANSIDE_ENGINES names no folder with any."
         )
+    if plans:
+        console.print(plan_table(plans))
 
 
 @engines.command()
-def show(name: _Name, as_json: _Json = False) -> None:
-    """Show what a bundle says of itself: data, sampling, quality, and which engines were accepted."""
+def show(name: _NameOrPlan, as_json: _Json = False) -> None:
+    """Show what a bundle says of itself: data, sampling, quality, which engines were accepted, and its plans here.
+
+    Of a plan: what it was made from and for.
+    """
     from scanside.engines.bundle import Bundle
     from scanside.engines.catalog import find_bundle
+    from scanside.engines.plan_store import Plan, is_plan
 
+    if is_plan(Path(name)):
+        print_plan(Plan.open(Path(name)), as_json=as_json)
+        return
     bundle = Bundle.open(find_bundle(name))
+    weights = bundle.manifest.weights_sha256
+    plans = [one for one in plans_here() if one.stored.record and one.stored.record.weights_sha256 == weights]
     if as_json:
-        print_json({"folder": str(bundle.folder), **bundle.manifest.model_dump(mode="json")})
+        said = bundle.manifest.model_dump(mode="json")
+        print_json({"folder": str(bundle.folder), **said, "plans": states_as_json(plans)})
         return
     _show_facts(bundle)
     _show_metrics(bundle.manifest)
     _show_acceptance(bundle.manifest)
+    if plans:
+        console.print(plan_table(plans))
 
 
 @engines.command()
 def verify(
-    name: _Name,
+    name: _NameOrPlan,
     require_signature: Annotated[
-        bool, typer.Option("--require-signature", help="Refuse a bundle that no trusted key signed.")
+        bool, typer.Option("--require-signature", help="Refuse what no trusted key signed.")
     ] = False,
     keys: Annotated[
         Path | None, typer.Option(help="Folder of trusted public keys, instead of SCANSIDE_TRUSTED_KEYS.")
     ] = None,
 ) -> None:
-    """Check a bundle: hashes of all files, what its graphs could do when opened, and its signature."""
+    """Check a bundle or a plan: hashes of all files, what its graphs could do when opened, and its signature."""
     from rich.markup import escape
 
     from scanside.engines.bundle import Bundle
     from scanside.engines.catalog import find_bundle
+    from scanside.engines.plan_store import Plan, is_plan
     from scanside.engines.trust import TrustPolicy
 
+    policy = TrustPolicy(require_signature=require_signature, keys=keys)
+    if is_plan(Path(name)):
+        plan = Plan.open(Path(name), policy)
+        signed = f"signed by {plan.signer}" if plan.signer else "not signed"
+        console.print(
+            f"[green]✓[/] [bold]{escape(plan.record.name)}[/]: plan unchanged, {escape(signed)}\n"
+            f"[dim]{escape(str(plan.folder))}[/]",
+            soft_wrap=True,
+        )
+        return
     folder = find_bundle(name)
-    bundle = Bundle.open(folder, TrustPolicy(require_signature=require_signature, keys=keys))
+    bundle = Bundle.open(folder, policy)
     manifest = bundle.manifest
     signed = f"signed by {bundle.signer}" if bundle.signer else "not signed"
     console.print(
@@ -135,16 +170,17 @@ def verify(
 
 @engines.command()
 def sign(
-    name: _Name,
+    name: _NameOrPlan,
     key: Annotated[Path, typer.Option(help="File of the private key (scanside engines keygen).")],
     passphrase: Annotated[bool, typer.Option("--passphrase", help="Ask for the key's passphrase.")] = False,
 ) -> None:
-    """Sign a bundle, after checking that it is whole. An earlier signature is replaced."""
+    """Sign a bundle or a plan, after checking that it is whole. An earlier signature is replaced."""
     from scanside.engines.bundle import sign_bundle
     from scanside.engines.catalog import find_bundle
+    from scanside.engines.plan_store import is_plan, sign_plan
 
-    folder = find_bundle(name)
-    key_id = sign_bundle(folder, key, _passphrase() if passphrase else None)
+    folder, run = (Path(name), sign_plan) if is_plan(Path(name)) else (find_bundle(name), sign_bundle)
+    key_id = run(folder, key, _passphrase() if passphrase else None)
     console.print(f"{folder} is signed by key {key_id}", markup=False, soft_wrap=True)
 
 
@@ -177,18 +213,29 @@ _Into = Annotated[
 
 @engines.command()
 def install(
-    folder: Annotated[Path, typer.Argument(help="The bundle.", metavar="FOLDER")],
+    folder: Annotated[
+        Path, typer.Argument(help="The bundle, the plan, or a folder of plans.", metavar="FOLDER")
+    ],
     into: _Into = None,
     require_signature: Annotated[
-        bool, typer.Option("--require-signature", help="Refuse a bundle that no trusted key signed.")
+        bool, typer.Option("--require-signature", help="Refuse what no trusted key signed.")
     ] = False,
 ) -> None:
-    """Take a bundle into the site's folder, beside earlier releases of it, and make it the current one."""
+    """Take a bundle into the site's folder, beside earlier releases of it, and make it the current one.
+
+    Plans go to the engines of this machine, where the GPU has to accept each before it is used.
+    """
+    from scanside.engines.plan_store import plan_folders
     from scanside.engines.releases import install as run
     from scanside.engines.trust import TrustPolicy
 
-    release = run(folder, into, TrustPolicy(require_signature=require_signature))
-    _say_current(release)
+    policy = TrustPolicy(require_signature=require_signature)
+    if plans := plan_folders(folder):
+        if into is not None:
+            raise typer.BadParameter("--into is for bundles: plans go to the engine cache of this machine")
+        install_plans(plans, policy)
+    else:
+        _say_current(run(folder, into, policy))
 
 
 @engines.command()

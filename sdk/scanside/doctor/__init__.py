@@ -10,6 +10,7 @@ from scanside.doctor.bundles import check_bundles
 from scanside.doctor.check import Check, Status
 from scanside.doctor.machine import check_machine
 from scanside.doctor.pipelines import check_pipeline
+from scanside.doctor.plans import check_plans
 from scanside.doctor.running import check_gadgetron_node, check_server
 from scanside.doctor.software import check_software
 from scanside.errors import ScansideError
@@ -38,6 +39,7 @@ def examine(config: Path | None = None) -> list[Check]:
         check_gadgetron_node(),
         *server,
         *check_bundles(),
+        *check_plans(),
         *check_machine(settings, running=running),
     ]
 

@@ -20,6 +20,7 @@ from scanside.engines.cache import CacheEntry, EngineCache, EngineKey, scratch_c
 from scanside.engines.choice import Candidate
 from scanside.engines.gate import Reference, accept, refused_report
 from scanside.engines.passing import passes
+from scanside.engines.plan_store import Plan, PlanStore
 from scanside.engines.probes import Network, make_probes, read_cases
 from scanside.errors import BundleError, CacheUnusable, EngineError, EnginePostponed, ShapeError
 from scanside.storage import has_no_room, is_storage_error, storage_problem
@@ -102,6 +103,7 @@ class Workshop:
     ) -> None:
         self._source = source
         self._cache = cache
+        self._plans = PlanStore(cache)
         self._progress = progress
 
     def candidates(
@@ -126,7 +128,7 @@ class Workshop:
             one = backend(name)
             if reason := one.available():
                 asked: Precision = "fp32" if precision == "auto" else precision
-                found.append(Candidate(name, asked, reason=reason))
+                found.append(Candidate(name, asked, reason=f"{reason}{self._waiting_plans(one)}"))
                 continue
             offered = one.precisions()
             for each in offered if precision == "auto" else (precision,):
@@ -143,18 +145,46 @@ class Workshop:
             key = self._key(one, precision)
         except BundleError as error:
             return Candidate(one.name, precision, reason=str(error))
+        plan, no_plan = self._plan(one, key)
+        if plan is not None:
+            key = key.model_copy(update={"plan": plan.sha256})
         entry = self._found(key)
         if entry is None:
             if not build:
-                return Candidate(one.name, precision, reason="not built on this machine yet", unbuilt=True)
-            prebuilt = self._source.bundle.built_engine(key.digest)
-            if prebuilt is None and (reason := one.buildable()):
+                waiting = "its plan is installed, and was not tried on this GPU yet"
+                reason = waiting if plan else no_plan or "not built on this machine yet"
+                return Candidate(one.name, precision, reason=reason, unbuilt=True)
+            prebuilt = plan.folder if plan else self._source.bundle.built_engine(key.digest)
+            if prebuilt is None and (reason := no_plan or one.buildable() or ""):
                 return Candidate(one.name, precision, reason=f"{reason}{self._not_those_of_the_bundle}")
             try:
-                entry = self._built(one, precision, key)
+                entry = self._built(one, precision, key, prebuilt)
             except (CacheUnusable, EnginePostponed) as error:
                 return Candidate(one.name, precision, reason=str(error), postponed=True)
         return Candidate(one.name, precision, entry)
+
+    def _plan(self, one: Backend, key: EngineKey) -> tuple[Plan | None, str]:
+        """The installed plan of an engine; or why there is none, where that keeps it from being built here, too."""
+        if not one.takes_plans:
+            return None, ""
+        try:
+            plan, reasons = self._plans.find(key, one, self._source.bundle.policy)
+        except CacheUnusable as error:
+            plan, reasons = None, str(error)
+        if plan is None and (missing := one.buildable()):
+            return None, "; ".join(filter(None, (reasons, missing)))
+        return plan, ""
+
+    def _waiting_plans(self, one: Backend) -> str:
+        """Said of a backend that is not available, although plans for it are here."""
+        if not one.takes_plans:
+            return ""
+        with suppress(CacheUnusable):
+            weights = self._source.bundle.manifest.weights_sha256
+            records = [stored.record for stored in self._plans.stored() if stored.record is not None]
+            if waiting := [record.name for record in records if record.weights_sha256 == weights]:
+                return f"; installed and waiting for it: {', '.join(waiting)}"
+        return ""
 
     def _found(self, key: EngineKey) -> CacheEntry | None:
         """The engine of a key: that of the machine, or one that this process built for itself."""
@@ -165,7 +195,7 @@ class Workshop:
             return scratch_cache().find(key)
         return None
 
-    def _built(self, one: Backend, precision: Precision, key: EngineKey) -> CacheEntry:
+    def _built(self, one: Backend, precision: Precision, key: EngineKey, prebuilt: Path | None) -> CacheEntry:
         """A new engine in the cache; where that is of no use, one for this process.
 
         Raises:
@@ -173,7 +203,7 @@ class Workshop:
             EnginePostponed: it could not be built or judged for a reason that passes.
         """
         try:
-            return self._build(one, precision, key, self._cache)
+            return self._build(one, precision, key, prebuilt, self._cache)
         except (CacheUnusable, EnginePostponed) as error:
             if not isinstance(error, CacheUnusable) and not is_storage_error(error):
                 raise
@@ -181,7 +211,7 @@ class Workshop:
             logger.warning(
                 "%s. Until then, engines are built in %s for one process each", error, scratch.folder
             )
-        return self._build(one, precision, key, scratch)
+        return self._build(one, precision, key, prebuilt, scratch)
 
     def _key(self, one: Backend, precision: Precision) -> EngineKey:
         source = self._source
@@ -196,12 +226,14 @@ class Workshop:
             hardware=one.hardware(),
         )
 
-    def _build(self, one: Backend, precision: Precision, key: EngineKey, cache: EngineCache) -> CacheEntry:
+    def _build(
+        self, one: Backend, precision: Precision, key: EngineKey, prebuilt: Path | None, cache: EngineCache
+    ) -> CacheEntry:
         source = self._source
         size = "×".join(map(str, source.shape))
         with cache.building(key) as draft:
             try:
-                if prebuilt := source.bundle.built_engine(key.digest):
+                if prebuilt is not None:
                     shutil.copytree(prebuilt, draft.folder, dirs_exist_ok=True)
                 else:
                     self._progress(

@@ -49,6 +49,7 @@ class EngineKey(BaseModel):
         backend: that built it.
         versions: of the backend's packages, and of torch.
         hardware: see `scanside.engines.hardware`.
+        plan: SHA-256 of the record of the installed plan that it was made from; None where it was built here.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,11 +62,14 @@ class EngineKey(BaseModel):
     backend: Annotated[str, Field(min_length=1)]
     versions: dict[str, str]
     hardware: Annotated[str, Field(min_length=1)]
+    plan: Annotated[str, Field(min_length=1)] | None = None
 
     @property
     def digest(self) -> str:
         """Names the engine: 32 hexadecimal digits."""
-        return hashlib.sha256(canonical_json(self.model_dump(mode="json"))).hexdigest()[:32]
+        # Engines that were built before there were plans keep their names, in caches and in signed bundles.
+        left_out = {"plan"} if self.plan is None else None
+        return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude=left_out))).hexdigest()[:32]
 
 
 class _Record(BaseModel):
@@ -135,10 +139,10 @@ class EngineCache:
             CacheUnusable: it cannot be read, or others can write to it.
         """
         place = self._place(key)
-        with self._usable():
+        with self.usable():
             if not place.exists():
                 return None
-            self._check_folder()
+            self.check_folder()
         if problem := _problem(place, key):
             logger.warning(
                 "engine %s in %s is not used: %s; it is built again", key.digest, self.folder, problem
@@ -162,13 +166,13 @@ class EngineCache:
         Raises:
             CacheUnusable: it cannot be written, or others can write to it.
         """
-        with self._usable():
+        with self.usable():
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._check_folder()
+            self.check_folder()
             place = Path(tempfile.mkdtemp(dir=self.folder, prefix=".building."))  # mode 0700
         try:
             engine = place / _ENGINE_FOLDER
-            with self._usable():
+            with self.usable():
                 engine.mkdir(mode=0o700)
             yield Draft(key, engine, self)
         finally:
@@ -180,22 +184,23 @@ class EngineCache:
         Raises:
             CacheUnusable: it cannot be read, or others can write to it.
         """
-        with self._usable():
+        with self.usable():
             if not self.folder.is_dir():
                 return
-            self._check_folder()
+            self.check_folder()
         for path in sorted(self.folder.glob(f"[!.]*/{_ENTRY_FILE}")):
             try:
                 yield _entry(path.parent, _read(path.parent))
             except (BundleError, OSError) as error:
                 logger.warning("%s", error)
 
-    def _place(self, key: EngineKey) -> Path:
-        return self.folder / key.digest
-
     @contextmanager
-    def _usable(self) -> Iterator[None]:
-        """What the system refuses is the cache's failure, and told with its folder and its disk."""
+    def usable(self) -> Iterator[None]:
+        """What the system refuses is the cache's failure, and told with its folder and its disk.
+
+        Raises:
+            CacheUnusable: in the place of an `OSError`.
+        """
         try:
             yield
         except OSError as error:
@@ -204,15 +209,28 @@ class EngineCache:
                 "or name another folder in SCANSIDE_ENGINE_CACHE"
             ) from error
 
-    def _check_folder(self) -> None:
-        if found := who_else_can_write(self.folder.resolve()):
+    def check_folder(self, folder: Path | None = None) -> None:
+        """Make sure that no one else can write to the cache.
+
+        Args:
+            folder: in it, that is to be looked at in its place.
+
+        Raises:
+            CacheUnusable: others can; says who.
+            OSError: there is no such folder.
+        """
+        folder = folder or self.folder
+        if found := who_else_can_write(folder.resolve()):
             raise CacheUnusable(
-                f"the engine cache {self.folder} cannot be trusted, as engines are code and {found}: "
+                f"the engine cache {folder} cannot be trusted, as engines are code and {found}: "
                 "chmod 700, or name another folder in SCANSIDE_ENGINE_CACHE"
             )
 
+    def _place(self, key: EngineKey) -> Path:
+        return self.folder / key.digest
+
     def _keep(self, draft: Draft, report: AcceptanceReport) -> CacheEntry:
-        with self._usable():
+        with self.usable():
             return self._put(draft, report)
 
     def _put(self, draft: Draft, report: AcceptanceReport) -> CacheEntry:

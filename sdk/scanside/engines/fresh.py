@@ -65,8 +65,10 @@ def main() -> None:
     name, precision, folder = sys.argv[1:]
     try:
         check = read_check(Path(folder))
-        runner = backend(name).load(Path(folder), ShapesOnly(check.shapes), precision)  # type: ignore[arg-type]
+        one = backend(name)
+        runner = one.load(Path(folder), ShapesOnly(check.shapes), precision)  # type: ignore[arg-type]
         error = check.error_of(runner)
+        one.settle(runner, Path(folder))
     except Exception as failure:
         if passes(failure):
             sys.stderr.write(f"{type(failure).__name__}: {failure}\n")

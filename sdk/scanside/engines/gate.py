@@ -106,6 +106,7 @@ def accept(
             checks += _compared(runner, probe, expected, real_norm, precision, limits)
         checks += _refusals(runner, reference.probes[0].inputs)
         median = statistics.median(time_ms(lambda: runner(*reference.probes[0].inputs)))
+        backend.settle(runner, folder)
     except Exception as error:  # whatever a backend raises, it was not accepted
         if passes(error):
             raise EnginePostponed(f"not judged now, and tried again the next time: {error}") from error

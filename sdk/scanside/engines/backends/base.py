@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
+    from scanside.engines.plans import PlanRecord
+
 __all__ = ["Backend", "InputShape", "Precision", "Runner", "Source"]
 
 
@@ -138,12 +140,14 @@ class Backend(ABC):
         native_code: its engines hold machine code, so they run only where they were built, or signed.
         carries_network: its engines hold graph and weights, so that `load` needs only the shapes of the source.
         device: kind of device on which it computes, ``cpu`` or ``cuda``.
+        takes_plans: its engines can be built on another machine, and installed as plans.
     """
 
     name: ClassVar[str]
     carries_network: ClassVar[bool] = True
     native_code: ClassVar[bool] = False
     device: ClassVar[str] = "cpu"
+    takes_plans: ClassVar[bool] = False
 
     @abstractmethod
     def available(self) -> str | None:
@@ -175,6 +179,13 @@ class Backend(ABC):
         """
         return precision
 
+    def misfit(self, record: PlanRecord) -> str | None:
+        """Why a plan is not for this machine, as the rest of a sentence about it; None where it is.
+
+        Asked only where the backend is available and takes plans.
+        """
+        return f"is none for {self.name}, which takes no plans"
+
     def refuses(self, program: ExportedProgram) -> str | None:
         """Why this backend must not be used for a graph, None if it may."""
         return None
@@ -203,4 +214,17 @@ class Backend(ABC):
 
         Raises:
             EngineError: the engine was built for another machine or version, or its files are not whole.
+        """
+
+    def settle(self, runner: Runner, folder: Path) -> None:  # noqa: B027 — most have nothing to keep
+        """Keep what an engine compiled when it first ran on this machine, so that later loads need not.
+
+        Called while an engine is judged, in the process that tries it first and in the one that measures it.
+
+        Args:
+            runner: the engine, after it ran.
+            folder: that it was loaded from.
+
+        Raises:
+            OSError: it cannot be written.
         """

@@ -27,7 +27,7 @@ class FakeEngine:
     def get_tensor_dtype(self, name: str) -> str:
         return self.output_type if name == "output0" else "float32"
 
-    def create_execution_context(self) -> object | None:
+    def create_execution_context(self, config: object = None) -> object | None:
         return self.context
 
 
@@ -57,6 +57,64 @@ class FakeTensorRt:
             return self.engine
 
         return SimpleNamespace(deserialize_cuda_engine=deserialize)
+
+
+class FakeKernels:
+    """A runtime cache: knows what was read, and gives what was made."""
+
+    def __init__(self) -> None:
+        self.read: list[bytes] = []
+        self.readable = True
+
+    def deserialize(self, data: bytes) -> bool:
+        self.read.append(data)
+        return self.readable
+
+    def serialize(self) -> bytes:
+        return b"kernels"
+
+
+class FakeRtx(FakeTensorRt):
+    """The same for TensorRT-RTX: says of a plan's first bytes whether it may run here."""
+
+    __version__ = "1.5.0.114"
+    EngineValidity = SimpleNamespace(VALID=0, SUBOPTIMAL=1, INVALID=2)
+    EngineInvalidityDiagnostics = SimpleNamespace(
+        VERSION_MISMATCH=SimpleNamespace(value=1),
+        UNSUPPORTED_CC=SimpleNamespace(value=2),
+        OLD_CUDA_DRIVER=SimpleNamespace(value=4),
+        INSUFFICIENT_GPU_MEMORY=SimpleNamespace(value=16),
+        MALFORMED_ENGINE=SimpleNamespace(value=32),
+    )
+    ComputeCapability = SimpleNamespace(__members__={"NONE": 0, "CURRENT": 1, "SM86": 86, "SM120": 120})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.validity = (0, 0)
+        self.examined: list[bytes] = []
+        self.kernels = FakeKernels()
+        self.attached: list[object] = []
+        config = SimpleNamespace(
+            create_runtime_cache=lambda: self.kernels, set_runtime_cache=self.attached.append
+        )
+        assert self.engine is not None
+        self.engine.create_runtime_config = lambda: config  # type: ignore[attr-defined]
+
+    def Runtime(self, log: Any) -> Any:  # noqa: N802 — as TensorRT calls it
+        def examine(header: bytes) -> tuple[int, int]:
+            self.examined.append(bytes(header))
+            return self.validity
+
+        runtime = super().Runtime(log)
+        runtime.engine_header_size = 4
+        runtime.get_engine_validity = examine
+        return runtime
+
+
+@pytest.fixture
+def fake_rtx() -> FakeRtx:
+    """Bindings of TensorRT-RTX with the same plan."""
+    return FakeRtx()
 
 
 @pytest.fixture

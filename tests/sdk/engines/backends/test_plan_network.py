@@ -58,7 +58,7 @@ def test_plan_that_gives_another_type_is_refused(fake_trt: Any) -> None:
 
 def test_log_keeps_errors_and_passes_warnings_on(fake_trt: Any, caplog: pytest.LogCaptureFixture) -> None:
     log, severity = plan_log(fake_trt), fake_trt.ILogger.Severity
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG, "scanside"):
         log.log(severity.INFO, "chatter")
         log.log(severity.WARNING, "slow")
         log.log(severity.INTERNAL_ERROR, "broken")
