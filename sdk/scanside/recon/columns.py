@@ -9,7 +9,7 @@ with each other. With the point spread ``P = Fᴴ diag(m) F`` of the mask m alon
 of k1 × k1 elements. ``argmin_u ‖A u − y‖² + λ ‖u − z‖² = (N + λ)⁻¹ (Aᴴ y + λ z)`` then takes one factorisation for
 maps, mask and λ, and one product for each image. What is kept of the factorisation is ``K = λ (N + λ)⁻¹``: what data
 consistency keeps of the image z that it is given. Its elements lie between −1 and 1, and it is the identity where no
-coil sees anything, so that only the box of columns and rows that some coil sees is computed.
+coil sees anything, so that only the columns and rows that some coil sees are computed.
 
 Memory grows with the third power of the matrix, `system_bytes`: 134 MB at 256 × 256. From `MAX_ROWS` rows on, columns
 are not used: iterations take less memory there, and less time.
@@ -44,6 +44,7 @@ _STEPS_PER_OCTAVE = 8
 _CHUNK_BYTES = (
     2**23
 )  # so many bytes of matrices are computed together, so that they stay in the processor's cache
+_SIDE_BY_SIDE = 32  # so many columns have one range of rows that some coil sees
 _SMALLEST = 32  # matrices of no more rows are factorised by LAPACK
 
 
@@ -90,19 +91,28 @@ def normal_matrices(maps: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class _Box:
-    """The rows and columns that some coil sees."""
+    """Columns side by side, and the rows of them that some coil sees."""
 
-    rows: slice
     columns: slice
+    rows: slice
 
-    @classmethod
-    def seen(cls, maps: torch.Tensor) -> _Box:
-        """Of maps ``(*other, coil, k1, k0)``."""
-        sees = (maps != 0).flatten(0, -3).any(0)
-        rows, columns = (sees.any(axis).nonzero()[:, 0] for axis in (1, 0))
-        if not len(rows):
-            return cls(slice(0, 0), slice(0, 0))
-        return cls(slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+    @property
+    def n_rows(self) -> int:
+        """How many rows."""
+        return int(self.rows.stop - self.rows.start)
+
+
+def _seen(maps: torch.Tensor) -> list[_Box]:
+    """The boxes of maps ``(*other, coil, k1, k0)`` outside of which no coil sees anything."""
+    sees = (maps != 0).flatten(0, -3).any(0).cpu()
+    boxes = []
+    for first in range(0, sees.shape[-1], _SIDE_BY_SIDE):
+        here = sees[:, first : first + _SIDE_BY_SIDE]
+        rows, columns = (here.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+        if rows:
+            inside = slice(first + columns[0], first + columns[-1] + 1)
+            boxes.append(_Box(inside, slice(rows[0], rows[-1] + 1)))
+    return boxes
 
 
 class ColumnSystem:
@@ -119,16 +129,17 @@ class ColumnSystem:
         n_bytes: memory that it holds.
     """
 
+    @torch.no_grad()
     def __init__(self, maps: torch.Tensor, mask: torch.Tensor, weight: float | torch.Tensor) -> None:
         *other, _, n1, n0 = maps.shape
         spread = mask if mask.is_complex() else point_spread(mask.to(maps.device), maps.dtype)
         self._other, self._n1, self._n0 = tuple(other), n1, n0
-        self._box = _Box.seen(maps)
+        self._boxes = _seen(maps)
         self.weight = torch.as_tensor(weight, dtype=maps.real.dtype, device=maps.device)
-        # Memory of zeros costs nothing before it is written: what lies beside the box is not, until it is asked for.
-        self._planes = torch.zeros(*self._other, 2, n0, n1, n1, dtype=self.weight.dtype, device=maps.device)
+        self._planes = _zeros((*self._other, 2, n0, n1, n1), self.weight)
         self._completed = False
-        self._factorise(maps.detach(), spread)
+        for box in self._boxes:
+            self._factorise(maps, spread, box)
 
     @property
     def n_bytes(self) -> int:
@@ -138,12 +149,10 @@ class ColumnSystem:
     def kept(self) -> torch.Tensor:
         """``K = λ (N + λ)⁻¹`` as real and imaginary planes ``(*other, 2, k0, k1, k1)``; not to be changed."""
         if not self._completed:
-            diagonal = self._planes.select(-4, 0).diagonal(dim1=-2, dim2=-1)  # (*other, k0, k1)
-            rows, columns = self._box.rows, self._box.columns
-            diagonal[..., : columns.start, :] = 1
-            diagonal[..., columns.stop :, :] = 1
-            diagonal[..., : rows.start] = 1
-            diagonal[..., rows.stop :] = 1
+            unseen = torch.ones(self._n0, self._n1, dtype=torch.bool, device=self._planes.device)
+            for box in self._boxes:
+                unseen[box.columns, box.rows] = False
+            self._planes.select(-4, 0).diagonal(dim1=-2, dim2=-1).masked_fill_(unseen, 1)
             self._completed = True
         return self._planes
 
@@ -157,37 +166,32 @@ class ColumnSystem:
                 f"columns of images {(*self._other, self._n1, self._n0)} do not solve for {tuple(right.shape)} "
                 f"of {right.dtype}"
             )
-        rows, columns = self._box.rows, self._box.columns
-        solution = right / self.weight[..., None, None]
         n_systems = math.prod(self._other)
+        scaled = right / self.weight[..., None, None]
         # (system, column, several, row): every matrix is read once for all right-hand sides.
-        given = solution[..., rows, columns].reshape(-1, n_systems, *_extent(self._box)).permute(1, 3, 0, 2)
-        n = given.shape[2]
-        parts = torch.cat((given.real, given.imag), dim=2)
-        re, im = self._planes[..., columns, rows, rows].reshape(n_systems, 2, *_squares(self._box)).unbind(1)
-        # With K Hermitian, a product from the left takes its real part as it is, and its imaginary part negated: it
-        # is the faster one of the two.
-        by_re, by_im = parts @ re, parts @ im
-        found = torch.complex(by_re[:, :, :n] + by_im[:, :, n:], by_re[:, :, n:] - by_im[:, :, :n])
-        solution[..., rows, columns] = found.permute(2, 0, 3, 1).reshape(solution[..., rows, columns].shape)
-        return solution
+        solution = scaled.reshape(-1, n_systems, self._n1, self._n0).permute(1, 3, 0, 2).contiguous()
+        n = solution.shape[2]
+        planes = self._planes.reshape(n_systems, *self._planes.shape[-4:])
+        for box in self._boxes:
+            here = solution[:, box.columns, :, box.rows]
+            parts = torch.cat((here.real, here.imag), dim=2)
+            re, im = planes[:, :, box.columns, box.rows, box.rows].unbind(1)
+            # K is Hermitian: from the left, which is the faster way, its imaginary part counts negatively.
+            by_re, by_im = parts @ re, parts @ im
+            here.copy_(torch.complex(by_re[:, :, :n] + by_im[:, :, n:], by_re[:, :, n:] - by_im[:, :, :n]))
+        return solution.permute(2, 0, 3, 1).reshape(right.shape)
 
-    def _factorise(self, maps: torch.Tensor, spread: torch.Tensor) -> None:
-        rows, columns = self._box.rows, self._box.columns
-        seen = maps[..., rows, columns]
-        spread = spread[..., rows, rows]
-        *_, n1, n0 = seen.shape
-        if not n0:
-            return
+    def _factorise(self, maps: torch.Tensor, spread: torch.Tensor, box: _Box) -> None:
+        rows, n_systems = box.rows, math.prod(self._other)
         weight = self.weight[..., None, None, None]
-        together = max(1, _CHUNK_BYTES // max(1, system_bytes(n1, math.prod(self._other), maps.dtype)))
-        for first in range(0, n0, together):
-            matrices = normal_matrices(seen[..., first : first + together], spread)
+        together = max(1, _CHUNK_BYTES // system_bytes(box.n_rows, n_systems, maps.dtype))
+        for first in range(box.columns.start, box.columns.stop, together):
+            columns = slice(first, min(first + together, box.columns.stop))
+            matrices = normal_matrices(maps[..., rows, columns], spread[..., rows, rows])
             matrices.diagonal(dim1=-2, dim2=-1).add_(weight[..., 0])
             _invert(matrices)
-            part = slice(columns.start + first, columns.start + first + matrices.shape[-3])
-            torch.mul(matrices.real, weight, out=self._planes.select(-4, 0)[..., part, rows, rows])
-            torch.mul(matrices.imag, weight, out=self._planes.select(-4, 1)[..., part, rows, rows])
+            for plane, part in enumerate((matrices.real, matrices.imag)):
+                torch.mul(part, weight, out=self._planes.select(-4, plane)[..., columns, rows, rows])
 
 
 def factorise(maps: torch.Tensor, mask: torch.Tensor, weight: float) -> ColumnSystem:
@@ -241,15 +245,6 @@ def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
         return like.new_zeros(shape)
     # NumPy asks the system for memory of zeros, which costs nothing where it is not written; torch writes all of it.
     return torch.from_numpy(np.zeros(shape, like.numpy().dtype))
-
-
-def _extent(box: _Box) -> tuple[int, int]:
-    return box.rows.stop - box.rows.start, box.columns.stop - box.columns.start
-
-
-def _squares(box: _Box) -> tuple[int, int, int]:
-    n_rows, n_columns = _extent(box)
-    return n_columns, n_rows, n_rows
 
 
 def _invert(matrices: torch.Tensor) -> None:
