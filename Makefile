@@ -17,7 +17,7 @@ FULL = .venv/.installed
 BASE = .venv-base/.installed
 TENSORRT = .venv-tensorrt/.installed
 
-.PHONY: help venv venv-base ci-deps lint test test-base test-full tensorrt-dryrun demo bench clean
+.PHONY: help venv venv-base ci-deps lint test test-base test-full plans demo bench clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -42,8 +42,8 @@ $(FULL): pyproject.toml constraints.txt
 $(BASE): pyproject.toml constraints-base.txt
 	$(call environment,.venv-base,$(BASE_PYTHON),constraints-base.txt,. --group test)
 
-# torch-tensorrt and TensorRT's bindings, without the libraries, which another index has. All else is found in .venv,
-# which is linked in afterwards: pip must not take its packages for its own to replace.
+# What builds plans of TensorRT-RTX. All else is found in .venv, which is linked in afterwards: pip must not take its
+# packages for its own to replace.
 $(TENSORRT): $(FULL) constraints-tensorrt.txt
 	rm -rf .venv-tensorrt
 	.venv/bin/python -m venv --without-pip .venv-tensorrt
@@ -77,9 +77,10 @@ test-base: $(BASE)  ## the tests that need no torch, in the environment without 
 test-full: $(FULL) $(TENSORRT)  ## all tests, in the full environment
 	.venv/bin/python -m pytest -q -n $(JOBS) --dist worksteal --ignore tests/sdk/engines
 	.venv/bin/python -m pytest -q -n $(JOBS) --dist worksteal tests/sdk/engines
+	.venv-tensorrt/bin/python -m pytest -q -m plans tests/sdk/engines tests/deploy
 
-tensorrt-dryrun: $(TENSORRT)  ## check that every network is one TensorRT engine, without TensorRT
-	.venv-tensorrt/bin/python -m scanside_deploy.tensorrt_dryrun
+plans: $(TENSORRT)  ## TensorRT-RTX plans of every bundle in every precision, in out/plans; takes no GPU
+	.venv-tensorrt/bin/python -m scanside_deploy.plans --output out/plans
 
 demo: $(FULL)  ## simulate a scan, reconstruct it through the Gadgetron node, write out/demo
 	.venv/bin/scanside demo --output out/demo

@@ -48,10 +48,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs torch: pip install 'scanside[torch]'"))
         elif item.get_closest_marker("cuda") and not _cuda_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch sees none"))
-        elif item.get_closest_marker("tensorrt") and importlib.util.find_spec("tensorrt") is None:
-            item.add_marker(
-                pytest.mark.skip(reason="needs TensorRT: the package 'tensorrt' is not installed")
-            )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from scanside.engines.backends.trt_build import RTX, cannot_convert
 from scanside.engines.build import BundleSource
@@ -22,9 +23,6 @@ from scanside.engines.plans import (
     plan_name,
 )
 from scanside.errors import BackendUnavailable, BundleError, ConfigError
-
-REPO = Path(__file__).resolve().parents[3]
-PYTHON = REPO / ".venv-tensorrt" / "bin" / "python"
 
 SHA = "0" * 64
 FIELDS: dict[str, Any] = {
@@ -124,43 +122,28 @@ def test_plan_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
         build_plan_folder(source, "fp32", tmp_path, replace=True)
 
 
-@pytest.fixture
-def tensorrt_python() -> Path:
-    if not PYTHON.is_file():
-        pytest.skip("there is no .venv-tensorrt: make plans makes it")
-    return PYTHON
-
-
-@pytest.mark.slow
-def test_plan_is_built_without_a_gpu_and_says_what_it_is(tensorrt_python: Path, tmp_path: Path) -> None:
-    script = f"""
-from pathlib import Path
-from scanside.engines.build import BundleSource
-from scanside.engines.bundle import Bundle
-from scanside.engines.catalog import find_bundle
-from scanside.engines.plans import build_plan_folder
-import sys, torch
-source = BundleSource(Bundle.open(find_bundle("brain-student")), (192, 192))
-before = torch.cuda.current_device
-folder, _ = build_plan_folder(source, "fp32", Path({str(tmp_path)!r}), ["8.6", "12.0"], progress=print)
-assert torch.cuda.current_device is before and "torch_tensorrt" not in sys.modules
-print(folder.name)
-"""
-    done = subprocess.run([tensorrt_python, "-c", script], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    *said, name = done.stdout.splitlines()
+@pytest.mark.plans
+@pytest.mark.usefixtures("rtx_builder")
+def test_plan_is_built_without_a_gpu_and_says_what_it_is(tmp_path: Path) -> None:
+    source = student()
+    manifest = source.bundle.manifest
+    said: list[str] = []
+    before = torch.cuda.current_device
+    folder, record = build_plan_folder(source, "fp32", tmp_path, ["8.6", "12.0"], progress=said.append)
     assert [text.split()[0] for text in said] == ["reading", "translating", "building"]
-    manifest = Bundle.open(find_bundle("brain-student")).manifest
-    assert name == f"brain-student-{manifest.version}-192x192-fp32"
-    record = PlanRecord.from_bytes((tmp_path / name / RECORD_FILE).read_bytes())
-    assert record.name == name
+    assert torch.cuda.current_device is before, (
+        "what it takes to import torch_tensorrt stayed in this process"
+    )
+    assert "torch_tensorrt" not in sys.modules
+    assert folder == tmp_path / f"brain-student-{manifest.version}-192x192-fp32"
+    assert PlanRecord.from_bytes((folder / RECORD_FILE).read_bytes()) == record
+    assert record.name == folder.name
     assert record.targets == ("8.6", "12.0")
+    assert record.manifest_sha256 == source.bundle.sha256
     assert record.weights_sha256 == manifest.weights_sha256
+    assert record.graph_sha256 == source.bundle.graph_sha256("fp32")
     assert [(one.name, one.shape) for one in record.inputs] == [("image", (1, 2, 192, 192))]
     assert record.output == (1, 2, 192, 192)
     assert record.layers > 50
-    assert {"torch", "torch-tensorrt-rtx", "tensorrt-rtx-cu13-bindings"} == set(record.versions)
-    # Weights are inside: as many bytes as there are, at least.
-    n_bytes = 4 * manifest.n_parameters
-    assert record.size == (tmp_path / name / PLAN_FILE).stat().st_size > n_bytes
-    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([name, PLAN_FILE, RECORD_FILE])
+    assert record.size == (folder / PLAN_FILE).stat().st_size > 4 * manifest.n_parameters, "no weights inside"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([folder.name, PLAN_FILE, RECORD_FILE])

@@ -24,6 +24,7 @@ _CLASSES = {
     "onnxruntime": "onnxruntime:OnnxRuntime",
     "eager-cuda": "eager_cuda:EagerCuda",
     "aoti-cuda": "aoti_cuda:AotiCuda",
+    "tensorrt_rtx": "tensorrt_rtx:TensorRtRtx",
     "torch_tensorrt": "torch_tensorrt:TorchTensorRt",
 }
 

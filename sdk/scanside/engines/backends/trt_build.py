@@ -13,6 +13,7 @@ it writes means over fixed axes in a form that TensorRT-RTX refuses.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -22,13 +23,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from scanside.engines.archive import save_graph
 from scanside.engines.backends.base import InputShape, Precision, Source
+from scanside.engines.graph import fourier_operators
 from scanside.engines.passing import process_error
 from scanside.errors import BackendUnavailable, EngineError, MissingExtra
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 __all__ = [
     "GRAPH_FILE",
@@ -43,7 +49,10 @@ __all__ = [
     "build_plan",
     "cannot_convert",
     "installed",
+    "no_bindings",
+    "no_counterpart",
     "read_request",
+    "why_not_imported",
 ]
 
 GRAPH_FILE = "graph.pt2"
@@ -105,15 +114,13 @@ class Request:
     """What a plan is to be made of and for; the graph and the weights lie beside it.
 
     Attributes:
-        title: of the library, for people.
-        bindings: module with its Python bindings.
+        library: that builds it.
         inputs: static shape of every input, in the order of the call.
         precision: of the graph.
         targets: compute capabilities that the plan is for (``8.6``); none for the GPU of this machine.
     """
 
-    title: str
-    bindings: str
+    library: Library
     inputs: tuple[InputShape, ...]
     precision: Precision
     targets: tuple[str, ...]
@@ -160,12 +167,16 @@ def build_plan(
     """
     if missing := cannot_convert(library):
         raise BackendUnavailable(f"plans of {library.title} cannot be built here: {missing}")
+    if reason := no_counterpart(source.program(precision), library):
+        raise EngineError(reason)
     with tempfile.TemporaryDirectory(prefix="scanside-plan-") as scratch:
         folder = Path(scratch)
-        request = Request(library.title, library.bindings, tuple(source.inputs), precision, tuple(targets))
+        request = Request(library, tuple(source.inputs), precision, tuple(targets))
         _write_request(folder, request, source)
         _convert(folder, hide_gpus=bool(targets), progress=progress)
         result = json.loads((folder / RESULT_FILE).read_text("utf-8"))
+        if "missing" in result:
+            raise BackendUnavailable(f"plans of {library.title} cannot be built here: {result['missing']}")
         if "refused" in result:
             raise EngineError(result["refused"])
         torch_tensorrt, trt = result["versions"]
@@ -177,6 +188,16 @@ def build_plan(
         return BuiltPlan(
             (folder / PLAN_FILE).read_bytes(), result["layers"], tuple(result["output"]), versions
         )
+
+
+def no_counterpart(program: ExportedProgram, library: Library) -> str | None:
+    """Why a graph can be no plan of any TensorRT, None where nothing is known: Fourier transforms."""
+    if transforms := fourier_operators(program):
+        return (
+            f"{library.title} has no Fourier transform ({', '.join(transforms)}): build the bundle with the lowering "
+            "'pmatrix' or 'dft_matmul'"
+        )
+    return None
 
 
 def _write_request(folder: Path, request: Request, source: Source) -> None:
@@ -194,8 +215,13 @@ def _write_request(folder: Path, request: Request, source: Source) -> None:
 def read_request(folder: Path) -> Request:
     """What `build_plan` asks the process for."""
     fields = json.loads((folder / _REQUEST_FILE).read_text("utf-8"))
-    inputs = tuple(InputShape(one["name"], tuple(one["shape"])) for one in fields.pop("inputs"))
-    return Request(inputs=inputs, targets=tuple(fields.pop("targets")), **fields)
+    library = fields["library"]
+    return Request(
+        library=Library(**{**library, "packages": tuple(library["packages"])}),
+        inputs=tuple(InputShape(one["name"], tuple(one["shape"])) for one in fields["inputs"]),
+        precision=fields["precision"],
+        targets=tuple(fields["targets"]),
+    )
 
 
 def _convert(folder: Path, *, hide_gpus: bool, progress: Callable[[str], None]) -> None:
@@ -238,8 +264,8 @@ def cannot_convert(library: Library) -> str | None:
 
     Nothing is imported, which would take seconds: what is broken is told by the process that builds.
     """
-    if installed(library.packages[0]) is None:
-        return f"the package '{library.packages[0]}' is not installed: {library.install}"
+    if missing := no_bindings(library):
+        return missing
     theirs = installed(library.converter)
     if theirs is None:
         return f"the package '{library.converter}' is not installed: {library.install_converter}"
@@ -249,6 +275,21 @@ def cannot_convert(library: Library) -> str | None:
             f"minor version ({library.install_converter})"
         )
     return None
+
+
+def no_bindings(library: Library) -> str | None:
+    """What to install where the library's bindings are missing, None where they are there; imports nothing."""
+    if importlib.util.find_spec(library.bindings) is not None:
+        return None
+    return f"the package '{library.packages[0]}' is not installed: {library.install}"
+
+
+def why_not_imported(module: str, error: Exception, library: Library) -> str:
+    """What a failed import of the bindings, or of torch_tensorrt, means."""
+    reason = " ".join(str(error).split())
+    if library.binary in reason:
+        return f"{library.title}'s library {library.binary} is missing: {reason}; {library.install}"
+    return f"'import {module}' fails: {reason}"
 
 
 def installed(distribution: str) -> str | None:

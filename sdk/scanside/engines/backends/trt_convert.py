@@ -29,17 +29,20 @@ from scanside.engines.archive import load_graph
 from scanside.engines.backends.base import InputShape
 from scanside.engines.backends.cuda_graph import on_gpu
 from scanside.engines.backends.foreign import converting
+from scanside.engines.backends.rtx_network import known_capabilities
 from scanside.engines.backends.trt_build import (
     GRAPH_FILE,
     PLAN_FILE,
     RESULT_FILE,
     WEIGHTS_FILE,
+    Library,
     Request,
     read_request,
+    why_not_imported,
 )
 from scanside.engines.graph import GraphSource, specialise
 from scanside.engines.passing import TRY_AGAIN, passes
-from scanside.errors import EngineError
+from scanside.errors import BackendUnavailable, EngineError
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -91,7 +94,7 @@ def main() -> None:
     try:
         result = _converted(folder, tell)
     except EngineError as error:
-        result = {"refused": str(error)}
+        result = {"missing" if isinstance(error, BackendUnavailable) else "refused": str(error)}
     except Exception as failure:
         if passes(failure):
             sys.stderr.write(f"{type(failure).__name__}: {failure}\n")
@@ -104,6 +107,7 @@ def _converted(folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
     """Write the plan; what is to be told of it.
 
     Raises:
+        BackendUnavailable: a package cannot be imported; says why.
         EngineError: TensorRT cannot make a plan of the graph; says which operator, and why.
     """
     from safetensors.torch import load_file
@@ -124,12 +128,19 @@ def _converted(folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
 def _torch_tensorrt(request: Request) -> Iterator[tuple[Any, Any]]:
     """The modules ``torch_tensorrt`` and that of TensorRT's bindings, usable in the block."""
     with ExitStack() as changes, converting():
-        bindings = importlib.import_module(request.bindings)
+        bindings = _imported(request.library.bindings, request.library)
         if request.targets:
             # The package of that name only fetches these same bindings from another index.
             sys.modules.setdefault("tensorrt_rtx", bindings)
             _answer_for_a_gpu(changes)
-        yield importlib.import_module("torch_tensorrt"), bindings
+        yield _imported("torch_tensorrt", request.library), bindings
+
+
+def _imported(module: str, library: Library) -> Any:
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # torch_tensorrt raises Exception itself where a library is missing
+        raise BackendUnavailable(why_not_imported(module, error, library)) from error
 
 
 def _answer_for_a_gpu(changes: ExitStack) -> None:
@@ -169,7 +180,9 @@ def _build(
         one = interpreter.TRTInterpreter(graph, inputs, output_dtypes=types, compilation_settings=settings)
         if missing := one.validate_conversion():
             names = ", ".join(sorted(name.removeprefix("call_function torch.ops.") for name in missing))
-            raise EngineError(f"{request.title} has no operator for {names}: write the network without it")
+            raise EngineError(
+                f"{request.library.title} has no operator for {names}: write the network without it"
+            )
         one._construct_trt_network_def()  # noqa: SLF001 — `run` of it also builds and deserialises
         network = one.ctx.net
         _name_tensors(network, expected, request.inputs)
@@ -178,7 +191,7 @@ def _build(
         tell(f"building {network.num_layers} layers")
         built = one.builder.build_serialized_network(network, config)
         if built is None:
-            raise EngineError(f"{request.title} built nothing and does not say why")
+            raise EngineError(f"{request.library.title} built nothing and does not say why")
         made.append(_Plan(bytes(built), network.num_layers, tuple(network.get_output(0).shape)))
         return made[0]
 
@@ -191,7 +204,7 @@ def _build(
         except Exception as error:
             if passes(error):
                 raise
-            raise EngineError(refusal(request.title, error, said)) from error
+            raise EngineError(refusal(request.library.title, error, said)) from error
     return made[0]
 
 
@@ -222,20 +235,19 @@ def _set_targets(trt: Any, config: Any, request: Request) -> None:
     """
     if not request.targets:
         return
-    known = {
-        f"{name[2:-1]}.{name[-1]}": value
-        for name, value in trt.ComputeCapability.__members__.items()
-        if name.startswith("SM")
-    }
+    known = known_capabilities(trt)
     if unknown := [target for target in request.targets if target not in known]:
         raise EngineError(
-            f"{request.title} {trt.__version__} does not build for GPUs of compute capability {', '.join(unknown)}, "
-            f"only for {', '.join(known)}: take the others out of the list"
+            f"{request.library.title} {trt.__version__} does not build for GPUs of compute capability "
+            f"{', '.join(unknown)}, only for {', '.join(known)}: take the others out of the list"
         )
     config.num_compute_capabilities = len(request.targets)
     for i, target in enumerate(request.targets):
-        if not config.set_compute_capability(known[target], i):
-            raise EngineError(f"{request.title} does not take compute capability {target} into its list")
+        value = trt.ComputeCapability.__members__[f"SM{target.replace('.', '')}"]
+        if not config.set_compute_capability(value, i):
+            raise EngineError(
+                f"{request.library.title} does not take compute capability {target} into its list"
+            )
 
 
 def check_keywords(function: Callable[..., Any], keywords: Sequence[str]) -> None:

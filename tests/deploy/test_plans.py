@@ -1,0 +1,91 @@
+"""Plans of all shipped bundles: that they are built, and how the program tells it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scanside.engines.backends.trt_build import RTX, cannot_convert
+from scanside.engines.bundle import Bundle
+from scanside.engines.catalog import available_bundles
+from scanside.engines.plans import RECORD_FILE, PlanRecord
+from scanside.errors import BackendUnavailable, EngineError
+from scanside_deploy import plans
+
+PRECISIONS = [
+    (name, precision)
+    for name, folder in available_bundles().items()
+    for precision in Bundle.open(folder).manifest.precisions
+]
+
+
+@pytest.mark.plans
+@pytest.mark.slow
+def test_every_bundle_is_built_in_every_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if reason := cannot_convert(RTX):
+        pytest.skip(reason)
+    status = plans.main(["-o", str(tmp_path)])
+    *lines, summary = capsys.readouterr().out.splitlines()
+    assert (status, summary) == (0, f"{len(PRECISIONS)} plans, 0 refused"), "\n".join(lines)
+    records = [PlanRecord.from_bytes(path.read_bytes()) for path in tmp_path.glob(f"*/{RECORD_FILE}")]
+    assert sorted((one.bundle, one.precision) for one in records) == sorted(PRECISIONS)
+    for one in records:
+        assert one.size > 10**6
+        assert one.layers > 50
+
+
+class Builder:
+    """In the place of the real one; refuses bf16 of the film."""
+
+    asked: list[tuple[str, str, str]]
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def __call__(self, source: Any, precision: str, output: Path, targets: Any, **_: object) -> Any:
+        self.asked.append((source.bundle.name, precision, ",".join(targets)))
+        if (source.bundle.name, precision) == ("cine", "bf16"):
+            raise EngineError("no such operator")
+        record = type(
+            "Record", (), {"layers": 7, "size": 12345678, "build_seconds": 1.25, "targets": targets}
+        )
+        return output, record()
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
+    made = Builder()
+    monkeypatch.setattr(plans, "build_plan_folder", made)
+    return made
+
+
+def test_line_for_each_plan_and_a_sum(builder: Builder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert plans.main(["brain-student", "--gpus", "8.6,12.0"]) == 0
+    first, second, summary = capsys.readouterr().out.splitlines()
+    assert " ".join(first.split()) == "brain-student 192×192 fp32 7 layers 12.3 MB 1.2 s for 8.6, 12.0"
+    assert "bf16" in second
+    assert summary == "2 plans, 0 refused"
+    assert builder.asked == [("brain-student", one, "8.6,12.0") for one in ("fp32", "bf16")]
+
+
+def test_refusal_is_told_and_the_rest_still_built(
+    builder: Builder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert plans.main([]) == 1
+    *lines, summary = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(builder.asked) == len(PRECISIONS)
+    assert [line for line in lines if "refused: no such operator" in line and line.startswith("cine ")]
+    assert summary == f"{len(PRECISIONS) - 1} plans, 1 refused"
+
+
+def test_machine_that_cannot_build_says_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise BackendUnavailable("not installed: pip install it")
+
+    monkeypatch.setattr(plans, "build_plan_folder", lacking)
+    assert plans.main([]) == 2
+    assert "pip install it" in capsys.readouterr().err
