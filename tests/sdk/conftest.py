@@ -1,4 +1,4 @@
-"""A small bundle, for the tests of engines and of their commands."""
+"""A small bundle, plans of it, and bindings that run them: for the tests of engines and of their commands."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -126,3 +127,170 @@ def write_plan(folder: Path, bundle: Path, content: bytes = b"times 2", **change
     record = PlanRecord(**(fields | changes))
     (draft / RECORD_FILE).write_bytes(record.to_bytes())
     return draft.replace(folder / record.name)
+
+
+# TensorRT's bindings. Real ones deserialise nothing where there is no driver.
+
+
+class FakeKernels:
+    """A runtime cache: knows what was read, and gives what was made."""
+
+    def __init__(self) -> None:
+        self.read: list[bytes] = []
+        self.readable = True
+
+    def deserialize(self, data: bytes) -> bool:
+        self.read.append(data)
+        return self.readable
+
+    def serialize(self) -> bytes:
+        return b"kernels"
+
+
+class FakeEngine:
+    """What TensorRT would say of a plan: its inputs by name, and one output of the shape of the first."""
+
+    output_type = "float32"
+    context: object | None = object()
+
+    def __init__(self, **inputs: tuple[int, ...]) -> None:
+        self.shapes = {**inputs, "output": next(iter(inputs.values()))}
+        self.kernels = FakeKernels()
+        self.attached: list[FakeKernels] = []
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self.shapes)
+
+    def get_tensor_name(self, i: int) -> str:
+        return list(self.shapes)[i]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "output" if name == "output" else "input"
+
+    def get_tensor_shape(self, name: str) -> list[int]:
+        return list(self.shapes[name])
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return self.output_type if name == "output" else "float32"
+
+    def create_execution_context(self, config: object = None) -> object | None:
+        return self.context
+
+    def create_runtime_config(self) -> Any:
+        return SimpleNamespace(
+            create_runtime_cache=lambda: self.kernels, set_runtime_cache=self.attached.append
+        )
+
+
+class FakeLogger:
+    """The base of loggers."""
+
+    Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3)
+
+
+class FakeTensorRt:
+    """The module. Its plans deserialise to ``engine``; where that is None, ``says`` goes to the log."""
+
+    ILogger = FakeLogger
+    TensorIOMode = SimpleNamespace(OUTPUT="output")
+    float32 = "float32"
+
+    def __init__(self) -> None:
+        self.engine: FakeEngine | None = FakeEngine(image=(1, 2), maps=(1, 3))
+        self.says: tuple[str, ...] = ()
+        self.given: list[bytes] = []
+
+    def Runtime(self, log: Any) -> Any:  # noqa: N802 — as TensorRT calls it
+        def deserialize(plan: bytes) -> FakeEngine | None:
+            self.given.append(bytes(plan))
+            for text in self.says:
+                log.log(FakeLogger.Severity.ERROR, text)
+            return self.engine
+
+        return SimpleNamespace(deserialize_cuda_engine=deserialize)
+
+
+class FakeRtx(FakeTensorRt):
+    """The same for TensorRT-RTX: says of a plan's first bytes whether it may run here."""
+
+    __version__ = "1.5.0.114"
+    EngineValidity = SimpleNamespace(VALID=0, SUBOPTIMAL=1, INVALID=2)
+    EngineInvalidityDiagnostics = SimpleNamespace(
+        VERSION_MISMATCH=SimpleNamespace(value=1),
+        UNSUPPORTED_CC=SimpleNamespace(value=2),
+        OLD_CUDA_DRIVER=SimpleNamespace(value=4),
+        INSUFFICIENT_GPU_MEMORY=SimpleNamespace(value=16),
+        MALFORMED_ENGINE=SimpleNamespace(value=32),
+    )
+    ComputeCapability = SimpleNamespace(__members__={"NONE": 0, "CURRENT": 1, "SM86": 86, "SM120": 120})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.validity = (0, 0)
+        self.examined: list[bytes] = []
+
+    def Runtime(self, log: Any) -> Any:  # noqa: N802 — as TensorRT calls it
+        def examine(header: bytes) -> tuple[int, int]:
+            self.examined.append(bytes(header))
+            return self.validity
+
+        runtime = super().Runtime(log)
+        runtime.engine_header_size = 4
+        runtime.get_engine_validity = examine
+        return runtime
+
+
+@pytest.fixture
+def fake_trt() -> FakeTensorRt:
+    """Bindings of TensorRT whose plan takes ``image (1, 2)`` and ``maps (1, 3)``."""
+    return FakeTensorRt()
+
+
+@pytest.fixture
+def fake_rtx() -> FakeRtx:
+    """Bindings of TensorRT-RTX with the same plan."""
+    return FakeRtx()
+
+
+@pytest.fixture
+def rtx_gpu(fake_rtx: FakeRtx, monkeypatch: pytest.MonkeyPatch) -> FakeRtx:
+    """A machine with TensorRT-RTX and a GPU of compute capability 8.6.
+
+    Plans of the small bundle run there: ``times 2`` multiplies by two, and ``times 3`` by three.
+    """
+    import torch
+
+    from scanside.engines import gate
+    from scanside.engines.backends import tensorrt_rtx, trt_backend
+    from scanside.engines.backends.base import InputShape, Runner
+    from scanside.engines.backends.rtx_network import RtxNetwork
+
+    class OnCpu(Runner):
+        """In the place of a recording on a GPU."""
+
+        def __init__(self, inputs: tuple[InputShape, ...], network: RtxNetwork) -> None:
+            super().__init__(inputs)
+            self.network = network
+
+        def _run(self, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
+            return self.network(*tensors)
+
+    def multiply(network: RtxNetwork, image: torch.Tensor) -> torch.Tensor:
+        return image * float(fake_rtx.given[-1].split()[1])
+
+    fake_rtx.engine = FakeEngine(image=(1, 2, 64, 64))
+    backend = tensorrt_rtx.TensorRtRtx
+    monkeypatch.setattr(backend, "available", lambda self: None)
+    monkeypatch.setattr(backend, "buildable", lambda self: "torch-tensorrt-rtx is not installed")
+    monkeypatch.setattr(backend, "bindings", lambda self: fake_rtx)
+    monkeypatch.setattr(backend, "hardware", lambda self: "cuda NVIDIA RTX A4000 sm86 driver 570.1")
+    for module in (tensorrt_rtx, trt_backend):
+        monkeypatch.setattr(module, "installed", lambda distribution: fake_rtx.__version__)
+        monkeypatch.setattr(module, "CudaGraphRunner", OnCpu)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 6))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA RTX A4000")
+    monkeypatch.setattr(backend, "precisions", lambda self: ("fp32", "bf16"))
+    monkeypatch.setattr(RtxNetwork, "__call__", multiply)
+    monkeypatch.setattr(gate, "run_fresh", lambda name, precision, folder: 0.0)
+    return fake_rtx

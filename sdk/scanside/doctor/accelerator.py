@@ -25,7 +25,13 @@ def check_accelerators() -> list[Check]:
     if find_spec("torch") is None:
         return []
     driver = _driver()
-    return [*_cuda(driver), *_tensorrt(wanted=driver is not None)]
+    wanted = driver is not None
+    cuda = list(_cuda(driver))
+    torch_is_broken = any(one.name == "torch" for one in cuda)
+    rtx = [] if torch_is_broken else list(_tensorrt_rtx(wanted=wanted))
+    # Both bring the module torch_tensorrt, so that an environment has one of them.
+    other = any(one.status != "missing" for one in rtx)
+    return [*cuda, *_tensorrt(wanted=wanted and not other), *rtx]
 
 
 def _driver() -> str | None:
@@ -115,3 +121,30 @@ def _tensorrt(*, wanted: bool) -> Iterator[Check]:
         yield Check("TensorRT", "problem", f"torch-tensorrt {found}: {'; '.join(wrong)}", advice)
         return
     yield Check("TensorRT", "ok", f"torch-tensorrt {found}, TensorRT {installed('tensorrt') or 'of its own'}")
+
+
+def _tensorrt_rtx(*, wanted: bool) -> Iterator[Check]:
+    from scanside.engines.backends.trt_build import RTX, cannot_convert
+
+    title, (bindings, libraries) = RTX.title, RTX.packages
+    version, built_with = installed(bindings), installed(RTX.converter)
+    if version is None:
+        if wanted or built_with is not None:
+            yield Check(title, "missing", f"the package '{bindings}' is not installed", RTX.install)
+        return
+    asked = required(RTX.converter, "tensorrt-rtx")
+    if installed(libraries) != version:
+        wrong = f"{bindings} {version}, but {libraries} {installed(libraries) or 'is not installed'}"
+        yield Check(title, "problem", wrong, RTX.install)
+    elif built_with is None:
+        yield Check(
+            title, "ok", f"{version}, which runs plans; {RTX.converter}, which builds them, is not installed"
+        )
+    elif not satisfies(version, asked):
+        yield Check(
+            title, "problem", f"{version}, but {RTX.converter} {built_with} expects {asked}", RTX.install
+        )
+    elif reason := cannot_convert(RTX):
+        yield Check(title, "problem", reason, RTX.install_converter)
+    else:
+        yield Check(title, "ok", f"{version}, {RTX.converter} {built_with}")

@@ -21,8 +21,8 @@ def check_plans() -> list[Check]:
     """Look at all installed plans; nothing where there are none."""
     try:
         return [_check(one) for one in plan_states()]
-    except CacheUnusable:
-        return []  # told of the engine cache itself
+    except CacheUnusable as error:
+        return [Check("plans", "problem", str(error), "chmod 700 it, or name another folder")]
 
 
 def _check(one: PlanState) -> Check:

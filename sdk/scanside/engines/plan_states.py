@@ -95,7 +95,7 @@ def _on_this_machine(stored: StoredPlan, plan: Plan, entries: dict[str, CacheEnt
 
     one = backend(record.backend)
     if missing := one.available():
-        advice = "nothing, where it is meant for another machine"
+        advice = f"after that, {acceptance_command(record)}"
         return PlanState(stored, "unusable", missing, advice, plan.signer)
     if misfit := one.misfit(record):
         return PlanState(stored, "unusable", f"it {misfit}", signer=plan.signer)

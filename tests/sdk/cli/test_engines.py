@@ -12,6 +12,7 @@ import pytest
 import yaml
 from typer.testing import Result
 
+from scanside.engines import catalog
 from scanside.engines.build import Workshop
 from scanside.engines.bundle import Bundle, replace_manifest
 from scanside.engines.cache import EngineCache
@@ -209,3 +210,92 @@ def test_releases(
     assert as_json("engines", "show", "tiny")["version"] == "1.2.3"
     assert "no other release" in scanside("engines", "rollback", "tiny", status=1).stderr
     assert "tiny is 1.3.0 now" in scanside("engines", "rollback", "tiny", "--to", "1.3.0").stdout
+
+
+# Plans of TensorRT-RTX
+
+
+@pytest.fixture
+def site(listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The engine cache of a machine that finds the small bundle, and no other."""
+    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(catalog, "_SHIPPED", tmp_path / "none")
+    return tmp_path / "cache"
+
+
+def test_from_a_plan_to_an_accepted_engine(
+    scanside: Scanside, as_json: Callable[..., Any], site: Path, rtx_gpu: Any, plan_folder: Path
+) -> None:
+    assert as_json("engines", "list")["plans"] == []
+    text = scanside("engines", "install", plan_folder.parent).stdout
+    assert "tiny-1.2.3-64x64-fp32 is installed in" in text
+    assert "waiting: not tried on this GPU yet" in text
+    command = "scanside engines build tiny --backend tensorrt_rtx --bucket 64x64"
+    assert command in text
+    for asked in (("list",), ("show", "tiny")):
+        (plan,) = as_json("engines", *asked)["plans"]
+        assert (plan["state"], plan["advice"], plan["signer"]) == ("waiting", command, None)
+        assert plan["record"]["targets"] == ["8.6", "8.9"]
+    assert re.search(r"tensorrt_rtx +fp32 +chosen", scanside(*command.split()[1:]).stdout)
+    (plan,) = as_json("engines", "list")["plans"]
+    assert plan["state"] == "accepted"
+    for asked in (("list",), ("show", "tiny")):
+        text = " ".join(scanside("engines", *asked).stdout.split())
+        assert "tiny-1.2.3-64x64-fp32" in text
+        assert "accepted" in text
+
+
+def test_plan_is_signed_and_verified_like_a_bundle(
+    scanside: Scanside,
+    site: Path,
+    rtx_gpu: Any,
+    plan_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SCANSIDE_TRUSTED_KEYS", str(tmp_path / "trusted"))
+    asked = (plan_folder, "--require-signature")
+    for command in ("verify", "install"):
+        assert (
+            "is not signed, and signatures are required here"
+            in scanside("engines", command, *asked, status=1).stderr
+        )
+    assert "plan unchanged, not signed" in scanside("engines", "verify", plan_folder).stdout
+    scanside("engines", "keygen", "site", "--folder", tmp_path / "keys")
+    scanside("engines", "sign", plan_folder, "--key", tmp_path / "keys" / "site.key.pem")
+    assert "not among the 0 trusted keys" in scanside("engines", "install", *asked, status=1).stderr
+    (tmp_path / "trusted").mkdir(mode=0o700)
+    shutil.copy(tmp_path / "keys" / "site.pub.pem", tmp_path / "trusted")
+    assert "plan unchanged, signed by site" in scanside("engines", "verify", *asked).stdout
+    scanside("engines", "install", *asked)
+    assert re.search(r"signed by +site", scanside("engines", "show", plan_folder).stdout)
+
+
+def test_show_a_plan(scanside: Scanside, as_json: Callable[..., Any], site: Path, plan_folder: Path) -> None:
+    text = scanside("engines", "show", plan_folder).stdout
+    for part in ("tiny 1.2.3, network in fp32", "8.6, 8.9", "image (1, 2, 64, 64)", "1.5.0.114", "no one"):
+        assert part in text, part
+    assert as_json("engines", "show", plan_folder)["layers"] == 3
+
+
+def test_damaged_plan_is_not_installed(scanside: Scanside, site: Path, plan_folder: Path) -> None:
+    (plan_folder / "engine.plan").write_bytes(b"times 3")
+    assert "engine.plan was changed" in scanside("engines", "install", plan_folder, status=1).stderr
+    assert not site.exists()
+
+
+def test_plans_go_to_the_engine_cache(
+    scanside: Scanside, site: Path, plan_folder: Path, tmp_path: Path
+) -> None:
+    failed = scanside("engines", "install", plan_folder, "--into", tmp_path / "site", status=2)
+    assert "--into is for bundles" in failed.stderr
+
+
+def test_cache_that_others_can_write_hides_plans_only(
+    scanside: Scanside, site: Path, rtx_gpu: Any, plan_folder: Path
+) -> None:
+    scanside("engines", "install", plan_folder)
+    site.chmod(0o777)
+    listed = scanside("engines", "list")
+    assert "tiny 1.2.3" in listed.stdout
+    assert "plans are not listed: the engine cache" in listed.stderr

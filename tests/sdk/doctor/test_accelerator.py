@@ -10,6 +10,7 @@ import torch
 from scanside.doctor import accelerator
 from scanside.doctor.accelerator import check_accelerators
 from scanside.doctor.check import Check
+from scanside.engines.backends import trt_build
 
 
 def by_name() -> dict[str, Check]:
@@ -83,6 +84,52 @@ def test_tensorrt_and_torch_go_together(
     check = by_name()["TensorRT"]
     assert check.status == ("ok" if not says else "problem" if installed else "missing")
     assert says in check.found
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "says"),
+    [
+        ({}, "missing", "'tensorrt-rtx-cu13-bindings' is not installed"),
+        ({"bindings": "1.5.0.114"}, "problem", "tensorrt-rtx-cu13-libs is not installed"),
+        ({"bindings": "1.5.0.114", "libs": "1.6.1.120"}, "problem", "libs 1.6.1.120"),
+        ({"bindings": "1.5.0.114", "libs": "1.5.0.114"}, "ok", "1.5.0.114, which runs plans"),
+        (
+            {"bindings": "1.6.1.120", "libs": "1.6.1.120", "converter": "2.13.0"},
+            "problem",
+            "torch-tensorrt-rtx 2.13.0 expects <1.6.0.0,>=1.5.0.114",
+        ),
+        (
+            {"bindings": "1.5.0.114", "libs": "1.5.0.114", "converter": "1.99.0"},
+            "problem",
+            "does not go with",
+        ),
+        ({"bindings": "1.5.0.114", "libs": "1.5.0.114", "converter": "2.13.0"}, "ok", "rtx 2.13.0"),
+    ],
+)
+@pytest.mark.usefixtures("driver", "no_device")
+def test_tensorrt_rtx_is_whole(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, str], status: str, says: str
+) -> None:
+    names = {
+        "bindings": "tensorrt-rtx-cu13-bindings",
+        "libs": "tensorrt-rtx-cu13-libs",
+        "converter": "torch-tensorrt-rtx",
+    }
+    versions = {names[key]: version for key, version in found.items()}
+    needs = {"tensorrt-rtx": "<1.6.0.0,>=1.5.0.114"}
+    monkeypatch.setattr(accelerator, "installed", versions.get)
+    monkeypatch.setattr(accelerator, "required", lambda _, name: needs.get(name, ""))
+    against = (
+        "torch-tensorrt-rtx 1.99.0 does not go with torch" if found.get("converter") == "1.99.0" else None
+    )
+    monkeypatch.setattr(trt_build, "cannot_convert", lambda library: against)
+    checks = by_name()
+    check = checks["TensorRT-RTX"]
+    assert (check.status, check.found != "") == (status, True)
+    assert says in check.found
+    assert check.advice.startswith("pip install") == (status != "ok")
+    # The other TensorRT would take the place of its module.
+    assert ("TensorRT" in checks) == (not found)
 
 
 @pytest.mark.cuda

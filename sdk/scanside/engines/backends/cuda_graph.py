@@ -30,6 +30,9 @@ class CudaGraphRunner(Runner):
         inputs: what the engine takes.
         network: the engine: takes and gives tensors on the GPU, always works in the same order, without
             synchronising.
+
+    Attributes:
+        network: the same; its memory must live as long as the recording.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class CudaGraphRunner(Runner):
         self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         self._staging = [torch.empty(spec.shape, pin_memory=True) for spec in self.inputs]
         self._held = [torch.zeros(spec.shape, device=self._device) for spec in self.inputs]
-        self._network = network  # its memory must live as long as the recording
+        self.network = network
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.no_grad(), torch.cuda.stream(self._stream):
             for _ in range(_WARM_UP_CALLS):

@@ -87,13 +87,19 @@ class TensorRtBackend(Backend):
         """
         if missing := self.available():
             raise BackendUnavailable(f"{self.library.title} engines cannot be run here: {missing}")
+        network = self._network(self._plan(folder, source, precision), source, folder)
+        return CudaGraphRunner(source.inputs, network)
+
+    def _plan(self, folder: Path, source: Source, precision: Precision) -> bytes:
+        """The plan of an engine's folder, as it is to be read by the library."""
         try:
-            plan = (folder / PLAN_FILE).read_bytes()
+            return (folder / PLAN_FILE).read_bytes()
         except OSError as error:
             raise EngineError(f"{folder}: the plan cannot be read ({error}): build it again") from error
-        names = [spec.name for spec in source.inputs]
-        network = PlanNetwork(self.bindings(), plan, names, source.inputs)
-        return CudaGraphRunner(source.inputs, network)
+
+    def _network(self, plan: bytes, source: Source, folder: Path) -> PlanNetwork:
+        """A plan, read by the library."""
+        return PlanNetwork(self.bindings(), plan, [spec.name for spec in source.inputs], source.inputs)
 
     def bindings(self) -> Any:
         """The module with the library's Python bindings."""

@@ -56,14 +56,14 @@ def test_plan_that_runs_slowly_is_told_and_taken(fake_rtx: Any, caplog: pytest.L
 
 def test_kernels_are_made_once(fake_rtx: Any, caplog: pytest.LogCaptureFixture) -> None:
     network = RtxNetwork(fake_rtx, b"headplan", NAMES, INPUTS)
-    assert (fake_rtx.kernels.read, fake_rtx.attached) == ([], [fake_rtx.kernels])
+    assert (fake_rtx.engine.kernels.read, fake_rtx.engine.attached) == ([], [fake_rtx.engine.kernels])
     RtxNetwork(fake_rtx, b"headplan", NAMES, INPUTS, network.kernels())
-    assert fake_rtx.kernels.read == [b"kernels"]
-    fake_rtx.kernels.readable = False
+    assert fake_rtx.engine.kernels.read == [b"kernels"]
+    fake_rtx.engine.kernels.readable = False
     with caplog.at_level(logging.WARNING):
         RtxNetwork(fake_rtx, b"headplan", NAMES, INPUTS, b"damaged")
     assert "kernels of an earlier run cannot be read (it does not say why): made again" in caplog.text
-    assert len(fake_rtx.attached) == 3
+    assert len(fake_rtx.engine.attached) == 3
 
 
 def test_capabilities_have_dots(fake_rtx: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,11 +29,13 @@ def backend(request: pytest.FixtureRequest) -> TensorRtBackend:
 def complete(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine with everything; tests take single things away."""
     monkeypatch.setattr(trt_build.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(trt_backend.importlib, "import_module", ModuleType)
+    bindings = SimpleNamespace(__version__="1.5", ComputeCapability=SimpleNamespace(__members__={"SM86": 86}))
+    monkeypatch.setattr(trt_backend.importlib, "import_module", lambda name: bindings)
     monkeypatch.setattr(cuda_graph.ctypes, "CDLL", lambda name: object())
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 6))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
     monkeypatch.setattr(trt_build, "installed", lambda distribution: torch.__version__)
     return monkeypatch
 
@@ -113,6 +115,16 @@ def test_any_other_failure_of_an_import_is_told_as_it_is(
 def test_turing_has_no_bf16(backend: TensorRtBackend, complete: pytest.MonkeyPatch) -> None:
     complete.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
     assert backend.precisions() == ("fp32",)
+
+
+def test_gpu_that_tensorrt_rtx_does_not_build_for_is_named(complete: pytest.MonkeyPatch) -> None:
+    complete.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    assert TensorRtRtx().available() is None
+    assert TensorRtRtx().buildable() == (
+        "NVIDIA H200 has compute capability 9.0, and TensorRT-RTX 1.5 builds for 8.6 only: take the backend "
+        "aoti-cuda, or torch_tensorrt"
+    )
+    assert TorchTensorRt().buildable() is None
 
 
 def test_machine_that_lacks_something_is_told_what(backend: TensorRtBackend, tmp_path: Path) -> None:
