@@ -14,9 +14,9 @@ from scanside.engines.cache import EngineCache
 from scanside.engines.catalog import available_bundles
 from scanside.engines.check import read_check
 from scanside.engines.choice import Candidate, rank
-from scanside.engines.gate import time_ms
 from scanside.engines.manifest import AcceptanceReport, Task
 from scanside.engines.shapes import fit
+from scanside.engines.timing import time_ms
 from scanside.errors import ConfigError, ShapeError
 
 __all__ = ["measure"]

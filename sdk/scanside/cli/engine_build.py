@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-_COLOURS = {"chosen": "green", "slower": "green", "refused": "red", "failed": "red", "absent": "dim"}
+_COLOURS = {
+    "chosen": "green",
+    "slower": "green",
+    "coarser": "green",
+    "refused": "red",
+    "failed": "red",
+    "absent": "dim",
+}
 _OF_A_RUN = "bundles made from a run"
 _LEARNED = "unrolled"
 _MOST_COILS = 8  # more are compressed
@@ -209,6 +216,7 @@ def _engines(
     from scanside.engines.bundle import Bundle
     from scanside.engines.cache import EngineCache
     from scanside.engines.choice import rank
+    from scanside.engines.times import Runners, Timekeeper
 
     bundle, cache = Bundle.open(folder), EngineCache()
     shapes = bundle.manifest.shapes
@@ -217,9 +225,10 @@ def _engines(
     found = []
     for size in sizes:
         with err.status("") as status:
-            workshop = Workshop(BundleSource(bundle, size, coils), cache, status.update)
-            candidates = workshop.candidates(backends or NAMES)
-        choice = rank(candidates)
+            engine_source = BundleSource(bundle, size, coils)
+            candidates = Workshop(engine_source, cache, status.update).candidates(backends or NAMES)
+            keeper = Timekeeper(Runners(engine_source), cache, status.update)
+            choice = rank(candidates, keeper.times(candidates, measure=True))
         _show(f"{size[0]}×{size[1]}" + (f", {coils} coils" if coils else ""), choice)
         if choice.chosen is None:
             raise EngineError(

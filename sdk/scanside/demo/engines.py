@@ -41,6 +41,7 @@ def quick_choice(
     from scanside.engines.catalog import find_bundle
     from scanside.engines.choice import Candidate, rank
     from scanside.engines.shapes import fit
+    from scanside.engines.times import Runners, Timekeeper
     from scanside.pipeline import Pipeline
     from scanside.stages.engine import RunEngine
 
@@ -49,7 +50,12 @@ def quick_choice(
     shapes = bundle.manifest.shapes
     bucket = fit(bundle.manifest.lowering, shapes, *size).bucket
     source = BundleSource(bundle, bucket, None if shapes.coils is None else n_coils)
-    workshop = Workshop(source, EngineCache(), lambda step: on_step(f"engine for {pipeline}: {step}"))
+    cache = EngineCache()
+
+    def tell(step: str) -> None:
+        on_step(f"engine for {pipeline}: {step}")
+
+    workshop = Workshop(source, cache, tell)
     built = workshop.candidates([name for name in NAMES if name != "eager"], build=False)
     found = {(one.backend, one.precision): one for one in built}
     for name, precision in QUICK_UNROLLED if bundle.manifest.task == "unrolled" else QUICK:
@@ -60,4 +66,5 @@ def quick_choice(
     found.setdefault(
         ("eager", "fp32"), Candidate("eager", "fp32", reason="not needed: it is the slow reference")
     )
-    return rank(list(found.values()))
+    candidates = list(found.values())
+    return rank(candidates, Timekeeper(Runners(source), cache, tell).times(candidates, measure=True))

@@ -1,4 +1,4 @@
-"""Bundles: whole, signed by whom, and which of their engines this machine has accepted."""
+"""Bundles: whole, signed by whom, which of their engines this machine has accepted, and how sure their times are."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scanside.errors import BundleError, ScansideError
 if TYPE_CHECKING:
     from scanside.engines.bundle import Bundle
     from scanside.engines.cache import CacheEntry
+    from scanside.engines.times import Times
 
 __all__ = ["check_bundles"]
 
@@ -22,23 +23,28 @@ def check_bundles() -> list[Check]:
         return []
     from scanside.engines.cache import EngineCache
     from scanside.engines.catalog import available_bundles
+    from scanside.engines.times import kept_times
 
     cache = EngineCache()
     try:
-        entries = list(cache.entries())
+        entries, times = list(cache.entries()), kept_times(cache)
     except (ScansideError, OSError) as error:
         return [Check("engine cache", "problem", str(error), "chmod 700 it, or name another folder")]
-    return [_bundle(name, folder, entries) for name, folder in available_bundles().items()]
+    return [
+        check
+        for name, folder in available_bundles().items()
+        for check in _bundle(name, folder, entries, times)
+    ]
 
 
-def _bundle(name: str, folder: Path, entries: list[CacheEntry]) -> Check:
+def _bundle(name: str, folder: Path, entries: list[CacheEntry], times: list[Times]) -> list[Check]:
     from scanside.engines.bundle import Bundle
 
     what = f"bundle {name}"
     try:
         bundle = Bundle.open(folder)
     except (ScansideError, OSError) as error:
-        return Check(what, "problem", str(error), "take it again from where it came from, or remove it")
+        return [Check(what, "problem", str(error), "take it again from where it came from, or remove it")]
     signed = f"signed by {bundle.signer}" if bundle.signer else "not signed"
     own = [one for one in entries if one.key.weights_sha256 == bundle.manifest.weights_sha256]
     fit = [one for one in own if _is_for_this_machine(one, bundle)]
@@ -47,13 +53,14 @@ def _bundle(name: str, folder: Path, entries: list[CacheEntry]) -> Check:
     if not accepted:
         size = "x".join(map(str, min(bundle.manifest.shapes.buckets)))
         others = f"; {len(own)} for other versions, machines or refused" if own else ""
-        return Check(
-            what,
-            "missing",
-            f"{told}; no engine was accepted on this machine{others}",
-            f"scanside engines build {name} --bucket {size}, or its images come from the fallback",
-        )
-    return Check(what, "ok", f"{told}; accepted here: {'; '.join(map(_told, accepted))}")
+        advice = f"scanside engines build {name} --bucket {size}, or its images come from the fallback"
+        return [Check(what, "missing", f"{told}; no engine was accepted on this machine{others}", advice)]
+    here = "; ".join(_told(one, times) for one in accepted)
+    latest = [found for one in accepted if (found := _latest(one, times)) is not None]
+    return [
+        Check(what, "ok", f"{told}; accepted here: {here}"),
+        *(_busy(name, one) for i, one in enumerate(latest) if one.busy and one not in latest[:i]),
+    ]
 
 
 def _is_for_this_machine(entry: CacheEntry, bundle: Bundle) -> bool:
@@ -73,8 +80,31 @@ def _is_for_this_machine(entry: CacheEntry, bundle: Bundle) -> bool:
     return (key.versions, key.hardware, key.graph_sha256) == (one.versions(), one.hardware(), graph)
 
 
-def _told(entry: CacheEntry) -> str:
-    key, took = entry.key, entry.report.median_ms
+def _told(entry: CacheEntry, times: list[Times]) -> str:
+    key = entry.key
+    latest = _latest(entry, times)
+    took = entry.report.median_ms if latest is None else latest.ms(key)
     coils = f", {key.n_coils} coils" if key.n_coils else ""
     speed = f" {took:.1f} ms" if took is not None else ""
     return f"{key.backend} {key.precision} {key.shape[0]}×{key.shape[1]}{coils}{speed}"
+
+
+def _latest(entry: CacheEntry, times: list[Times]) -> Times | None:
+    """The newest times that tell of an engine."""
+    return next((one for one in times if one.ms(entry.key) is not None), None)
+
+
+def _busy(name: str, times: Times) -> Check:
+    coils = f", {times.n_coils} coils" if times.n_coils else ""
+    share = min(1.0, max(one.busy or 0.0 for one in times.busy))  # of several threads, waits add up
+    size = "x".join(map(str, times.shape))
+    build = f"scanside engines build {name} --bucket {size}"
+    if times.n_coils:
+        build += f" --coils {times.n_coils}"
+    return Check(
+        f"times of {name}, {size}{coils}",
+        "missing",
+        f"taken on {times.threads} threads while the machine was busy (processors were waited for {share:.0%} of the "
+        f"time), so that they may choose a slow engine: {', '.join(map(str, times.busy))}",
+        f"start the server again, or {build}, while the machine is quiet: they are taken anew",
+    )

@@ -33,6 +33,8 @@ __all__ = ["BundleSource", "Workshop"]
 
 logger = logging.getLogger(__name__)
 
+_PATIENCE_S = 1200.0
+
 PrecisionChoice = Literal["auto", "fp32", "bf16"]
 
 
@@ -158,7 +160,9 @@ class Workshop:
             if prebuilt is None and (reason := no_plan or one.buildable() or ""):
                 return Candidate(one.name, precision, reason=f"{reason}{self._not_those_of_the_bundle}")
             try:
-                entry = self._built(one, precision, key, prebuilt)
+                # Of several workers that start, one builds and judges an engine, and the others take it.
+                with self._cache.alone(key.digest, _PATIENCE_S):
+                    entry = self._found(key) or self._built(one, precision, key, prebuilt)
             except (CacheUnusable, EnginePostponed) as error:
                 return Candidate(one.name, precision, reason=str(error), postponed=True)
         return Candidate(one.name, precision, entry)

@@ -8,14 +8,16 @@ to is refused, and files whose hash has changed are not loaded.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import hashlib
 import logging
 import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 _ENTRY_FILE = "entry.json"
 _ENGINE_FOLDER = "engine"
+_LOCKS = ".locks"
+_LOOK_AGAIN_S = 0.1
 
 
 class EngineKey(BaseModel):
@@ -167,8 +171,7 @@ class EngineCache:
             CacheUnusable: it cannot be written, or others can write to it.
         """
         with self.usable():
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.check_folder()
+            self._make_folder()
             place = Path(tempfile.mkdtemp(dir=self.folder, prefix=".building."))  # mode 0700
         try:
             engine = place / _ENGINE_FOLDER
@@ -193,6 +196,85 @@ class EngineCache:
                 yield _entry(path.parent, _read(path.parent))
             except (BundleError, OSError) as error:
                 logger.warning("%s", error)
+
+    def note(self, kind: str, name: str) -> bytes | None:
+        """What was kept beside the engines under a name, see `keep_note`; None where nothing was.
+
+        Raises:
+            CacheUnusable: it cannot be read, or others can write to it.
+        """
+        path = self._notes(kind) / f"{name}.json"
+        with self.usable():
+            if not path.exists():
+                return None
+            self.check_folder()
+            return path.read_bytes()
+
+    def notes(self, kind: str) -> dict[str, bytes]:
+        """All notes of a kind by the path of their file.
+
+        Raises:
+            CacheUnusable: they cannot be read, or others can write to them.
+        """
+        with self.usable():
+            if not (folder := self._notes(kind)).is_dir():
+                return {}
+            self.check_folder()
+            return {str(path): path.read_bytes() for path in sorted(folder.glob("[!.]*.json"))}
+
+    def keep_note(self, kind: str, name: str, text: bytes) -> None:
+        """Keep something small that was found out about engines, as JSON; takes the place of an earlier one.
+
+        Raises:
+            CacheUnusable: it cannot be written, or others can write to it.
+        """
+        with self.usable():
+            self._make_folder()
+            self._notes(kind).mkdir(mode=0o700, exist_ok=True)
+            write_atomically(self._notes(kind) / f"{name}.json", text, 0o600)
+
+    @contextmanager
+    def alone(self, what: str, patience_s: float) -> Iterator[bool]:
+        """Do something that processes of this machine do one after the other.
+
+        Args:
+            what: names it.
+            patience_s: how long it is waited for the others.
+
+        Yields:
+            Whether it is so: not where the others took longer. Where the cache cannot be written there is nothing to
+            wait for, as every process has engines of its own.
+        """
+        with ExitStack() as stack:
+            yield self._locked(what, patience_s, stack)
+
+    def _locked(self, what: str, patience_s: float, stack: ExitStack) -> bool:
+        try:
+            with self.usable():
+                self._make_folder()
+                locks = self.folder / _LOCKS
+                locks.mkdir(mode=0o700, exist_ok=True)
+                lock = os.open(locks / what, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except CacheUnusable:  # told when something is to be kept there
+            return True
+        stack.callback(os.close, lock)  # which lets the others go on, as the end of this process does
+        given_up = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if not isinstance(error, BlockingIOError) or time.monotonic() > given_up:
+                    return False
+                time.sleep(_LOOK_AGAIN_S)
+            else:
+                return True
+
+    def _notes(self, kind: str) -> Path:
+        return self.folder / f".{kind}"
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.check_folder()
 
     @contextmanager
     def usable(self) -> Iterator[None]:

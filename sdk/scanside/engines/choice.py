@@ -1,17 +1,30 @@
-"""Which engine is used: the fastest of those that were accepted here; and why each of the others is not."""
+"""Which engine is used, of those that were accepted here; and why each of the others is not.
+
+The fastest is. Where an image must be there in time, the rule is another one: of all that are in time, those of the
+highest precision, and of these the fastest. Where none is in time, the fastest after all, and that is told.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from scanside.engines.backends.base import Precision
 from scanside.engines.cache import CacheEntry
 
-__all__ = ["Candidate", "Choice", "Verdict", "rank"]
+if TYPE_CHECKING:
+    from scanside.engines.times import Times
 
-Status = Literal["chosen", "slower", "refused", "absent", "failed"]
+__all__ = ["IN_TIME", "Candidate", "Choice", "Verdict", "rank"]
+
+Status = Literal["chosen", "slower", "coarser", "refused", "absent", "failed"]
+
+IN_TIME = 0.8
+"""Part of the allowed time that an engine may take when it is measured: in a scan it is not alone."""
+
+_PRECISIONS: tuple[Precision, ...] = get_args(Precision)  # the highest first
+_NEXT = ("slower", "coarser")
 
 
 @dataclass(frozen=True)
@@ -39,11 +52,11 @@ class Candidate:
         """Whether it may be used."""
         return self.entry is not None and self.entry.report.passed
 
-    @property
-    def median_ms(self) -> float:
-        """Time of one call at acceptance; infinite where it was not measured."""
-        measured = None if self.entry is None else self.entry.report.median_ms
-        return float("inf") if measured is None else measured
+    def ms(self, times: Times | None = None) -> float:
+        """Time of one call: that which was taken beside the others, else that of its acceptance; else infinite."""
+        if self.entry is None:
+            return float("inf")
+        return (times and times.ms(self.entry.key)) or self.entry.report.median_ms or float("inf")
 
 
 @dataclass(frozen=True)
@@ -53,8 +66,9 @@ class Verdict:
     Attributes:
         backend: its name.
         precision: of the network parts.
-        status: ``chosen``, ``slower`` than the chosen one, ``refused`` by the gate, ``absent`` (not installed, not
-            built, or not asked for), or ``failed`` when it was loaded.
+        status: ``chosen``, ``slower`` than the chosen one, ``coarser``, as it is faster, but not as precise,
+            ``refused`` by the gate, ``absent`` (not installed, not built, or not asked for), or ``failed`` when it
+            was loaded.
         why: in words, with numbers.
     """
 
@@ -69,9 +83,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Choice:
-    """The verdicts on all candidates; ``str()`` has one line for each, the chosen one first."""
+    """The verdicts on all candidates; ``str()`` has one line for each, the chosen one first.
+
+    Attributes:
+        verdicts: those that may be used in the order in which they are.
+        late: said where the chosen one is not in time, and no other would be; else empty.
+    """
 
     verdicts: tuple[Verdict, ...]
+    late: str = ""
 
     @property
     def chosen(self) -> Verdict | None:
@@ -79,33 +99,55 @@ class Choice:
         return next((one for one in self.verdicts if one.status == "chosen"), None)
 
     def failed(self, verdict: Verdict, why: str) -> Choice:
-        """The same choice after one could not be loaded: the next fastest is chosen."""
+        """The same choice after one could not be loaded: the next is chosen."""
         remaining = [
             replace(one, status="failed", why=why) if one is verdict else one for one in self.verdicts
         ]
         for i, one in enumerate(remaining):
-            if one.status == "slower":
-                remaining[i] = replace(one, status="chosen", why=f"{one.why.partition(',')[0]}, next fastest")
+            if one.status in _NEXT:
+                taken = f"{one.why.partition(',')[0]}, as {verdict.backend} {verdict.precision} failed"
+                remaining[i] = replace(one, status="chosen", why=taken)
                 break
-        return Choice(tuple(sorted(remaining, key=lambda one: one.status != "chosen")))
+        return replace(self, verdicts=tuple(sorted(remaining, key=lambda one: one.status != "chosen")))
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.verdicts))
 
 
-def rank(candidates: Sequence[Candidate]) -> Choice:
-    """Order candidates: accepted ones by their speed, then those that were refused, then those that are absent.
+def rank(
+    candidates: Sequence[Candidate], times: Times | None = None, deadline_ms: float | None = None
+) -> Choice:
+    """Order candidates: accepted ones as they are to be used, then those that were refused, then the absent ones.
 
     Args:
         candidates: all that were thought of, in any order.
+        times: of those that were accepted; for any that is not among them, the time of its acceptance counts.
+        deadline_ms: time that an image may take; None for any, so that the fastest is used.
     """
-    accepted = sorted((one for one in candidates if one.accepted), key=lambda one: one.median_ms)
+    accepted = [(one.ms(times), one) for one in candidates if one.accepted]
+    limit = 0.0 if deadline_ms is None else IN_TIME * deadline_ms
+
+    def preference(pair: tuple[float, Candidate]) -> tuple[int, float]:
+        ms, one = pair
+        return (_PRECISIONS.index(one.precision) if ms <= limit else len(_PRECISIONS), ms)
+
+    accepted.sort(key=preference)
     verdicts = []
-    for i, one in enumerate(accepted):
-        why = f"{one.median_ms:.1f} ms"
-        if i:
-            why += f", {one.median_ms / accepted[0].median_ms:.1f} times the time of the fastest"
-        verdicts.append(Verdict(one.backend, one.precision, "slower" if i else "chosen", why))
+    late = ""
+    for i, (ms, one) in enumerate(accepted):
+        best_ms, best = accepted[0]
+        if i == 0:
+            status: Status = "chosen"
+            why = f"{ms:.1f} ms" + (f", the fastest of {len(accepted)}" if len(accepted) > 1 else "")
+            if ms <= limit:
+                why = f"{ms:.1f} ms, the highest precision within {IN_TIME:.0%} of {deadline_ms:g} ms"
+            elif deadline_ms is not None:
+                late = why = f"{why}, and still not within {IN_TIME:.0%} of {deadline_ms:g} ms"
+        elif ms < best_ms:
+            status, why = "coarser", f"{ms:.1f} ms, in time as well, but not in {best.precision}"
+        else:
+            status, why = "slower", f"{ms:.1f} ms, {ms / best_ms:.1f} times the time of the chosen one"
+        verdicts.append(Verdict(one.backend, one.precision, status, why))
     verdicts += [
         Verdict(one.backend, one.precision, "refused", _failures(one.entry))
         for one in candidates
@@ -114,7 +156,7 @@ def rank(candidates: Sequence[Candidate]) -> Choice:
     verdicts += [
         Verdict(one.backend, one.precision, "absent", one.reason) for one in candidates if one.entry is None
     ]
-    return Choice(tuple(verdicts))
+    return Choice(tuple(verdicts), late)
 
 
 def _failures(entry: CacheEntry) -> str:

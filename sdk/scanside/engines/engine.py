@@ -1,4 +1,4 @@
-"""A learned reconstruction that is ready to run: the fastest accepted engine of a bundle on this machine."""
+"""A learned reconstruction that is ready to run: the engine of a bundle that is best on this machine."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 import torch
 
-from scanside.engines.backends import NAMES, backend
+from scanside.engines.backends import NAMES
 from scanside.engines.backends.base import Runner
 from scanside.engines.build import BundleSource, PrecisionChoice, Workshop
 from scanside.engines.bundle import Bundle
 from scanside.engines.cache import EngineCache
-from scanside.engines.choice import Candidate, Choice, rank
-from scanside.engines.gate import short_check
+from scanside.engines.choice import Choice, rank
 from scanside.engines.manifest import AcceptanceReport
 from scanside.engines.passing import passes
 from scanside.engines.shapes import Fit, check_frames, fit
+from scanside.engines.times import Runners, Timekeeper
 from scanside.errors import EngineError, EngineNotBuilt, EnginePostponed, ShapeError
 
 __all__ = ["Engine"]
@@ -58,6 +58,7 @@ class Engine:
         precision: PrecisionChoice = "auto",
         cache: EngineCache | None = None,
         build: bool = True,
+        deadline_ms: float | None = None,
         progress: Callable[[str], None] = lambda _: None,
     ) -> Engine:
         """Choose, load and check the engine for images of some size.
@@ -66,11 +67,14 @@ class Engine:
             bundle: the network.
             shape: ``(k1, k0)`` of the images; the engine's own is the bucket that holds it.
             n_coils: of the data, where coils go in.
-            name: of the backend that must be used; ``auto`` for the fastest accepted one.
+            name: of the backend that must be used; ``auto`` for the best accepted one, see
+                `scanside.engines.choice`.
             precision: of the network parts; ``auto`` allows all that were accepted.
             cache: engines of this machine; by default that of the user.
-            build: build and judge engines that are missing, which takes seconds to minutes each. If not, what was
-                accepted before is used.
+            build: build and judge engines that are missing, which takes seconds to minutes each, and time them
+                against each other, where that was not done before or the machine was busy. If not, what was
+                accepted and timed before is used.
+            deadline_ms: time that an image may take; None for any.
             progress: is told what is being done.
 
         Raises:
@@ -83,9 +87,12 @@ class Engine:
         """
         place = fit(bundle.manifest.lowering, bundle.manifest.shapes, *shape)
         source = BundleSource(bundle, place.bucket, n_coils)
-        workshop = Workshop(source, cache or EngineCache(), progress)
+        cache = cache or EngineCache()
+        workshop = Workshop(source, cache, progress)
         candidates = workshop.candidates(NAMES if name == "auto" else (name,), precision, build=build)
-        choice = rank(candidates)
+        runners = Runners(source)
+        times = Timekeeper(runners, cache, progress).times(candidates, measure=build)
+        choice = rank(candidates, times, deadline_ms)
         postponed = any(one.postponed for one in candidates)
         while (chosen := choice.chosen) is not None:
             (candidate,) = (
@@ -93,14 +100,14 @@ class Engine:
                 for one in candidates
                 if (one.backend, one.precision) == (chosen.backend, chosen.precision)
             )
+            assert candidate.entry is not None
             try:
-                runner = _loaded(candidate, source)
+                runner = runners.load(candidate.entry)
             except (EngineError, OSError) as error:
                 logger.warning("engine %s %s is not used: %s", chosen.backend, chosen.precision, error)
                 postponed |= passes(error)
                 choice = choice.failed(chosen, str(error))
                 continue
-            assert candidate.entry is not None
             return cls(source, runner, choice, candidate.entry.report)
         if any(one.unbuilt for one in candidates):
             coils = "" if source.n_coils is None else f" and {source.n_coils} coils"
@@ -180,11 +187,3 @@ class Engine:
         if manifest.lowering != "none":
             return place.surround(manifest.inputs, inputs)
         return tuple(place.pad(one) for one in inputs)
-
-
-def _loaded(candidate: Candidate, source: BundleSource) -> Runner:
-    entry = candidate.entry
-    assert entry is not None
-    runner = backend(candidate.backend).load(entry.folder, source, candidate.precision)
-    short_check(runner, entry.folder, candidate.precision, source.bundle.manifest.limits)
-    return runner

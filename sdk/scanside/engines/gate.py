@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,13 +28,10 @@ from scanside.engines.passing import passes
 from scanside.engines.probes import Probe
 from scanside.errors import EngineError, EnginePostponed, EngineRejected, ShapeError
 
-__all__ = ["Reference", "accept", "describe", "refused_report", "short_check", "time_ms"]
+__all__ = ["Reference", "accept", "describe", "refused_report", "short_check"]
 
 NEAR_ZERO = 0.05
 """Largest root mean square of what may come of nothing; that of a normalised image is about 0.5."""
-
-_TIMED_CALLS = 15
-_LONGEST_TIMING_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -102,10 +99,14 @@ def accept(
                 return _report(backend, source, precision, checks, None)
         runner = backend.load(folder, source, precision)
         real_norm = float(reference.outputs[0].double().norm())
+        times = []
         for probe, expected in zip(reference.probes, reference.outputs, strict=True):
-            checks += _compared(runner, probe, expected, real_norm, precision, limits)
+            begun = time.perf_counter()
+            result = runner(*probe.inputs)
+            times.append(1e3 * (time.perf_counter() - begun))
+            checks += _compared(result, probe, expected, real_norm, precision, limits)
         checks += _refusals(runner, reference.probes[0].inputs)
-        median = statistics.median(time_ms(lambda: runner(*reference.probes[0].inputs)))
+        median = statistics.median(times[1:] or times)  # the first finds code and memory cold
         backend.settle(runner, folder)
     except Exception as error:  # whatever a backend raises, it was not accepted
         if passes(error):
@@ -172,33 +173,18 @@ def describe(report: AcceptanceReport) -> str:
     return "\n".join(lines)
 
 
-def time_ms(call: Callable[[], object]) -> list[float]:
-    """Times of repeated calls in ms, after two that find code and memory cold."""
-    times: list[float] = []
-    begun = time.perf_counter()
-    for i in range(_TIMED_CALLS + 2):
-        start = time.perf_counter()
-        call()
-        if i >= 2:
-            times.append((time.perf_counter() - start) * 1e3)
-            if time.perf_counter() - begun > _LONGEST_TIMING_S:
-                break
-    return times
-
-
 def _error_limit(precision: Precision, limits: GateLimits) -> float:
     return limits.fp32_relative_error if precision == "fp32" else limits.reduced_relative_error
 
 
 def _compared(
-    runner: Runner,
+    result: torch.Tensor,
     probe: Probe,
     expected: torch.Tensor,
     real_norm: float,
     precision: Precision,
     limits: GateLimits,
 ) -> Iterator[Check]:
-    result = runner(*probe.inputs)
     if result.shape != expected.shape:
         note = f"gave {tuple(result.shape)}, expected {tuple(expected.shape)}"
         yield Check(name=f"shape/{probe.name}", passed=False, note=note)

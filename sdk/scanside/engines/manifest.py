@@ -289,7 +289,7 @@ class AcceptanceReport(_Record):
         versions: of the packages that took part, by name.
         checks: all measurements.
         created: when.
-        median_ms: time of one call, where it was measured.
+        median_ms: time of one call meanwhile, whatever else the machine was doing.
     """
 
     backend: Annotated[str, Field(min_length=1)]

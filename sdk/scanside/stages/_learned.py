@@ -38,6 +38,7 @@ class Learned:
         policy: what is asked of it.
         backend: ``auto`` or one that must be used.
         precision: ``auto`` or one that must be used.
+        deadline_ms: time that an engine may take; None for any.
 
     Raises:
         BundleError: its files are not what they should be.
@@ -45,14 +46,21 @@ class Learned:
         ConfigError: its input is an image that nothing here makes.
     """
 
-    def __init__(self, name: str, policy: TrustPolicy, backend: str, precision: PrecisionChoice) -> None:
+    def __init__(
+        self,
+        name: str,
+        policy: TrustPolicy,
+        backend: str,
+        precision: PrecisionChoice,
+        deadline_ms: float | None = None,
+    ) -> None:
         self._asked = name
         self.bundle = Bundle.open(find_bundle(name), policy)
         _, pin = split_pin(name)
         if pin is not None and not self.bundle.sha256.startswith(pin):
             raise BundleError(f"{self.bundle.folder} was replaced while it was opened: open it again")
         self.manifest = self.bundle.manifest
-        self._backend, self._precision = backend, precision
+        self._backend, self._precision, self._deadline_ms = backend, precision, deadline_ms
         self._engines: dict[_Key, Engine] = {}
         if self.manifest.input_image not in (*_ADJOINT, *_CLASSICAL):
             raise ConfigError(
@@ -192,6 +200,7 @@ class Learned:
                     name=self._backend,
                     precision=self._precision,
                     build=build,
+                    deadline_ms=self._deadline_ms,
                     progress=lambda step: tell(f"engine of {self.bundle.name}: {step}"),
                 )
             except EngineNotBuilt as error:

@@ -12,6 +12,7 @@ def describe_engine(meta: Meta, engine: Engine, pipeline: str) -> None:
     """Write into an image's attributes which network made it, on what.
 
     ``ScansideWeights`` holds the SHA-256 of the weights twice: its first 12 digits, for people, and all of it.
+    ``ScansideEngineChoice`` says why it was this engine of all that were accepted.
 
     Args:
         meta: is added to.
@@ -23,6 +24,8 @@ def describe_engine(meta: Meta, engine: Engine, pipeline: str) -> None:
     meta["ScansideEngine"] = [told["bundle"], told["bundle_version"]]
     meta["ScansideWeights"] = [weights[:12], weights]
     meta["ScansideBackend"] = [told["backend"], told["precision"], told["shape"]]
+    if (chosen := engine.choice.chosen) is not None:
+        meta["ScansideEngineChoice"] = [f"{chosen.backend} {chosen.precision}", chosen.why]
     meta["ScansideEngineAccepted"] = [told["accepted"], told["hardware"], told["versions"]]
     meta["ScansideEngineSigned"] = told["signed_by"]
     meta["ScansidePipeline"] = pipeline

@@ -44,8 +44,6 @@ __all__ = ["RunEngine"]
 
 logger = logging.getLogger(__name__)
 
-logger = logging.getLogger(__name__)
-
 Why = Literal["unfit", "size", "not-built", "failed", "deadline", "busy", "non-finite", "data-consistency"]
 
 
@@ -94,7 +92,9 @@ class RunEngine(Stage[KSpace, Image]):
             consistency_iterations: conjugate-gradient steps of it.
             residual: largest relative distance to the acquired lines; None for any.
             deadline_ms: longest time that an engine may take for an image, or for a window of frames; None for any.
-            backend: that must be used; ``auto`` takes the fastest accepted one.
+                Of the accepted engines that are in time (at most four fifths of it when they are timed), one of the
+                highest precision is taken, and of these the fastest.
+            backend: that must be used; ``auto`` takes the fastest accepted one, or what ``deadline_ms`` says.
             precision: that must be used.
             require_signature: refuse bundles that no trusted key signed.
         """
@@ -130,7 +130,8 @@ class RunEngine(Stage[KSpace, Image]):
         self._networks = []
         self._postponed: dict[str, str] = {}
         for name in self.config.bundles:
-            network = Learned(name, policy, self.config.backend, self.config.precision)
+            config = self.config
+            network = Learned(name, policy, config.backend, config.precision, config.deadline_ms)
             try:
                 network.prepare(self.config.sizes, self.config.n_coils, context)
             except EnginePostponed as error:
@@ -193,6 +194,12 @@ class RunEngine(Stage[KSpace, Image]):
         try:
             network, untrained = self._fit(item, frames)
             engine = self._engine(network, item)
+            if engine.choice.late:
+                self._scan.count("engine.late")
+                self._scan.warn(
+                    f"no engine of '{network.name}' is sure to be in time (engine.deadline_ms): "
+                    f"{engine.choice.chosen}"
+                )
             if network.wants == "sense":
                 classical = list(self._sense.process(frames))
             given = frames if network.n_frames is None else item

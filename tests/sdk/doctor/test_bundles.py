@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from scanside.engines.backends.eager import Eager
 from scanside.engines.bundle import Bundle
 from scanside.engines.cache import EngineCache, engine_cache_folder
 from scanside.engines.engine import Engine
+from scanside.engines.times import EngineTime, Times
 
 
 def by_name() -> dict[str, Check]:
@@ -44,6 +46,39 @@ def test_before_and_after_an_engine_was_accepted(
     check = by_name()["bundle smooth"]
     assert check.status == "missing"
     assert "other versions" in check.found
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_times_that_were_taken_on_a_busy_machine(learned_bundles: Path) -> None:
+    """Until they are taken again."""
+    bundle = Bundle.open(learned_bundles / "smooth")
+    Engine.load(bundle, (24, 24), name="eager")
+    cache = EngineCache()
+    (entry,) = cache.entries()
+
+    def keep(day: int, ms: float, busy: float) -> None:
+        one = EngineTime(engine=entry.key.digest, backend="eager", precision="fp32", ms=ms, busy=busy)
+        times = Times(
+            weights_sha256=bundle.manifest.weights_sha256,
+            shape=(24, 24),
+            n_coils=None,
+            threads=2,
+            created=datetime(2026, 1, day, tzinfo=timezone.utc),
+            engines=(one,),
+        )
+        cache.keep_note("times", f"day-{day}", times.model_dump_json().encode())
+
+    keep(1, 31_931.0, 0.43)
+    assert "eager fp32 24×24 31931.0 ms" in by_name()["bundle smooth"].found
+    check = by_name()["times of smooth, 24x24"]
+    assert check.status == "missing"
+    assert "on 2 threads while the machine was busy" in check.found
+    assert "43% of the time" in check.found
+    assert "eager fp32 31931.0 ms" in check.found
+    assert "scanside engines build smooth --bucket 24x24" in check.advice
+    keep(2, 12.0, 0.01)
+    assert "eager fp32 24×24 12.0 ms" in by_name()["bundle smooth"].found
+    assert "times of smooth, 24x24" not in by_name()
 
 
 @pytest.mark.usefixtures("own_cache")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scanside.engines import gate
 from scanside.engines.archive import save_graph
 from scanside.engines.build import BundleSource, Workshop
 from scanside.engines.bundle import Bundle, BundleWriter
 from scanside.engines.cache import EngineCache
+from scanside.engines.choice import Candidate
 from scanside.engines.engine import Engine
 from scanside.engines.graph import bind
+from scanside.engines.times import EngineTime, Timekeeper, Times, kept_times
 from scanside.errors import EngineError, EngineNotBuilt, ShapeError
 from scanside.recon.consistency import film_sampling_inputs
 from scanside.testing.backends import small_source
@@ -43,6 +46,32 @@ def absent(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
         monkeypatch.setitem(sys.modules, package, None)
 
 
+def known_speeds(monkeypatch: pytest.MonkeyPatch, **speeds: float) -> None:
+    """How fast the engines of a tiny network are says nothing: let their order be known."""
+
+    def times(self: Timekeeper, candidates: list[Candidate], *, measure: bool) -> Times:
+        return Times(
+            weights_sha256="w",
+            shape=(64, 64),
+            n_coils=None,
+            threads=1,
+            created=datetime(2026, 1, 2, tzinfo=timezone.utc),
+            engines=tuple(
+                EngineTime(
+                    engine=one.entry.key.digest,
+                    backend=one.backend,
+                    precision=one.precision,
+                    ms=speeds[one.backend],
+                    busy=0.0,
+                )
+                for one in candidates
+                if one.entry is not None
+            ),
+        )
+
+    monkeypatch.setattr(Timekeeper, "times", times)
+
+
 def test_nothing_is_built_or_judged_unasked(bundle: Bundle, cache: EngineCache) -> None:
     """Not even an eager engine, whose acceptance alone can take minutes."""
     with pytest.raises(EngineNotBuilt, match=r"no engine of 'tiny' for 64×64 has been built on this machine"):
@@ -60,6 +89,43 @@ def test_engine_that_was_accepted_before_runs_without_building(bundle: Bundle, c
     assert engine.provenance["weights_sha256"] == bundle.manifest.weights_sha256
     assert engine.provenance["backend"] == "eager"
     assert engine.report.passed
+
+
+def test_engines_are_timed_against_each_other_where_nobody_waits(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("scanside.engines.engine.NAMES", ("eager", "openvino"))
+    for name in ("eager", "openvino"):
+        Engine.load(bundle, (64, 64), cache=cache, name=name, precision="fp32")
+    Engine.load(bundle, (64, 64), cache=cache, precision="fp32", build=False)
+    assert kept_times(cache) == []
+    said: list[str] = []
+    engine = Engine.load(bundle, (64, 64), cache=cache, precision="fp32", progress=said.append)
+    (times,) = kept_times(cache)
+    assert {one.backend for one in times.engines} == {"eager", "openvino"}
+    assert said[-1] == "timing 2 engines at 64×64"
+    assert engine.backend == min(times.engines, key=lambda one: one.ms).backend
+
+
+def test_of_two_workers_that_start_one_builds(
+    bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other waits, and takes what was built."""
+    flock, said = fcntl.flock, []
+
+    def worker(progress: Callable[[str], None]) -> Candidate:
+        (one,) = Workshop(BundleSource(bundle, (64, 64)), cache, progress).candidates(("eager",), "fp32")
+        return one
+
+    def after_the_other(*args: Any) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        assert worker(lambda _: None).accepted
+        flock(*args)
+
+    monkeypatch.setattr(fcntl, "flock", after_the_other)
+    assert worker(said.append).accepted
+    assert said == []
 
 
 def test_smaller_images_are_padded_and_cropped(bundle: Bundle, cache: EngineCache) -> None:
@@ -106,14 +172,7 @@ def test_without_openvino_and_then_onnxruntime_the_system_works() -> None:
 def test_backends_are_taken_away(bundle: Bundle, cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("eager", "onnxruntime", "openvino")
     monkeypatch.setattr("scanside.engines.engine.NAMES", names)
-    # How fast the engines of this tiny network are says nothing: let their order be known.
-    speed = {"openvino": 1.0, "onnxruntime": 2.0, "eager": 3.0}
-    report = gate._report
-    monkeypatch.setattr(
-        gate,
-        "_report",
-        lambda one, source, precision, checks, _: report(one, source, precision, checks, speed[one.name]),
-    )
+    known_speeds(monkeypatch, openvino=1.0, onnxruntime=2.0, eager=3.0)
     pytest.importorskip("openvino")
     pytest.importorskip("onnxruntime")
     image = torch.randn(1, 2, 64, 64)
@@ -157,13 +216,7 @@ def test_engine_that_fails_at_load_gives_way_to_the_next(
     from scanside.engines.backends.openvino import OpenVino
 
     monkeypatch.setattr("scanside.engines.engine.NAMES", ("eager", "openvino"))
-    report = gate._report
-    speed = {"openvino": 1.0, "eager": 3.0}
-    monkeypatch.setattr(
-        gate,
-        "_report",
-        lambda one, source, precision, checks, _: report(one, source, precision, checks, speed[one.name]),
-    )
+    known_speeds(monkeypatch, openvino=1.0, eager=3.0)
     assert Engine.load(bundle, (64, 64), cache=cache, precision="fp32").backend == "openvino"
 
     def broken(*_: object) -> None:

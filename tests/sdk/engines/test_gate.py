@@ -12,7 +12,7 @@ import torch
 from scanside.engines.backends.base import Backend, Precision, Runner, Source
 from scanside.engines.backends.eager import Eager
 from scanside.engines.check import read_check, relative_error, write_check
-from scanside.engines.gate import Reference, accept, describe, refused_report, short_check, time_ms
+from scanside.engines.gate import Reference, accept, describe, refused_report, short_check
 from scanside.engines.manifest import AcceptanceReport, GateLimits
 from scanside.engines.probes import Probe
 from scanside.engines.shapes import Fit
@@ -211,9 +211,3 @@ def test_relative_error_of_nothing_is_absolute() -> None:
     assert relative_error(some, none) == 2.0
     assert relative_error(none, some) == 1.0
     assert relative_error(some, none, at_least=8.0) == 0.25
-
-
-def test_times_leave_out_the_first_calls() -> None:
-    calls: list[int] = []
-    times = time_ms(lambda: calls.append(1))
-    assert len(calls) == len(times) + 2

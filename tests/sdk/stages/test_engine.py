@@ -7,6 +7,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +264,28 @@ def test_deadline() -> None:
 def test_in_time() -> None:
     item = kspace()
     torch.testing.assert_close(Session(deadline_ms=20_000)(item).data, Session()(item).data)
+
+
+def test_the_choice_is_told() -> None:
+    session = Session(deadline_ms=20_000)
+    image = session(kspace())
+    engine, why = image.meta["ScansideEngineChoice"]
+    assert engine == "eager fp32"
+    assert why.endswith(" ms, the highest precision within 80% of 20000 ms")
+    assert not any("in time" in told for told in session.scan.warnings)
+
+
+def test_that_no_engine_may_be_in_time_is_told_before_it_is_late() -> None:
+    session = Session(deadline_ms=20_000, bundle=["gradient"])
+    (network,) = session.stage._networks
+    ((key, engine),) = network._engines.items()
+    engine = copy(engine)
+    engine.choice = replace(engine.choice, late="too slow")
+    network._engines[key] = engine
+    image = session(kspace())
+    assert "ScansideFallback" not in image.meta
+    assert session.scan.metrics["engine.late"] == 1
+    assert any("no engine of 'gradient' is sure to be in time" in told for told in session.scan.warnings)
 
 
 def test_each_reason_is_told_once() -> None:
