@@ -26,6 +26,7 @@ from scanside.errors import BackendUnavailable, EngineError, ScansideError
 __all__ = ["Outcome", "build_plans", "main"]
 
 _MOST_COILS = 8  # more are compressed
+_ANY_COILS = 1024
 
 
 @dataclass(frozen=True)
@@ -58,38 +59,47 @@ class Outcome:
 
 
 def build_plans(
-    names: Sequence[str],
+    bundle: Bundle,
+    sizes: Sequence[tuple[int, int]],
     output: Path,
     targets: Sequence[str] = DEFAULT_TARGETS,
+    *,
+    n_coils: int | None = None,
+    replace: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Outcome]:
-    """Build the plans of bundles, one after the other.
+    """Build the plans of a bundle in all its precisions, one after the other.
 
     Args:
-        names: of the bundles.
-        output: folder for the plans; those that are there are replaced.
+        bundle: what they are made of.
+        sizes: ``(k1, k0)`` of the plans.
+        output: folder for the plans.
         targets: compute capabilities of the GPUs that they are for.
+        n_coils: that go in; by default the most, up to 8, that the bundle takes.
+        replace: plans that are there.
         progress: is told what is being done.
 
     Raises:
         BackendUnavailable: this machine lacks what building takes; says what.
-        ScansideError: a bundle is not what it should be.
+        ConfigError: a target is no compute capability.
+        FileExistsError: a plan is there, and it is not to be replaced.
+        ShapeError: the bundle does not take that many coils.
     """
-    for name in names:
-        bundle = Bundle.open(find_bundle(name))
-        shapes = bundle.manifest.shapes
-        source = BundleSource(bundle, shapes.buckets[0], shapes.coils_for(_MOST_COILS))
+    shapes = bundle.manifest.shapes
+    coils = n_coils or shapes.coils_for(_MOST_COILS) or shapes.coils_for(_ANY_COILS)
+    for size in sizes:
+        source = BundleSource(bundle, size, coils)
         for precision in sorted(bundle.manifest.precisions, reverse=True):  # fp32 first
+            record, refusal = None, ""
             try:
                 _, record = build_plan_folder(
-                    source, precision, output, targets, replace=True, progress=progress
+                    source, precision, output, targets, replace=replace, progress=progress
                 )
-            except BackendUnavailable:
-                raise
             except EngineError as error:
-                yield Outcome(name, source.shape, precision, None, str(error))
-            else:
-                yield Outcome(name, source.shape, precision, record)
+                if isinstance(error, BackendUnavailable):
+                    raise
+                refusal = str(error)
+            yield Outcome(bundle.name, size, precision, record, refusal)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,11 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     try:
         with where as folder:
-            names = options.bundles or list(available_bundles())
-            for outcome in build_plans(names, Path(folder), options.gpus.split(",")):
-                n_plans += outcome.record is not None
-                n_refused += outcome.record is None
-                _say(str(outcome))
+            for name in options.bundles or available_bundles():
+                bundle = Bundle.open(find_bundle(name))
+                sizes = bundle.manifest.shapes.buckets[:1]
+                targets = options.gpus.split(",")
+                for outcome in build_plans(bundle, sizes, Path(folder), targets, replace=True):
+                    n_plans += outcome.record is not None
+                    n_refused += outcome.record is None
+                    _say(str(outcome))
     except ScansideError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from scanside.cli.console import console, err, table
+from scanside.cli.plan_build import build_plans
 from scanside.errors import CacheUnusable, EngineError, MissingExtra
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _COLOURS = {
 _OF_A_RUN = "bundles made from a run"
 _LEARNED = "unrolled"
 _MOST_COILS = 8  # more are compressed
+_PLANS_BACKEND = "tensorrt_rtx"
 
 
 def build(
@@ -38,7 +40,9 @@ def build(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The bundle's folder, for a run.", rich_help_panel=_OF_A_RUN),
+        typer.Option(
+            "--output", "-o", help="The bundle's folder, for a run; the folder for plans, with --gpus."
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Of the bundle; its folder's by default.", rich_help_panel=_OF_A_RUN)
@@ -77,7 +81,7 @@ def build(
         ),
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace a bundle that is there.", rich_help_panel=_OF_A_RUN)
+        bool, typer.Option("--replace", help="Replace a bundle, or a plan, that is there.")
     ] = False,
     buckets: Annotated[
         list[str] | None,
@@ -101,11 +105,22 @@ def build(
         list[str] | None,
         typer.Option("--backend", help="Backend to build for; may be given several times. All by default."),
     ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="8.6,8.9,…",
+            help="Compute capabilities of GPUs: build plans of TensorRT-RTX for them, with --backend tensorrt_rtx, "
+            "on any machine.",
+        ),
+    ] = None,
 ) -> None:
     """Make a bundle from a training run, then build its engines for this machine and check them.
 
     Given a bundle, only its engines are built: all that a scan needs must be there before it begins, as none is built
     while a scan waits.
+
+    Plans are built on any machine for GPUs elsewhere, which need not be here: --backend tensorrt_rtx --output FOLDER,
+    with --gpus for the kinds of GPUs. Install them where they are to run: scanside engines install FOLDER/PLAN.
     """
     from scanside.engines.bundle import Bundle, replace_manifest
     from scanside.engines.catalog import find_bundle
@@ -114,8 +129,13 @@ def build(
     sizes = [_size(bucket) for bucket in buckets or ()]
     if recording is not None and sizes:
         raise typer.BadParameter("the sizes come from --bucket or from --for, not from both")
+    for_plans = gpus is not None or (output is not None and backends == [_PLANS_BACKEND])
+    if for_plans and (output is None or (backends or [_PLANS_BACKEND]) != [_PLANS_BACKEND]):
+        raise typer.BadParameter(f"plans are built with --backend {_PLANS_BACKEND} --output FOLDER")
     from_run = Path(source).is_dir() and not (Path(source) / MANIFEST_FILE).exists()
     if from_run:
+        if for_plans:
+            raise typer.BadParameter(f"{source} is a training run: make its bundle first, then plans of that")
         if output is None:
             raise typer.BadParameter(f"{source} is a training run: say with --output where its bundle goes")
         if recording is not None:
@@ -137,13 +157,19 @@ def build(
         build_bundle(Path(source), output, options, replace=replace)
         folder = output
     else:
-        if output is not None:
+        if output is not None and not for_plans:
             raise typer.BadParameter(f"--output is for training runs, and {source} is none")
         folder = Path(source) if Path(source).is_dir() else find_bundle(source)
     bundle = Bundle.open(folder)
     if recording is not None:
         sizes, found = _serving(bundle, recording)
         coils = coils or found
+    if for_plans:
+        assert output is not None
+        build_plans(
+            bundle, sizes or list(bundle.manifest.shapes.buckets), coils, gpus, output, replace=replace
+        )
+        return
     candidates = _engines(bundle.folder, sizes or list(bundle.manifest.shapes.buckets), coils, backends)
     if from_run:
         reports = tuple(one.entry.report for one in candidates if one.entry is not None)
