@@ -80,7 +80,7 @@ class RtxNetwork(PlanNetwork):
         return self._engine.create_execution_context(self._config)
 
 
-def known_capabilities(trt: Any) -> tuple[str, ...]:
-    """Compute capabilities that a release of TensorRT-RTX builds for: ``("7.5", "8.0", …)``."""
-    names = (name for name in trt.ComputeCapability.__members__ if name.startswith("SM"))
-    return tuple(f"{name[2:-1]}.{name[-1]}" for name in names)
+def known_capabilities(trt: Any) -> dict[str, Any]:
+    """Compute capabilities that a release of TensorRT-RTX builds for, by number: ``8.6``; in order."""
+    members = trt.ComputeCapability.__members__.items()
+    return {f"{name[2:-1]}.{name[-1]}": member for name, member in members if name.startswith("SM")}

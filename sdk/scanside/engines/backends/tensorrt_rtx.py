@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -33,12 +34,7 @@ class TensorRtRtx(TensorRtBackend):
 
     def buildable(self) -> str | None:
         """None where engines for this machine's GPU can be built; TensorRT-RTX does not build for all."""
-        if missing := super().buildable():
-            return missing
-        gpu, (capability,) = torch.cuda.get_device_name(), self.targets()
-        if capability in (known := known_capabilities(self.bindings())):
-            return None
-        return f"{gpu} has compute capability {capability}, and {self._elsewhere(known)}"
+        return self.available() or self._unknown_gpu() or super().buildable()
 
     def targets(self) -> tuple[str, ...]:
         """The GPU of this machine, by its compute capability: plans are for kinds of GPUs, and no other are known."""
@@ -99,7 +95,13 @@ class TensorRtRtx(TensorRtBackend):
         names = [spec.name for spec in source.inputs]
         return RtxNetwork(self.bindings(), plan, names, source.inputs, kernels)
 
-    def _elsewhere(self, known: tuple[str, ...]) -> str:
+    def _unknown_gpu(self) -> str | None:
+        (capability,) = self.targets()
+        if capability in (known := known_capabilities(self.bindings())):
+            return None
+        return f"{torch.cuda.get_device_name()} has compute capability {capability}, and {self._elsewhere(known)}"
+
+    def _elsewhere(self, known: Iterable[str]) -> str:
         """What to do with a GPU that the library does not know."""
         return (
             f"TensorRT-RTX {self.bindings().__version__} builds for {', '.join(known)} only: take the backend "

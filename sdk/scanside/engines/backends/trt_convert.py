@@ -243,8 +243,7 @@ def _set_targets(trt: Any, config: Any, request: Request) -> None:
         )
     config.num_compute_capabilities = len(request.targets)
     for i, target in enumerate(request.targets):
-        value = trt.ComputeCapability.__members__[f"SM{target.replace('.', '')}"]
-        if not config.set_compute_capability(value, i):
+        if not config.set_compute_capability(known[target], i):
             raise EngineError(
                 f"{request.library.title} does not take compute capability {target} into its list"
             )

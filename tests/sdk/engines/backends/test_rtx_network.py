@@ -67,4 +67,4 @@ def test_kernels_are_made_once(fake_rtx: Any, caplog: pytest.LogCaptureFixture) 
 
 
 def test_capabilities_have_dots(fake_rtx: Any) -> None:
-    assert known_capabilities(fake_rtx) == ("8.6", "12.0")
+    assert known_capabilities(fake_rtx) == {"8.6": 86, "12.0": 120}

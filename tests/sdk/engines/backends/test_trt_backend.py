@@ -125,6 +125,9 @@ def test_gpu_that_tensorrt_rtx_does_not_build_for_is_named(complete: pytest.Monk
         "aoti-cuda, or torch_tensorrt"
     )
     assert TorchTensorRt().buildable() is None
+    # What would have to be installed besides is of no interest then.
+    complete.setattr(trt_build, "installed", lambda distribution: None)
+    assert str(TensorRtRtx().buildable()).startswith("NVIDIA H200 has")
 
 
 def test_machine_that_lacks_something_is_told_what(backend: TensorRtBackend, tmp_path: Path) -> None:
