@@ -14,7 +14,7 @@ from scanside.errors import ShapeError
 from scanside.recon.cg import CgResult, conjugate_gradient
 from scanside.recon.fourier import spatial_dims
 
-__all__ = ["SenseOperator", "cg_sense"]
+__all__ = ["SenseOperator", "cg_sense", "seen_columns", "solve"]
 
 _BLOCK_BYTES = 2**20
 
@@ -56,9 +56,8 @@ class SenseOperator:
             self._mask = self._mask * samples
             self._readout_cancels = bool(samples.all())
         ramp = _ramp(maps, self._dims)
-        turn = torch.exp(
-            -2j * torch.pi * torch.tensor(sum((n // 2) ** 2 / n for n in _sizes(maps, self._dims)))
-        )
+        turns = sum((n // 2) ** 2 % n / n for n in _sizes(maps, self._dims))
+        turn = torch.exp(-2j * torch.pi * torch.tensor(turns, dtype=torch.float64))
         self._maps = maps * ramp
         self._phased_mask = self._mask * (ramp * turn.to(ramp))
 
@@ -78,13 +77,13 @@ class SenseOperator:
         """``Aᴴ A`` on an image ``(*other, z, y, x)``, for less than half the cost of forward and adjoint.
 
         The phases cancel in it; and where whole lines were acquired, the transforms along the readout do, and phase
-        encoding is transformed where it lies in memory without gaps.
+        encoding is transformed where it lies in memory without gaps, in the columns that some coil sees.
         """
         if not self._readout_cancels:
             return self.adjoint(self.forward(image))
-        mask, coils = self._phase_last
+        mask, columns, coils = self._phase_last
         dims = (-1,) if len(self._dims) == 2 else (-3, -1)
-        turned = image.mT.contiguous().unsqueeze(-4)
+        turned = image[..., columns].mT.contiguous().unsqueeze(-4)
         result: torch.Tensor | None = None
         for maps, conjugate in coils:
             kspace: torch.Tensor = torch.fft.fftn(maps * turned, dim=dims)
@@ -92,22 +91,35 @@ class SenseOperator:
             part = _times(seen, conjugate).sum(-4)
             result = part if result is None else result.add_(part)
         assert result is not None
-        return result.mT.contiguous()
+        applied = result.new_zeros((*result.shape[:-2], *image.shape[-2:]))
+        applied[..., columns] = result.mT
+        return applied
 
     @cached_property
-    def _phase_last(self) -> tuple[torch.Tensor, list[tuple[torch.Tensor, torch.Tensor]]]:
-        """The mask, and maps with their conjugate, with their last two axes exchanged; few coils at a time."""
-        maps = self._maps.mT.contiguous()
+    def _phase_last(self) -> tuple[torch.Tensor, slice, list[tuple[torch.Tensor, torch.Tensor]]]:
+        """The mask, which columns some coil sees, and maps of these with their conjugates, few coils at a time.
+
+        Mask and maps have their last two axes exchanged.
+        """
+        columns = seen_columns(self._maps)
+        maps = self._maps[..., columns].mT.contiguous()
         n_coils = maps.shape[-4]
         # What is computed of a few coils stays in the processor's cache, and in memory that is there already: blocks
         # of all coils are given back to the system and asked for again at every step, which takes longer than to
         # compute. A GPU has its own store of memory, and wants much at once.
         together = n_coils
         if maps.device.type == "cpu":
-            together = max(1, _BLOCK_BYTES * n_coils // (maps.numel() * maps.element_size()))
+            together = max(1, _BLOCK_BYTES * n_coils // maps.nbytes)
         starts = range(0, n_coils, together)
         pieces = [maps.narrow(-4, first, min(together, n_coils - first)) for first in starts]
-        return self._mask.mT, [(piece, torch.conj_physical(piece)) for piece in pieces]
+        return self._mask.mT, columns, [(piece, torch.conj_physical(piece)) for piece in pieces]
+
+
+def seen_columns(maps: torch.Tensor) -> slice:
+    """The range along x that some coil sees, of maps ``(*other, coil, z, y, x)``; one column where none sees any."""
+    largest = torch.view_as_real(maps).flatten(0, -3).abs().amax(0)
+    seen = largest.any(-1).nonzero()[:, 0]
+    return slice(int(seen[0]), int(seen[-1]) + 1) if len(seen) else slice(0, 1)
 
 
 def _times(own: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
@@ -169,9 +181,18 @@ def cg_sense(
             f"got {tuple(kspace.shape)} and maps {tuple(maps.shape)}"
         )
     operator = SenseOperator(maps, mask, readout)
+    return solve(
+        operator, operator.adjoint(kspace), l2=l2, tolerance=tolerance, max_iterations=max_iterations
+    )
+
+
+def solve(
+    operator: SenseOperator, right: torch.Tensor, *, l2: float, tolerance: float, max_iterations: int
+) -> CgResult:
+    """`cg_sense` where operator and right-hand side ``Aᴴ kspace``, ``(*other, z, y, x)``, are there already."""
     return conjugate_gradient(
         lambda image: operator.normal(image) + l2 * image,
-        operator.adjoint(kspace),
+        right,
         tolerance=tolerance,
         max_iterations=max_iterations,
         dims=(-3, -2, -1),

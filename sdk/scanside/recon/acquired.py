@@ -1,0 +1,138 @@
+"""Acquired k-space beside the coil maps that explain it: what an image is fitted to, and compared with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import torch
+
+from scanside.recon.fourier import to_image
+from scanside.recon.sense import SenseOperator, seen_columns
+
+__all__ = ["Acquired", "acquired"]
+
+
+class Acquired(ABC):
+    """The lines ``y`` of one or several images, and the operator ``A`` that gives them of an image.
+
+    Args:
+        kspace: ``(*other, coil, k2, k1, k0)`` complex, zero where nothing was sampled.
+        maps: ``(*other, coil, z, y, x)`` coil sensitivities.
+        mask: ``(*other, k2, k1)`` bool, which lines were acquired.
+        readout: which samples of a line were acquired; by default all.
+    """
+
+    def __init__(
+        self, kspace: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor, readout: slice | None
+    ) -> None:
+        self._kspace, self._maps, self._mask, self._readout = kspace, maps, mask, readout
+
+    @cached_property
+    def operator(self) -> SenseOperator:
+        """``A``."""
+        return SenseOperator(self._maps, self._mask, self._readout)
+
+    @cached_property
+    @abstractmethod
+    def right(self) -> torch.Tensor:
+        """``Aᴴ y``, ``(*other, z, y, x)``: the right-hand side of the normal equations."""
+
+    @abstractmethod
+    def distance(self, image: torch.Tensor) -> float:
+        """``‖A x − y‖ / ‖y‖`` of images ``(*other, z, y, x)``, the largest of all; 0 where y is 0."""
+
+
+def acquired(
+    kspace: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor, readout: slice | None = None
+) -> Acquired:
+    """Acquired k-space with its maps; arguments as `Acquired`.
+
+    Raises:
+        ShapeError: maps, mask and readout do not fit.
+    """
+    whole = readout is None or readout.indices(kspace.shape[-1])[:2] == (0, kspace.shape[-1])
+    alone = kspace.shape[:-4].numel() == maps.shape[:-4].numel() == 1 and kspace.shape[-3] == 1
+    if whole and alone and bool(mask.any()) and mask.shape[-2:] == maps.shape[-3:-1]:
+        return _Lines(kspace, maps, mask, None)
+    return _Any(kspace, maps, mask, readout)
+
+
+class _Any(Acquired):
+    """Whatever was acquired."""
+
+    @cached_property
+    def right(self) -> torch.Tensor:
+        return self.operator.adjoint(self._kspace)
+
+    def distance(self, image: torch.Tensor) -> float:
+        difference = self.operator.forward(image) - self._kspace
+        distance, size = (
+            torch.linalg.vecdot(real, real)
+            for real in (torch.view_as_real(one).flatten(-5) for one in (difference, self._kspace))
+        )
+        return float(torch.where(size > 0, distance / size, 0).max().sqrt())
+
+
+class _Lines(Acquired):
+    """Whole readouts of one slice.
+
+    Those that were acquired are transformed along the readout, once. What is left are transforms along k1 of the
+    columns that some coil sees; and as transforms keep energies, distances are those of the columns.
+    """
+
+    @cached_property
+    def right(self) -> torch.Tensor:
+        columns = self._columns
+        spectrum = self._column_maps.new_zeros(self._column_maps.shape)
+        spectrum[:, self._places] = self._sampled[..., columns]
+        coils: torch.Tensor = torch.fft.ifft(spectrum, dim=-2, norm="ortho")
+        image = coils.new_zeros((*self._kspace.shape[:-4], *self._kspace.shape[-3:]))
+        coils.mul_(self._column_maps.conj())
+        image[..., columns] = torch.view_as_complex(
+            torch.view_as_real(coils).sum(0)
+        )  # faster than of complex ones
+        return image
+
+    def distance(self, image: torch.Tensor) -> float:
+        columns, sampled = self._columns, self._sampled
+        coils = self._column_maps * image.reshape(image.shape[-2:])[:, columns]
+        spectrum: torch.Tensor = torch.fft.fft(coils, dim=-2, norm="ortho")
+        beside = _energy(sampled[..., : columns.start]) + _energy(sampled[..., columns.stop :])
+        left = _energy(spectrum[:, self._places] - sampled[..., columns]) + beside
+        size = _energy(sampled)
+        return (left / size) ** 0.5 if size > 0 else 0.0
+
+    @cached_property
+    def _frequencies(self) -> torch.Tensor:
+        return self._mask.reshape(-1).nonzero()[:, 0] - self._mask.shape[-1] // 2
+
+    @cached_property
+    def _places(self) -> torch.Tensor:
+        """Where lines lie in a spectrum whose centre is at index 0."""
+        return self._frequencies % self._mask.shape[-1]
+
+    @cached_property
+    def _sampled(self) -> torch.Tensor:
+        """The acquired lines ``(coil, line, x)``, turned so that the image's centre counts as index 0, too."""
+        n1, n0 = self._kspace.shape[-2:]
+        lines = self._kspace.reshape(-1, n1, n0)[:, self._frequencies + n1 // 2]
+        # The product is taken modulo n before it becomes an angle: large angles lose digits.
+        turns = torch.remainder(self._frequencies * (n1 // 2), n1).double() / n1
+        return to_image(lines, (-1,)) * torch.exp(-2j * torch.pi * turns).to(lines)[:, None]
+
+    @cached_property
+    def _columns(self) -> slice:
+        """Those that some coil sees."""
+        return seen_columns(self._maps)
+
+    @cached_property
+    def _column_maps(self) -> torch.Tensor:
+        """Maps ``(coil, y, x)`` of these columns."""
+        return self._maps[..., self._columns].reshape(
+            -1, self._maps.shape[-2], self._columns.stop - self._columns.start
+        )
+
+
+def _energy(values: torch.Tensor) -> float:
+    return float(torch.view_as_real(values).square().sum())
