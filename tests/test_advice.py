@@ -61,11 +61,10 @@ def texts() -> Iterator[tuple[str, str]]:
 TEXTS = tuple(texts())
 
 FOREIGN_OPTIONS = {
-    *("--force-reinstall", "--upgrade"),  # pip
+    *("--force-reinstall", "--no-deps", "--upgrade"),  # pip
     *("--gpus", "--platform", "--shm-size"),  # docker
     *("--format", "--query-gpu"),  # nvidia-smi
     "--head",  # ray
-    "--undefined-only",  # nm
 }
 
 

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from scanside.engines.build import BundleSource
@@ -93,13 +94,22 @@ def build_plans(
             record, refusal = None, ""
             try:
                 _, record = build_plan_folder(
-                    source, precision, output, targets, replace=replace, progress=progress
+                    source,
+                    precision,
+                    output,
+                    targets,
+                    replace=replace,
+                    progress=partial(_tell, progress, f"{bundle.name} {size[0]}×{size[1]} {precision}"),
                 )
             except EngineError as error:
                 if isinstance(error, BackendUnavailable):
                     raise
                 refusal = str(error)
             yield Outcome(bundle.name, size, precision, record, refusal)
+
+
+def _tell(progress: Callable[[str], None], which: str, text: str) -> None:
+    progress(f"{which}: {text}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.sdk.cli.conftest import Scanside
+from typer.testing import Result
 
 from scanside.engines.backends.trt_build import RTX, BuiltPlan, cannot_convert
 from scanside.engines.plans import DEFAULT_TARGETS, RECORD_FILE, PlanRecord
 from scanside.errors import EngineError
+
+Scanside = Callable[..., Result]
 
 PLANS = ("engines", "build", "tiny", "--backend", "tensorrt_rtx")
 
