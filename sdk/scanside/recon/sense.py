@@ -53,8 +53,9 @@ class SenseOperator:
             samples[readout] = 1
             if not bool(samples.any()):
                 raise ShapeError(f"SENSE with the samples {readout} of a readout of {n}: none was acquired")
-            self._mask = self._mask * samples
-            self._readout_cancels = bool(samples.all())
+            if not (whole := bool(samples.all())):
+                self._mask = self._mask * samples
+            self._readout_cancels = whole
         ramp = _ramp(maps, self._dims)
         turns = sum((n // 2) ** 2 % n / n for n in _sizes(maps, self._dims))
         turn = torch.exp(-2j * torch.pi * torch.tensor(turns, dtype=torch.float64))

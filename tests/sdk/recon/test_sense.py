@@ -41,6 +41,16 @@ def test_normal_is_adjoint_after_forward(shape: tuple[int, int, int], readout: s
     torch.testing.assert_close(operator.normal(image), operator.adjoint(operator.forward(image)))
 
 
+@pytest.mark.parametrize("readout", [None, slice(0, 11), slice(3, None)])
+def test_normal_where_no_coil_sees_the_edges(readout: slice | None) -> None:
+    """Whole readouts that are named are whole readouts."""
+    maps = torch.randn(3, 1, 14, 11, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    maps[..., :2], maps[..., -3:] = 0, 0
+    operator = SenseOperator(maps, torch.arange(14)[None] % 2 == 0, readout)
+    image = torch.randn(1, 14, 11, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(operator.normal(image), operator.adjoint(operator.forward(image)))
+
+
 def test_samples_that_were_not_acquired_are_unknown() -> None:
     """An object that fits what an asymmetric echo holds is found, whatever stands in the missing samples."""
     generator = torch.Generator().manual_seed(4)
