@@ -139,23 +139,23 @@ def verify(
         Path | None, typer.Option(help="Folder of trusted public keys, instead of SCANSIDE_TRUSTED_KEYS.")
     ] = None,
 ) -> None:
-    """Check a bundle or a plan: hashes of all files, what its graphs could do when opened, and its signature."""
+    """Check a bundle, a plan or a folder of plans: all hashes, what graphs could do when opened, and signatures."""
     from rich.markup import escape
 
     from scanside.engines.bundle import Bundle
     from scanside.engines.catalog import find_bundle
-    from scanside.engines.plan_store import Plan, is_plan
+    from scanside.engines.plan_store import Plan, plan_folders
     from scanside.engines.trust import TrustPolicy
 
     policy = TrustPolicy(require_signature=require_signature, keys=keys)
-    if is_plan(Path(name)):
-        plan = Plan.open(Path(name), policy)
-        signed = f"signed by {plan.signer}" if plan.signer else "not signed"
-        console.print(
-            f"[green]✓[/] [bold]{escape(plan.record.name)}[/]: plan unchanged, {escape(signed)}\n"
-            f"[dim]{escape(str(plan.folder))}[/]",
-            soft_wrap=True,
-        )
+    if plans := plan_folders(Path(name)):
+        for plan in (Plan.open(folder, policy) for folder in plans):
+            signed = f"signed by {plan.signer}" if plan.signer else "not signed"
+            console.print(
+                f"[green]✓[/] [bold]{escape(plan.record.name)}[/]: plan unchanged, {escape(signed)}\n"
+                f"[dim]{escape(str(plan.folder))}[/]",
+                soft_wrap=True,
+            )
         return
     folder = find_bundle(name)
     bundle = Bundle.open(folder, policy)
@@ -174,14 +174,17 @@ def sign(
     key: Annotated[Path, typer.Option(help="File of the private key (scanside engines keygen).")],
     passphrase: Annotated[bool, typer.Option("--passphrase", help="Ask for the key's passphrase.")] = False,
 ) -> None:
-    """Sign a bundle or a plan, after checking that it is whole. An earlier signature is replaced."""
+    """Sign a bundle, a plan or a folder of plans, once it was found whole. An earlier signature is replaced."""
     from scanside.engines.bundle import sign_bundle
     from scanside.engines.catalog import find_bundle
-    from scanside.engines.plan_store import is_plan, sign_plan
+    from scanside.engines.plan_store import plan_folders, sign_plan
 
-    folder, run = (Path(name), sign_plan) if is_plan(Path(name)) else (find_bundle(name), sign_bundle)
-    key_id = run(folder, key, _passphrase() if passphrase else None)
-    console.print(f"{folder} is signed by key {key_id}", markup=False, soft_wrap=True)
+    plans = plan_folders(Path(name))
+    folders, run = (plans, sign_plan) if plans else ([find_bundle(name)], sign_bundle)
+    secret = _passphrase() if passphrase else None
+    for folder in folders:
+        key_id = run(folder, key, secret)
+        console.print(f"{folder} is signed by key {key_id}", markup=False, soft_wrap=True)
 
 
 @engines.command()

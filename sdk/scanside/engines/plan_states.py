@@ -14,7 +14,7 @@ from scanside.engines.plans import PlanRecord
 from scanside.engines.trust import Signer
 from scanside.errors import BundleError
 
-__all__ = ["PlanState", "State", "acceptance_command", "plan_states"]
+__all__ = ["PlanState", "State", "plan_states"]
 
 State: TypeAlias = Literal["accepted", "refused", "waiting", "unusable", "damaged"]
 
@@ -64,13 +64,6 @@ def plan_states(cache: EngineCache | None = None) -> list[PlanState]:
     return [_state(one, store, manifests, entries) for one in stored]
 
 
-def acceptance_command(record: PlanRecord) -> str:
-    """The command that has the gate try an installed plan."""
-    coils = "" if record.n_coils is None else f" --coils {record.n_coils}"
-    size = f"{record.shape[0]}x{record.shape[1]}"
-    return f"scanside engines build {record.bundle} --backend {record.backend} --bucket {size}{coils}"
-
-
 def _state(
     stored: StoredPlan, store: PlanStore, manifests: list[Manifest], entries: dict[str, CacheEntry]
 ) -> PlanState:
@@ -95,7 +88,7 @@ def _on_this_machine(stored: StoredPlan, plan: Plan, entries: dict[str, CacheEnt
 
     one = backend(record.backend)
     if missing := one.available():
-        advice = f"after that, {acceptance_command(record)}"
+        advice = f"after that, {record.command}"
         return PlanState(stored, "unusable", missing, advice, plan.signer)
     if misfit := one.misfit(record):
         return PlanState(stored, "unusable", f"it {misfit}", signer=plan.signer)
@@ -104,8 +97,7 @@ def _on_this_machine(stored: StoredPlan, plan: Plan, entries: dict[str, CacheEnt
         return PlanState(stored, "unusable", reason, "take the plan in fp32", plan.signer)
     entry = entries.get(plan_key(plan, one).digest)
     if entry is None:
-        advice = acceptance_command(record)
-        return PlanState(stored, "waiting", "not tried on this GPU yet", advice, plan.signer)
+        return PlanState(stored, "waiting", "not tried on this GPU yet", record.command, plan.signer)
     if entry.report.passed:
         took = "" if entry.report.median_ms is None else f", {entry.report.median_ms:.1f} ms"
         return PlanState(stored, "accepted", f"on {entry.key.hardware}{took}", signer=plan.signer)

@@ -152,6 +152,13 @@ class PlanRecord(_Record):
         return plan_name(self.bundle, self.version, self.shape, self.n_coils, self.form, self.precision)
 
     @property
+    def command(self) -> str:
+        """The command that has the gate try it where it is installed, and that builds another with ``--gpus``."""
+        coils = "" if self.n_coils is None else f" --coils {self.n_coils}"
+        size = f"{self.shape[0]}x{self.shape[1]}"
+        return f"scanside engines build {self.bundle} --backend {self.backend} --bucket {size}{coils}"
+
+    @property
     def size(self) -> int:
         """Bytes of the plan."""
         return self.files[PLAN_FILE].size

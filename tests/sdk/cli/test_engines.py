@@ -262,11 +262,13 @@ def test_plan_is_signed_and_verified_like_a_bundle(
         )
     assert "plan unchanged, not signed" in scanside("engines", "verify", plan_folder).stdout
     scanside("engines", "keygen", "site", "--folder", tmp_path / "keys")
-    scanside("engines", "sign", plan_folder, "--key", tmp_path / "keys" / "site.key.pem")
+    scanside("engines", "sign", plan_folder.parent, "--key", tmp_path / "keys" / "site.key.pem")
     assert "not among the 0 trusted keys" in scanside("engines", "install", *asked, status=1).stderr
     (tmp_path / "trusted").mkdir(mode=0o700)
     shutil.copy(tmp_path / "keys" / "site.pub.pem", tmp_path / "trusted")
-    assert "plan unchanged, signed by site" in scanside("engines", "verify", *asked).stdout
+    for folder in (plan_folder, plan_folder.parent):
+        verified = scanside("engines", "verify", folder, "--require-signature").stdout
+        assert "plan unchanged, signed by site" in verified
     scanside("engines", "install", *asked)
     assert re.search(r"signed by +site", scanside("engines", "show", plan_folder).stdout)
 

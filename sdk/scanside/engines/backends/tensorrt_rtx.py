@@ -59,7 +59,8 @@ class TensorRtRtx(TensorRtBackend):
         if capability in record.targets:
             return None
         known = known_capabilities(self.bindings())
-        remedy = f"build one with --gpus {capability}" if capability in known else self._elsewhere(known)
+        another = f"build one for it ({record.command} --gpus {capability} -o plans/)"
+        remedy = another if capability in known else self._elsewhere(known)
         return (
             f"is for GPUs of compute capability {', '.join(record.targets)}, and {torch.cuda.get_device_name()} has "
             f"{capability}: {remedy}"

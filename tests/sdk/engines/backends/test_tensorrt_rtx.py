@@ -55,7 +55,8 @@ def rewritten(folder: Path, **changes: Any) -> None:
 MISFITS: dict[str, tuple[dict[str, Any], str]] = {
     "another GPU": (
         {"targets": ["8.9", "12.0"]},
-        r"is for GPUs of compute capability 8\.9, 12\.0, and NVIDIA RTX A4000 has 8\.6: build one with --gpus 8\.6",
+        r"is for GPUs of compute capability 8\.9, 12\.0, and NVIDIA RTX A4000 has 8\.6: build one for it "
+        r"\(scanside engines build tiny --backend tensorrt_rtx --bucket 64x64 --gpus 8\.6 -o plans/\)",
     ),
     "another version": (
         {"versions": {"tensorrt-rtx-cu13-bindings": "1.6.1.120"}},
