@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from scanside.engines.graph import dynamic_axes, export_graph
 from scanside.engines.manifest import (
     VECTORS_FILE,
     WEIGHTS_FILE,
+    ColumnsForm,
     DataSource,
     Manifest,
     Precision,
@@ -34,7 +35,7 @@ from scanside.engines.manifest import (
 )
 from scanside.engines.manifest import Lowering as AnyLowering
 from scanside.engines.probes import LARGEST_VECTORS, vectors_of
-from scanside.engines.shapes import film_specs, unrolled_specs
+from scanside.engines.shapes import columns_specs, film_specs, unrolled_specs
 from scanside.errors import ConfigError
 from scanside.recon.consistency import Lowering
 from scanside.storage import naming_disk
@@ -56,9 +57,14 @@ from scanside_training.models import (
     UnrolledConfig,
     build_model,
 )
+from scanside_training.models.rules import WEIGHT_LIMITS, ProximalConfig
+from scanside_training.models.unrolled import ExactUnrolled
 from scanside_training.record import RECORD, Lineage, TrainingRecord, read_record
 
 __all__ = ["BuildOptions", "build_bundle"]
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 Network = Unet | Unrolled | DualUnet | Temporal
 
@@ -127,11 +133,11 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
         naming_disk(output.parent, f"the bundle '{options.name}' was not written"),
         BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer,
     ):
-        weights: dict[str, torch.Tensor] = {}
-        for precision, file in _GRAPHS.items():
-            program, tensors = _exported(network, precision, axes)
-            save_graph(program, writer.path(file))
-            weights = weights or tensors
+        weights = _write_graphs(network, axes, _GRAPHS, writer)
+        columns = _columns_form(network)
+        if columns is not None:
+            assert isinstance(network, Unrolled)
+            _write_graphs(ExactUnrolled(network).eval(), columns.inputs, columns.graphs, writer)
         kept = getattr(torch, options.weights)
         save_file({k: v.to(kept).contiguous() for k, v in weights.items()}, writer.path(WEIGHTS_FILE))
         save_file(_vectors(network, samples, config), writer.path(VECTORS_FILE))
@@ -161,6 +167,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             ),
             input_image=_input_image(config.data.simulation),
             graphs=_GRAPHS,
+            columns=columns,
             trained_on=sources,
             sampling=sampling,
             n_parameters=record.n_parameters,
@@ -249,7 +256,7 @@ def _lowering(network: Network) -> AnyLowering:
     return config.lowering
 
 
-def _n_frames(network: Network) -> int | None:
+def _n_frames(network: Network | ExactUnrolled) -> int | None:
     """Length of the windows that the network takes; None where it takes single images."""
     return network.n_frames if isinstance(network, (DualUnet, Temporal)) else None
 
@@ -261,7 +268,38 @@ def _inputs(network: Network) -> tuple[TensorSpec, ...]:
     return (unrolled_specs if isinstance(network, Unrolled) else film_specs)(_lowering(network))
 
 
-def _exported(network: Network, precision: Precision, axes: tuple[TensorSpec, ...]) -> Any:
+def _columns_form(network: Network) -> ColumnsForm | None:
+    """The exact form of a network that has one: λ as its training had it."""
+    if not isinstance(network, Unrolled) or not isinstance(network.config.consistency, ProximalConfig):
+        return None
+    smallest, largest = WEIGHT_LIMITS
+    return ColumnsForm(
+        inputs=columns_specs(),
+        graphs={precision: f"columns-{file}" for precision, file in _GRAPHS.items()},
+        weight=float(network.log_weights.detach().exp()),
+        smallest=smallest,
+        largest=largest,
+    )
+
+
+def _write_graphs(
+    network: Network | ExactUnrolled,
+    axes: tuple[TensorSpec, ...],
+    files: Mapping[Precision, str],
+    writer: BundleWriter,
+) -> dict[str, torch.Tensor]:
+    """Export a network in every precision; its weights."""
+    weights: dict[str, torch.Tensor] = {}
+    for precision, file in files.items():
+        program, tensors = _exported(network, precision, axes)
+        save_graph(program, writer.path(file))
+        weights = weights or tensors
+    return weights
+
+
+def _exported(
+    network: Network | ExactUnrolled, precision: Precision, axes: tuple[TensorSpec, ...]
+) -> tuple[ExportedProgram, dict[str, torch.Tensor]]:
     """Graph and weights; in bf16 the bodies compute in it, everything around them stays in fp32."""
     if precision == "bf16":
         network = copy.deepcopy(network)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ import torch
 from scanside.engines.backends import backend
 from scanside.engines.build import BundleSource
 from scanside.engines.bundle import Bundle
+from scanside.engines.columns import column_inputs, column_weight
 from scanside.engines.engine import Engine
 from scanside.engines.graph import bind
-from scanside.engines.manifest import Manifest, Range
+from scanside.engines.manifest import FormName, Manifest, Range
 from scanside.engines.probes import LARGEST_VECTORS, read_cases
-from scanside.engines.shapes import film_specs, fit, unrolled_specs
+from scanside.engines.shapes import columns_specs, film_specs, fit, unrolled_specs
 from scanside.errors import BundleError, ConfigError, FormatError, ShapeError
+from scanside.recon.columns import MAX_ROWS, factorise
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside_deploy.build import BuildOptions, build_bundle
 from scanside_training.checkpoint import load_model
@@ -30,6 +32,8 @@ from scanside_training.config import read_config
 from scanside_training.data import SampleKey, SimulatedSamples
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_frame_masks, random_mask
 from scanside_training.models import Unrolled, build_model
+from scanside_training.models.rules import HardConfig, ProximalConfig
+from scanside_training.models.unrolled import ExactUnrolled
 from scanside_training.trainer import train
 
 SIMULATION: dict[str, Any] = {
@@ -114,9 +118,9 @@ def network_of(run: Path, lowering: Any) -> torch.nn.Module:
     return network
 
 
-def eager(bundle: Bundle, size: tuple[int, int], n_coils: int | None) -> Engine:
+def eager(bundle: Bundle, size: tuple[int, int], n_coils: int | None, form: FormName = "principal") -> Engine:
     """An engine that no gate has judged: nothing of worth was learned in two steps."""
-    source = BundleSource(bundle, size, n_coils)
+    source = BundleSource(bundle, size, n_coils, form)
     runner = backend("eager").load(bundle.folder, source, "fp32")
     unjudged: Any = None
     return Engine(source, runner, unjudged, unjudged)
@@ -167,6 +171,82 @@ def test_engine_of_a_larger_size_computes_what_the_network_does(
     found = eager(bundle, place.bucket, 3)(*inputs)
     assert found.shape == (1, 2, *size)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def exact_inputs(bundle: Bundle, inputs: Sequence[torch.Tensor], mask: torch.Tensor) -> list[torch.Tensor]:
+    """Inputs of the exact form, of the scan that those of another form are of."""
+    image, maps, noise, *_ = inputs
+    form = bundle.manifest.columns
+    assert form is not None
+    coils = torch.complex(*maps[0].unbind(1))
+    system = factorise(coils, mask, column_weight(form, noise.item()))
+    return list(column_inputs(torch.complex(*image[0]), coils, system))
+
+
+def test_exact_form_is_what_the_steps_of_the_network_converge_to(
+    trained: dict[str, Path], bundle_of: Callable[[str], Bundle]
+) -> None:
+    """With as many conjugate-gradient steps as it takes, and λ on the grid, the trained network is its exact form."""
+    bundle = bundle_of("pmatrix")
+    model, _ = load_model(trained["unrolled"])
+    assert isinstance(model, Unrolled)
+    assert isinstance(model.config.consistency, ProximalConfig)
+    enough = model.config.consistency.model_copy(update={"iterations": 150, "initial_iterations": 150})
+    changed = model.config.model_copy(update={"lowering": "pmatrix", "consistency": enough})
+    network = build_model(changed).eval()
+    network.load_state_dict(model.state_dict())
+    mask = torch.arange(32) % 2 == 0
+    image, maps, *_ = inputs_of(bundle.manifest, (32, 48), 3)
+    maps[..., 5:9, 30:36] = 0  # where no coil sees anything
+    noise = torch.full((1, 1, 1, 1), 0.02)
+    assert bundle.manifest.columns is not None
+    weight = column_weight(bundle.manifest.columns, 0.02)
+    on_the_grid = noise * (weight / (bundle.manifest.columns.weight * 0.02**2)) ** 0.5
+    with torch.inference_mode():
+        expected = network(image, maps, on_the_grid, *sampling_inputs("pmatrix", mask[None, :, None].float()))
+    inputs = exact_inputs(bundle, (image, maps, noise), mask)
+    result = eager(bundle, (32, 48), None, "columns")(*inputs)
+    assert not bool(result[..., 5:9, 30:36].any())
+    assert float((result - expected).norm() / expected.norm()) < 1e-4
+
+
+@pytest.mark.parametrize("n_coils", [1, 2, 11])
+def test_engines_of_the_exact_form_serve_any_number_of_coils_and_smaller_images(
+    trained: dict[str, Path], bundle_of: Callable[[str], Bundle], n_coils: int
+) -> None:
+    bundle = bundle_of("pmatrix")
+    source = BundleSource(bundle, (52, 48), n_coils)
+    assert (source.form, source.n_coils) == ("columns", None)
+    assert source.inputs[2].shape == (1, 2, 48, 52, 52)
+    image, maps, noise, _ = inputs_of(bundle.manifest, (50, 45), n_coils)
+    inputs = exact_inputs(bundle, (image, maps, noise), torch.arange(50) % 3 == 0)
+    place = fit("pmatrix", bundle.manifest.shapes, 50, 45)
+    model, _ = load_model(trained["unrolled"])
+    assert isinstance(model, Unrolled)
+    with torch.inference_mode():
+        expected = place.crop(ExactUnrolled(model).eval()(*place.surround(columns_specs(), inputs)))
+    found = eager(bundle, place.bucket, None, "columns")(*inputs)
+    assert found.shape == (1, 2, 50, 45)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_large_engines_are_of_the_principal_form(unrolled: Bundle) -> None:
+    manifest = unrolled.manifest
+    assert manifest.columns is not None
+    assert manifest.form_for((383, 512)) == "columns"
+    assert manifest.form_for((384, 384)) == "principal"
+    assert manifest.columns.below == MAX_ROWS + 1
+    assert BundleSource(unrolled, (384, 32), 3).n_coils == 3
+    assert unrolled.graph_sha256(form="columns") != unrolled.graph_sha256()
+
+
+def test_networks_with_other_data_consistency_have_no_exact_form(trained: dict[str, Path]) -> None:
+    model, _ = load_model(trained["unrolled"])
+    assert isinstance(model, Unrolled)
+    hard = build_model(model.config.model_copy(update={"consistency": HardConfig()}))
+    assert isinstance(hard, Unrolled)
+    with pytest.raises(ConfigError, match=r"conjugate gradients \(consistency.kind 'cg'\).*not 'hard'"):
+        ExactUnrolled(hard)
 
 
 def test_manifest_of_an_unrolled_network(trained: dict[str, Path], unrolled: Bundle) -> None:
@@ -302,7 +382,7 @@ def test_vectors_are_validation_samples(unrolled: Bundle) -> None:
 
 def test_bf16_is_close_and_not_the_same(unrolled: Bundle) -> None:
     inputs = inputs_of(unrolled.manifest, (32, 32), 3)
-    source = BundleSource(unrolled, (32, 32), 3)
+    source = BundleSource(unrolled, (32, 32), 3, "principal")
     full, half = (bind(source, precision)(*inputs) for precision in ("fp32", "bf16"))
     error = float((full - half).norm() / full.norm())
     assert 0 < error < 2e-2

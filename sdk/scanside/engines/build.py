@@ -19,6 +19,7 @@ from scanside.engines.bundle import ENGINES_FOLDER, Bundle
 from scanside.engines.cache import CacheEntry, EngineCache, EngineKey, scratch_cache
 from scanside.engines.choice import Candidate
 from scanside.engines.gate import Reference, accept, refused_report
+from scanside.engines.manifest import FormName
 from scanside.engines.passing import passes
 from scanside.engines.plan_store import Plan, PlanStore
 from scanside.engines.probes import Network, make_probes, read_cases
@@ -44,15 +45,28 @@ class BundleSource:
     Args:
         bundle: opened, so its hashes have been checked.
         shape: ``(k1, k0)`` of the engine.
-        n_coils: of its input; None where no coils go in.
+        n_coils: of its input; not asked for where no coils go in.
+        form: of the network; by default the one that engines of this shape are made of.
+
+    Attributes:
+        form: of the network.
+        n_coils: of the input; None where no coils go in.
 
     Raises:
         ShapeError: the bundle does not take that many coils.
     """
 
-    def __init__(self, bundle: Bundle, shape: tuple[int, int], n_coils: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        shape: tuple[int, int],
+        n_coils: int | None = None,
+        form: FormName | None = None,
+    ) -> None:
         shapes = bundle.manifest.shapes
-        if shapes.coils is None:
+        self.form: FormName = form or bundle.manifest.form_for(shape)
+        specs = bundle.manifest.form(self.form).inputs
+        if not any("coil" in spec.axes for spec in specs):
             n_coils = None
         elif n_coils is None or not shapes.accepts_coils(n_coils):
             raise ShapeError(
@@ -64,8 +78,7 @@ class BundleSource:
         self.n_coils = n_coils
         self.n_frames = shapes.frames
         self.inputs = tuple(
-            InputShape(spec.name, spec.shape(*shape, n_coils, n_frames=self.n_frames))
-            for spec in bundle.manifest.inputs
+            InputShape(spec.name, spec.shape(*shape, n_coils, n_frames=self.n_frames)) for spec in specs
         )
         self._programs: dict[Precision, ExportedProgram] = {}
 
@@ -76,7 +89,7 @@ class BundleSource:
             BundleError: there is no graph of this precision.
         """
         if precision not in self._programs:
-            self._programs[precision] = self.bundle.graph(precision)
+            self._programs[precision] = self.bundle.graph(precision, self.form)
         return self._programs[precision]
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -221,7 +234,7 @@ class Workshop:
         source = self._source
         return EngineKey(
             weights_sha256=source.bundle.manifest.weights_sha256,
-            graph_sha256=source.bundle.graph_sha256(one.graph_precision(precision)),
+            graph_sha256=source.bundle.graph_sha256(one.graph_precision(precision), source.form),
             shape=source.shape,
             n_coils=source.n_coils,
             precision=precision,
@@ -283,6 +296,7 @@ class Workshop:
     @cached_property
     def _reference(self) -> Reference:
         source, manifest = self._source, self._source.bundle.manifest
-        network = Network(manifest.task, manifest.lowering, source.inputs)
+        form = manifest.form(source.form)
+        network = Network(manifest.task, form.lowering, source.inputs, manifest.columns)
         cases = read_cases(manifest.task, source.bundle.vectors(), manifest.lowering)
         return Reference.compute(source, make_probes(network, cases))

@@ -6,6 +6,7 @@
     weights.safetensors     parameters, inputs of the graph
     graph.pt2               torch.export archive without weights, fp32
     graph-bf16.pt2          the same with network parts in bf16, where there is one
+    columns.pt2 …           the same of the exact form for masks along k1, where there is one
     vectors.safetensors     reference inputs and outputs
     engines/<digest>/       engines built beforehand, taken only when a trusted key signed
     signature.json          Ed25519 over the manifest, where it is signed
@@ -32,6 +33,7 @@ from scanside.engines.manifest import (
     VECTORS_FILE,
     WEIGHTS_FILE,
     FileRecord,
+    FormName,
     Manifest,
     Precision,
 )
@@ -121,22 +123,22 @@ class Bundle:
             raise BundleError(f"{self.folder / path} was changed since the bundle was opened: open it again")
         return data
 
-    def graph_sha256(self, precision: Precision = "fp32") -> str:
+    def graph_sha256(self, precision: Precision = "fp32", form: FormName = "principal") -> str:
         """Names the exported graph of a precision.
 
         Raises:
             BundleError: there is no graph of this precision.
         """
-        return self.manifest.files[self._graph_file(precision)].sha256
+        return self.manifest.files[self._graph_file(precision, form)].sha256
 
-    def graph(self, precision: Precision = "fp32") -> ExportedProgram:
+    def graph(self, precision: Precision = "fp32", form: FormName = "principal") -> ExportedProgram:
         """The exported graph of a precision; weights are its inputs.
 
         Raises:
             BundleError: there is no graph of this precision, or torch cannot read it.
             UnsafeArchive: its archive asks for more than reading a graph.
         """
-        path = self._graph_file(precision)
+        path = self._graph_file(precision, form)
         return load_graph(self.read(path), str(self.folder / path))
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -165,12 +167,13 @@ class Bundle:
         folder = f"{ENGINES_FOLDER}/{digest}/"
         return self.folder / folder if any(path.startswith(folder) for path in self.manifest.files) else None
 
-    def _graph_file(self, precision: Precision) -> str:
-        if precision not in self.manifest.graphs:
+    def _graph_file(self, precision: Precision, form: FormName) -> str:
+        graphs = self.manifest.form(form).graphs
+        if precision not in graphs:
             raise BundleError(
-                f"bundle '{self.name}' has no graph in {precision}, only in {', '.join(self.manifest.precisions)}"
+                f"bundle '{self.name}' has no graph in {precision}, only in {', '.join(graphs)}"
             )
-        return self.manifest.graphs[precision]
+        return graphs[precision]
 
     def _tensors(self, path: str) -> dict[str, torch.Tensor]:
         data = self.read(path)
@@ -209,7 +212,7 @@ def _check_files(folder: Path, manifest: Manifest, found: dict[str, Path]) -> No
             raise BundleError(
                 f"{folder}: file '{name}' has no part in the bundle: the manifest does not say what for"
             )
-    for name in manifest.graphs.values():
+    for name in manifest.graph_files():
         check_archive(found[name])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +61,20 @@ class StoredCheck:
 
 
 def write_check(
-    folder: Path, names: Sequence[str], inputs: Sequence[torch.Tensor], expected: torch.Tensor
+    folder: Path,
+    names: Sequence[str],
+    inputs: Sequence[torch.Tensor],
+    expected: torch.Tensor,
+    repeats: Mapping[int, int] | None = None,
 ) -> None:
     """Put a check beside an engine.
+
+    Args:
+        folder: of the engine.
+        names: of its inputs.
+        inputs: as it takes them.
+        expected: what the network made of them.
+        repeats: position of inputs that are the same all along an axis, and that axis: they are stored once.
 
     Raises:
         MissingExtra: ``safetensors`` is not installed.
@@ -72,8 +83,14 @@ def write_check(
         from safetensors.torch import save_file
     except ImportError as error:
         raise MissingExtra("safetensors", "engines", "checks of engines") from error
-    tensors = {f"{i}.{name}": t.contiguous() for i, (name, t) in enumerate(zip(names, inputs, strict=True))}
-    save_file({**tensors, _OUTPUT: expected.contiguous()}, folder / CHECK_FILE)
+    tensors, repeated = {_OUTPUT: expected.contiguous()}, {}
+    for i, (name, tensor) in enumerate(zip(names, inputs, strict=True)):
+        key, axis = f"{i}.{name}", (repeats or {}).get(i)
+        if axis is not None:
+            repeated[key] = f"{axis} {tensor.shape[axis]}"
+            tensor = tensor.narrow(axis, 0, 1)
+        tensors[key] = tensor.contiguous()
+    save_file(tensors, folder / CHECK_FILE, metadata=repeated)
 
 
 def read_check(folder: Path) -> StoredCheck:
@@ -84,15 +101,19 @@ def read_check(folder: Path) -> StoredCheck:
         MissingExtra: ``safetensors`` is not installed.
     """
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise MissingExtra("safetensors", "engines", "checks of engines") from error
     path = folder / CHECK_FILE
     try:
-        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 — no mapping
+            repeated = file.metadata() or {}
         expected = tensors.pop(_OUTPUT)
-    except (OSError, SafetensorError, KeyError) as error:
+        for key, text in repeated.items():
+            axis, n = map(int, text.split())
+            tensors[key] = tensors[key].repeat_interleave(n, dim=axis)
+    except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
         raise EngineError(
             f"{path}: the engine's check cannot be read ({error}): build the engine again"
         ) from error

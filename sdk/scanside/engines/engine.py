@@ -29,6 +29,7 @@ class Engine:
 
     Attributes:
         bundle: that it comes from.
+        form: of the network, which says what it takes.
         shape: ``(k1, k0)`` that it computes at; smaller images are padded to it.
         n_coils: of its input; None where no coils go in.
         n_frames: of its window; None where it takes single images.
@@ -40,6 +41,7 @@ class Engine:
         self, source: BundleSource, runner: Runner, choice: Choice, report: AcceptanceReport
     ) -> None:
         self.bundle = source.bundle
+        self.form = source.bundle.manifest.form(source.form)
         self.shape = source.shape
         self.n_coils = source.n_coils
         self.n_frames = source.n_frames
@@ -147,7 +149,7 @@ class Engine:
         """Run the network.
 
         Args:
-            inputs: as the bundle's manifest lists them, float32, batch 1, normalised. They may be of a smaller
+            inputs: as `form` lists them, float32, batch 1, normalised. They may be of a smaller
                 size than the engine's, unless its lowering is ``fft``.
 
         Returns:
@@ -183,7 +185,6 @@ class Engine:
         return Fit(size, self.shape)
 
     def _padded(self, place: Fit, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        manifest = self.bundle.manifest
-        if manifest.lowering != "none":
-            return place.surround(manifest.inputs, inputs)
+        if self.form.lowering != "none":
+            return place.surround(self.form.inputs, inputs)
         return tuple(place.pad(one) for one in inputs)

@@ -36,8 +36,12 @@ __all__ = [
     "Ancestor",
     "Check",
     "CoilCounts",
+    "ColumnsForm",
     "DataSource",
     "FileRecord",
+    "Form",
+    "FormLowering",
+    "FormName",
     "GateLimits",
     "Lowering",
     "Manifest",
@@ -52,8 +56,8 @@ __all__ = [
     "Training",
 ]
 
-SCHEMA_VERSION: Final = 1
-"""The newest form of manifests that this Scanside reads, and the one it writes."""
+SCHEMA_VERSION: Final = 2
+"""The newest form of manifests that this Scanside reads, and the one it writes; 2 brought the form ``columns``."""
 
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "signature.json"
@@ -66,6 +70,12 @@ Task: TypeAlias = Literal["image", "unrolled", "dynamic"]
 
 Lowering: TypeAlias = Literal["fft", "pmatrix", "dft_matmul", "none"]
 """How data consistency is written in the graph; ``none`` where there is none."""
+
+FormLowering: TypeAlias = Literal["fft", "pmatrix", "dft_matmul", "columns", "none"]
+"""The same of any form: ``columns`` is the second form of a network (`ColumnsForm`), never the only one."""
+
+FormName: TypeAlias = Literal["principal", "columns"]
+"""Which of a bundle's exported graphs: the one that takes all scans, or the exact one for masks along k1."""
 
 Precision: TypeAlias = Literal["fp32", "bf16"]
 """What the network parts compute in; data consistency and corrections are fp32 in both."""
@@ -115,7 +125,8 @@ class TensorSpec(_Record):
     """One tensor at the engine's boundary.
 
     Attributes:
-        name: what it is: ``image``, ``maps``, ``noise``, ``mask``, ``p``, ``dft1``, ``dft0``.
+        name: what it is: ``image``, ``maps``, ``noise``, ``mask``, ``p``, ``dft1``, ``dft0``; of the form ``columns``
+            ``image``, ``fitted``, ``kept``, ``support``.
         axes: in order; a number is a fixed length, a name stands for a length of the scan, ``time`` for that of the
             network's window.
         dtype: of the elements; boundaries are fp32 whatever the network computes in.
@@ -366,6 +377,46 @@ class Training(_Record):
         return self
 
 
+class Form(_Record):
+    """One way in which a network was exported; the weights are the same for all of them.
+
+    Attributes:
+        lowering: of data consistency.
+        inputs: positional inputs of the graphs that are not parameters.
+        graphs: the exported graph of each precision; fp32 is the reference and always there.
+    """
+
+    lowering: FormLowering
+    inputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    graphs: dict[Precision, str]
+
+    @model_validator(mode="after")
+    def _has_reference(self) -> Form:
+        if "fp32" not in self.graphs:
+            raise ValueError("graphs lacks 'fp32', the reference for all others")
+        return self
+
+
+class ColumnsForm(Form):
+    """The form whose data consistency is solved exactly, column by column, for masks along k1.
+
+    Its engines take what the solution needs ready made (see `scanside.engines.columns`), so that they serve any
+    number of coils.
+
+    Attributes:
+        weight: λ / noise² of ``argmin ‖A x − y‖² + λ ‖x − z‖²``.
+        smallest: λ is at least this.
+        largest: λ is at most this.
+        below: engines of a k1 from here on are of the principal form: what is ready made grows with its square.
+    """
+
+    lowering: Literal["columns"] = "columns"
+    weight: PositiveFloat
+    smallest: PositiveFloat
+    largest: PositiveFloat
+    below: PositiveInt = 384
+
+
 class FileRecord(_Record):
     """What a file of the bundle must be."""
 
@@ -392,6 +443,7 @@ class Manifest(_Record):
         input_image: what the image at the input is: ``zero-filled``, ``adjoint``, or a classical method such as
             ``cg-sense``.
         graphs: the exported graph of each precision; fp32 is the reference and always there.
+        columns: a second form of the network, for masks along k1, where there is one.
         trained_on: data behind the weights, those of all ancestors included.
         sampling: scans that they were trained for.
         metrics: measured quality.
@@ -402,7 +454,7 @@ class Manifest(_Record):
         files: all files of the bundle but the manifest and its signature, by their path.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     name: Name
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     created: AwareDatetime
@@ -416,6 +468,7 @@ class Manifest(_Record):
     normalisation: Normalisation = Normalisation()
     input_image: Name
     graphs: dict[Precision, str]
+    columns: ColumnsForm | None = None
     trained_on: tuple[DataSource, ...] = Field(min_length=1)
     sampling: Sampling
     metrics: tuple[MetricTable, ...] = ()
@@ -444,6 +497,8 @@ class Manifest(_Record):
                 f"task '{self.task}' with lowering '{self.lowering}': an unrolled network has data consistency "
                 "in one of the lowerings fft, pmatrix, dft_matmul; an image network has none"
             )
+        if self.columns is not None and self.task != "unrolled":
+            raise ValueError(f"task '{self.task}' has no form 'columns': only unrolled networks do")
         if any("coil" in spec.axes for spec in self.inputs) != (self.shapes.coils is not None):
             raise ValueError(
                 "shapes.coils says which coil counts go in: given exactly if an input has a coil axis"
@@ -453,8 +508,7 @@ class Manifest(_Record):
                 "shapes.frames says how long the window is: given exactly if the task is 'dynamic', whose images "
                 "have a time axis"
             )
-        if "fp32" not in self.graphs:
-            raise ValueError("graphs lacks 'fp32', the reference for all others")
+        self.form("principal")
         for path in self.named_files():
             if path not in self.files:
                 raise ValueError(f"'{path}' is named but does not stand in files")
@@ -464,11 +518,32 @@ class Manifest(_Record):
     def _has_time(self) -> bool:
         return any("time" in spec.axes for spec in self.inputs)
 
+    def form(self, name: FormName) -> Form:
+        """One of the forms.
+
+        Raises:
+            ValueError: there is none of this name.
+        """
+        if name == "principal":
+            return Form(lowering=self.lowering, inputs=self.inputs, graphs=self.graphs)
+        if self.columns is None:
+            raise ValueError(f"bundle '{self.name}' has no form '{name}'")
+        return self.columns
+
+    def form_for(self, shape: tuple[int, int]) -> FormName:
+        """The form of the engines of a shape ``(k1, k0)``: the exact one wherever it is not too large."""
+        return "columns" if self.columns is not None and shape[0] < self.columns.below else "principal"
+
+    def graph_files(self) -> tuple[str, ...]:
+        """The files of all exported graphs."""
+        forms = (self.form("principal"), *filter(None, (self.columns,)))
+        return tuple(file for form in forms for file in form.graphs.values())
+
     def named_files(self) -> Iterator[str]:
         """The files that the manifest says what for; all others are parts of built engines."""
         yield WEIGHTS_FILE
         yield VECTORS_FILE
-        yield from self.graphs.values()
+        yield from self.graph_files()
         if self.training is not None:
             of_ancestors = (one.config for one in self.training.ancestors)
             named = (self.training.config, self.training.log, self.training.datasheet, *of_ancestors)

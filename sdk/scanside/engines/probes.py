@@ -20,14 +20,16 @@ data stay consistent with the image, as those of a scan are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from scanside.engines.backends.base import InputShape
-from scanside.engines.manifest import Lowering, Task
+from scanside.engines.columns import column_inputs, column_weight
+from scanside.engines.manifest import ColumnsForm, FormLowering, Lowering, Task
 from scanside.engines.shapes import Fit, reflect
 from scanside.errors import BundleError
+from scanside.recon.columns import factorise
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.fourier import to_image, to_kspace
 
@@ -40,6 +42,7 @@ _WEAK, _STRONG = 1e-5, 1e5
 _ACS_ONLY = 8
 _NOISE_LEVEL = 0.01  # of a quiet scan: data consistency has most to do
 _NOISY = 100
+_IMAGES = ("image", "fitted")
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,13 @@ class Network:
         task: ``image``, ``unrolled`` or ``dynamic``.
         lowering: of the normal operator; ``none`` where there is none.
         inputs: static shapes of an engine's inputs.
+        columns: how λ follows from the noise, where the lowering is ``columns``.
     """
 
     task: Task
-    lowering: Lowering
+    lowering: FormLowering
     inputs: tuple[InputShape, ...]
+    columns: ColumnsForm | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,15 @@ class Probe:
         truth: ``(channel, k1, k0)``, of a window ``(channel, time, k1, k0)``, what the result should be, where it is
             known.
         inside: the part of the engine's size that the truth covers.
+        repeats: position of inputs that are the same all along an axis, and that axis: such a probe is small in a
+            file.
     """
 
     name: str
     inputs: tuple[torch.Tensor, ...]
     truth: torch.Tensor | None = None
     inside: Fit | None = None
+    repeats: Mapping[int, int] = field(default_factory=dict)
 
 
 Case = Mapping[str, torch.Tensor]
@@ -151,7 +159,7 @@ def make_probes(network: Network, cases: Mapping[str, Case]) -> list[Probe]:
     return list(make(network, cases))
 
 
-def _parts(task: Task, lowering: Lowering) -> tuple[str, ...]:
+def _parts(task: Task, lowering: FormLowering) -> tuple[str, ...]:
     """The tensors of a case."""
     if task == "image" or (task == "dynamic" and lowering == "none"):
         return ("image", "truth")
@@ -193,11 +201,12 @@ def _image_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe
 
 
 def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
-    maps_shape = network.inputs[1].shape
-    size, n_coils = (maps_shape[-2], maps_shape[-1]), maps_shape[1]
+    image_shape = network.inputs[0].shape
+    size = (image_shape[-2], image_shape[-1])
     whole = Fit(size, size)
     real = []
     for name, case in cases.items():
+        n_coils = _coils(network, case)
         mask = reflect(case["mask"], -2, size[0])
         scan = _Scan(
             truth=_resized(case["truth"], size),
@@ -208,9 +217,13 @@ def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Pr
         real.append((Probe(name, scan.inputs(network), scan.truth, whole), scan))
     yield from (probe for probe, _ in real)
     probe, scan = real[0]
-    yield from _scaled(probe)
-    yield Probe("noise", (_noise(network.inputs[0].shape), *probe.inputs[1:]))
-    if n_coils > 1:
+    images = tuple(spec.name in _IMAGES for spec in network.inputs)
+    yield from _scaled(probe, images)
+    noisy = zip(probe.inputs, images, strict=True)
+    yield Probe("noise", tuple(_noise(one.shape) if is_image else one for one, is_image in noisy))
+    if network.lowering == "columns":
+        yield _with_one_column(network, probe)
+    if len(scan.maps) > 1:
         dead = scan.maps.clone()
         dead[0] = 0
         yield Probe("coil-dead", replace(scan, maps=dead).inputs(network))
@@ -224,28 +237,53 @@ def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Pr
         masks["frame-empty"][-1] = 0
     for name, mask in masks.items():
         yield Probe(name, replace(scan, mask=mask).inputs(network))
-    if _takes(network, "noise"):
+    if _takes_noise(network):
         for name, noise in (("noiseless", 0.0), ("noisy", _NOISY * scan.noise)):
             yield Probe(name, replace(scan, noise=noise).inputs(network))
 
 
-def _takes(network: Network, name: str) -> bool:
-    return any(spec.name == name for spec in network.inputs)
+def _takes_noise(network: Network) -> bool:
+    """Whether the level of noise has a say, in an input of its own or in λ."""
+    return network.lowering == "columns" or any(spec.name == "noise" for spec in network.inputs)
 
 
 def _noise_of(network: Network, name: str, case: Case) -> float:
-    if "noise" not in case and _takes(network, "noise"):
+    if "noise" not in case and _takes_noise(network):
         raise BundleError(
             f"the network takes the noise of a scan, but case '{name}' of the vectors has no 'noise'"
         )
     return float(case["noise"]) if "noise" in case else 0.0
 
 
-def _scaled(real: Probe) -> Iterator[Probe]:
-    """Inputs that someone forgot to normalise, and a scan of nothing; the image is the first input."""
-    image, *others = real.inputs
+def _scaled(real: Probe, images: Sequence[bool] = (True,)) -> Iterator[Probe]:
+    """Inputs that someone forgot to normalise, and a scan of nothing.
+
+    Args:
+        real: a probe.
+        images: for each of its inputs, whether it is an image.
+    """
     for name, factor in (("zeros", 0.0), ("weak", _WEAK), ("strong", _STRONG)):
-        yield replace(real, name=name, inputs=(image * factor, *others), truth=None, inside=None)
+        inputs = tuple(
+            one * factor if is_image else one for one, is_image in zip(real.inputs, images, strict=True)
+        )
+        yield replace(real, name=name, inputs=inputs, truth=None, inside=None)
+
+
+def _with_one_column(network: Network, real: Probe) -> Probe:
+    """A probe whose data consistency is that of the middle column everywhere: its maps only change along k1."""
+    inputs, repeats = list(real.inputs), {}
+    for i, spec in enumerate(network.inputs):
+        if spec.name == "kept":
+            middle = inputs[i].shape[2] // 2
+            inputs[i] = inputs[i][:, :, middle : middle + 1].expand_as(inputs[i]).contiguous()
+            repeats[i] = 2
+    return Probe("one-column", tuple(inputs), repeats=repeats)
+
+
+def _coils(network: Network, case: Case) -> int:
+    """Of the engine's maps; where none go in, those that the case has."""
+    of_maps = (spec.shape[1] for spec in network.inputs if spec.name == "maps")
+    return next(of_maps, len(case["maps"]))
 
 
 def _noise(shape: Sequence[int]) -> torch.Tensor:
@@ -290,6 +328,10 @@ class _Scan:
         kspace = to_kspace(s * torch.complex(*self.truth.unbind(0)).unsqueeze(-3))
         noise = self.noise * torch.view_as_complex(_noise((*kspace.shape, 2)))
         adjoint = (s.conj() * to_image((kspace + noise) * self.mask.unsqueeze(-3))).sum(-3)
+        if network.lowering == "columns":
+            assert network.columns is not None
+            system = factorise(s, self.mask[:, 0] > 0, column_weight(network.columns, self.noise))
+            return column_inputs(adjoint, s, system)
         two_axes = any(spec.name == "mask" and spec.shape[-1] > 1 for spec in network.inputs)
         mask = self.mask.expand(-1, s.shape[-1]) if two_axes else self.mask
         make = film_sampling_inputs if network.task == "dynamic" else sampling_inputs

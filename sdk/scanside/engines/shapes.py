@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 from scanside.engines.manifest import Lowering, Shapes, TensorSpec
 from scanside.errors import ShapeError
 
-__all__ = ["Fit", "check_frames", "film_specs", "fit", "reflect", "unrolled_specs"]
+__all__ = ["Fit", "check_frames", "columns_specs", "film_specs", "fit", "reflect", "unrolled_specs"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Fit:
     ) -> tuple[torch.Tensor, ...]:
         """Inputs of a network with data consistency, with zeros around them along ``k1`` and ``k0``; contiguous.
 
-        Exact for the lowerings ``pmatrix`` and ``dft_matmul``, and for no other.
+        Exact for the lowerings ``pmatrix`` and ``dft_matmul``; of the form ``columns`` nothing is kept out there.
 
         Args:
             specs: what the inputs are.
@@ -151,6 +151,16 @@ def unrolled_specs(lowering: Lowering) -> tuple[TensorSpec, ...]:
         TensorSpec(name="maps", axes=("batch", "coil", 2, "k1", "k0")),
         TensorSpec(name="noise", axes=("batch", 1, 1, 1)),
         *sampling.get(lowering, ()),
+    )
+
+
+def columns_specs() -> tuple[TensorSpec, ...]:
+    """The inputs of an unrolled network's exact form (see `scanside.engines.columns`), in their order."""
+    return (
+        TensorSpec(name="image", axes=("batch", 2, "k1", "k0")),
+        TensorSpec(name="fitted", axes=("batch", 2, "k1", "k0")),
+        TensorSpec(name="kept", axes=("batch", 2, "k0", "k1", "k1")),
+        TensorSpec(name="support", axes=("batch", 1, "k1", "k0")),
     )
 
 

@@ -13,10 +13,13 @@ from scanside.context import Context
 from scanside.engines.build import PrecisionChoice
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle, manifest_sha256, split_pin
+from scanside.engines.columns import column_inputs, column_weight
 from scanside.engines.engine import Engine
+from scanside.engines.manifest import ColumnsForm
 from scanside.engines.shapes import fit
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError
+from scanside.recon.columns import factorise
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.scaling import film_scale, image_scale
 
@@ -149,11 +152,17 @@ class Learned:
         return scale_of(image, self.manifest.normalisation.quantile)
 
     def inputs(
-        self, image: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor
+        self,
+        engine: Engine,
+        image: torch.Tensor,
+        maps: torch.Tensor,
+        mask: torch.Tensor,
+        noise: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """The inputs of an engine, in the image's own size; those of the engine may be larger.
 
         Args:
+            engine: of this network.
             image: ``(y, x)`` complex, or ``(time, y, x)`` where the network takes windows; what the manifest says of
                 the input image, divided by its scale.
             maps: ``(coil, y, x)`` complex.
@@ -162,6 +171,9 @@ class Learned:
         """
         if self._magnitude:
             return (image.abs()[None, None],)
+        if isinstance(engine.form, ColumnsForm):
+            system = factorise(maps, mask, column_weight(engine.form, noise))
+            return column_inputs(image, maps, system)
         first = torch.view_as_real(image).movedim(-1, 0).contiguous()[None]
         if self.manifest.lowering == "none":
             return (first,)
@@ -187,7 +199,9 @@ class Learned:
 
     def _key(self, size: tuple[int, int], n_coils: int | None) -> _Key:
         place = fit(self.manifest.lowering, self.manifest.shapes, *size)
-        return place.bucket, None if self.manifest.shapes.coils is None else n_coils
+        form = self.manifest.form(self.manifest.form_for(place.bucket))
+        takes_coils = any("coil" in spec.axes for spec in form.inputs)
+        return place.bucket, n_coils if takes_coils else None
 
     def _load(self, key: _Key, *, build: bool, tell: Callable[[str], None] = logger.info) -> Engine:
         if key not in self._engines:

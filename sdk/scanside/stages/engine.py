@@ -303,7 +303,7 @@ class RunEngine(Stage[KSpace, Image]):
                 scale = network.scale(image)
                 image = image / scale
                 noise = _noise(item.data[call], item.mask[call], readout_of(item)) / scale
-                inputs = network.inputs(image, by_call[call][:, 0], item.mask[call][..., 0, :], noise)
+                inputs = network.inputs(engine, image, by_call[call][:, 0], item.mask[call][..., 0, :], noise)
                 made = network.image(self._called(partial(engine, *inputs)), image)
                 voxels[call][..., 0, :, :] = scale * made
                 weights[call] = noise.square()

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from scanside.engines.manifest import (
+    SCHEMA_VERSION,
     AcceptanceReport,
     Check,
     FileRecord,
@@ -53,8 +54,10 @@ def test_order_of_fields_does_not_change_the_file(bundle_fields: Fields) -> None
 
 def test_newer_schema_is_refused_by_name(bundle_fields: Fields) -> None:
     fields = json.loads(manifest(bundle_fields).to_bytes())
-    newer = json.dumps({**fields, "schema_version": 2, "a_field_to_come": 1}).encode()
-    with pytest.raises(BundleError, match=r"made by a newer Scanside .*schema 2.*update Scanside"):
+    newer = json.dumps({**fields, "schema_version": SCHEMA_VERSION + 1, "a_field_to_come": 1}).encode()
+    with pytest.raises(
+        BundleError, match=rf"made by a newer Scanside .*schema {SCHEMA_VERSION + 1}.*update Scanside"
+    ):
         Manifest.from_bytes(newer)
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from scanside.engines.backends.base import InputShape
-from scanside.engines.manifest import Lowering
+from scanside.engines.check import CHECK_FILE, read_check, write_check
+from scanside.engines.columns import column_weight
+from scanside.engines.manifest import ColumnsForm, Lowering
 from scanside.engines.probes import Network, make_probes, read_cases, vectors_of
-from scanside.engines.shapes import film_specs, unrolled_specs
+from scanside.engines.shapes import columns_specs, film_specs, unrolled_specs
 from scanside.errors import BundleError
 
 GENERATOR = torch.Generator().manual_seed(0)
 TRUTH = torch.randn(2, 40, 36, generator=GENERATOR)
 MAPS = torch.randn(6, 2, 40, 36, generator=GENERATOR)
 MASK = (torch.arange(40) % 4 == 0).float()[:, None]
+_NOISE = {"noiseless": 0.0, "noisy": 5.0}
 UNROLLED_CASE = {"truth": TRUTH, "maps": MAPS, "mask": MASK}
 
 
@@ -50,6 +55,52 @@ def test_unrolled_inputs_are_consistent_with_the_truth(size: tuple[int, int], n_
     assert not torch.allclose(real.inputs[0][0], real.truth, atol=0.1), "nothing was undersampled"
     assert not bool(probes["coil-dead"].inputs[1][0, 0].any())
     assert not bool(probes["zeros"].inputs[0].any())
+
+
+FORM = ColumnsForm(inputs=columns_specs(), graphs={"fp32": "x"}, weight=40, smallest=2e-3, largest=1)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 48)])
+def test_probes_of_the_exact_form_are_the_same_scans(size: tuple[int, int]) -> None:
+    """``K z = z − (N + λ)⁻¹ N z``, and ``fitted`` solves the scan's normal equations."""
+    case = {**UNROLLED_CASE, "noise": torch.tensor(0.05)}
+    cases = read_cases("unrolled", vectors_of("unrolled", [case], size=32, n_coils=4))
+    shapes = tuple(InputShape(spec.name, spec.shape(*size)) for spec in columns_specs())
+    probes = {probe.name: probe for probe in make_probes(Network("unrolled", "columns", shapes, FORM), cases)}
+    twins = unrolled("pmatrix", size, 4, InputShape("p", (1, 2, size[0], size[0])))
+    for twin in make_probes(twins, cases):
+        if twin.name in ("zeros", "weak", "strong", "noise"):
+            continue
+        image, fitted, kept, support = probes[twin.name].inputs
+        assert [tuple(one.shape) for one in probes[twin.name].inputs] == [spec.shape for spec in shapes]
+        maps, p = (torch.complex(*one[0].unbind(-3)) for one in twin.inputs[1:])
+        assert torch.equal(support[0, 0] > 0, maps.abs().sum(0) > 0)
+        noise = _NOISE.get(twin.name, 0.05)
+        weight = column_weight(FORM, noise)
+        x = torch.complex(*fitted[0])
+        residual = (maps.conj() * (p @ (maps * x))).sum(0) + weight * x - torch.complex(*image[0])
+        assert float(residual.norm() / image.norm()) < 1e-4, twin.name
+        z = torch.randn(size, dtype=torch.complex64, generator=GENERATOR)
+        k_z = (torch.complex(*kept[0]) @ z.mT.unsqueeze(-1))[..., 0].mT
+        back = (maps.conj() * (p @ (maps * k_z))).sum(0) / weight + k_z
+        assert float((back - z).norm() / z.norm()) < 1e-3, twin.name
+    assert not bool(probes["zeros"].inputs[1].any())
+    torch.testing.assert_close(probes["strong"].inputs[1], 1e5 * probes["real-0"].inputs[1])
+
+
+def test_a_probe_of_the_exact_form_is_small_in_a_file(tmp_path: Path) -> None:
+    case = {**UNROLLED_CASE, "noise": torch.tensor(0.05)}
+    cases = read_cases("unrolled", vectors_of("unrolled", [case], size=32, n_coils=4))
+    shapes = tuple(InputShape(spec.name, spec.shape(64, 64)) for spec in columns_specs())
+    probes = make_probes(Network("unrolled", "columns", shapes, FORM), cases)
+    (small,) = (probe for probe in probes if probe.repeats)
+    expected = torch.randn(1, 2, 64, 64, generator=GENERATOR)
+    write_check(tmp_path, [spec.name for spec in shapes], small.inputs, expected, small.repeats)
+    stored = read_check(tmp_path)
+    assert stored.shapes == shapes
+    assert all(torch.equal(one, other) for one, other in zip(stored.inputs, small.inputs, strict=True))
+    assert all(one.is_contiguous() for one in stored.inputs)
+    assert (tmp_path / CHECK_FILE).stat().st_size < small.inputs[2].nbytes / 8
 
 
 def test_pmatrix_probes_are_the_same_scan() -> None:

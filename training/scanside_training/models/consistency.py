@@ -22,6 +22,7 @@ __all__ = [
     "ColumnInverse",
     "NormalOperator",
     "ProximalSolver",
+    "apply_to_columns",
     "conjugate_gradients",
     "hermitian_sum",
 ]
@@ -233,6 +234,25 @@ class ProximalSolver:
         solver = self._inverse or steps
         solution: torch.Tensor = _ImplicitSolve.apply(solver, right, self._weight)  # type: ignore[no-untyped-call]
         return solution
+
+
+def apply_to_columns(matrices: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """A Hermitian matrix for each column of an image, in real numbers.
+
+    Args:
+        matrices: ``(B, 2, k0, k1, k1)`` real and imaginary parts.
+        image: ``(B, 2, k1, k0)``.
+
+    Returns:
+        ``(B, 2, k1, k0)``.
+    """
+    # The image's columns as rows on the left: the faster product of the two. The imaginary part of a Hermitian matrix
+    # is antisymmetric, and changes its sign there.
+    rows = image.permute(0, 3, 1, 2)
+    by_real, by_imaginary = rows @ matrices[:, 0], rows @ matrices[:, 1]
+    real = by_real[:, :, 0] + by_imaginary[:, :, 1]
+    imaginary = by_real[:, :, 1] - by_imaginary[:, :, 0]
+    return torch.stack((real, imaginary), dim=1).mT
 
 
 def conjugate_gradients(

@@ -14,6 +14,7 @@ from scanside_training.models.base import ModelConfig
 from scanside_training.models.consistency import NormalOperator, ProximalSolver
 
 __all__ = [
+    "WEIGHT_LIMITS",
     "Consistency",
     "GradientConfig",
     "HardConfig",
@@ -21,6 +22,10 @@ __all__ = [
     "consistency_steps",
     "initial_weights",
 ]
+
+
+WEIGHT_LIMITS = (2e-3, 1.0)
+"""Smallest and largest λ: what conjugate gradients solve in a few steps, and what still lets the data count."""
 
 
 class HardConfig(ModelConfig):
@@ -98,11 +103,6 @@ def consistency_steps(
     """
     if not isinstance(rule, ProximalConfig):
         return image, [partial(torch.mul, weight) for weight in weights]
-    solve = ProximalSolver(normal, _bounded(weights * noise.square()))
+    solve = ProximalSolver(normal, (weights * noise.square()).clamp(*WEIGHT_LIMITS))
     step = partial(solve, iterations=rule.iterations)
     return solve(image, rule.initial_iterations), [step] * n_cascades
-
-
-def _bounded(weight: torch.Tensor) -> torch.Tensor:
-    """λ within what a few conjugate-gradient steps solve, and what still lets the data count."""
-    return weight.clamp(2e-3, 1.0)

@@ -15,9 +15,10 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from scanside.errors import ConfigError
 from scanside.recon.consistency import Lowering, sampling_inputs
 from scanside_training.models.base import Batch, ModelConfig
-from scanside_training.models.consistency import NormalOperator, hermitian_sum
+from scanside_training.models.consistency import NormalOperator, apply_to_columns, hermitian_sum
 from scanside_training.models.rules import (
     Consistency,
     GradientConfig,
@@ -29,7 +30,15 @@ from scanside_training.models.rules import (
 from scanside_training.models.sensitivities import SensitivityConfig, SensitivityNetwork
 from scanside_training.models.unet import UnetBody
 
-__all__ = ["GradientConfig", "HardConfig", "ProximalConfig", "Regulariser", "Unrolled", "UnrolledConfig"]
+__all__ = [
+    "ExactUnrolled",
+    "GradientConfig",
+    "HardConfig",
+    "ProximalConfig",
+    "Regulariser",
+    "Unrolled",
+    "UnrolledConfig",
+]
 
 
 class UnrolledConfig(ModelConfig):
@@ -151,3 +160,57 @@ class Unrolled(nn.Module):
             x = x + change
         # Where no coil sees anything, there are no data, and what the networks put there is nothing.
         return x * (maps.square().sum((1, 2)) > 0).unsqueeze(1)
+
+
+class ExactUnrolled(nn.Module):
+    """A trained `Unrolled` whose data consistency is solved exactly, outside, for masks along k1.
+
+    ``argmin ‖A x − y‖² + λ ‖x − z‖²`` is ``(Aᴴ A + λ)⁻¹ Aᴴ y + λ (Aᴴ A + λ)⁻¹ z``: what the data say, and what they
+    leave of the network's image z. Both depend on the scan alone: they are inputs (`scanside.engines.columns`), and
+    of conjugate gradients a matrix product for each column of the image is left. It is what the steps of `Unrolled`
+    converge to, and what training does (`scanside_training.models.consistency.ProximalSolver`).
+
+    Args:
+        network: with given maps and conjugate gradients; parameters are shared, under the same names.
+
+    Raises:
+        ConfigError: it estimates its maps, or has another rule of data consistency.
+    """
+
+    def __init__(self, network: Unrolled) -> None:
+        super().__init__()
+        config = network.config
+        if config.sensitivities is not None or not isinstance(config.consistency, ProximalConfig):
+            raise ConfigError(
+                "only unrolled networks with given maps and data consistency by conjugate gradients "
+                f"(consistency.kind 'cg') have an exact form, not '{config.consistency.kind}'"
+                + ("" if config.sensitivities is None else " with maps of their own")
+            )
+        self.config = config
+        self.multiple_of = network.multiple_of
+        self.networks = network.networks
+        # Not used: λ is in the inputs. With it the names are those of the weights' file.
+        self.log_weights = network.log_weights
+
+    def forward(
+        self, image: torch.Tensor, fitted: torch.Tensor, kept: torch.Tensor, support: torch.Tensor
+    ) -> torch.Tensor:
+        """Reconstruct.
+
+        Args:
+            image: ``(B, 2, k1, k0)`` ``Aᴴ y``, scaled.
+            fitted: ``(B, 2, k1, k0)`` ``(Aᴴ A + λ)⁻¹ Aᴴ y``.
+            kept: ``(B, 2, k0, k1, k1)`` real and imaginary part of ``λ (Aᴴ A + λ)⁻¹`` for each column.
+            support: ``(B, 1, k1, k0)``, 1 where any coil sees something, else 0.
+
+        Returns:
+            ``(B, 2, k1, k0)`` float32.
+        """
+        x, change = fitted, image
+        memory = x.new_zeros(x.shape[0], self.config.memory, *x.shape[2:])
+        for cascade in range(self.config.n_cascades):
+            network = self.networks[0 if self.config.share_weights else cascade]
+            wanted, memory = network(x, change, memory)
+            x = fitted + apply_to_columns(kept, wanted)
+            change = x - wanted
+        return x * support

@@ -10,8 +10,11 @@ from torch.utils.data import default_collate
 
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle
+from scanside.engines.columns import column_inputs, column_weight
 from scanside.engines.engine import Engine
+from scanside.engines.manifest import ColumnsForm
 from scanside.errors import ConfigError
+from scanside.recon.columns import factorise
 from scanside.recon.scaling import image_scale
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, image_of, problem_of
 from scanside_training.evaluation.case import Case
@@ -97,9 +100,15 @@ class _Engine:
             torch.ones(()) if case.sample else image_scale(problem.adjoint, manifest.normalisation.quantile)
         )
         image, maps, noise, *sampling = unrolled_inputs(problem, manifest.lowering, scale)
+        engine = self._engine(image.shape[-2], image.shape[-1], len(problem.maps))
+        if isinstance(engine.form, ColumnsForm):
+            weight = column_weight(engine.form, noise)
+            system = factorise(problem.maps, problem.mask, weight)
+            return lambda: (
+                image_of(engine(*column_inputs(problem.adjoint / scale, problem.maps, system))[0]) * scale
+            )
         weighs_noise = any(spec.name == "noise" for spec in manifest.inputs)
         inputs = (image, maps, *((noise,) if weighs_noise else ()), *sampling)
-        engine = self._engine(image.shape[-2], image.shape[-1], len(problem.maps))
         return lambda: image_of(engine(*inputs)[0]) * scale
 
     def _film(self, case: Case) -> Job:
