@@ -259,11 +259,12 @@ def build_plan_folder(
 
     targets = check_targets(targets)
     manifest = source.bundle.manifest
-    name = plan_name(manifest.name, manifest.version, source.shape, source.n_coils, None, precision)
+    form: Form | None = None if source.form == "principal" else source.form
+    name = plan_name(manifest.name, manifest.version, source.shape, source.n_coils, form, precision)
     folder = output / name
     if folder.exists() and not (replace and (folder / RECORD_FILE).is_file()):
         raise FileExistsError(f"{folder} exists: choose another folder, or ask to replace the plan in it")
-    graph = source.bundle.graph_sha256(precision)
+    graph = source.bundle.graph_sha256(precision, source.form)
     start = time.monotonic()
     built = build_plan(source, precision, RTX, targets, progress)
     seconds = time.monotonic() - start
@@ -278,6 +279,7 @@ def build_plan_folder(
             manifest_sha256=source.bundle.sha256,
             weights_sha256=manifest.weights_sha256,
             graph_sha256=graph,
+            form=form,
             shape=source.shape,
             n_coils=source.n_coils,
             precision=precision,

@@ -19,7 +19,7 @@ from scanside.engines.manifest import ColumnsForm
 from scanside.engines.shapes import fit
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError
-from scanside.recon.columns import factorise
+from scanside.recon.column_cache import ColumnCache
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.scaling import film_scale, image_scale
 
@@ -65,6 +65,7 @@ class Learned:
         self.manifest = self.bundle.manifest
         self._backend, self._precision, self._deadline_ms = backend, precision, deadline_ms
         self._engines: dict[_Key, Engine] = {}
+        self._systems = ColumnCache()
         if self.manifest.input_image not in (*_ADJOINT, *_CLASSICAL):
             raise ConfigError(
                 f"bundle '{self.bundle.name}' wants an input image '{self.manifest.input_image}', which this stage "
@@ -143,6 +144,10 @@ class Learned:
         """
         return self._load(self._key(size, n_coils), build=False)
 
+    def close(self) -> None:
+        """Forget what was made for the maps of a scan."""
+        self._systems.close()
+
     def scale(self, image: torch.Tensor) -> torch.Tensor:
         """What an input image ``(*, y, x)`` is divided by, and the result multiplied with, as in training.
 
@@ -172,7 +177,7 @@ class Learned:
         if self._magnitude:
             return (image.abs()[None, None],)
         if isinstance(engine.form, ColumnsForm):
-            system = factorise(maps, mask, column_weight(engine.form, noise))
+            system = self._systems.get(maps, mask, column_weight(engine.form, noise))
             return column_inputs(image, maps, system)
         first = torch.view_as_real(image).movedim(-1, 0).contiguous()[None]
         if self.manifest.lowering == "none":

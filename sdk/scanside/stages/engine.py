@@ -221,6 +221,8 @@ class RunEngine(Stage[KSpace, Image]):
         """Forget the scan."""
         for stage in self._classical:
             stage.close()
+        for network in self._networks:
+            network.close()
 
     def _with_lines(self, item: KSpace) -> KSpace:
         """Of a window, no images of frames that nothing was acquired of: a network would invent them."""
