@@ -23,11 +23,15 @@ def check_bundles() -> list[Check]:
         return []
     from scanside.engines.cache import EngineCache
     from scanside.engines.catalog import available_bundles
+    from scanside.engines.plan_store import PlanStore
     from scanside.engines.times import kept_times
 
     cache = EngineCache()
     try:
-        entries, times = list(cache.entries()), kept_times(cache)
+        # Engines of plans that were removed, or replaced, are not found any more.
+        plans = {None, *(one.sha256 for one in PlanStore(cache).stored())}
+        entries = [one for one in cache.entries() if one.key.plan in plans]
+        times = kept_times(cache)
     except (ScansideError, OSError) as error:
         return [Check("engine cache", "problem", str(error), "chmod 700 it, or name another folder")]
     return [

@@ -59,6 +59,10 @@ _SAID = (
 )
 
 
+_CUDA_RECORDING = "operation not permitted when stream is capturing"
+"""What CUDA says of work that cannot be recorded as a graph, now and ever; the system has such words for itself."""
+
+
 def passes(error: BaseException) -> bool:
     """Whether an error, or one that it came from, is the machine's of the moment: it is worth trying again."""
     seen: BaseException | None = error
@@ -67,7 +71,7 @@ def passes(error: BaseException) -> bool:
             return True
         if isinstance(seen, OSError) and seen.errno in _PASSING:
             return True
-        said = str(seen).lower()
+        said = str(seen).lower().replace(_CUDA_RECORDING, "")
         if any(words in said for words in _SAID):
             return True
         seen = seen.__cause__ or seen.__context__

@@ -99,7 +99,7 @@ def _on_this_machine(stored: StoredPlan, plan: Plan, entries: dict[str, CacheEnt
     if entry is None:
         return PlanState(stored, "waiting", "not tried on this GPU yet", record.command, plan.signer)
     if entry.report.passed:
-        took = "" if entry.report.median_ms is None else f", {entry.report.median_ms:.1f} ms"
+        took = "" if entry.report.median_ms is None else f", {entry.report.median_ms:.1f} ms then"
         return PlanState(stored, "accepted", f"on {entry.key.hardware}{took}", signer=plan.signer)
     why = "; ".join(f"{check.name} {check.note}".strip() for check in entry.report.failures)
     return PlanState(stored, "refused", why, f"build it anew, or remove {stored.folder}", plan.signer)

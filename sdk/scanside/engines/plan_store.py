@@ -81,11 +81,13 @@ class StoredPlan:
     Attributes:
         folder: where it lies.
         record: what it was made from and for; None where it cannot be read.
-        problem: why not.
+        sha256: of its record, and so of the whole plan.
+        problem: why it cannot be read.
     """
 
     folder: Path
     record: PlanRecord | None
+    sha256: str = ""
     problem: str = ""
 
 
@@ -147,9 +149,11 @@ class PlanStore:
             folders = sorted(path for path in self.folder.glob("[!.]*") if path.is_dir())
         for folder in folders:
             try:
-                yield StoredPlan(folder, _read(folder)[0])
+                record, text, _ = _read(folder)
             except (BundleError, OSError) as error:
-                yield StoredPlan(folder, None, str(error))
+                yield StoredPlan(folder, None, problem=str(error))
+            else:
+                yield StoredPlan(folder, record, hashlib.sha256(text).hexdigest())
 
     def open(self, folder: Path, policy: TrustPolicy | None = None) -> Plan:
         """Check an installed plan, and that no one else can change it.

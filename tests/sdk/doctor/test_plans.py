@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scanside.doctor.bundles import check_bundles
 from scanside.doctor.check import Check
 from scanside.doctor.plans import check_plans
 from scanside.engines import catalog
@@ -61,6 +62,17 @@ def test_refused(installed: Path, bundle_folder: Path, planned: Callable[..., Pa
     assert check.status == "problem"
     assert "refused here: relative-error" in check.found
     assert f"remove {installed}" in check.advice
+
+
+def test_engine_of_a_removed_plan_is_none(installed: Path, bundle_folder: Path) -> None:
+    accept(bundle_folder)
+    (bundle,) = check_bundles()
+    assert bundle.status == "ok"
+    assert "accepted here: tensorrt_rtx fp32 64×64" in bundle.found
+    shutil.rmtree(installed)
+    (bundle,) = check_bundles()
+    assert bundle.status == "missing"
+    assert check_plans() == []
 
 
 def test_of_no_use_here(installed: Path, rtx_gpu: Any) -> None:

@@ -28,6 +28,7 @@ from scanside.errors import EngineError, EnginePostponed
         subprocess.TimeoutExpired("g++", 300),
         RuntimeError("g++: fatal error: Killed signal terminated program cc1plus"),
         RuntimeError("engine.so: failed to map segment from shared object"),
+        RuntimeError("engine.so: Operation not permitted"),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
     ],
@@ -47,6 +48,7 @@ def test_passing(error: Exception) -> None:
         RuntimeError("engine.so: undefined symbol: _ZN2at"),
         ValueError("unsupported operator"),
         OSError(errno.ENOENT, "No such file or directory"),
+        RuntimeError("CUDA error: operation not permitted when stream is capturing"),
     ],
     ids=str,
 )

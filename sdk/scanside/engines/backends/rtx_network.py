@@ -53,8 +53,9 @@ class RtxNetwork(PlanNetwork):
         super().__init__(trt, plan, names, inputs)
 
     def kernels(self) -> bytes:
-        """All kernels that have been made, once the network has run."""
-        return bytes(self._kernels.serialize())
+        """All kernels that have been made, once the network has run; empty where there are none to keep."""
+        data = self._kernels.serialize()
+        return b"" if data is None else bytes(data)
 
     def _examine(self, plan: bytes) -> None:
         header = plan[: self._runtime.engine_header_size]

@@ -68,8 +68,10 @@ class TensorRtRtx(TensorRtBackend):
 
     def settle(self, runner: Runner, folder: Path) -> None:
         """Write the kernels that this GPU made."""
-        if isinstance(runner, CudaGraphRunner) and isinstance(runner.network, RtxNetwork):
-            (folder / _KERNELS_FILE).write_bytes(runner.network.kernels())
+        if not isinstance(runner, CudaGraphRunner) or not isinstance(runner.network, RtxNetwork):
+            return
+        if kernels := runner.network.kernels():
+            (folder / _KERNELS_FILE).write_bytes(kernels)
 
     def _plan(self, folder: Path, source: Source, precision: Precision) -> bytes:
         plan = super()._plan(folder, source, precision)

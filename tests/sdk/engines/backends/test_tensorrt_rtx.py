@@ -47,6 +47,16 @@ def test_kernels_are_kept_beside_the_plan_and_read_the_next_time(rtx_gpu: Any, p
     assert rtx_gpu.engine.kernels.read == [b"kernels"]
 
 
+def test_engine_without_kernels_of_its_own_keeps_none(
+    rtx_gpu: Any, plan_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = TensorRtRtx()
+    for nothing in (None, b""):
+        monkeypatch.setattr(rtx_gpu.engine.kernels, "serialize", lambda nothing=nothing: nothing)
+        backend.settle(backend.load(plan_folder, SOURCE, "fp32"), plan_folder)
+    assert not (plan_folder / "kernels.bin").exists()
+
+
 def rewritten(folder: Path, **changes: Any) -> None:
     path = folder / RECORD_FILE
     path.write_text(json.dumps(json.loads(path.read_bytes()) | changes))
