@@ -52,6 +52,7 @@ __all__ = ["check_keywords", "refusal"]
 _RUNTIME_LIBRARIES = ("libtorchtrt.so", "libtorchtrt_runtime.so")
 _CAPABILITY = (8, 9)  # of the GPU that is answered for; torch-tensorrt asks to tell embedded boards apart
 _GPU_MEMORY = 24 * 2**30
+_FIRST_BF16 = 8.0
 _LOGGER = "torch_tensorrt [TensorRT Conversion Context]"
 _SETTINGS: Mapping[str, Any] = {
     "require_full_compilation": True,
@@ -240,6 +241,10 @@ def _set_targets(trt: Any, config: Any, request: Request) -> None:
         raise EngineError(
             f"{request.library.title} {trt.__version__} does not build for GPUs of compute capability "
             f"{', '.join(unknown)}, only for {', '.join(known)}: take the others out of the list"
+        )
+    if request.precision == "bf16" and (old := [one for one in request.targets if float(one) < _FIRST_BF16]):
+        raise EngineError(
+            f"GPUs of compute capability {', '.join(old)} have no bf16: leave them out of the list, or take fp32"
         )
     config.num_compute_capabilities = len(request.targets)
     for i, target in enumerate(request.targets):

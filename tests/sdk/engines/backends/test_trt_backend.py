@@ -159,3 +159,28 @@ def test_plan_that_is_not_there_is_told(
 ) -> None:
     with pytest.raises(EngineError, match="cannot be read"):
         TensorRtBackend.load(backend, tmp_path, small_source(), "fp32")
+
+
+@pytest.mark.plans
+@pytest.mark.usefixtures("rtx_builder")
+def test_real_bindings_have_all_that_is_called() -> None:
+    """What running a plan calls, which no machine without a driver gets to call."""
+    trt = TensorRtRtx().bindings()
+    expected = {
+        trt: "ILogger Runtime EngineValidity EngineInvalidityDiagnostics ComputeCapability TensorIOMode float32",
+        trt.Runtime: "deserialize_cuda_engine engine_header_size get_engine_validity",
+        trt.ICudaEngine: "num_io_tensors get_tensor_name get_tensor_mode get_tensor_shape get_tensor_dtype "
+        "create_execution_context create_runtime_config",
+        trt.IRuntimeConfig: "create_runtime_cache set_runtime_cache",
+        trt.IRuntimeCache: "serialize deserialize",
+        trt.IExecutionContext: "set_tensor_address execute_async_v3",
+        trt.TensorIOMode: "OUTPUT",
+        trt.EngineValidity: "VALID SUBOPTIMAL INVALID",
+    }
+    missing = [
+        f"{owner}.{name}"
+        for owner, names in expected.items()
+        for name in names.split()
+        if not hasattr(owner, name)
+    ]
+    assert missing == []

@@ -106,6 +106,10 @@ class TestOfTheLibrary:
         ):
             built(Up(torch.float32), "fp32", ("8.6", "9.0"))
 
+    def test_gpus_without_bf16_are_named(self) -> None:
+        with pytest.raises(EngineError, match=r"compute capability 7\.5 have no bf16: leave them out"):
+            built(Up(torch.bfloat16), "bf16", ("7.5", "8.6"))
+
     def test_refused_operator_is_named_with_what_to_do(self) -> None:
         with pytest.raises(EngineError, match=r"refuses the operator aten\.convolution.*no transposed conv"):
             built(Up(torch.bfloat16), "bf16")
