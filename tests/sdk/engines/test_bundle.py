@@ -41,6 +41,9 @@ def test_bundle_gives_what_was_written(bundle_folder: Path) -> None:
     torch.testing.assert_close(output, vectors["real-0.truth"], rtol=0, atol=0)
     assert bundle.graph_sha256() == bundle.manifest.files["graph.pt2"].sha256
     assert bundle.built_engine("0" * 32) is None
+    assert bundle.policy == TrustPolicy()
+    policy = TrustPolicy(keys=bundle_folder)
+    assert Bundle.open(bundle_folder, policy).policy == policy
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "graph.pt2", "vectors.safetensors"])

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from scanside.engines import catalog
 from scanside.engines.backends.base import InputShape
 from scanside.engines.backends.cuda_graph import no_gpu
 from scanside.engines.backends.rtx_network import RtxNetwork, known_capabilities
+from scanside.engines.backends.tensorrt_rtx import TensorRtRtx
 from scanside.engines.backends.trt_build import RTX, cannot_convert
-from scanside.engines.build import BundleSource
+from scanside.engines.build import BundleSource, Workshop
 from scanside.engines.bundle import Bundle
 from scanside.engines.cache import EngineCache
+from scanside.engines.engine import Engine
 from scanside.engines.plan_states import plan_states
 from scanside.engines.plan_store import PlanStore, sign_plan
 from scanside.engines.plans import PLAN_FILE, build_plan_folder
@@ -79,3 +82,43 @@ def test_from_the_builder_to_the_scanner(
     (state,) = plan_states(cache)
     if (reason := no_gpu()) is not None:
         assert (state.state, state.why) == ("unusable", reason)
+
+
+@pytest.fixture
+def gpu(real: Path) -> str:
+    """Compute capability of this machine's GPU, which TensorRT-RTX can use."""
+    if (reason := TensorRtRtx().available()) is not None:
+        pytest.skip(reason)
+    return TensorRtRtx().targets()[0]
+
+
+@pytest.mark.cuda
+def test_gpu_accepts_a_plan_that_is_for_it(
+    gpu: str, trt: Any, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if gpu not in known_capabilities(trt):
+        pytest.skip(f"TensorRT-RTX does not build for this GPU's {gpu}")
+    monkeypatch.setenv("SCANSIDE_ENGINES", str(bundle_folder.parent))
+    bundle, cache = Bundle.open(bundle_folder), EngineCache(tmp_path / "cache")
+    folder, _ = build_plan_folder(BundleSource(bundle, (64, 64)), "fp32", tmp_path / "plans", (gpu,))
+    PlanStore(cache).install(folder)
+    (found,) = Workshop(BundleSource(bundle, (64, 64)), cache).candidates(("tensorrt_rtx",), "fp32")
+    assert found.accepted, found
+    assert found.entry is not None
+    assert (found.entry.folder / "kernels.bin").stat().st_size > 0
+    assert [one.state for one in plan_states(cache)] == ["accepted"]
+    engine = Engine.load(bundle, (64, 64), name="tensorrt_rtx", cache=cache, build=False)
+    image = torch.randn(1, 2, 64, 64)
+    torch.testing.assert_close(engine(image), 2 * image)
+
+
+@pytest.mark.cuda
+def test_the_library_refuses_a_plan_for_another_gpu(
+    gpu: str, trt: Any, bundle_folder: Path, tmp_path: Path
+) -> None:
+    other = next(one for one in known_capabilities(trt) if one.partition(".")[0] != gpu.partition(".")[0])
+    source = BundleSource(Bundle.open(bundle_folder), (64, 64))
+    folder, record = build_plan_folder(source, "fp32", tmp_path, (other,))
+    with pytest.raises(EngineError, match="not for the compute capability of this GPU"):
+        RtxNetwork(trt, (folder / PLAN_FILE).read_bytes(), ["image"], INPUTS)
+    assert f"has {gpu}" in str(TensorRtRtx().misfit(record))
