@@ -83,23 +83,26 @@ class _Lines(Acquired):
 
     @cached_property
     def right(self) -> torch.Tensor:
-        columns = self._columns
-        spectrum = self._column_maps.new_zeros(self._column_maps.shape)
-        spectrum[:, self._places] = self._sampled[..., columns]
-        coils: torch.Tensor = torch.fft.ifft(spectrum, dim=-2, norm="ortho")
-        image = coils.new_zeros((*self._kspace.shape[:-4], *self._kspace.shape[-3:]))
-        coils.mul_(self._column_maps.conj())
-        image[..., columns] = torch.view_as_complex(
-            torch.view_as_real(coils).sum(0)
-        )  # faster than of complex ones
+        maps, columns = self._column_maps, self._columns
+        spectrum = maps.new_zeros(maps.shape[1:])
+        seen = torch.zeros_like(spectrum)
+        for lines, sensitivity in zip(self._sampled[..., columns], maps, strict=True):
+            # Computed as its conjugate, so that the maps are taken as they are; and coil by coil, in memory that is
+            # there already.
+            spectrum[self._places] = lines.conj()
+            coil: torch.Tensor = torch.fft.fft(spectrum, dim=0, norm="ortho")
+            seen.addcmul_(coil, sensitivity)
+        image = seen.new_zeros((*self._kspace.shape[:-4], *self._kspace.shape[-3:]))
+        image[..., columns] = seen.conj()
         return image
 
     def distance(self, image: torch.Tensor) -> float:
         columns, sampled = self._columns, self._sampled
-        coils = self._column_maps * image.reshape(image.shape[-2:])[:, columns]
-        spectrum: torch.Tensor = torch.fft.fft(coils, dim=-2, norm="ortho")
-        beside = _energy(sampled[..., : columns.start]) + _energy(sampled[..., columns.stop :])
-        left = _energy(spectrum[:, self._places] - sampled[..., columns]) + beside
+        here = image.reshape(image.shape[-2:])[:, columns]
+        left = _energy(sampled[..., : columns.start]) + _energy(sampled[..., columns.stop :])
+        for lines, sensitivity in zip(sampled[..., columns], self._column_maps, strict=True):
+            spectrum: torch.Tensor = torch.fft.fft(sensitivity * here, dim=0, norm="ortho")
+            left += _energy(spectrum[self._places] - lines)
         size = _energy(sampled)
         return (left / size) ** 0.5 if size > 0 else 0.0
 
