@@ -102,10 +102,18 @@ class Calibration:
     item on, changed as it changes k-space, if later stages may want it. It never leaves a pipeline.
 
     Attributes:
-        kspace: what is known of the k-space: axes, counters and `KSpace.reference`. Its own samples are not there.
+        kspace: what is known of the k-space: axes, counters and `KSpace.reference`, and `KSpace.coil_maps` once a
+            stage has made them. Its own samples are not there.
+        lines: ``(*other, k2, k1)`` bool, the lines that it will probably have, where that can be told: those so far
+            lie on the header's lattice, or as in an earlier k-space.
     """
 
     kspace: KSpace
+    lines: torch.Tensor | None = None
+
+    def replace(self, **changes: Any) -> Calibration:
+        """A copy with some attributes of `kspace` changed; tensors are shared, not copied."""
+        return Calibration(self.kspace.replace(**changes), self.lines)
 
 
 @dataclass(slots=True, eq=False)

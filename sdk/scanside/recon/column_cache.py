@@ -70,12 +70,14 @@ class ColumnCache:
         """Memory that it holds."""
         return sum(kept.n_bytes for kept in self._kept)
 
-    def begin(self, maps: torch.Tensor, mask: torch.Tensor, weight: float) -> None:
-        """Have a system made beside; arguments as `scanside.recon.columns.factorise`, whose errors `get` raises."""
-        if self._find(maps, mask, weight) is None:
+    def begin(self, maps: torch.Tensor, mask: torch.Tensor, weight: float) -> Future[ColumnSystem]:
+        """Have a system made beside, unless there is one; arguments as `scanside.recon.columns.factorise`."""
+        kept = self._find(maps, mask, weight)
+        if kept is None:
             if self._beside is None:  # not before: threads do not survive a fork
                 self._beside = ThreadPoolExecutor(1, thread_name_prefix="scanside-columns")
-            self._keep(maps, mask, weight, self._beside.submit)
+            kept = self._keep(maps, mask, weight, self._beside.submit)
+        return kept.system
 
     def get(self, maps: torch.Tensor, mask: torch.Tensor, weight: float) -> ColumnSystem:
         """The system: kept, begun or made now; arguments and errors as `scanside.recon.columns.factorise`."""

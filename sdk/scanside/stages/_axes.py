@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from scanside.agreement import phase_center
 from scanside.errors import CounterError
-from scanside.items import Readouts
+from scanside.items import KSpace, Readouts
 from scanside.mrd.dtypes import Headers
 from scanside.mrd.header import Encoding
 from scanside.scan import Scan
 
-__all__ = ["Axis", "frame_axis", "phase_axis"]
+__all__ = ["Axis", "frame_axis", "phase_axis", "readout_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +87,11 @@ def phase_axis(scan: Scan, encoding: Encoding, k: int, first: Readouts) -> Axis:
             f"the header has no limits of {counter}: its center {center} is taken from idx.user[{user_counter}]"
         )
     return Axis(counter, limit.minimum, limit.maximum, length // 2 - center, length)
+
+
+def readout_of(item: KSpace) -> slice | None:
+    """Which samples of a line were acquired; None for all of them."""
+    if item.ranges is None:
+        return None
+    first, last = item.ranges[0].first, item.ranges[0].last
+    return None if last - first + 1 == item.data.shape[-1] else slice(first, last + 1)

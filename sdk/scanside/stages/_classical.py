@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from scanside.items import Image, KSpace
+from scanside.items import Image
 from scanside.stage import Stage, describe_settings
 from scanside.stages.fourier import Fourier
 from scanside.stages.sense import Sense
@@ -36,6 +38,6 @@ class Classical(BaseModel):
         """The stage's name."""
         return "fourier" if self.sense is None else "sense"
 
-    def stage(self) -> Stage[KSpace, Image]:
+    def stage(self) -> Stage[Any, Image]:
         """The stage."""
         return Fourier(self.fourier) if self.sense is None else Sense(self.sense)

@@ -11,10 +11,11 @@ from scanside.engines.manifest import Manifest, Range, Shapes
 from scanside.engines.shapes import check_frames, fit
 from scanside.errors import ShapeError
 from scanside.items import KSpace
+from scanside.stages._axes import readout_of
 from scanside.stages._lattice import lattice_of
 from scanside.stages.partial_fourier import axis_name, partial_bands
 
-__all__ = ["Fitness", "fitness_of", "readout_of"]
+__all__ = ["Fitness", "fitness_of"]
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,6 @@ def fitness_of(manifest: Manifest, item: KSpace) -> Fitness:
         item: one image or several, or for a network that takes windows, a window.
     """
     return Fitness(tuple(_obstacles(manifest, item)), tuple(_differences(manifest, item)))
-
-
-def readout_of(item: KSpace) -> slice | None:
-    """Which samples of a line were acquired; None for all of them."""
-    if item.ranges is None:
-        return None
-    first, last = item.ranges[0].first, item.ranges[0].last
-    return None if last - first + 1 == item.data.shape[-1] else slice(first, last + 1)
 
 
 def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:

@@ -18,6 +18,7 @@ from scanside.mrd.flags import CALIBRATING, flagged
 from scanside.mrd.header import Encoding
 from scanside.scan import Scan
 from scanside.stages._axes import frame_axis, phase_axis
+from scanside.stages._expected_lines import expected_lines
 from scanside.stages._lines import readout_grid, straighten
 
 __all__ = ["Grid"]
@@ -268,6 +269,28 @@ class Grid:
             field_of_view_mm=(self._extent_x, *self.encoding.encoded.field_of_view_mm[1:]),
             reference=reference,
         )
+
+    def expected_lines(self, run: Readouts, earlier: npt.NDArray[np.bool_] | None) -> torch.Tensor | None:
+        """The lines ``(k2, k1)`` that will probably have come at the end; None where that cannot be told.
+
+        Args:
+            run: readouts that are not calibration lines and will be placed next.
+            earlier: the lines of an earlier k-space of the scan.
+        """
+        if self.counts.ndim != 2 or self._k2.length > 1:
+            return None
+        came = self.counts[0] > 0
+        regular = came & ~flagged(self._headers["flags"][0], *CALIBRATING)
+        coming = self._k1.indices(run.headers)
+        came[coming] = regular[coming] = True
+        lines = expected_lines(
+            came,
+            regular,
+            acceleration=self.encoding.acceleration[0],
+            span=self._k1.span,
+            earlier=None if earlier is None else earlier[0],
+        )
+        return None if lines is None else torch.from_numpy(lines[None])
 
     def early_reference(self, device: torch.device, *, everything: bool) -> KSpace | None:
         """What `reference` will probably give, before the last line has come; once, then None.

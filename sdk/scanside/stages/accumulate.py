@@ -122,6 +122,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         self._latest: _Key | None = None
         self._doubted: set[str] = set()
         self._came: dict[tuple[int, str], set[int]] = {}
+        self._sampled: dict[int, npt.NDArray[np.bool_]] = {}
         self._n_repetitions: Counter[_Key] = Counter()
         self._n_damaged = 0
 
@@ -157,7 +158,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             yield from self._moved_on(key)
             grid = self._grid(key, encoding, run)
             if not flag & (_CALIBRATION | _CALIBRATION_TOO):
-                yield from self._calibrated(key, grid)
+                yield from self._calibrated(key, grid, run)
             grid.place(run)
             self._latest = key
             if flag & _CALIBRATION_TOO and encoding.calibration_mode != "embedded":
@@ -254,8 +255,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         )
         return None if best is None else self._calibrating[best]
 
-    def _calibrated(self, key: _Key, grid: Grid) -> Iterator[Calibration]:
-        """The calibration lines of a k-space, when a line has come that is none."""
+    def _calibrated(self, key: _Key, grid: Grid, run: Readouts) -> Iterator[Calibration]:
+        """The calibration lines of a k-space, when readouts have come that are none."""
         averages = self.config.averages == "mean" and grid.encoding.limit("average").n > 1
         wanted = _calibration_key(key, self._key_names)[:4]
         rivals = sum(_calibration_key(other, self._key_names)[:4] == wanted for other in self._open)
@@ -266,7 +267,11 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         holds = grid if separate is None else separate
         reference = holds.early_reference(self._device, everything=separate is not None)
         if reference is not None:
-            yield Calibration(grid.outline(self._counters_of(key), reference))
+            lines = grid.expected_lines(run, self._sampled.get(key[0]))
+            yield Calibration(
+                grid.outline(self._counters_of(key), reference),
+                None if lines is None else lines.to(self._device),
+            )
 
     def _counters_of(self, key: _Key) -> dict[str, int]:
         return dict(zip(self._key_names, key[1:], strict=True))
@@ -297,6 +302,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         kspace.counters = self._counters_of(key)
         calibrating = self._calibration_for(key)
         kspace.incomplete = incomplete or self._flaws(key, grid, calibrating, last_came)
+        if kspace.incomplete is None:
+            self._sampled[key[0]] = grid.counts > 0
         if calibrating is not None:
             calibrating.handed_out = True
             kspace.reference = calibrating.reference(self._device, everything=True)

@@ -72,7 +72,7 @@ class CompressCoils(Stage[Calibration | KSpace, Calibration | KSpace]):
             with suppress(CalibrationError):  # raised again with the whole k-space, unless more lines come
                 _, reference = self._compression(kspace)
                 data = kspace.data.narrow(-4, 0, self.config.n_coils)
-                yield Calibration(kspace.replace(data=data, reference=reference))
+                yield item.replace(data=data, reference=reference)
             return
         yield self._compressed(kspace)
 

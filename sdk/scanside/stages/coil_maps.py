@@ -25,11 +25,11 @@ from scanside.stages._calibration import (
 __all__ = ["CoilMaps"]
 
 
-class CoilMaps(Stage[Calibration | KSpace, KSpace]):
+class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
     """Estimates coil sensitivities from the calibration lines, or from the fully sampled middle of k-space.
 
     Maps are made as soon as all calibration lines are there, while the image's other lines are still being acquired,
-    and anew only where these lines have changed.
+    and anew only where these lines have changed. Later stages get them then, too, to prepare what needs maps.
 
     ESPIRiT: Uecker et al., Magn Reson Med 2014;71:990. Inati: Inati, Hansen, Kellman, ISMRM 2014, 4407.
     Walsh: Walsh, Gmitro, Marcellin, Magn Reson Med 2000;43:682.
@@ -63,12 +63,13 @@ class CoilMaps(Stage[Calibration | KSpace, KSpace]):
         self._scan = scan
         self._cache: CalibrationCache[tuple[torch.Tensor, list[str]]] = CalibrationCache()
 
-    def process(self, item: Calibration | KSpace) -> Iterator[KSpace]:
+    def process(self, item: Calibration | KSpace) -> Iterator[Calibration | KSpace]:
         """Give the item its maps; one that has maps keeps them."""
         if isinstance(item, Calibration):
             kspace = item.kspace
             with suppress(CalibrationError):  # raised again with the whole k-space, unless more lines come
-                self._cache.get(kspace, lambda: self._maps(kspace))
+                maps, _ = self._cache.get(kspace, lambda: self._maps(kspace))
+                yield item.replace(coil_maps=maps)
             return
         if item.coil_maps is not None:
             yield item

@@ -24,30 +24,35 @@ from scanside.errors import (
     ScansideError,
     ShapeError,
 )
-from scanside.items import Image, KSpace
+from scanside.items import Calibration, Image, KSpace
+from scanside.recon.acquired import Acquired
 from scanside.recon.cg import conjugate_gradient
+from scanside.recon.columns import on_grid
 from scanside.recon.noise_level import noise_level
-from scanside.recon.sense import SenseOperator
 from scanside.scan import Scan
 from scanside.stage import Expected, Stage, StageConfig
+from scanside.stages._axes import readout_of
 from scanside.stages._classical import Classical
 from scanside.stages._deadline import DeadlineExceeded, DeadlineRunner, StillBusy
 from scanside.stages._finite import check_finite
-from scanside.stages._fitness import fitness_of, readout_of
+from scanside.stages._fitness import fitness_of
 from scanside.stages._images import images_of
 from scanside.stages._learned import Learned
 from scanside.stages._provenance import describe_engine
-from scanside.stages.sense import Sense
+from scanside.stages.sense import Sense, acquired_of
 from scanside.trace import StageTimes
 
 __all__ = ["RunEngine"]
 
 logger = logging.getLogger(__name__)
 
+_LEAST_WEIGHT = 5e-4
+"""Of the pull back to the data: with less, rounding of fp32 tells in images that are solved for exactly."""
+
 Why = Literal["unfit", "size", "not-built", "failed", "deadline", "busy", "non-finite", "data-consistency"]
 
 
-class RunEngine(Stage[KSpace, Image]):
+class RunEngine(Stage[Calibration | KSpace, Image]):
     """Reconstructs with a learned network that was accepted on this machine, and classically where it must not.
 
     The network of the bundle gets what its manifest asks for: the image ``Aᴴ y`` of the acquired lines, with coil
@@ -88,8 +93,10 @@ class RunEngine(Stage[KSpace, Image]):
                 ``fallback`` does without the network, ``ignore`` says nothing.
             consistency: λ / noise² of a last step ``argmin ‖A x − y‖² + λ ‖x − z‖²``, which pulls the network's image
                 z back to the acquired lines y, for networks that do not do so themselves: 1 / the squared error that
-                the network's image is thought to have. None leaves the image as it is.
-            consistency_iterations: conjugate-gradient steps of it.
+                the network's image is thought to have. None leaves the image as it is. Where the fallback solves by
+                columns (``sense: {solver: columns}``), so does this, with λ on a grid of steps of 2^(1/8), so that
+                repetitions with nearly the same noise need no new factorisation.
+            consistency_iterations: conjugate-gradient steps of it, where it is not solved by columns.
             residual: largest relative distance to the acquired lines; None for any.
             deadline_ms: longest time that an engine may take for an image, or for a window of frames; None for any.
                 Of the accepted engines that are in time (at most four fifths of it when they are timed), one of the
@@ -179,8 +186,12 @@ class RunEngine(Stage[KSpace, Image]):
         """Bundles that were replaced since they were opened."""
         return [why for network in self._networks if (why := network.outdated())]
 
-    def process(self, item: KSpace) -> Iterator[Image]:
-        """Reconstruct the images of one k-space."""
+    def process(self, item: Calibration | KSpace) -> Iterator[Image]:
+        """Reconstruct the images of one k-space; or prepare for them, when the calibration lines are there."""
+        if isinstance(item, Calibration):
+            if any(network.wants == "sense" for network in self._networks):
+                yield from self._sense.process(item)
+            return
         maps = item.coil_maps
         if maps is None:
             raise ConfigError(
@@ -200,10 +211,11 @@ class RunEngine(Stage[KSpace, Image]):
                     f"no engine of '{network.name}' is sure to be in time (engine.deadline_ms): "
                     f"{engine.choice.chosen}"
                 )
-            if network.wants == "sense":
-                classical = list(self._sense.process(frames))
             given = frames if network.n_frames is None else item
-            voxels, residual = self._reconstruct(given, maps, network, engine, classical)
+            data = acquired_of(given, maps)
+            if network.wants == "sense":
+                classical = list(self._sense.images(frames, data))
+            voxels, residual = self._reconstruct(given, maps, data, network, engine, classical)
         except _Refused as refused:
             yield from self._fall_back(frames, refused, classical)
             return
@@ -287,15 +299,20 @@ class RunEngine(Stage[KSpace, Image]):
         raise _Refused(*self._lacking[wanted])
 
     def _reconstruct(
-        self, item: KSpace, maps: torch.Tensor, network: Learned, engine: Engine, classical: Sequence[Image]
+        self,
+        item: KSpace,
+        maps: torch.Tensor,
+        data: Acquired,
+        network: Learned,
+        engine: Engine,
+        classical: Sequence[Image],
     ) -> tuple[torch.Tensor, float]:
         """The wanted images ``(*other, z, y, x)``, and the largest of their distances to the acquired lines."""
-        operator = SenseOperator(maps, item.mask, readout_of(item))
         if classical:
             start = torch.stack([image.data[0] for image in classical])
             start = start.reshape(*item.mask.shape[:-2], *start.shape[-3:])
         else:
-            start = operator.adjoint(item.data)
+            start = data.right
         check_finite(start, item, item.reference)
         voxels, weights = torch.zeros_like(start), start.new_ones(start.shape[:-3], dtype=torch.float32)
         by_call = maps if network.n_frames else maps.expand(*item.mask.shape[:-2], *maps.shape[-4:])
@@ -305,18 +322,22 @@ class RunEngine(Stage[KSpace, Image]):
                 scale = network.scale(image)
                 image = image / scale
                 noise = _noise(item.data[call], item.mask[call], readout_of(item)) / scale
+                weights[call] = noise.square()
+                if network.n_frames is None and self._pulls_by_columns(item):  # while the network is busy
+                    self._sense.columns.begin_with(
+                        by_call[call], item.mask[call], self._weight(weights[call])
+                    )
                 inputs = network.inputs(engine, image, by_call[call][:, 0], item.mask[call][..., 0, :], noise)
                 made = network.image(self._called(partial(engine, *inputs)), image)
                 voxels[call][..., 0, :, :] = scale * made
-                weights[call] = noise.square()
         if item.wanted is not None:
             voxels, weights, item = voxels[[*item.wanted]], weights[[*item.wanted]], _wanted(item)
-            operator = SenseOperator(maps, item.mask, readout_of(item))
+            data = acquired_of(item, maps)
         if self.config.consistency is not None:
-            voxels = self._pulled_back(operator, item.data, voxels, self.config.consistency * weights)
+            voxels = self._pulled_back(item, data, voxels, weights)
         if not bool(torch.isfinite(torch.view_as_real(voxels)).all()):
             raise _Refused("non-finite", f"'{network.name}' gave NaN or infinite values")
-        residual = _relative_distance(operator.forward(voxels), item.data)
+        residual = data.distance(voxels)
         limit = self.config.residual
         if limit is not None and residual > limit:
             raise _Refused(
@@ -327,19 +348,42 @@ class RunEngine(Stage[KSpace, Image]):
         return voxels, residual
 
     def _pulled_back(
-        self, operator: SenseOperator, data: torch.Tensor, voxels: torch.Tensor, weights: torch.Tensor
+        self, item: KSpace, data: Acquired, voxels: torch.Tensor, weights: torch.Tensor
     ) -> torch.Tensor:
-        """The images nearest to the network's that explain the acquired lines as well as noise allows."""
-        pull = weights[..., None, None, None]
+        """The images nearest to the network's that explain the acquired lines as well as noise allows.
+
+        Args:
+            item: the k-space.
+            data: what was acquired of it.
+            voxels: ``(*other, z, y, x)``, the network's images.
+            weights: ``(*other)``, the variance of the noise in each on the network's scale.
+        """
+        if self._pulls_by_columns(item):
+            places = [self._weight(one) for one in weights.reshape(-1)]
+            pull = voxels.new_tensor(places, dtype=weights.dtype).reshape(weights.shape)
+            right = data.right + pull[..., None, None, None] * voxels
+            return self._sense.columns.solve(item, right, places)
+        assert self.config.consistency is not None
+        pull = (self.config.consistency * weights)[..., None, None, None]
         result = conjugate_gradient(
-            lambda image: operator.normal(image) + pull * image,
-            operator.adjoint(data) + pull * voxels,
+            lambda image: data.operator.normal(image) + pull * image,
+            data.right + pull * voxels,
             x0=voxels,
             tolerance=1e-6,
             max_iterations=self.config.consistency_iterations,
             dims=(-3, -2, -1),
         )
         return result.solution
+
+    def _pulls_by_columns(self, item: KSpace) -> bool:
+        """Whether images are pulled back to the data exactly."""
+        by_columns = self._sense.config.solver == "columns" and self._sense.columns.cannot(item) is None
+        return by_columns and self.config.consistency is not None
+
+    def _weight(self, variance: torch.Tensor) -> float:
+        """λ of the pull by columns, for a variance of the noise."""
+        assert self.config.consistency is not None
+        return on_grid(max(self.config.consistency * float(variance), _LEAST_WEIGHT))
 
     def _called(self, call: Callable[[], torch.Tensor]) -> torch.Tensor:
         """What an engine gives, in time."""
@@ -418,12 +462,3 @@ def _noise(data: torch.Tensor, mask: torch.Tensor, readout: slice | None) -> tor
     acquired = [frame for frame, lines in enumerate(mask.flatten(1).any(1).tolist()) if lines]
     levels = [noise_level(data[frame, :, 0], mask[frame, 0], readout) for frame in acquired]
     return torch.stack(levels).square().mean().sqrt()
-
-
-def _relative_distance(found: torch.Tensor, acquired: torch.Tensor) -> float:
-    """``‖a − b‖ / ‖b‖`` of k-space ``(*other, coil, k2, k1, k0)``, the largest of all frames; 0 where b is 0."""
-    distance, size = (
-        torch.linalg.vecdot(real, real)
-        for real in (torch.view_as_real(one).flatten(-5) for one in (found - acquired, acquired))
-    )
-    return float(torch.where(size > 0, distance / size, 0).max().sqrt())

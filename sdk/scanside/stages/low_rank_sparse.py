@@ -14,9 +14,9 @@ from scanside.recon.scaling import film_scale
 from scanside.recon.sense import SenseOperator
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
+from scanside.stages._axes import readout_of
 from scanside.stages._films import check_film
 from scanside.stages._finite import check_finite
-from scanside.stages._fitness import readout_of
 from scanside.stages._images import images_of
 
 __all__ = ["ReconstructLowRankSparse"]
