@@ -20,7 +20,7 @@ from pathlib import Path
 from scanside.engines.build import BundleSource
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import available_bundles, find_bundle
-from scanside.engines.manifest import Precision
+from scanside.engines.manifest import FormName, Precision
 from scanside.engines.plans import DEFAULT_TARGETS, PlanRecord, build_plan_folder
 from scanside.errors import BackendUnavailable, EngineError, ScansideError
 
@@ -37,6 +37,7 @@ class Outcome:
     Attributes:
         bundle: its name.
         shape: ``(k1, k0)``.
+        form: of the network: its exact one where it has one of this size.
         precision: of the graph.
         record: of the plan; None where it was refused.
         refusal: why.
@@ -44,12 +45,14 @@ class Outcome:
 
     bundle: str
     shape: tuple[int, int]
+    form: FormName
     precision: Precision
     record: PlanRecord | None
     refusal: str = ""
 
     def __str__(self) -> str:
-        start = f"{self.bundle:<20} {'×'.join(map(str, self.shape))}  {self.precision}"
+        size = "×".join(map(str, self.shape))
+        start = f"{self.bundle:<20} {size}  {self.form:<9}  {self.precision}"
         if self.record is None:
             return f"{start}  refused: {self.refusal}"
         record = self.record
@@ -90,7 +93,7 @@ def build_plans(
     coils = n_coils or shapes.coils_for(_MOST_COILS) or shapes.coils_for(_ANY_COILS)
     for size in sizes:
         source = BundleSource(bundle, size, coils)
-        for precision in sorted(bundle.manifest.precisions, reverse=True):  # fp32 first
+        for precision in sorted(bundle.manifest.form(source.form).graphs, reverse=True):  # fp32 first
             record, refusal = None, ""
             try:
                 _, record = build_plan_folder(
@@ -105,7 +108,7 @@ def build_plans(
                 if isinstance(error, BackendUnavailable):
                     raise
                 refusal = str(error)
-            yield Outcome(bundle.name, size, precision, record, refusal)
+            yield Outcome(bundle.name, size, source.form, precision, record, refusal)
 
 
 def _tell(progress: Callable[[str], None], which: str, text: str) -> None:

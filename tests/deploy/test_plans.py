@@ -64,7 +64,9 @@ def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
 def test_line_for_each_plan_and_a_sum(builder: Builder, capsys: pytest.CaptureFixture[str]) -> None:
     assert plans.main(["brain-student", "--gpus", "8.6,12.0"]) == 0
     first, second, summary = capsys.readouterr().out.splitlines()
-    assert " ".join(first.split()) == "brain-student 192×192 fp32 7 layers 12.3 MB 1.2 s for 8.6, 12.0"
+    assert (
+        " ".join(first.split()) == "brain-student 192×192 principal fp32 7 layers 12.3 MB 1.2 s for 8.6, 12.0"
+    )
     assert "bf16" in second
     assert summary == "2 plans, 0 refused"
     assert builder.asked == [("brain-student", one, "8.6,12.0") for one in ("fp32", "bf16")]

@@ -68,7 +68,7 @@ def test_refused_plan_is_an_error_and_the_others_are_built(
     assert (tmp_path / "tiny-1.2.3-64x64-fp32").is_dir()
     assert not (tmp_path / "tiny-1.2.3-128x96-fp32").exists()
     assert "plans were refused" in done.stderr
-    assert "128×96  fp32  refused: no such operator" in done.stderr
+    assert "128×96  principal  fp32  refused: no such operator" in done.stderr
 
 
 @pytest.mark.parametrize(
