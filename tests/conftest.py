@@ -96,12 +96,27 @@ def _program(name: str, debian_package: str) -> str:
 
 @pytest.fixture(scope="session")
 def learned_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Bundles of two networks whose results can be told otherwise, and a cache for their engines.
+    """Bundles of networks whose results can be told otherwise, and a cache for their engines.
 
     ``gradient``: unrolled, 8 steps of ``u ← u − (Aᴴ A u − Aᴴ y)`` from ``Aᴴ y``, times one weight of 1.
     ``smooth``: adds to a CG-SENSE image a quarter of its second difference along the readout.
+    ``exact``: unrolled; its form for masks along k1 is ``argmin ‖A x − y‖² + λ ‖x − Aᴴ y‖²`` with λ = 4 noise² within
+    0.01 and 1, its principal form the network of ``gradient``.
     """
     import torch
+
+    class Exact(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(
+            self, image: torch.Tensor, fitted: torch.Tensor, kept: torch.Tensor, support: torch.Tensor
+        ) -> torch.Tensor:
+            z = torch.complex(image[:, 0], image[:, 1]).mT[..., None]
+            x = torch.complex(fitted[:, 0], fitted[:, 1])
+            x = x + (torch.complex(kept[:, 0], kept[:, 1]) @ z)[..., 0].mT
+            return torch.stack((x.real, x.imag), 1) * self.weight * support
 
     class Gradient(torch.nn.Module):
         def __init__(self) -> None:
@@ -160,6 +175,20 @@ def learned_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "coils": None,
         },
     }
+    exact = {
+        "module": Exact(),
+        "example": (
+            torch.ones(1, 2, 32, 24),
+            torch.ones(1, 2, 32, 24),
+            torch.ones(1, 2, 24, 32, 32),
+            torch.ones(1, 1, 32, 24),
+        ),
+        "weight": 4.0,
+        "smallest": 0.01,
+        "largest": 1.0,
+    }
+    case = {**made["gradient"]["case"], "noise": torch.tensor(0.1)}
+    made["exact"] = {**made["gradient"], "case": case, "columns": exact}
     root = tmp_path_factory.mktemp("bundles")
     for name, parts in made.items():
         _write_bundle(root / name, parts, trained)
@@ -263,14 +292,23 @@ def _write_bundle(folder: Path, parts: dict[str, Any], trained: dict[str, Any]) 
     from scanside.engines.archive import save_graph
     from scanside.engines.bundle import BundleWriter
     from scanside.engines.graph import dynamic_axes, export_graph
+    from scanside.engines.manifest import ColumnsForm
     from scanside.engines.probes import vectors_of
+    from scanside.engines.shapes import columns_specs
 
     dynamic = dynamic_axes(list(parts["inputs"].values()), 2)
     program, weights = export_graph(parts["module"].eval(), parts["example"], dynamic)
     vectors = vectors_of(parts["task"], [parts["case"]], lowering=parts["lowering"])
     shapes = {"multiple_of": 2, "buckets": [[24, 24], [64, 64]], "coils": parts["coils"]}
+    columns = None
     with BundleWriter(folder) as writer:
         save_graph(program, writer.path("graph.pt2"))
+        if "columns" in parts:
+            exact = dict(parts["columns"])
+            axes = dynamic_axes([spec.axes for spec in columns_specs()], 2)
+            program, _ = export_graph(exact.pop("module").eval(), exact.pop("example"), axes)
+            save_graph(program, writer.path("columns.pt2"))
+            columns = ColumnsForm(inputs=columns_specs(), graphs={"fp32": "columns.pt2"}, **exact)
         save_file(weights, writer.path("weights.safetensors"))
         save_file(vectors, writer.path("vectors.safetensors"))
         writer.finish(
@@ -286,6 +324,7 @@ def _write_bundle(folder: Path, parts: dict[str, Any], trained: dict[str, Any]) 
             shapes=shapes | {"frames": parts.get("frames")},
             input_image=parts["input_image"],
             graphs={"fp32": "graph.pt2"},
+            columns=columns,
             trained_on=[{"name": "nothing", "licence": "CC0", "what": "made up"}],
             sampling=trained,
             n_parameters=1,

@@ -33,7 +33,17 @@ from scanside.recon.columns import factorise
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.fourier import to_image, to_kspace
 
-__all__ = ["LARGEST_VECTORS", "Case", "Network", "Probe", "make_probes", "read_cases", "vectors_of"]
+__all__ = [
+    "LARGEST_VECTORS",
+    "Case",
+    "Network",
+    "Probe",
+    "make_probes",
+    "read_cases",
+    "resized",
+    "vectors_of",
+    "with_coils",
+]
 
 LARGEST_VECTORS = 2**20
 """Bytes that the vectors of a bundle should stay below."""
@@ -112,7 +122,7 @@ def vectors_of(
                 raise BundleError(f"case {i} for the vectors of a bundle has no '{what}'")
             tensor = case[what].detach().to("cpu", torch.float32)
             if what == "maps":
-                tensor = _with_coils(tensor, min(n_coils, len(tensor)))
+                tensor = with_coils(tensor, min(n_coils, len(tensor)))
             for axis in (-2, -1):
                 tensor = reflect(tensor, axis, min(size, tensor.shape[axis]))
             vectors[f"real-{i}.{what}"] = tensor.contiguous()
@@ -184,7 +194,7 @@ def _image_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe
         inside = Fit(
             (min(bucket[0], case["truth"].shape[-2]), min(bucket[1], case["truth"].shape[-1])), bucket
         )
-        image, truth = (_resized(case[what], inside.size) for what in ("image", "truth"))
+        image, truth = (resized(case[what], inside.size) for what in ("image", "truth"))
         real.append(Probe(name, (inside.pad(image)[None],), truth, inside))
     yield from real
     (image,) = real[0].inputs
@@ -209,8 +219,8 @@ def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Pr
         n_coils = _coils(network, case)
         mask = reflect(case["mask"], -2, size[0])
         scan = _Scan(
-            truth=_resized(case["truth"], size),
-            maps=_with_coils(_resized(case["maps"], size), n_coils),
+            truth=resized(case["truth"], size),
+            maps=with_coils(resized(case["maps"], size), n_coils),
             mask=reflect(mask, -1, size[1]) if mask.shape[-1] > 1 else mask,
             noise=_noise_of(network, name, case),
         )
@@ -290,12 +300,12 @@ def _noise(shape: Sequence[int]) -> torch.Tensor:
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(0))
 
 
-def _resized(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def resized(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Cropped around the centre or continued by reflection, ``(*, k1, k0)``."""
     return reflect(reflect(tensor, -2, size[0]), -1, size[1])
 
 
-def _with_coils(maps: torch.Tensor, n_coils: int) -> torch.Tensor:
+def with_coils(maps: torch.Tensor, n_coils: int) -> torch.Tensor:
     """Maps ``(coil, 2, k1, k0)`` of another coil count: some left out, or all again, mirrored along the readout."""
     copies = [maps, maps.flip(-1), maps.flip(-2), maps.flip(-1, -2)]
     while len(copies) * len(maps) < n_coils:

@@ -51,3 +51,26 @@ def test_films_are_timed_by_the_frame(film_bundles: Path, tmp_path: Path) -> Non
     assert row["size"] == "4 frames of 64×64 8 coils"
     assert row["median_ms"] == 8.0
     assert row["ms_per_frame"] == 2.0
+
+
+def test_exact_form_is_measured_beside_the_principal_one(
+    learned_bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scanside.engines.backends.aoti_cpu.shutil.which", lambda _: None)
+    folder = learned_bundles / "exact"
+    cache = EngineCache(tmp_path / "engines")
+    result = measure(lambda _: None, {"exact": folder}, cache)
+    rows = {(row["form"], row["backend"]): row for row in result.rows if row["median_ms"]}
+    assert {form for form, _ in rows} == {"principal", "columns"}
+    assert rows["columns", "factorisation"]["median_ms"] > 0
+    factorising, at_hand = result.headline
+    assert "factorising for each image" in factorising.what
+    assert (factorising.target, at_hand.target) == (">= 4", ">= 8")
+    fastest = {
+        form: min(
+            row["median_ms"] for (own, name), row in rows.items() if own == form and name != "factorisation"
+        )
+        for form in ("principal", "columns")
+    }
+    assert at_hand.value == pytest.approx(fastest["principal"] / fastest["columns"], rel=0.05)
+    assert factorising.value < at_hand.value
