@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["OpenVino"]
 
 _MODEL = "model.xml"
-_HINT = {"fp32": "f32", "bf16": "bf16"}
 
 
 def _imported() -> Any:
@@ -43,9 +42,8 @@ def _imported() -> Any:
 class OpenVino(Backend):
     """Converts the graph to OpenVINO's own form; its CPU plugin compiles it at load, in a fraction of a second.
 
-    It runs on as many threads as PyTorch does (``torch.set_num_threads``). For bf16 it lowers the fp32 graph by
-    itself, all of it except what follows the last convolution or matrix product: the gate says for each network
-    whether that is good enough.
+    It runs on as many threads as PyTorch does (``torch.set_num_threads``). In bf16 it computes what the graph says it
+    should, and nothing else: left to lower the fp32 graph by itself, it would do so with data consistency as well.
     """
 
     name = "openvino"
@@ -69,10 +67,6 @@ class OpenVino(Backend):
         offered = _imported().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return ("fp32", "bf16") if "BF16" in offered else ("fp32",)
 
-    def graph_precision(self, precision: Precision) -> Precision:
-        """The fp32 graph for both."""
-        return "fp32"
-
     def refuses(self, program: ExportedProgram) -> str | None:
         """Graphs with Fourier transforms, whose axes it is known to ignore."""
         found = fourier_operators(program)
@@ -81,12 +75,12 @@ class OpenVino(Backend):
     def build(self, source: Source, precision: Precision, folder: Path) -> None:
         """Convert and save, without compressing weights to fp16 as is the default."""
         openvino = _imported()
-        program = specialise(source, self.graph_precision(precision))
+        program = specialise(source, precision)
         if refusal := self.refuses(program):
             raise EngineError(refusal)
         try:
             with converting():
-                model = openvino.convert_model(program)
+                model = openvino.convert_model(program if precision == "fp32" else _with_whole_norms(program))
                 openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
         except Exception as error:  # OpenVINO's own failures are no RuntimeErrors, and share no other base
             raise EngineError(f"openvino cannot convert the graph: {error}") from error
@@ -95,8 +89,8 @@ class OpenVino(Backend):
         """Compile for this CPU."""
         openvino = _imported()
         settings = {
-            # Left unset, it computes in bf16 wherever it can.
-            "INFERENCE_PRECISION_HINT": _HINT[precision],
+            # Nothing below what the graph says; left unset, it computes in bf16 wherever it can.
+            "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
@@ -106,6 +100,23 @@ class OpenVino(Backend):
         except RuntimeError as error:
             raise EngineError(f"openvino cannot load {path}: {error}; build the engine again") from error
         return _Runner(source.inputs, compiled)
+
+
+def _with_whole_norms(program: ExportedProgram) -> Any:
+    """A graph whose instance norms are converted to one operator each, and whose sizes are known.
+
+    OpenVINO decomposes them into means and squares, in bf16 too, where what is left of a square after the mean is
+    taken off is lost. Its operator computes within in fp32, in one pass instead of several; but it adds a channel up
+    pixel by pixel, which costs 1e-5 at 256×256: too much for fp32, which keeps the means.
+    """
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+    from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
+
+    table = torch.export.default_decompositions()
+    for operator in (*ops_to_not_decompose(), torch.ops.aten.instance_norm.default):
+        table.pop(operator, None)  # type: ignore[no-untyped-call]
+    graph = program.run_decompositions(table).module(check_guards=False)
+    return TorchFXPythonDecoder(graph, dynamic_shapes=False)
 
 
 class _Runner(Runner):
