@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from scanside.bench.first_scan import first_scan, prepared
 from scanside.bench.result import BenchResult, Headline
 from scanside.bench.scans import FrameScan, live_blocks
-from scanside.context import Context
 from scanside.errors import ScansideError
 from scanside.items import Image
 from scanside.mrd.messages import Readouts
 from scanside.mrd.reader import decode
-from scanside.pipeline import Pipeline, PipelineRun
+from scanside.pipeline import PipelineRun
 from scanside.scan import Scan, ScanEnd
 from scanside.stages.engine import RunEngine
 from scanside.trace import StageTimes, Trace
@@ -27,6 +27,7 @@ SCAN = FrameScan(n_coils=8, n_samples=512, n_lines=256, acceleration=4, n_acs=24
 """256 × 256 with 8 coils; the readout is oversampled."""
 
 _LIMIT_MS = 15
+_FIRST = 1.2
 _FRAMES = 40
 _COLD = 3  # the first frames find code and memory cold
 
@@ -49,15 +50,21 @@ def measure(progress: Callable[[str], None]) -> BenchResult:
             )
         what = f"{name}: median ms from last readout to image without engine and coil calibration"
         headline.append(Headline.at_most(what, rest.quantile_ms(0.5), _LIMIT_MS))
+        progress(f"pipeline {name}: its first scan")
+        first, later = first_scan(name)
+        for what, ms in (("the first scan of a process", first), ("those after it", later)):
+            what = f"last readout in to image out, {what}"
+            rows.append(
+                {"pipeline": name, "what": what, "unit": "ms", "median": round(ms, 2), "engine": backend}
+            )
+        what = f"{name}: first scan of a prepared size against those after it, last readout to image"
+        headline.append(Headline.at_most(what, first / later, _FIRST))
     return BenchResult(name="learned", rows=rows, headline=headline)
 
 
 def _times(name: str) -> tuple[StageTimes, dict[str, StageTimes], str]:
     """All but engine and calibration; everything by what it is; and the engine's backend."""
-    pipeline = Pipeline.load(
-        name, {"engine.sizes": [[SCAN.n_lines, SCAN.n_samples // 2]], "engine.n_coils": [SCAN.n_coils]}
-    )
-    pipeline.prepare(Context(device="cpu"))
+    pipeline = prepared(name, SCAN)
     (stage,) = (one for one in pipeline.stages if isinstance(one, RunEngine))
     rest = StageTimes()
     parts = {

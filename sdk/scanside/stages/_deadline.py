@@ -43,7 +43,7 @@ class DeadlineRunner:
         """
         if self._given_up is not None and not self._given_up.done():
             raise StillBusy
-        if self._thread is None:  # not before: threads do not survive a fork
+        if self._thread is None or not self._thread.is_alive():  # threads do not survive a fork
             self._thread = threading.Thread(target=self._work, name="scanside-engine", daemon=True)
             self._thread.start()
         result: Future[T] = Future()

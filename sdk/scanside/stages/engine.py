@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
@@ -39,6 +40,7 @@ from scanside.stages._fitness import fitness_of
 from scanside.stages._images import images_of
 from scanside.stages._learned import Learned
 from scanside.stages._provenance import describe_engine
+from scanside.stages._rehearsal import rehearsal
 from scanside.stages.sense import Sense, acquired_of
 from scanside.trace import StageTimes
 
@@ -155,6 +157,30 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         for stage in self._classical:
             stage.prepare(context)
         self._in_time = DeadlineRunner()
+        if context.builds_engines:
+            self._rehearse()
+
+    def _rehearse(self) -> None:
+        """Make an image of each size by each network, so that none of a scan is the first."""
+        for network in self._networks:
+            shapes = network.manifest.shapes
+            alone = copy(self)
+            alone._networks = [network]  # noqa: SLF001 — another of its own kind
+            for size in self.config.sizes or (min(shapes.buckets),):
+                for n_coils in sorted({shapes.coils_for(n) or n for n in self.config.n_coils}):
+                    if network.engine(size, n_coils) is None:
+                        continue
+                    self._context.check()
+                    scan, item = rehearsal(network.manifest, size, n_coils, self._context.torch_device)
+                    alone.open(scan)
+                    try:
+                        list(alone.process(item))
+                    except (ScansideError, RuntimeError) as error:
+                        logger.warning(
+                            "a first image by '%s', which is none of a scan: %s", network.name, error
+                        )
+                    finally:
+                        alone.close()
 
     def expect(self, expected: Expected) -> Expected:
         """Have engines ready for the sizes of a scan; what cannot be had is told by the images that lack it."""
