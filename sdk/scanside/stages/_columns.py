@@ -48,6 +48,10 @@ class Columns:
         """The system of maps ``(coil, 1, y, x)``, a mask ``(1, k1)`` and λ, made beside unless it is there."""
         return self._cache.begin(maps[:, 0], mask.reshape(-1), weight)
 
+    def system(self, maps: torch.Tensor, mask: torch.Tensor, weight: float) -> ColumnSystem:
+        """The system of maps ``(coil, y, x)``, a mask ``(k1,)`` and λ; errors as of `scanside.recon.columns`."""
+        return self._cache.get(maps, mask, weight)
+
     def solve(self, item: KSpace, right: torch.Tensor, weights: float | Sequence[float]) -> torch.Tensor:
         """The images ``(*other, 1, y, x)`` of a k-space for a right-hand side of the same shape.
 
@@ -64,8 +68,9 @@ class Columns:
         for frame, weight in zip(frames, each, strict=True):
             if not bool(item.data[frame].any()):
                 continue  # of nothing acquired there is nothing to solve
-            system = self._cache.get(maps[frame][:, 0], item.mask[frame].reshape(-1), weight)
-            solution[frame] = system.solve(right[frame])
+            solution[frame] = self.system(maps[frame][:, 0], item.mask[frame].reshape(-1), weight).solve(
+                right[frame]
+            )
         return solution
 
     def close(self) -> None:

@@ -19,9 +19,10 @@ from scanside.engines.manifest import ColumnsForm
 from scanside.engines.shapes import fit
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError
-from scanside.recon.column_cache import ColumnCache
+from scanside.items import Calibration
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.scaling import film_scale, image_scale
+from scanside.stages._columns import Columns
 
 __all__ = ["Learned"]
 
@@ -65,7 +66,8 @@ class Learned:
         self.manifest = self.bundle.manifest
         self._backend, self._precision, self._deadline_ms = backend, precision, deadline_ms
         self._engines: dict[_Key, Engine] = {}
-        self._systems = ColumnCache()
+        self._columns = Columns()
+        self._expected_weight = self._smallest_weight
         if self.manifest.input_image not in (*_ADJOINT, *_CLASSICAL):
             raise ConfigError(
                 f"bundle '{self.bundle.name}' wants an input image '{self.manifest.input_image}', which this stage "
@@ -146,7 +148,17 @@ class Learned:
 
     def close(self) -> None:
         """Forget what was made for the maps of a scan."""
-        self._systems.close()
+        self._columns.close()
+        self._expected_weight = self._smallest_weight
+
+    def begin(self, item: Calibration) -> None:
+        """Begin what images to come will need, as their maps and lines are known: factorised columns.
+
+        The weight of the data depends on data that are still to come. It is the smallest one in quiet scans; in
+        others, nothing is begun after the first image.
+        """
+        if self._expected_weight is not None:
+            self._columns.begin(item, self._expected_weight)
 
     def scale(self, image: torch.Tensor) -> torch.Tensor:
         """What an input image ``(*, y, x)`` is divided by, and the result multiplied with, as in training.
@@ -177,8 +189,10 @@ class Learned:
         if self._magnitude:
             return (image.abs()[None, None],)
         if isinstance(engine.form, ColumnsForm):
-            system = self._systems.get(maps, mask, column_weight(engine.form, noise))
-            return column_inputs(image, maps, system)
+            weight = column_weight(engine.form, noise)
+            if weight != self._expected_weight:
+                self._expected_weight = None
+            return column_inputs(image, maps, self._columns.system(maps, mask, weight))
         first = torch.view_as_real(image).movedim(-1, 0).contiguous()[None]
         if self.manifest.lowering == "none":
             return (first,)
@@ -197,6 +211,11 @@ class Learned:
         if self._magnitude:
             return output[0, 0] * torch.sgn(image)
         return torch.complex(output[0, 0], output[0, 1])
+
+    @property
+    def _smallest_weight(self) -> float | None:
+        """Of data consistency that is solved by columns; None where it is not."""
+        return None if self.manifest.columns is None else column_weight(self.manifest.columns, 0.0)
 
     @property
     def _magnitude(self) -> bool:

@@ -217,6 +217,8 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         if isinstance(item, Calibration):
             if any(network.wants == "sense" for network in self._networks):
                 yield from self._sense.process(item)
+            for network in self._networks:
+                network.begin(item)
             return
         maps = item.coil_maps
         if maps is None:

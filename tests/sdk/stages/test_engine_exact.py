@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from scanside import Context, Image, KSpace
+from scanside.items import Calibration
 from scanside.recon import column_cache
 from scanside.recon.columns import factorise, on_grid
 from scanside.recon.fourier import to_image, to_kspace
@@ -114,6 +116,32 @@ def test_repetitions_factorise_once(stage: RunEngine, monkeypatch: pytest.Monkey
     stage.open(small_scan())
     run(stage, item)
     assert len(made) == 3, "what was made for a scan's maps outlived the scan"
+
+
+def test_quiet_scans_are_factorised_while_their_lines_come(
+    stage: RunEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the smallest λ nothing is left to factorise for the image; after another one, nothing is begun."""
+    beside = []
+
+    def counted(*args: Any) -> Any:
+        beside.append(threading.current_thread() is not threading.main_thread())
+        return factorise(*args)
+
+    monkeypatch.setattr(column_cache, "factorise", counted)
+    quiet = small_kspace(coil_maps=True)
+    quiet.data[..., :2] = quiet.data[..., -2:] = 0  # the ends of readouts tell the noise
+    noise = torch.randn(quiet.data.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    noisy = quiet.replace(data=(quiet.data + quiet.data.abs().max() * noise) * quiet.mask[..., None])
+    coming = Calibration(quiet, quiet.mask)
+    assert list(stage.process(coming)) == []
+    run(stage, quiet)
+    assert beside == [True]
+    run(stage, noisy)
+    assert beside == [True, False], "of another weight"
+    stage._networks[0]._columns.close()
+    assert list(stage.process(coming)) == []
+    assert beside == [True, False], "begun for a weight that had turned out wrong"
 
 
 def test_empty_kspace_is_told(stage: RunEngine) -> None:
