@@ -257,8 +257,10 @@ def _engines(
             choice = rank(candidates, keeper.times(candidates, measure=True))
         _show(f"{size[0]}×{size[1]}" + (f", {coils} coils" if coils else ""), choice)
         if choice.chosen is None:
+            elsewhere = "; plans for GPUs elsewhere are built with --gpus and --output"
             raise EngineError(
                 f"no engine of bundle '{bundle.name}' was accepted for {size[0]}×{size[1]}; see above"
+                f"{elsewhere if backends == [_PLANS_BACKEND] else ''}"
             )
         found += candidates
     return found

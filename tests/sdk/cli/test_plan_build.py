@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import Result
 
 from scanside.engines.backends.trt_build import RTX, BuiltPlan, cannot_convert
@@ -89,6 +90,15 @@ def test_what_does_not_go_together_is_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert message in " ".join(scanside("engines", "build", *arguments, status=2).stderr.split())
+
+
+def test_machine_without_a_gpu_is_told_how_to_build_for_others(
+    scanside: Scanside, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "cache"))
+    assert "--gpus and --output" in scanside(*PLANS, "--bucket", "64x64", status=1).stderr
 
 
 def test_gpus_are_compute_capabilities(scanside: Scanside, listed: Path, tmp_path: Path) -> None:
