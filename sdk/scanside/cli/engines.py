@@ -15,7 +15,7 @@ from scanside.errors import ScansideError
 
 if TYPE_CHECKING:
     from scanside.engines.bundle import Bundle
-    from scanside.engines.manifest import Manifest
+    from scanside.engines.manifest import ColumnsForm, Manifest
     from scanside.engines.releases import Release
 
 __all__ = ["engines"]
@@ -308,6 +308,7 @@ def _show_facts(bundle: Bundle) -> None:
     facts = {
         "task": f"{manifest.task}, data consistency: {manifest.lowering}",
         "inputs": "; ".join(map(str, manifest.inputs)),
+        "form 'columns'": "–" if manifest.columns is None else _columns(manifest.columns),
         "outputs": "; ".join(map(str, manifest.outputs)),
         "input image": f"{manifest.input_image}, divided by its quantile {manifest.normalisation.quantile:g}",
         "sizes (k1×k0)": ", ".join(f"{k1}×{k0}" for k1, k0 in shapes.buckets)
@@ -340,6 +341,13 @@ def _show_facts(bundle: Bundle) -> None:
     for name, value in facts.items():
         rows.add_row(f"[bold]{name}[/]", escape(value))
     console.print(rows)
+
+
+def _columns(form: ColumnsForm) -> str:
+    return (
+        f"exact, for k1 below {form.below}, any number of coils; λ = {form.weight:.3g} noise² within "
+        f"{form.smallest:g} and {form.largest:g}; inputs {'; '.join(map(str, form.inputs))}"
+    )
 
 
 def _coils(coils: object) -> str:

@@ -58,6 +58,12 @@ def test_show(scanside: Scanside, as_json: Callable[..., Any], listed: Path) -> 
     assert as_json("engines", "show", "tiny")["shapes"]["multiple_of"] == 8
 
 
+def test_show_tells_of_the_exact_form(scanside: Scanside, learned_bundles: Path) -> None:
+    text = " ".join(scanside("engines", "show", learned_bundles / "exact").stdout.split())
+    assert "form 'columns'" in text
+    assert "exact, for k1 below 384, any number of coils; λ = 4 noise² within 0.01 and 1" in text
+
+
 def test_name_that_does_not_exist(scanside: Scanside, listed: Path) -> None:
     assert "did you mean 'tiny'?" in scanside("engines", "show", "tinny", status=1).stderr
 
