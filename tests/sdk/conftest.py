@@ -157,6 +157,7 @@ class FakeEngine:
         self.shapes = {**inputs, "output": next(iter(inputs.values()))}
         self.kernels = FakeKernels()
         self.attached: list[FakeKernels] = []
+        self.strategies: list[str] = []
 
     @property
     def num_io_tensors(self) -> int:
@@ -174,12 +175,16 @@ class FakeEngine:
     def get_tensor_dtype(self, name: str) -> str:
         return self.output_type if name == "output" else "float32"
 
+    device_memory_size_v2 = 0
+
     def create_execution_context(self, config: object = None) -> object | None:
         return self.context
 
     def create_runtime_config(self) -> Any:
         return SimpleNamespace(
-            create_runtime_cache=lambda: self.kernels, set_runtime_cache=self.attached.append
+            create_runtime_cache=lambda: self.kernels,
+            set_runtime_cache=self.attached.append,
+            set_execution_context_allocation_strategy=self.strategies.append,
         )
 
 
@@ -215,6 +220,7 @@ class FakeRtx(FakeTensorRt):
     """The same for TensorRT-RTX: says of a plan's first bytes whether it may run here."""
 
     __version__ = "1.5.0.114"
+    ExecutionContextAllocationStrategy = SimpleNamespace(STATIC="static", USER_MANAGED="user managed")
     EngineValidity = SimpleNamespace(VALID=0, SUBOPTIMAL=1, INVALID=2)
     EngineInvalidityDiagnostics = SimpleNamespace(
         VERSION_MISMATCH=SimpleNamespace(value=1),

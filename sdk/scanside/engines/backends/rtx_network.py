@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
+
 from scanside.engines.backends.base import InputShape
 from scanside.engines.backends.plan_network import PlanNetwork
 from scanside.errors import EngineError
@@ -35,6 +37,7 @@ class RtxNetwork(PlanNetwork):
         names: of its inputs, in the order of the call.
         inputs: shapes that it must have been built for.
         kernels: that were made earlier, on such a GPU with such a driver, of the same plan.
+        device: where its intermediate results lie.
 
     Raises:
         EngineError: TensorRT-RTX says that the plan cannot run on this machine, which it tells before the plan is
@@ -48,8 +51,10 @@ class RtxNetwork(PlanNetwork):
         names: Sequence[str],
         inputs: Sequence[InputShape],
         kernels: bytes | None = None,
+        device: str = "cuda",
     ) -> None:
         self._known_kernels = kernels
+        self._device = device
         super().__init__(trt, plan, names, inputs)
 
     def kernels(self) -> bytes:
@@ -78,7 +83,15 @@ class RtxNetwork(PlanNetwork):
         if self._known_kernels is not None and not self._kernels.deserialize(self._known_kernels):
             logger.warning("the kernels of an earlier run cannot be read (%s): made again", self._said())
         self._config.set_runtime_cache(self._kernels)
-        return self._engine.create_execution_context(self._config)
+        # Memory of ours: what TensorRT-RTX would allocate while the plan runs could not be recorded as a CUDA graph.
+        self._config.set_execution_context_allocation_strategy(
+            self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        )
+        context = self._engine.create_execution_context(self._config)
+        if context is not None and (size := int(self._engine.device_memory_size_v2)):
+            self._memory = torch.empty(size, dtype=torch.uint8, device=self._device)
+            context.set_device_memory(self._memory.data_ptr(), size)
+        return context
 
 
 def known_capabilities(trt: Any) -> dict[str, Any]:

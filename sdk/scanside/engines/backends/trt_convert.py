@@ -229,7 +229,7 @@ def _name_tensors(network: Any, found: Sequence[str], inputs: Sequence[InputShap
 
 
 def _set_targets(trt: Any, config: Any, request: Request) -> None:
-    """Say which GPUs the plan is for.
+    """Say which GPUs the plan is for, and that it must be possible to record it as a CUDA graph there.
 
     Raises:
         EngineError: the library does not build for one of them.
@@ -246,6 +246,8 @@ def _set_targets(trt: Any, config: Any, request: Request) -> None:
         raise EngineError(
             f"GPUs of compute capability {', '.join(old)} have no bf16: leave them out of the list, or take fp32"
         )
+    # Else TensorRT-RTX may allocate memory while a plan runs, which cannot be recorded.
+    config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     config.num_compute_capabilities = len(request.targets)
     for i, target in enumerate(request.targets):
         if not config.set_compute_capability(known[target], i):

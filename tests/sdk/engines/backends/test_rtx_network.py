@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,3 +69,14 @@ def test_kernels_are_made_once(fake_rtx: Any, caplog: pytest.LogCaptureFixture) 
 
 def test_capabilities_have_dots(fake_rtx: Any) -> None:
     assert known_capabilities(fake_rtx) == {"8.6": 86, "12.0": 120}
+
+
+def test_memory_is_allocated_before_the_plan_runs(fake_rtx: Any) -> None:
+    """What is allocated while it runs cannot be recorded as a CUDA graph."""
+    given: list[tuple[int, int]] = []
+    fake_rtx.engine.device_memory_size_v2 = 1000
+    fake_rtx.engine.context = SimpleNamespace(set_device_memory=lambda *memory: given.append(memory))
+    network = RtxNetwork(fake_rtx, b"headplan", NAMES, INPUTS, device="cpu")
+    assert fake_rtx.engine.strategies == ["user managed"]
+    assert given == [(network._memory.data_ptr(), 1000)]
+    assert network._memory.numel() == 1000

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from scanside.engines.backends.base import InputShape, Precision
-from scanside.engines.backends.trt_build import RTX, BuiltPlan, build_plan
-from scanside.engines.backends.trt_convert import _SETTINGS, check_keywords, refusal
+from scanside.engines.backends.trt_build import RTX, BuiltPlan, Request, build_plan
+from scanside.engines.backends.trt_convert import _SETTINGS, _set_targets, check_keywords, refusal
 from scanside.engines.graph import GraphSource, export_graph
 from scanside.errors import EngineError
 from scanside.testing.backends import small_source
@@ -31,6 +33,22 @@ def test_fp32_is_not_tf32_and_foreign_caches_are_off() -> None:
     assert _SETTINGS["disable_tf32"] is True
     assert _SETTINGS["require_full_compilation"] is True
     assert _SETTINGS["reuse_cached_engines"] is False
+
+
+def test_plan_for_gpus_elsewhere_can_be_recorded_there() -> None:
+    """TensorRT-RTX promises that with one flag: else it may allocate memory while the plan runs."""
+    flags: list[str] = []
+    targets: list[tuple[int, int]] = []
+    trt = SimpleNamespace(
+        BuilderFlag=SimpleNamespace(REQUIRE_USER_ALLOCATION="user allocation"),
+        ComputeCapability=SimpleNamespace(__members__={"SM86": 86, "SM120": 120}),
+    )
+    config = SimpleNamespace(
+        set_flag=flags.append, set_compute_capability=lambda *pair: targets.append(pair) or True
+    )
+    _set_targets(trt, config, Request(RTX, (), "fp32", ("12.0", "8.6")))
+    assert flags == ["user allocation"]
+    assert (config.num_compute_capabilities, targets) == (2, [(120, 0), (86, 1)])
 
 
 def test_refusal_names_operator_node_and_remedy() -> None:
