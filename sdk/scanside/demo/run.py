@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scanside.demo.compare import compare_slices
-from scanside.demo.film import film_scan, run_film
+from scanside.demo.engines import Wanted, built_beside
+from scanside.demo.film import LEARNED_FILM, film_scan, run_film
+from scanside.demo.learned import LEARNED, run_learned
 from scanside.demo.learned import SCAN as LEARNED_SCAN
-from scanside.demo.learned import run_learned
 from scanside.demo.result import CLASSICAL, ZERO_FILLED, DemoResult
 from scanside.demo.steps import write_scan
 from scanside.replay import replay
@@ -60,25 +61,29 @@ def run_demo(
 
     folder.mkdir(parents=True, exist_ok=True)
     recording = folder / "scan.h5"
-    on_step("simulating the scan")
-    scan = simulate(config or preset("brain-oblique"))
-    write_scan(scan, recording)
-    scan.truth.save(folder / "truth.npz")
-    on_step("reconstructing it in a Gadgetron node")
-    node = replay(recording, CLASSICAL, folder / "images.h5", via="gadgetron", device=device)
-    on_step("reconstructing it in this process")
-    observed = Observations()
-    direct = replay(recording, CLASSICAL, device=device, observe=observed)
-    zero_filled = replay(recording, ZERO_FILLED, folder / "zero_filled.h5", device=device)
-    result = DemoResult(
-        folder,
-        slices=compare_slices({ZERO_FILLED: zero_filled.images, CLASSICAL: node.images}, scan.truth),
-        same_pixels=_same_pixels(node.images, direct.images),
-        node=node,
-        direct=direct,
-        learned=run_learned(folder / "learned", config=learned, device=device, on_step=on_step),
-        film=run_film(folder / "film", config=film or film_scan(), device=device, on_step=on_step),
-    )
+    film = film or film_scan()
+    # The film's network takes longest to judge.
+    engines = [Wanted.of(LEARNED_FILM, film), *(Wanted.of(name, learned) for name in LEARNED)]
+    with built_beside(engines):
+        on_step("simulating the scan")
+        scan = simulate(config or preset("brain-oblique"))
+        write_scan(scan, recording)
+        scan.truth.save(folder / "truth.npz")
+        on_step("reconstructing it in a Gadgetron node")
+        node = replay(recording, CLASSICAL, folder / "images.h5", via="gadgetron", device=device)
+        on_step("reconstructing it in this process")
+        observed = Observations()
+        direct = replay(recording, CLASSICAL, device=device, observe=observed)
+        zero_filled = replay(recording, ZERO_FILLED, folder / "zero_filled.h5", device=device)
+        result = DemoResult(
+            folder,
+            slices=compare_slices({ZERO_FILLED: zero_filled.images, CLASSICAL: node.images}, scan.truth),
+            same_pixels=_same_pixels(node.images, direct.images),
+            node=node,
+            direct=direct,
+            learned=run_learned(folder / "learned", config=learned, device=device, on_step=on_step),
+            film=run_film(folder / "film", config=film, device=device, on_step=on_step),
+        )
     on_step("writing the report")
     write_page(result, observed, recording)
     (folder / "README.txt").write_text(_READ_ME, encoding="utf-8")

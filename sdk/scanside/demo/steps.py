@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scanside.demo.engines import quick_choice
+from scanside.demo.engines import Wanted, quick_choice
 from scanside.demo.result import MethodResult
 from scanside.errors import ScansideError
 from scanside.mrd.hdf5 import Hdf5Writer
@@ -53,17 +53,17 @@ def run_in_node(
     Raises:
         ScansideError: a part of the chain failed.
     """
-    size, n_coils = (config.geometry.matrix[1], config.geometry.matrix[0]), config.coils.n_coils
+    wanted = Wanted.of(pipeline, config)
     try:
-        choice = quick_choice(pipeline, size, n_coils, on_step)
+        choice = quick_choice(wanted, on_step)
     except ScansideError as error:
         return MethodResult(pipeline, missing=str(error)), []
     if choice.chosen is None:
         return MethodResult(pipeline, choice, missing="no engine was accepted on this machine"), []
     on_step(step)
     settings = {
-        "engine.sizes": [list(size)],
-        "engine.n_coils": [n_coils],
+        "engine.sizes": [list(wanted.size)],
+        "engine.n_coils": [wanted.n_coils],
         "engine.backend": choice.chosen.backend,
         "engine.precision": choice.chosen.precision,
     }

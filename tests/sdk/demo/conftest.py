@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -78,5 +79,6 @@ def made(
         patch.setenv("SCANSIDE_ENGINES", str(named_bundles))
         # The quickest to judge, and one that is not needed then.
         patch.setattr("scanside.demo.engines.QUICK", (("eager", "fp32"), ("eager", "bf16")))
+        patch.setattr("scanside.demo.run.built_beside", lambda _: nullcontext())
         folder = tmp_path_factory.mktemp("demo") / "new"
         return run_demo(folder, config=small_scan, learned=small_scan, film=small_film)
