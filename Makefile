@@ -77,7 +77,7 @@ test-base: $(BASE)  ## the tests that need no torch, in the environment without 
 test-full: $(FULL) $(TENSORRT)  ## all tests, in the full environment
 	.venv/bin/python -m pytest -q -n $(JOBS) --dist worksteal --ignore tests/sdk/engines
 	.venv/bin/python -m pytest -q -n $(JOBS) --dist worksteal tests/sdk/engines
-	.venv-tensorrt/bin/python -m pytest -q -m plans tests/sdk/engines tests/deploy
+	.venv-tensorrt/bin/python -m pytest -q -n $(JOBS) --dist worksteal -m plans tests/sdk/engines tests/deploy
 
 plans: $(TENSORRT)  ## TensorRT-RTX plans of every bundle in every precision, in out/plans; takes no GPU
 	.venv-tensorrt/bin/python -m scanside_deploy.plans --output out/plans
