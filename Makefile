@@ -27,12 +27,13 @@ venv: $(FULL)  ## full environment in .venv
 venv-base: $(BASE)  ## torch-free environment in .venv-base
 
 # $(call environment,FOLDER,PYTHON,CONSTRAINTS,WHAT): pip first, as old ones know no dependency groups, and the
-# build backend with it, so that no version is left to chance.
+# build backend with it, so that no version is left to chance. Modules are compiled when they are first imported: most
+# never are, and all of them take longer than everything else of the installation.
 define environment
 	@test -n "$2" || { echo "Scanside needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $1/bin/pip || $2 -m venv $1
-	$1/bin/python -m pip install --quiet -c $3 pip hatchling
-	$1/bin/python -m pip install --quiet -c $3 --no-build-isolation -e $4
+	$1/bin/python -m pip install --quiet --no-compile -c $3 pip hatchling
+	$1/bin/python -m pip install --quiet --no-compile -c $3 --no-build-isolation -e $4
 	touch $1/.installed
 endef
 
