@@ -47,7 +47,7 @@ from scanside.errors import BackendUnavailable, EngineError
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["check_keywords", "refusal"]
+__all__ = ["check_exact", "check_keywords", "refusal"]
 
 _RUNTIME_LIBRARIES = ("libtorchtrt.so", "libtorchtrt_runtime.so")
 _CAPABILITY = (8, 9)  # of the GPU that is answered for; torch-tensorrt asks to tell embedded boards apart
@@ -187,7 +187,8 @@ def _build(
         one._construct_trt_network_def()  # noqa: SLF001 — `run` of it also builds and deserialises
         network = one.ctx.net
         _name_tensors(network, expected, request.inputs)
-        config = one._populate_trt_builder_config()  # noqa: SLF001 — with the settings, TF32 among them
+        config = one._populate_trt_builder_config()  # noqa: SLF001 — what our settings became
+        check_exact(trt, config)
         _set_targets(trt, config, request)
         tell(f"building {network.num_layers} layers")
         built = one.builder.build_serialized_network(network, config)
@@ -226,6 +227,19 @@ def _name_tensors(network: Any, found: Sequence[str], inputs: Sequence[InputShap
     if network.num_outputs != 1:
         raise EngineError(f"the graph gives {network.num_outputs} results, expected 1")
     network.get_output(0).name = "output"
+
+
+def check_exact(trt: Any, config: Any) -> None:
+    """Make sure that the setting against TF32 has arrived: nothing else would tell, as no GPU is here to compute.
+
+    Raises:
+        EngineError: it has not.
+    """
+    if config.get_flag(trt.BuilderFlag.TF32):
+        raise EngineError(
+            "the installed torch-tensorrt leaves TF32 on, which has three digits, too few for data consistency; "
+            "Scanside was written for 2.13"
+        )
 
 
 def _set_targets(trt: Any, config: Any, request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,13 @@ from torch import nn
 
 from scanside.engines.backends.base import InputShape, Precision
 from scanside.engines.backends.trt_build import RTX, BuiltPlan, Request, build_plan
-from scanside.engines.backends.trt_convert import _SETTINGS, _set_targets, check_keywords, refusal
+from scanside.engines.backends.trt_convert import (
+    _SETTINGS,
+    _set_targets,
+    check_exact,
+    check_keywords,
+    refusal,
+)
 from scanside.engines.graph import GraphSource, export_graph
 from scanside.errors import EngineError
 from scanside.testing.backends import small_source
@@ -49,6 +56,14 @@ def test_plan_for_gpus_elsewhere_can_be_recorded_there() -> None:
     _set_targets(trt, config, Request(RTX, (), "fp32", ("12.0", "8.6")))
     assert flags == ["user allocation"]
     assert (config.num_compute_capabilities, targets) == (2, [(120, 0), (86, 1)])
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_builder_that_would_take_tf32_is_not_used(tf32: bool) -> None:
+    trt = SimpleNamespace(BuilderFlag=SimpleNamespace(TF32="TF32"))
+    config = SimpleNamespace(get_flag=lambda flag: flag == "TF32" and tf32)
+    with pytest.raises(EngineError, match="leaves TF32 on") if tf32 else nullcontext():
+        check_exact(trt, config)
 
 
 def test_refusal_names_operator_node_and_remedy() -> None:
