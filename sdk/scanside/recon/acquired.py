@@ -10,7 +10,24 @@ import torch
 from scanside.recon.fourier import to_image
 from scanside.recon.sense import SenseOperator, seen_columns
 
-__all__ = ["Acquired", "acquired"]
+__all__ = ["Acquired", "SeenMaps", "acquired"]
+
+
+class SeenMaps:
+    """Maps of one slice in the columns that some coil sees.
+
+    Args:
+        maps: ``(*other, coil, 1, y, x)``, all of `other` 1.
+
+    Attributes:
+        columns: the range along x.
+        maps: ``(coil, y, x)`` there.
+    """
+
+    def __init__(self, maps: torch.Tensor) -> None:
+        self.columns = seen_columns(maps)
+        n_columns = self.columns.stop - self.columns.start
+        self.maps = maps[..., self.columns].reshape(-1, maps.shape[-2], n_columns)
 
 
 class Acquired(ABC):
@@ -44,9 +61,20 @@ class Acquired(ABC):
 
 
 def acquired(
-    kspace: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor, readout: slice | None = None
+    kspace: torch.Tensor,
+    maps: torch.Tensor,
+    mask: torch.Tensor,
+    readout: slice | None = None,
+    seen: SeenMaps | None = None,
 ) -> Acquired:
-    """Acquired k-space with its maps; arguments as `Acquired`.
+    """Acquired k-space with its maps.
+
+    Args:
+        kspace: as `Acquired`, like all that follow.
+        maps: coil sensitivities.
+        mask: which lines were acquired.
+        readout: which samples of a line were acquired.
+        seen: of these maps, where they are at hand.
 
     Raises:
         ShapeError: maps, mask and readout do not fit.
@@ -54,7 +82,7 @@ def acquired(
     whole = readout is None or readout.indices(kspace.shape[-1])[:2] == (0, kspace.shape[-1])
     alone = kspace.shape[:-4].numel() == maps.shape[:-4].numel() == 1 and kspace.shape[-3] == 1
     if whole and alone and bool(mask.any()) and mask.shape[-2:] == maps.shape[-3:-1]:
-        return _Lines(kspace, maps, mask, None)
+        return _Lines(kspace, maps, mask, seen or SeenMaps(maps))
     return _Any(kspace, maps, mask, readout)
 
 
@@ -80,6 +108,10 @@ class _Lines(Acquired):
     Those that were acquired are transformed along the readout, once. What is left are transforms along k1 of the
     columns that some coil sees; and as transforms keep energies, distances are those of the columns.
     """
+
+    def __init__(self, kspace: torch.Tensor, maps: torch.Tensor, mask: torch.Tensor, seen: SeenMaps) -> None:
+        super().__init__(kspace, maps, mask, None)
+        self._columns, self._column_maps = seen.columns, seen.maps
 
     @cached_property
     def right(self) -> torch.Tensor:
@@ -123,18 +155,6 @@ class _Lines(Acquired):
         # The product is taken modulo n before it becomes an angle: large angles lose digits.
         turns = torch.remainder(self._frequencies * (n1 // 2), n1).double() / n1
         return to_image(lines, (-1,)) * torch.exp(-2j * torch.pi * turns).to(lines)[:, None]
-
-    @cached_property
-    def _columns(self) -> slice:
-        """Those that some coil sees."""
-        return seen_columns(self._maps)
-
-    @cached_property
-    def _column_maps(self) -> torch.Tensor:
-        """Maps ``(coil, y, x)`` of these columns."""
-        return self._maps[..., self._columns].reshape(
-            -1, self._maps.shape[-2], self._columns.stop - self._columns.start
-        )
 
 
 def _energy(values: torch.Tensor) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from scanside.recon.columns import ColumnSystem, factorise, system_bytes
 
-__all__ = ["ColumnCache"]
+__all__ = ["ColumnCache", "changes"]
 
 _MOST_BYTES = 2**29
 
@@ -19,6 +19,8 @@ _MOST_BYTES = 2**29
 class _Kept:
     """Maps and mask are copies: whatever happens to those that were given, the system is that of these."""
 
+    given: torch.Tensor
+    version: int
     maps: torch.Tensor
     mask: torch.Tensor
     weight: float
@@ -33,7 +35,15 @@ class _Kept:
             and maps.dtype == self.maps.dtype
             and maps.device == self.maps.device
             and torch.equal(mask, self.mask)
-            and torch.equal(_bits(maps), _bits(self.maps))
+            and (self._is_given(maps) or torch.equal(_bits(maps), _bits(self.maps)))
+        )
+
+    def _is_given(self, maps: torch.Tensor) -> bool:
+        """Whether they lie in the memory of those that were given, which nobody has written to since."""
+        return (
+            maps.data_ptr() == self.given.data_ptr()
+            and maps.stride() == self.given.stride()
+            and self.version == changes(self.given) == changes(maps)
         )
 
     @property
@@ -84,9 +94,10 @@ class ColumnCache:
         kept = self._find(maps, mask, weight) or self._keep(maps, mask, weight, _at_once)
         return kept.system.result()
 
-    def has(self, maps: torch.Tensor, mask: torch.Tensor, weight: float) -> bool:
-        """Whether a system was made or begun."""
-        return self._find(maps, mask, weight) is not None
+    def find(self, maps: torch.Tensor, mask: torch.Tensor, weight: float) -> Future[ColumnSystem] | None:
+        """A system that was made or begun."""
+        kept = self._find(maps, mask, weight)
+        return None if kept is None else kept.system
 
     def close(self) -> None:
         """Give all up; what is being made is waited for."""
@@ -111,12 +122,19 @@ class ColumnCache:
         weight: float,
         run: Callable[[Callable[[], ColumnSystem]], Future[ColumnSystem]],
     ) -> _Kept:
+        given = maps.detach()
         maps, mask = maps.clone(memory_format=torch.contiguous_format), mask.clone()
-        kept = _Kept(maps, mask, weight, run(lambda: factorise(maps, mask, weight)))
+        system = run(lambda: factorise(maps, mask, weight))
+        kept = _Kept(given, changes(given), maps, mask, weight, system)
         self._kept.append(kept)
         while len(self._kept) > 1 and self.n_bytes > self._most_bytes:
             self._kept.pop(0).system.cancel()
         return kept
+
+
+def changes(values: torch.Tensor) -> int:
+    """How often a tensor's memory was written to, by torch: the same as before, it holds the same values."""
+    return values._version  # noqa: SLF001 — torch has no other name for it
 
 
 def _bits(values: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -34,6 +34,7 @@ from scanside.scan import Scan
 from scanside.stage import Expected, Stage, StageConfig
 from scanside.stages._axes import readout_of
 from scanside.stages._classical import Classical
+from scanside.stages._columns import Solve
 from scanside.stages._deadline import DeadlineExceeded, DeadlineRunner, StillBusy
 from scanside.stages._finite import check_finite
 from scanside.stages._fitness import fitness_of
@@ -41,7 +42,7 @@ from scanside.stages._images import images_of
 from scanside.stages._learned import Learned
 from scanside.stages._provenance import describe_engine
 from scanside.stages._rehearsal import rehearsal
-from scanside.stages.sense import Sense, acquired_of
+from scanside.stages.sense import Sense
 from scanside.trace import StageTimes
 
 __all__ = ["RunEngine"]
@@ -240,7 +241,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                     f"{engine.choice.chosen}"
                 )
             given = frames if network.n_frames is None else item
-            data = acquired_of(given, maps)
+            data = self._sense.acquired(given, maps)
             if network.wants == "sense":
                 classical = list(self._sense.images(frames, data))
             voxels, residual = self._reconstruct(given, maps, data, network, engine, classical)
@@ -343,6 +344,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             start = data.right
         check_finite(start, item, item.reference)
         voxels, weights = torch.zeros_like(start), start.new_ones(start.shape[:-3], dtype=torch.float32)
+        pulls: dict[tuple[int, ...], tuple[float, Solve]] = {}
         by_call = maps if network.n_frames else maps.expand(*item.mask.shape[:-2], *maps.shape[-4:])
         for call in [()] if network.n_frames else np.ndindex(*item.mask.shape[:-2]):
             image = start[call][..., 0, :, :]
@@ -351,18 +353,17 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 image = image / scale
                 noise = _noise(item.data[call], item.mask[call], readout_of(item)) / scale
                 weights[call] = noise.square()
-                if network.n_frames is None and self._pulls_by_columns(item):  # while the network is busy
-                    self._sense.columns.begin_with(
-                        by_call[call], item.mask[call], self._weight(weights[call])
-                    )
+                if self._pulls_by_columns(item):
+                    weight = self._weight(weights[call])
+                    pulls[call] = weight, self._second(by_call[call], item.mask[call], weight)
                 inputs = network.inputs(engine, image, by_call[call][:, 0], item.mask[call][..., 0, :], noise)
                 made = network.image(self._called(partial(engine, *inputs)), image)
                 voxels[call][..., 0, :, :] = scale * made
         if item.wanted is not None:
             voxels, weights, item = voxels[[*item.wanted]], weights[[*item.wanted]], _wanted(item)
-            data = acquired_of(item, maps)
+            data = self._sense.acquired(item, maps)
         if self.config.consistency is not None:
-            voxels = self._pulled_back(item, data, voxels, weights)
+            voxels = self._pulled_back(data, voxels, self.config.consistency * weights, pulls)
         if not bool(torch.isfinite(torch.view_as_real(voxels)).all()):
             raise _Refused("non-finite", f"'{network.name}' gave NaN or infinite values")
         residual = data.distance(voxels)
@@ -376,23 +377,26 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         return voxels, residual
 
     def _pulled_back(
-        self, item: KSpace, data: Acquired, voxels: torch.Tensor, weights: torch.Tensor
+        self,
+        data: Acquired,
+        voxels: torch.Tensor,
+        weights: torch.Tensor,
+        pulls: Mapping[tuple[int, ...], tuple[float, Solve]],
     ) -> torch.Tensor:
         """The images nearest to the network's that explain the acquired lines as well as noise allows.
 
         Args:
-            item: the k-space.
-            data: what was acquired of it.
+            data: what was acquired.
             voxels: ``(*other, z, y, x)``, the network's images.
-            weights: ``(*other)``, the variance of the noise in each on the network's scale.
+            weights: ``(*other)``, λ of each, for conjugate gradients.
+            pulls: λ of each, and what solves for it, where that is done by columns.
         """
-        if self._pulls_by_columns(item):
-            places = [self._weight(one) for one in weights.reshape(-1)]
-            pull = voxels.new_tensor(places, dtype=weights.dtype).reshape(weights.shape)
-            right = data.right + pull[..., None, None, None] * voxels
-            return self._sense.columns.solve(item, right, places)
-        assert self.config.consistency is not None
-        pull = (self.config.consistency * weights)[..., None, None, None]
+        if pulls:
+            solution = voxels.clone()
+            for call, (weight, solve) in pulls.items():
+                solution[call] = solve(data.right[call] + weight * voxels[call], data.right[call])
+            return solution
+        pull = weights[..., None, None, None]
         result = conjugate_gradient(
             lambda image: data.operator.normal(image) + pull * image,
             data.right + pull * voxels,
@@ -405,11 +409,19 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
 
     def _pulls_by_columns(self, item: KSpace) -> bool:
         """Whether images are pulled back to the data exactly."""
-        by_columns = self._sense.config.solver == "columns" and self._sense.columns.cannot(item) is None
-        return by_columns and self.config.consistency is not None
+        return (
+            self.config.consistency is not None
+            and item.wanted is None
+            and self._sense.config.solver == "columns"
+            and self._sense.columns.cannot(item) is None
+        )
+
+    def _second(self, maps: torch.Tensor, mask: torch.Tensor, weight: float) -> Solve:
+        """What pulls an image back, prepared while the network is busy; SENSE was solved with its own weight."""
+        return self._sense.columns.second(maps, mask, (self._sense.config.l2, weight))
 
     def _weight(self, variance: torch.Tensor) -> float:
-        """λ of the pull by columns, for a variance of the noise."""
+        """λ of the pull by columns, for a variance of the noise on the network's scale."""
         assert self.config.consistency is not None
         return on_grid(max(self.config.consistency * float(variance), _LEAST_WEIGHT))
 

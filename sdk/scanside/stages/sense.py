@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 from scanside.errors import ConfigError
 from scanside.items import Calibration, Image, KSpace
 from scanside.mrd.meta import Meta
-from scanside.recon.acquired import Acquired, acquired
+from scanside.recon.acquired import Acquired, SeenMaps, acquired
+from scanside.recon.column_cache import changes
 from scanside.recon.combine import combine_with_maps
 from scanside.recon.fourier import spatial_dims, to_kspace
 from scanside.recon.partial_fourier import Band, classify, pocs
@@ -24,7 +25,7 @@ from scanside.stages._finite import check_finite
 from scanside.stages._images import images_of
 from scanside.stages.partial_fourier import axis_name, partial_bands, with_a_phase
 
-__all__ = ["Sense", "acquired_of"]
+__all__ = ["Sense"]
 
 
 class Sense(Stage[Calibration | KSpace, Image]):
@@ -85,11 +86,13 @@ class Sense(Stage[Calibration | KSpace, Image]):
         self.columns = Columns()
 
     def open(self, scan: Scan) -> None:
-        """A new scan."""
+        """A new scan: nothing is known of its maps."""
         self._scan = scan
+        self._seen: tuple[torch.Tensor, int, SeenMaps] | None = None
 
     def close(self) -> None:
-        """Forget the scan's columns."""
+        """Forget the scan's maps."""
+        self._seen = None
         self.columns.close()
 
     def process(self, item: Calibration | KSpace) -> Iterator[Image]:
@@ -100,10 +103,20 @@ class Sense(Stage[Calibration | KSpace, Image]):
             return
         if item.coil_maps is None:
             raise ConfigError("SENSE needs coil maps, but no stage before it made them: add 'coil-maps'")
-        yield from self.images(item, acquired_of(item, item.coil_maps))
+        yield from self.images(item, self.acquired(item, item.coil_maps))
+
+    def acquired(self, item: KSpace, maps: torch.Tensor) -> Acquired:
+        """What was acquired of a k-space, with its maps; what is prepared of these serves repetitions."""
+        readout = readout_of(item)
+        if maps.shape[:-4].numel() > 1 or maps.shape[-3] > 1:
+            return acquired(item.data, maps, item.mask, readout)
+        kept = self._seen
+        if kept is None or kept[0] is not maps or kept[1] != changes(maps):
+            self._seen = kept = (maps, changes(maps), SeenMaps(maps))
+        return acquired(item.data, maps, item.mask, readout, kept[2])
 
     def images(self, item: KSpace, data: Acquired) -> Iterator[Image]:
-        """The images of a k-space that has maps, and of what was acquired of it (`acquired_of`)."""
+        """The images of a k-space that has maps, and of what was acquired of it."""
         assert item.coil_maps is not None
         meta = item.meta.copy()
         solution = self._by_columns(item, data, meta) if self.config.solver == "columns" else None
@@ -149,11 +162,6 @@ class Sense(Stage[Calibration | KSpace, Image]):
         meta["SenseIterations"] = [str(result.iterations)]
         meta["SenseResidual"] = [f"{residual:.3g}"]
         return result.solution
-
-
-def acquired_of(item: KSpace, maps: torch.Tensor) -> Acquired:
-    """What was acquired of a k-space, with its maps."""
-    return acquired(item.data, maps, item.mask, readout_of(item))
 
 
 def _one_sided(item: KSpace) -> dict[int, Band]:

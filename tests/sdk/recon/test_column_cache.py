@@ -121,8 +121,8 @@ def test_memory_is_bounded(made_by: list[str]) -> None:
     for seed in (1, 2, 1, 3):  # the second one is used longest ago when the third comes
         cache.get(some_maps(seed), a_mask(), WEIGHT)
         assert cache.n_bytes <= 2 * one
-    assert cache.has(some_maps(1), a_mask(), WEIGHT)
-    assert not cache.has(some_maps(2), a_mask(), WEIGHT)
+    assert cache.find(some_maps(1), a_mask(), WEIGHT) is not None
+    assert cache.find(some_maps(2), a_mask(), WEIGHT) is None
     assert len(made_by) == 3
     small = ColumnCache(most_bytes=1)
     first = small.get(some_maps(), a_mask(), WEIGHT)

@@ -145,6 +145,25 @@ def test_error_of_single_precision(weight: float) -> None:
     assert float((found - expected).norm() / expected.norm()) < 4e-7 / math.sqrt(weight) + 1e-6
 
 
+@pytest.mark.parametrize("second", [0.004, 0.01, 0.03])
+@pytest.mark.parametrize("margin", [0, 5])
+def test_another_weight_from_a_near_one(second: float, margin: int) -> None:
+    maps, mask, first = some_maps(4, 40, 16, margin=margin), a_mask(40, "equispaced"), 0.01
+    system = factorise(maps, mask, first)
+    base, image = an_image(2, 40, 16)
+    right = base + second * image
+    known = (base, system.solve(base))
+    expected = factorise(maps, mask, second).solve(right)
+    found = system.solve_near(second, right, known)
+    assert float((found - expected).norm() / expected.norm()) < 3e-5
+    finer = system.solve_near(second, right, known, tolerance=1e-9)
+    assert float((finer - expected).norm() / expected.norm()) < 1e-8
+    if second != first:
+        unmoved = system.solve_near(second, right, known, max_iterations=0)
+        assert float((unmoved - expected).norm() / expected.norm()) > 1e-3
+        torch.testing.assert_close(unmoved, known[1])
+
+
 def test_bytes_are_what_is_stated() -> None:
     assert system_bytes(256, 256) == 134_217_728
     system = factorise(some_maps(2, 12, 5).to(torch.complex64), a_mask(12, "random"), 0.1)

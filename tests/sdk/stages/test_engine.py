@@ -28,7 +28,9 @@ from scanside.errors import (
     SignatureError,
     StageConfigError,
 )
-from scanside.items import AxisRange
+from scanside.items import AxisRange, Calibration
+from scanside.recon import column_cache
+from scanside.recon.columns import ColumnSystem, factorise, on_grid
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.noise_level import noise_level
 from scanside.recon.scaling import image_scale
@@ -160,6 +162,59 @@ def test_pulled_back_to_the_data() -> None:
     assert (x - z).norm() > 1e-3 * z.norm(), "there was something to pull back"
     distances = [float(one.meta["ScansideDataConsistency"][0]) for one in (image, plain)]
     assert distances[0] < distances[1]
+
+
+@pytest.mark.parametrize("consistency", [1e3, 1e5])
+def test_pulled_back_by_columns(consistency: float) -> None:
+    """Exactly, where SENSE is solved so: with a weight near to that of SENSE, and far from it."""
+    item = kspace()
+    assert item.coil_maps is not None
+    sense = {"sense": {"solver": "columns", "l2": 0.01}}
+    plain = Session(bundle="smooth", fallback=sense)(item)
+    session = Session(bundle="smooth", fallback=sense, consistency=consistency)
+    image = session(item)
+    (start,) = run_sense(item, l2=0.01)
+    noise = noise_level(item.data[:, 0], item.mask[0]) / image_scale(start.data[0])
+    weight = on_grid(max(consistency * float(noise) ** 2, 5e-4))
+    right = (item.coil_maps.conj() * to_image(item.data * item.mask[..., None])).sum(0)
+    system = factorise(item.coil_maps[:, 0].to(torch.complex128), item.mask[0], weight)
+    expected = system.solve((right + weight * plain.data[0])[0].to(torch.complex128))
+    assert float((image.data[0, 0] - expected).norm() / expected.norm()) < 1e-4
+    assert float((plain.data[0, 0] - expected).norm() / expected.norm()) > 1e-3
+    assert "ScansideFallback" not in image.meta
+    session.stage.open(session.scan)
+    repetitions = [next(iter(session.stage.process(item))).data for _ in range(4)]
+    session.stage.close()
+    for again in repetitions:
+        assert float((again - image.data).norm() / image.data.norm()) < 5e-5
+
+
+def test_calibration_lines_prepare_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When they come with maps and the lines to be expected, nothing is left to factorise after the last readout."""
+    made: list[tuple[str, float]] = []
+
+    def noted(maps: torch.Tensor, mask: torch.Tensor, weight: float) -> ColumnSystem:
+        made.append((threading.current_thread().name, weight))
+        return factorise(maps, mask, weight)
+
+    monkeypatch.setattr(column_cache, "factorise", noted)
+    item = kspace()
+    session = Session(bundle="smooth", fallback={"sense": {"solver": "columns", "l2": 0.02}})
+    made.clear()
+    session.stage.open(session.scan)
+    assert list(session.stage.process(Calibration(item, item.mask))) == []
+    assert len(list(session.stage.process(item))) == 1
+    session.stage.close()
+    ((thread, weight),) = made
+    assert thread != threading.current_thread().name
+    assert weight == 0.02
+
+
+def run_sense(item: KSpace, **settings: Any) -> list[Image]:
+    """Images by SENSE."""
+    stage = Sense(**settings)
+    stage.open(small_scan())
+    return list(stage.process(item))
 
 
 def test_frames_one_by_one() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from scanside.errors import ConfigError
+from scanside.errors import CalibrationError, ConfigError, StageConfigError
+from scanside.items import Calibration
+from scanside.recon import column_cache
+from scanside.recon.columns import factorise
 from scanside.simulate import DynamicsConfig, PhantomConfig, SamplingConfig
 from scanside.stages.sense import Sense
 
@@ -123,3 +127,138 @@ def test_weak_regularisation_by_default(accumulated: Any, run_stage: Any) -> Non
     unbiased = found(l2=0.0, max_iterations=500).data[0].numpy()
     assert error(found(), unbiased) < 0.04
     assert error(found(l2=0.01), unbiased) > 0.06
+
+
+# By columns
+
+
+@pytest.fixture
+def made_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The threads that factorised."""
+    threads: list[str] = []
+
+    def noted(maps: torch.Tensor, mask: torch.Tensor, weight: float) -> Any:
+        threads.append(threading.current_thread().name)
+        return factorise(maps, mask, weight)
+
+    monkeypatch.setattr(column_cache, "factorise", noted)
+    return threads
+
+
+@pytest.mark.parametrize("sampling", [RANDOM, SamplingConfig(acceleration=(3, 1))])
+def test_columns_are_converged_iterations(accumulated: Any, run_stage: Any, sampling: Any) -> None:
+    scan, (item,), _ = accumulated(sampling=sampling)
+    item = with_true_maps(scan, item)
+    exact = run_stage(Sense(solver="columns", l2=0.01), scan.header_xml, [item])
+    iterated = run_stage(Sense(l2=0.01, tolerance=1e-6, max_iterations=500), scan.header_xml, [item])
+    assert error(exact.one, iterated.one.data[0].numpy()) < 1e-4
+    assert exact.scan.warnings == []
+    assert exact.one.meta["SenseSolver"] == ["columns"]
+    assert "SenseIterations" not in exact.one.meta
+    assert iterated.one.meta["SenseSolver"] == ["cg"]
+    stopped = run_stage(Sense(l2=0.01, tolerance=0.05), scan.header_xml, [item]).one
+    assert error(stopped, iterated.one.data[0].numpy()) > 1e-3
+
+
+def test_columns_of_frames(accumulated: Any, run_stage: Any) -> None:
+    """Each with its own pattern, as one by one."""
+    parts: dict[str, Any] = {
+        "sampling": RANDOM.model_copy(update={"vary": True}),
+        "dynamics": DynamicsConfig(phases=2),
+        "phantom": PhantomConfig(kind="cardiac"),
+    }
+    scan, apart, _ = accumulated(**parts)
+    _, together, _ = accumulated(settings={"together": ["phase"]}, **parts)
+    stage = Sense(solver="columns")
+    one_by_one = run_stage(stage, scan.header_xml, [with_true_maps(scan, item) for item in apart]).items
+    at_once = run_stage(stage, scan.header_xml, [with_true_maps(scan, item) for item in together]).items
+    for a, b in zip(at_once, one_by_one, strict=True):
+        assert error(a, b.data[0].numpy()) < 1e-4
+    assert error(at_once[0], one_by_one[1].data[0].numpy()) > 1e-2
+
+
+def test_repetitions_are_factorised_once(accumulated: Any, run_stage: Any, made_by: list[str]) -> None:
+    scan, (item,), _ = accumulated(sampling=RANDOM)
+    item = with_true_maps(scan, item)
+    again = item.replace(data=2 * item.data, mask=item.mask.clone(), coil_maps=item.coil_maps.clone())
+    first, second = run_stage(Sense(solver="columns"), scan.header_xml, [item, again]).items
+    assert len(made_by) == 1
+    torch.testing.assert_close(second.data, 2 * first.data)
+
+
+def test_maps_that_were_changed_in_place(accumulated: Any, run_stage: Any, made_by: list[str]) -> None:
+    scan, (item,), _ = accumulated(sampling=RANDOM)
+    item = with_true_maps(scan, item)
+    stage = Sense(solver="columns")
+    expected = run_stage(stage, scan.header_xml, [item]).one
+    item.coil_maps *= 2  # the image is half of what it was, and the weight counts four times as little
+    stage.open(expected_scan := run_stage(stage, scan.header_xml, []).scan)
+    list(stage.process(item))
+    item.coil_maps /= 2
+    (image,) = stage.process(item)
+    stage.close()
+    assert expected_scan.warnings == []
+    torch.testing.assert_close(image.data, expected.data)
+    assert len(made_by) == 3
+
+
+def test_columns_are_begun_early(accumulated: Any, run_stage: Any, made_by: list[str]) -> None:
+    """When the calibration lines are there, and the lines can be told."""
+    scan, (item,), _ = accumulated(sampling=RANDOM)
+    item = with_true_maps(scan, item)
+    outline = item.replace(data=item.data.new_zeros(()).expand(item.data.shape), mask=item.mask & False)
+    early = Calibration(outline, item.mask.clone())
+    image = run_stage(Sense(solver="columns"), scan.header_xml, [early, item]).one
+    assert len(made_by) == 1
+    assert made_by[0] != threading.current_thread().name
+    torch.testing.assert_close(
+        image.data, run_stage(Sense(solver="columns"), scan.header_xml, [item]).one.data
+    )
+    made_by.clear()
+    run_stage(Sense(solver="columns"), scan.header_xml, [Calibration(outline, None), item])
+    run_stage(Sense(), scan.header_xml, [early, item])
+    assert made_by == [threading.current_thread().name]
+
+
+def test_lines_that_were_not_as_expected(accumulated: Any, run_stage: Any) -> None:
+    scan, (item,), _ = accumulated(sampling=RANDOM)
+    item = with_true_maps(scan, item)
+    wrong = item.mask.clone()
+    wrong[..., ::2] = True
+    image = run_stage(Sense(solver="columns"), scan.header_xml, [Calibration(item, wrong), item]).one
+    torch.testing.assert_close(
+        image.data, run_stage(Sense(solver="columns"), scan.header_xml, [item]).one.data
+    )
+
+
+def test_where_columns_do_not_serve(accumulated: Any, run_stage: Any) -> None:
+    """It iterates, and says why."""
+    scan, (item,), _ = accumulated(
+        (64, 60, 1), sampling=SamplingConfig(acceleration=(2, 1), partial_echo=0.7)
+    )
+    ran = run_stage(Sense(solver="columns"), scan.header_xml, [with_true_maps(scan, item)])
+    assert ran.one.meta["SenseSolver"] == ["cg"]
+    assert "asymmetric echo" in ran.scan.warnings[0]
+    scan, (item,), _ = accumulated((16, 16, 8), sampling=SamplingConfig(acceleration=(2, 1)))
+    ran = run_stage(Sense(solver="columns"), scan.header_xml, [with_true_maps(scan, item)])
+    assert ran.one.meta["SenseSolver"] == ["cg"]
+    assert "8 partitions" in ran.scan.warnings[0]
+    scan, (item,), _ = accumulated((16, 384, 1), sampling=SamplingConfig(acceleration=(2, 1)))
+    ran = run_stage(Sense(solver="columns"), scan.header_xml, [with_true_maps(scan, item)])
+    assert ran.one.meta["SenseSolver"] == ["cg"]
+    assert "384 rows, and no more than 383" in ran.scan.warnings[0]
+
+
+def test_columns_need_a_weight() -> None:
+    with pytest.raises(StageConfigError, match="l2 > 0"):
+        Sense(solver="columns", l2=0)
+
+
+def test_columns_of_nothing(accumulated: Any, run_stage: Any) -> None:
+    """No samples give no image; maps of zero give none of what was sampled."""
+    scan, (item,), _ = accumulated(sampling=RANDOM)
+    item = with_true_maps(scan, item)
+    empty = run_stage(Sense(solver="columns"), scan.header_xml, [item.replace(data=0 * item.data)]).one
+    assert not empty.data.any()
+    with pytest.raises(CalibrationError, match="zero everywhere"):
+        run_stage(Sense(solver="columns"), scan.header_xml, [item.replace(coil_maps=0 * item.coil_maps)])

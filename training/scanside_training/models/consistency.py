@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from scanside.recon.columns import ColumnSystem
 from scanside.recon.consistency import Lowering, pmatrix
 
 __all__ = [
@@ -82,18 +83,14 @@ class NormalOperator:
         """Whether whole readouts were sampled, so that columns of the image have nothing to do with each other."""
         return self.lowering == "pmatrix" or self.sampling[0].shape[-1] == 1
 
-    def columns(self) -> torch.Tensor:
-        """``Aᴴ A`` as a complex matrix for each column of the image, ``(B, k0, k1, k1)``.
-
-        It is ``P ∘ Sᴴ S``: `scanside.recon.consistency.pmatrix` times what the maps of two voxels have in common.
-        """
+    def point_spread(self) -> torch.Tensor:
+        """``Fᴴ m F`` along k1 as a complex matrix, ``(B, k1, k1)``, where whole readouts were sampled."""
         if self.lowering == "pmatrix":
-            spread = self.sampling[0]
+            planes = self.sampling[0]
         else:
             mask = self.sampling[0][..., 0]
-            spread = pmatrix(torch.fft.fftshift(mask, dim=-1) if self.lowering == "fft" else mask)
-        maps = torch.view_as_complex(self.maps.permute(0, 4, 1, 3, 2).contiguous())
-        return torch.complex(spread[:, 0], spread[:, 1]).to(maps.dtype).unsqueeze(1) * (maps.mH @ maps)
+            planes = pmatrix(torch.fft.fftshift(mask, dim=-1) if self.lowering == "fft" else mask)
+        return torch.complex(planes[:, 0], planes[:, 1])
 
     @cached_property
     def _lines(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -181,7 +178,8 @@ def _along_k0(matrix: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:
 class ColumnInverse:
     """``(Aᴴ A + λ)⁻¹`` by a factorisation for each column of the image, where whole readouts were sampled.
 
-    Factorising costs what about twenty normal operations cost, and each use then no more than three.
+    Factorising costs what about twenty normal operations cost, and each use then no more than three; see
+    `scanside.recon.columns`.
 
     Args:
         normal: ``Aᴴ A``.
@@ -189,16 +187,19 @@ class ColumnInverse:
     """
 
     def __init__(self, normal: NormalOperator, weight: torch.Tensor) -> None:
-        with torch.no_grad():
-            matrices = normal.columns()
-            matrices.diagonal(dim1=-2, dim2=-1).add_(weight[..., 0])
-            self._inverses = torch.cholesky_inverse(torch.linalg.cholesky(matrices))
+        maps = _numbers(normal.maps)
+        spread = normal.point_spread().to(maps.dtype).expand(len(maps), -1, -1)
+        self._system = ColumnSystem(maps, spread, weight.detach().flatten().expand(len(maps)))
 
     def __call__(self, right: torch.Tensor) -> torch.Tensor:
         """Solve for a right-hand side ``(B, 2, k1, k0)``."""
-        columns = torch.view_as_complex(right.permute(0, 3, 2, 1).contiguous())
-        solution = (self._inverses @ columns.unsqueeze(-1)).squeeze(-1)
-        return torch.view_as_real(solution).permute(0, 3, 2, 1).contiguous()
+        solution = self._system.solve(_numbers(right))
+        return torch.view_as_real(solution).movedim(-1, -3).contiguous()
+
+
+def _numbers(planes: torch.Tensor) -> torch.Tensor:
+    """Complex ``(…, k1, k0)`` of planes ``(…, 2, k1, k0)``."""
+    return torch.view_as_complex(planes.movedim(-3, -1).contiguous())
 
 
 class ProximalSolver:
