@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,14 @@ def test_an_image_of_each_size_is_made_and_nobody_hears_of_it(
     prepared.open(scan)
     assert not scan.metrics
     assert prepared.engine_times.n == 0
+
+
+def test_a_window_of_a_film(
+    film_bundles: Path, calls: list[tuple[int, ...]], caplog: pytest.LogCaptureFixture
+) -> None:
+    RunEngine(bundle=str(film_bundles / "film"), backend="eager", n_coils=(3,)).prepare(Context(device="cpu"))
+    assert calls == [(1, 2, 4, 24, 24)]
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @pytest.mark.usefixtures("learned_bundles")
