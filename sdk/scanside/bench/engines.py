@@ -25,7 +25,7 @@ from scanside.engines.hardware import cpu_fingerprint
 from scanside.engines.manifest import AcceptanceReport, FormName, Task
 from scanside.engines.probes import read_cases, resized, with_coils
 from scanside.engines.shapes import fit, reflect
-from scanside.engines.timing import time_ms
+from scanside.engines.timing import calls_in_turn
 from scanside.errors import ConfigError, ShapeError
 from scanside.recon.columns import factorise
 
@@ -107,7 +107,8 @@ def _measured(
 ) -> _Measured:
     candidates = Workshop(source, cache, lambda what: progress(f"{name}: {what}")).candidates()
     progress(f"{name}: timing")
-    measured = [(one, _times(one, source)) for one in candidates]
+    times = calls_in_turn({i: _call(one, source) for i, one in enumerate(candidates) if one.accepted})
+    measured = [(one, sorted(times.get(i, []))) for i, one in enumerate(candidates)]
     by_name = {(one.backend, one.precision): times for one, times in measured}
     eager = by_name.get(("eager", "fp32"))
     why = {(one.backend, one.precision): one.why for one in rank(candidates).verdicts}
@@ -163,14 +164,12 @@ def _source(bundle: Bundle, form: FormName = "principal") -> BundleSource:
     return BundleSource(bundle, shape, n_coils, form)
 
 
-def _times(one: Candidate, source: BundleSource) -> list[float]:
-    """Sorted times of one engine in ms, empty where it was not accepted."""
-    if not one.accepted:
-        return []
+def _call(one: Candidate, source: BundleSource) -> Callable[[], object]:
+    """Runs an engine that was accepted, on the input of its check."""
     assert one.entry is not None
     runner = backend(one.backend).load(one.entry.folder, source, one.precision)
     inputs = read_check(one.entry.folder).inputs
-    return sorted(time_ms(lambda: runner(*inputs)))
+    return lambda: runner(*inputs)
 
 
 def _row(

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from scanside.engines.busy import Waiting
 
-__all__ = ["QUIET", "REACH", "Timed", "time_in_turn", "time_ms"]
+__all__ = ["QUIET", "REACH", "Timed", "calls_in_turn", "time_in_turn"]
 
 QUIET = 0.1
 """Largest share of a turn that is lost to other work on a machine that counts as quiet."""
@@ -22,7 +22,7 @@ _LOOKS, _ROUNDS, _MOST_ROUNDS = 2, 3, 8
 _TURN_S = 0.1
 _MOST_CALLS = 7
 _LONGEST_S = 10.0
-_CALLS, _LONGEST_CALLS_S = 15, 3.0
+_ROUNDS_OF_CALLS, _CALLS, _LONGEST_CALLS_S = 5, 3, 3.0
 _COLD_S = 0.2  # a call that takes longer does not notice that another engine ran before it
 
 T = TypeVar("T")
@@ -102,15 +102,16 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def time_ms(call: Callable[[], object]) -> list[float]:
-    """Times of repeated calls in ms, after two that find code and memory cold."""
-    times: list[float] = []
-    begun = time.perf_counter()
-    for i in range(_CALLS + 2):
-        start = time.perf_counter()
-        call()
-        if i >= 2:
-            times.append((time.perf_counter() - start) * 1e3)
-            if time.perf_counter() - begun > _LONGEST_CALLS_S:
-                break
+def calls_in_turn(calls: Mapping[T, Callable[[], object]]) -> dict[T, list[float]]:
+    """Times in ms of all calls, in several rounds of a few calls each, so that nothing meets one of them alone.
+
+    Args:
+        calls: any that take longer get fewer rounds.
+    """
+    times: dict[T, list[float]] = {name: [] for name in calls}
+    for _ in range(_ROUNDS_OF_CALLS):
+        for name, call in calls.items():
+            if sum(times[name]) < 1e3 * _LONGEST_CALLS_S:
+                call()  # this one finds code and memory cold
+                times[name] += [1e3 * _seconds(call) for _ in range(_CALLS)]
     return times

@@ -8,7 +8,7 @@ import pytest
 
 from scanside.engines import timing
 from scanside.engines.busy import Waiting
-from scanside.engines.timing import Timed, time_in_turn, time_ms
+from scanside.engines.timing import Timed, calls_in_turn, time_in_turn
 
 
 class Machine:
@@ -92,7 +92,10 @@ def test_a_system_that_does_not_tell_is_believed_to_be_quiet(monkeypatch: pytest
     assert times["a"].quiet
 
 
-def test_times_leave_out_the_first_calls() -> None:
-    calls: list[int] = []
-    times = time_ms(lambda: calls.append(1))
-    assert len(calls) == len(times) + 2
+def test_all_calls_of_some_that_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch)
+    calls = {"a": machine.call("a", 10, slow_at=(0, 4)), "b": machine.call("b", 600)}
+    times = calls_in_turn(calls)
+    assert machine.turns == ["a", "b", "a", "b", "a"], "that after a long one, others go on"
+    assert times["a"] == pytest.approx([10.0] * 15)
+    assert times["b"] == pytest.approx([600.0] * 6)
