@@ -58,14 +58,15 @@ class NormalOperator:
         return other
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Apply to an image ``(B, 2, k1, k0)``."""
+        """Apply to an image ``(B, 2, k1, k0)``, or ``(B, 1, 1, 2, k1, k0)`` as it is multiplied with maps."""
         if torch.compiler.is_exporting():
             return self._in_planes(image)
         with torch.autocast(image.device.type, enabled=False):
             if self.maps.requires_grad:
                 return self._in_planes(image)
-            applied: torch.Tensor = _SelfAdjoint.apply(self, image)  # type: ignore[no-untyped-call]
-            return applied
+            plain = image if image.ndim == 4 else image[:, 0, 0]
+            applied: torch.Tensor = _SelfAdjoint.apply(self, plain)  # type: ignore[no-untyped-call]
+            return applied if image.ndim == 4 else applied[:, None, None]
 
     def compute(self, image: torch.Tensor) -> torch.Tensor:
         """Apply without a trace for gradients, the fastest way."""
@@ -105,21 +106,23 @@ class NormalOperator:
 
     def _in_planes(self, image: torch.Tensor) -> torch.Tensor:
         """Apply with real numbers only, but for ``torch.fft``."""
-        coils = (self._maps * image[:, None, None]).sum(3)
-        return (self._maps * self._project(coils).unsqueeze(3)).sum((1, 2))
+        plain = image.ndim == 4
+        coils = (self._maps * (image[:, None, None] if plain else image)).sum(3)
+        return (self._maps * self._project(coils)).sum((1, 2), keepdim=not plain)
 
     def _project(self, coils: torch.Tensor) -> torch.Tensor:
-        """``Fᴴ m F`` on coil images ``(B, coil, 2, k1, k0)``."""
+        """``Fᴴ m F`` on coil images ``(B, coil, 2, k1, k0)``; gives ``(B, coil, 2, 1, k1, k0)``."""
         if self._matrix is not None:
-            return _along_k1(self._matrix, coils)
+            *first, k1, k0 = coils.shape
+            return torch.matmul(self._matrix, coils.flatten(2, 3)).reshape(*first, 1, k1, k0)
         if self.lowering == "dft_matmul":
-            return self._project_by_matrices(coils)
+            return self._project_by_matrices(coils).unsqueeze(3)
         (mask,) = self.sampling
         dims = (-2, -1) if mask.shape[-1] > 1 else (-2,)
         # Complex only around the calls: exporters and compilers handle little else of it.
         planes = torch.complex(coils[:, :, 0].contiguous(), coils[:, :, 1].contiguous())
         planes = torch.fft.ifftn(torch.fft.fftn(planes, dim=dims) * mask.unsqueeze(1), dim=dims)
-        return torch.stack((planes.real, planes.imag), dim=2)
+        return torch.stack((planes.real, planes.imag), dim=2).unsqueeze(3)
 
     def _project_by_matrices(self, coils: torch.Tensor) -> torch.Tensor:
         mask, *transforms = self.sampling
@@ -269,22 +272,25 @@ def conjugate_gradients(
     """
 
     def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return (a * b).sum((1, 2, 3), keepdim=True)
+        return (a * b).sum((-3, -2, -1), keepdim=True)
 
+    # Networks have a hundred and more of these steps, all written out: everything stays in the shape in which it is
+    # multiplied with the maps, and products and sums are one operator where they can be.
+    right, weight = right[:, None, None], weight[..., None, None]
     tiny = 1e-30  # an empty image has the solution 0, not 0 / 0
-    solution = torch.zeros_like(right)
     residual = direction = right
     energy = dot(residual, residual)
+    solution = torch.zeros_like(right)
     for step in range(iterations):
-        image = normal(direction) + weight * direction
+        image = torch.addcmul(normal(direction), weight, direction)
         alpha = energy / (dot(direction, image) + tiny)
-        solution = solution + alpha * direction
+        solution = torch.addcmul(solution, alpha, direction)
         if step + 1 == iterations:
             break
-        residual = residual - alpha * image
+        residual = torch.addcmul(residual, alpha, image, value=-1)
         previous, energy = energy, dot(residual, residual)
-        direction = residual + energy / (previous + tiny) * direction
-    return solution
+        direction = torch.addcmul(residual, energy / (previous + tiny), direction)
+    return solution[:, 0, 0]
 
 
 class _ImplicitSolve(torch.autograd.Function):

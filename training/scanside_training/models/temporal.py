@@ -221,12 +221,16 @@ class Temporal(nn.Module):
             difference of the two. Causal, what the frames before say, and what that changes from frame to frame.
         """
         frames, *shared = sampling
-        together = NormalOperator(self.config.lowering, maps, (frames.mean(1), *shared))
+        # Sums, not means: exported to ONNX, the axes of a mean are computed, which TensorRT's parser refuses.
+        share = 1 / self.n_frames
+        together = NormalOperator(self.config.lowering, maps, (share * frames.sum(1), *shared))
         if self.config.causal:
             start = torch.zeros_like(image[:, :, 0])
         else:
             penalty = torch.full((1, 1, 1, 1), _SHARED_WEIGHT, device=image.device)
-            start = conjugate_gradients(together, image.mean(2), penalty, self.config.shared_iterations)
+            start = conjugate_gradients(
+                together, share * image.sum(2), penalty, self.config.shared_iterations
+            )
         operators = [together.resampled((frames[:, t], *shared)) for t in range(self.n_frames)]
 
         def sweep(order: range) -> torch.Tensor:

@@ -99,7 +99,7 @@ class Regulariser(nn.Module):
         # TensorRT need not take tensors without elements, so none goes into the graph where there is no memory.
         seen = (image, change, memory) if memory.shape[1] else (image, change)
         out = self.body(torch.cat(seen, dim=1))
-        return image + out[:, :2], out[:, 2:]
+        return image + out[:, :2], out[:, 2:] if memory.shape[1] else memory
 
 
 class Unrolled(nn.Module):
