@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,30 +15,23 @@ import torch
 from safetensors.torch import save_file
 
 from scanside._version import __version__
-from scanside.engines.archive import save_graph
 from scanside.engines.bundle import BundleWriter
-from scanside.engines.graph import dynamic_axes, export_graph
 from scanside.engines.manifest import (
     VECTORS_FILE,
-    WEIGHTS_FILE,
-    ColumnsForm,
     DataSource,
     Manifest,
-    Precision,
     Range,
     Sampling,
     Shapes,
     Task,
-    TensorSpec,
     Training,
 )
-from scanside.engines.manifest import Lowering as AnyLowering
 from scanside.engines.probes import LARGEST_VECTORS, vectors_of
-from scanside.engines.shapes import columns_specs, film_specs, unrolled_specs
 from scanside.errors import ConfigError
 from scanside.recon.consistency import Lowering
 from scanside.storage import naming_disk
 from scanside_deploy.datasheet import data_sheet
+from scanside_deploy.graphs import Network, lowering_of, n_frames_of, network_of, write_graphs
 from scanside_training.ancestry import described, lineage_of
 from scanside_training.checkpoint import CONFIG, WEIGHTS, load_weights
 from scanside_training.config import TrainConfig, load_config
@@ -47,28 +39,12 @@ from scanside_training.data import ImageTask, SampleKey, SimulatedSamples
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_frame_masks, random_mask
 from scanside_training.data.simulation import DynamicTask, SimulationConfig, draw_shape
 from scanside_training.models import (
-    BODIES,
-    DualUnet,
-    DualUnetConfig,
-    Temporal,
-    Unet,
-    UnetConfig,
     Unrolled,
-    UnrolledConfig,
-    build_model,
 )
-from scanside_training.models.rules import WEIGHT_LIMITS, ProximalConfig
-from scanside_training.models.unrolled import ExactUnrolled
 from scanside_training.record import RECORD, Lineage, TrainingRecord, read_record
 
 __all__ = ["BuildOptions", "build_bundle"]
 
-if TYPE_CHECKING:
-    from torch.export import ExportedProgram
-
-Network = Unet | Unrolled | DualUnet | Temporal
-
-_GRAPHS: dict[Precision, str] = {"fp32": "graph.pt2", "bf16": "graph-bf16.pt2"}
 _N_VECTORS = 3
 _VECTOR_SIZE, _VECTOR_COILS = 64, 4
 _N_MASKS = 2000  # enough to meet the rare ones
@@ -127,19 +103,13 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
     _check_licence(options, sources, lineage)
     network = _network(run, config, options)
     _check_buckets(options.buckets, network.multiple_of)
-    lowering, axes = _lowering(network), _inputs(network)
+    lowering = lowering_of(network)
     samples = SimulatedSamples(config.data, "validation")
     with (
         naming_disk(output.parent, f"the bundle '{options.name}' was not written"),
         BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer,
     ):
-        weights = _write_graphs(network, axes, _GRAPHS, writer)
-        columns = _columns_form(network)
-        if columns is not None:
-            assert isinstance(network, Unrolled)
-            _write_graphs(ExactUnrolled(network).eval(), columns.inputs, columns.graphs, writer)
-        kept = getattr(torch, options.weights)
-        save_file({k: v.to(kept).contiguous() for k, v in weights.items()}, writer.path(WEIGHTS_FILE))
+        graphs = write_graphs(network, writer, getattr(torch, options.weights))
         save_file(_vectors(network, samples, config), writer.path(VECTORS_FILE))
         sampling = _sampling(config, options)
         sheet = data_sheet(options.name, options.description, config, record, own, lineage, sampling)
@@ -156,18 +126,18 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             made_with={**record.versions, "scanside": __version__},
             description=options.description,
             task=network.task,
-            inputs=axes,
-            outputs=(TensorSpec(name="image", axes=axes[0].axes),),
+            inputs=graphs.inputs,
+            outputs=graphs.outputs,
             lowering=lowering,
             shapes=Shapes(
                 multiple_of=network.multiple_of,
                 buckets=options.buckets,
                 coils=None if lowering == "none" else sampling.n_coils,
-                frames=_n_frames(network),
+                frames=n_frames_of(network),
             ),
             input_image=_input_image(config.data.simulation),
-            graphs=_GRAPHS,
-            columns=columns,
+            graphs=graphs.files,
+            columns=graphs.columns,
             trained_on=sources,
             sampling=sampling,
             n_parameters=record.n_parameters,
@@ -220,21 +190,13 @@ def _check_licence(options: BuildOptions, sources: Sequence[DataSource], lineage
 
 
 def _network(run: Path, config: TrainConfig, options: BuildOptions) -> Network:
-    """The trained network with the lowering that was asked for: the weights are the same for all of them."""
-    model = config.model
-    if isinstance(model, UnrolledConfig) and model.sensitivities is not None:
-        raise ConfigError(
-            "a network that estimates its coil maps takes coil images, which no engine stage makes: "
-            "train it with given maps (leave out model.sensitivities)"
-        )
-    if not isinstance(model, UnetConfig):
-        model = model.model_copy(update={"lowering": options.lowering})
-    network = build_model(model)
+    """The trained network with the lowering that was asked for."""
+    network = network_of(config.model, options.lowering)
     load_weights(network, run / WEIGHTS)
     if options.weights == "float16":
         for tensor in network.state_dict().values():
             tensor.copy_(tensor.to(torch.float16))
-    return network.eval()
+    return network
 
 
 def _check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None:
@@ -248,73 +210,6 @@ def _check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None
             )
 
 
-def _lowering(network: Network) -> AnyLowering:
-    """How the network's data consistency is written; ``none`` where it has none."""
-    config = network.config
-    if isinstance(config, UnetConfig) or (isinstance(config, DualUnetConfig) and config.consistency is None):
-        return "none"
-    return config.lowering
-
-
-def _n_frames(network: Network | ExactUnrolled) -> int | None:
-    """Length of the windows that the network takes; None where it takes single images."""
-    return network.n_frames if isinstance(network, (DualUnet, Temporal)) else None
-
-
-def _inputs(network: Network) -> tuple[TensorSpec, ...]:
-    """The network's inputs, in their order."""
-    if isinstance(network, Unet):
-        return (TensorSpec(name="image", axes=("batch", network.config.image_channels, "k1", "k0")),)
-    return (unrolled_specs if isinstance(network, Unrolled) else film_specs)(_lowering(network))
-
-
-def _columns_form(network: Network) -> ColumnsForm | None:
-    """The exact form of a network that has one: λ as its training had it."""
-    if not isinstance(network, Unrolled) or not isinstance(network.config.consistency, ProximalConfig):
-        return None
-    smallest, largest = WEIGHT_LIMITS
-    return ColumnsForm(
-        inputs=columns_specs(),
-        graphs={precision: f"columns-{file}" for precision, file in _GRAPHS.items()},
-        weight=float(network.log_weights.detach().exp()),
-        smallest=smallest,
-        largest=largest,
-    )
-
-
-def _write_graphs(
-    network: Network | ExactUnrolled,
-    axes: tuple[TensorSpec, ...],
-    files: Mapping[Precision, str],
-    writer: BundleWriter,
-) -> dict[str, torch.Tensor]:
-    """Export a network in every precision; its weights."""
-    weights: dict[str, torch.Tensor] = {}
-    for precision, file in files.items():
-        program, tensors = _exported(network, precision, axes)
-        save_graph(program, writer.path(file))
-        weights = weights or tensors
-    return weights
-
-
-def _exported(
-    network: Network | ExactUnrolled, precision: Precision, axes: tuple[TensorSpec, ...]
-) -> tuple[ExportedProgram, dict[str, torch.Tensor]]:
-    """Graph and weights; in bf16 the bodies compute in it, everything around them stays in fp32."""
-    if precision == "bf16":
-        network = copy.deepcopy(network)
-        for module in network.modules():
-            if isinstance(module, BODIES):
-                module.to(torch.bfloat16)
-    m, n_frames = network.multiple_of, _n_frames(network)
-    # Sizes that differ from each other and from all fixed lengths, so that none is taken for another.
-    k1, k0, *_ = (n * m for n in (4, 6, 7) if n * m != n_frames)
-    n_coils = 7 if n_frames == 5 else 5
-    example = tuple(torch.zeros(spec.shape(k1, k0, n_coils, n_frames=n_frames)) for spec in axes)
-    dynamic = dynamic_axes([spec.axes for spec in axes], m)
-    return export_graph(network, example, dynamic)
-
-
 def _vectors(network: Network, samples: SimulatedSamples, config: TrainConfig) -> dict[str, torch.Tensor]:
     """A few validation samples, spread over the set, cut small."""
     n = config.data.validation_samples
@@ -323,11 +218,11 @@ def _vectors(network: Network, samples: SimulatedSamples, config: TrainConfig) -
         sample = samples[SampleKey(0, index // config.data.batch_size, index)]
         cases.append({"truth": sample["target"], **{k: v for k, v in sample.items() if k != "target"}})
     task: Task = "dynamic"
-    if _n_frames(network) is None:
+    if n_frames_of(network) is None:
         task = "unrolled" if isinstance(network, Unrolled) else "image"
-    lowering = _lowering(network)
+    lowering = lowering_of(network)
     # Two planes of each frame for the truth, and as many for the image or those of the maps.
-    planes = 2 * (_n_frames(network) or 1)
+    planes = 2 * (n_frames_of(network) or 1)
     planes += planes if lowering == "none" else 2 * _VECTOR_COILS
     fitting = math.isqrt(LARGEST_VECTORS // (_N_VECTORS * 4 * planes)) // 8 * 8
     return vectors_of(task, cases, min(_VECTOR_SIZE, fitting), _VECTOR_COILS, lowering)

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from scanside._version import __version__
 from scanside.engines.manifest import Ancestor, DataSource
 from scanside.errors import FormatError
 
-__all__ = ["RECORD", "AncestorRecord", "Lineage", "SourceRecord", "TrainingRecord", "identity", "read_record"]
+__all__ = [
+    "RECORD",
+    "AncestorRecord",
+    "Lineage",
+    "SourceRecord",
+    "TrainingRecord",
+    "identity",
+    "read_record",
+    "versions",
+]
 
 RECORD = "training.json"
 
@@ -141,3 +153,13 @@ def read_record(folder: Path) -> TrainingRecord | None:
         raise FormatError(
             f"{path} is no record of a training: copy it again, or remove the run's folder"
         ) from error
+
+
+def versions() -> dict[str, str]:
+    """Of Scanside, Python and the packages that train and build."""
+    packages = ("torch", "lightning", "numpy", "safetensors")
+    return {
+        "scanside": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }

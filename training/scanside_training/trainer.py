@@ -25,7 +25,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +38,6 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, default_collate
 
-from scanside._version import __version__
 from scanside.errors import ConfigError
 from scanside.storage import naming_disk
 from scanside_training.ancestry import lineage_of
@@ -62,7 +60,7 @@ from scanside_training.csv_log import CsvLog
 from scanside_training.data import ReconstructionData, SampleKey, SampleKeys
 from scanside_training.draws import Draws
 from scanside_training.reconstruction import Reconstruction
-from scanside_training.record import RECORD, Lineage, SourceRecord, TrainingRecord, identity
+from scanside_training.record import RECORD, Lineage, SourceRecord, TrainingRecord, identity, versions
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +205,7 @@ def _run(
         validation=files.measures,
         best_psnr=files.best_psnr if math.isfinite(files.best_psnr) else None,
         machine=_machine(accelerator, n_ranks),
-        versions=_versions(),
+        versions=versions(),
     )
     if trainer.is_global_zero:
         (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n", "utf-8")
@@ -354,15 +352,6 @@ def _cpu_name() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "lightning", "numpy", "safetensors")
-    return {
-        "scanside": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
 
 
 @contextmanager

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scanside.engines.bundle import Bundle
     from scanside.engines.choice import Candidate, Choice
 
-__all__ = ["build"]
+__all__ = ["build", "need_training"]
 
 _COLOURS = {
     "chosen": "green",
@@ -140,7 +140,7 @@ def build(
             raise typer.BadParameter(f"{source} is a training run: say with --output where its bundle goes")
         if recording is not None:
             raise typer.BadParameter(f"--for is for bundles, and {source} is a training run: name its sizes")
-        _need_training()
+        need_training()
         from scanside_deploy.build import BuildOptions, build_bundle
 
         options = BuildOptions(
@@ -283,7 +283,12 @@ def _size(text: str) -> tuple[int, int]:
     return int(k1), int(k0)
 
 
-def _need_training() -> None:
+def need_training() -> None:
+    """Refuse where the extra is missing without which no network is built or exported.
+
+    Raises:
+        MissingExtra: it is.
+    """
     for package in ("lightning", "safetensors"):
         if find_spec(package) is None:
-            raise MissingExtra(package, "training", "bundles from training runs")
+            raise MissingExtra(package, "training", "graphs of networks")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scanside.cli.console import console, err, print_json, table
-from scanside.cli.engine_build import build
+from scanside.cli.engine_build import build, need_training
 from scanside.cli.engine_plans import install_plans, plan_table, plans_here, print_plan, states_as_json
 from scanside.errors import ScansideError
 
@@ -203,6 +203,35 @@ def keygen(
     console.print(
         f"key {key_id}\nprivate, keep it to yourself: {private}\n"
         f"public, for {trusted_keys_folder()} on machines that trust it: {public}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@engines.command()
+def convert(
+    name: _Name,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new bundle's folder.")],
+    version: Annotated[
+        str | None, typer.Option(help="Of the new bundle; by default the next minor version.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Write a bundle as this version builds it, without training: its weights in graphs that are exported anew.
+
+    Engines take bundles as they are, whichever version built them; those that a backend refuses for an operator that
+    networks no longer have are taken once they are converted.
+    """
+    need_training()
+    from scanside.engines.bundle import Bundle
+    from scanside.engines.catalog import find_bundle
+    from scanside_deploy.convert import convert_bundle
+
+    with err.status(f"exporting the graphs of {name}"):
+        made = convert_bundle(Bundle.open(find_bundle(name)), output, version=version, replace=replace)
+    console.print(
+        f"{made.name} {made.version} is in {output}: the same images, weights {made.weights_sha256}\n"
+        "No one signed it yet (scanside engines sign), and its engines are to be built (scanside engines build)",
         markup=False,
         soft_wrap=True,
     )
