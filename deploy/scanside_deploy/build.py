@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from scanside._version import __version__
 from scanside.engines.bundle import BundleWriter
 from scanside.engines.manifest import (
+    CALIBRATION_FILE,
     VECTORS_FILE,
     DataSource,
     Manifest,
@@ -26,16 +27,16 @@ from scanside.engines.manifest import (
     Task,
     Training,
 )
-from scanside.engines.probes import LARGEST_VECTORS, vectors_of
 from scanside.errors import ConfigError
 from scanside.recon.consistency import Lowering
 from scanside.storage import naming_disk
+from scanside_deploy.cases import CaseKind, calibration, reference_vectors
 from scanside_deploy.datasheet import data_sheet
 from scanside_deploy.graphs import Network, lowering_of, n_frames_of, network_of, write_graphs
 from scanside_training.ancestry import described, lineage_of
 from scanside_training.checkpoint import CONFIG, WEIGHTS, load_weights
 from scanside_training.config import TrainConfig, load_config
-from scanside_training.data import ImageTask, SampleKey, SimulatedSamples
+from scanside_training.data import ImageTask
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_frame_masks, random_mask
 from scanside_training.data.simulation import DynamicTask, SimulationConfig, draw_shape
 from scanside_training.models import (
@@ -45,8 +46,6 @@ from scanside_training.record import RECORD, Lineage, TrainingRecord, read_recor
 
 __all__ = ["BuildOptions", "build_bundle"]
 
-_N_VECTORS = 3
-_VECTOR_SIZE, _VECTOR_COILS = 64, 4
 _N_MASKS = 2000  # enough to meet the rare ones
 
 
@@ -104,13 +103,14 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
     network = _network(run, config, options)
     _check_buckets(options.buckets, network.multiple_of)
     lowering = lowering_of(network)
-    samples = SimulatedSamples(config.data, "validation")
+    cases = CaseKind(_task(network), lowering, n_frames_of(network))
     with (
         naming_disk(output.parent, f"the bundle '{options.name}' was not written"),
         BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer,
     ):
         graphs = write_graphs(network, writer, getattr(torch, options.weights))
-        save_file(_vectors(network, samples, config), writer.path(VECTORS_FILE))
+        save_file(reference_vectors(cases, config.data), writer.path(VECTORS_FILE))
+        save_file(calibration(cases, config.data), writer.path(CALIBRATION_FILE))
         sampling = _sampling(config, options)
         sheet = data_sheet(options.name, options.description, config, record, own, lineage, sampling)
         writer.path("datasheet.md").write_text(sheet, "utf-8")
@@ -125,7 +125,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             created=datetime.now(timezone.utc),
             made_with={**record.versions, "scanside": __version__},
             description=options.description,
-            task=network.task,
+            task=_task(network),
             inputs=graphs.inputs,
             outputs=graphs.outputs,
             lowering=lowering,
@@ -141,6 +141,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             trained_on=sources,
             sampling=sampling,
             n_parameters=record.n_parameters,
+            calibration=CALIBRATION_FILE,
             training=Training(
                 config=CONFIG,
                 seed=record.seed,
@@ -210,22 +211,10 @@ def _check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None
             )
 
 
-def _vectors(network: Network, samples: SimulatedSamples, config: TrainConfig) -> dict[str, torch.Tensor]:
-    """A few validation samples, spread over the set, cut small."""
-    n = config.data.validation_samples
-    cases = []
-    for index in sorted({round(i * (n - 1) / max(_N_VECTORS - 1, 1)) for i in range(_N_VECTORS)}):
-        sample = samples[SampleKey(0, index // config.data.batch_size, index)]
-        cases.append({"truth": sample["target"], **{k: v for k, v in sample.items() if k != "target"}})
-    task: Task = "dynamic"
-    if n_frames_of(network) is None:
-        task = "unrolled" if isinstance(network, Unrolled) else "image"
-    lowering = lowering_of(network)
-    # Two planes of each frame for the truth, and as many for the image or those of the maps.
-    planes = 2 * (n_frames_of(network) or 1)
-    planes += planes if lowering == "none" else 2 * _VECTOR_COILS
-    fitting = math.isqrt(LARGEST_VECTORS // (_N_VECTORS * 4 * planes)) // 8 * 8
-    return vectors_of(task, cases, min(_VECTOR_SIZE, fitting), _VECTOR_COILS, lowering)
+def _task(network: Network) -> Task:
+    if n_frames_of(network) is not None:
+        return "dynamic"
+    return "unrolled" if isinstance(network, Unrolled) else "image"
 
 
 def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:

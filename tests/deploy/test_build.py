@@ -16,7 +16,7 @@ import torch
 
 from scanside.engines.backends import backend
 from scanside.engines.build import BundleSource
-from scanside.engines.bundle import Bundle
+from scanside.engines.bundle import Bundle, BundleWriter
 from scanside.engines.columns import column_inputs, column_weight
 from scanside.engines.engine import Engine
 from scanside.engines.graph import bind
@@ -27,6 +27,7 @@ from scanside.errors import BundleError, ConfigError, FormatError, ShapeError
 from scanside.recon.columns import MAX_ROWS, factorise
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside_deploy.build import BuildOptions, build_bundle
+from scanside_deploy.cases import add_calibration
 from scanside_training.checkpoint import load_model
 from scanside_training.config import read_config
 from scanside_training.data import SampleKey, SimulatedSamples
@@ -378,6 +379,37 @@ def test_vectors_are_validation_samples(unrolled: Bundle) -> None:
         assert torch.equal(case["truth"], sample["target"])
         assert torch.equal(case["mask"], sample["mask"])
         assert torch.equal(case["noise"], sample["noise"])
+
+
+def test_int8_is_calibrated_with_training_samples(unrolled: Bundle) -> None:
+    """They are none of those that engines are judged on, in half precision."""
+    cases = read_cases("unrolled", unrolled.calibration())
+    data = read_config(copy.deepcopy(UNROLLED), "tiny").data
+    samples = SimulatedSamples(data, "train")
+    for i, case in enumerate(cases.values()):
+        sample = samples[SampleKey(0, i, i * data.batch_size)]
+        assert torch.equal(case["truth"], sample["target"].half().float())
+    assert len(cases) == 3
+    assert unrolled.manifest.files[unrolled.manifest.calibration or ""].size < LARGEST_VECTORS / 2
+    inputs = BundleSource(unrolled, (32, 32), 3, "principal").calibration()
+    assert [one.shape for one in inputs[0]] == [
+        one.shape for one in inputs_of(unrolled.manifest, (32, 32), 3)
+    ]
+
+
+def test_cases_to_calibrate_with_are_added_to_a_bundle_that_has_none(
+    unrolled: Bundle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "older"
+    with BundleWriter(folder) as writer:
+        for path in unrolled.manifest.files:
+            if path != unrolled.manifest.calibration:
+                writer.path(path).write_bytes(unrolled.read(path))
+        fields = {name: value for name, value in unrolled.manifest if name not in ("files", "calibration")}
+        writer.finish(**fields)
+    assert Bundle.open(folder).calibration() == {}
+    add_calibration(folder)
+    assert Bundle.open(folder).manifest == unrolled.manifest
 
 
 def test_bf16_is_close_and_not_the_same(unrolled: Bundle) -> None:

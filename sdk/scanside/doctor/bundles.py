@@ -81,7 +81,8 @@ def _is_for_this_machine(entry: CacheEntry, bundle: Bundle) -> bool:
         graph = bundle.graph_sha256(one.graph_precision(key.precision))
     except BundleError:  # of another bundle with the same weights
         return False
-    return (key.versions, key.hardware, key.graph_sha256) == (one.versions(), one.hardware(), graph)
+    made_from = (key.versions, key.hardware, key.graph_sha256, key.calibration)
+    return made_from == (one.versions(), one.hardware(), graph, bundle.calibration_sha256(key.precision))
 
 
 def _told(entry: CacheEntry, times: list[Times]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from scanside.engines.backends import NAMES, backend
 from scanside.engines.backends.base import Backend, InputShape, Precision
@@ -19,10 +19,10 @@ from scanside.engines.bundle import ENGINES_FOLDER, Bundle
 from scanside.engines.cache import CacheEntry, EngineCache, EngineKey, scratch_cache
 from scanside.engines.choice import Candidate
 from scanside.engines.gate import Reference, accept, refused_report
-from scanside.engines.manifest import FormName
+from scanside.engines.manifest import FormName, PrecisionChoice
 from scanside.engines.passing import passes
 from scanside.engines.plan_store import Plan, PlanStore
-from scanside.engines.probes import Network, make_probes, read_cases
+from scanside.engines.probes import Network, make_probes, read_cases, real_inputs
 from scanside.errors import BundleError, CacheUnusable, EngineError, EnginePostponed, ShapeError
 from scanside.storage import has_no_room, is_storage_error, storage_problem
 
@@ -35,8 +35,6 @@ __all__ = ["BundleSource", "Workshop"]
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S = 1200.0
-
-PrecisionChoice = Literal["auto", "fp32", "bf16"]
 
 
 class BundleSource:
@@ -95,6 +93,20 @@ class BundleSource:
     def weights(self) -> dict[str, torch.Tensor]:
         """See `Source`."""
         return self._weights
+
+    def calibration(self) -> list[tuple[torch.Tensor, ...]]:
+        """See `Source`."""
+        bundle = self.bundle
+        if bundle.manifest.calibration is None:
+            return []
+        cases = read_cases(bundle.manifest.task, bundle.calibration(), bundle.manifest.lowering)
+        return real_inputs(self.network, cases)
+
+    @property
+    def network(self) -> Network:
+        """What the probes need to know of it."""
+        manifest = self.bundle.manifest
+        return Network(manifest.task, manifest.form(self.form).lowering, self.inputs, manifest.columns)
 
     @cached_property
     def _weights(self) -> dict[str, torch.Tensor]:
@@ -165,6 +177,9 @@ class Workshop:
             key = key.model_copy(update={"plan": plan.sha256})
         entry = self._found(key)
         if entry is None:
+            built = plan is not None or self._source.bundle.built_engine(key.digest) is not None
+            if not built and (missing := one.lacks(self._source, precision)):
+                return Candidate(one.name, precision, reason=missing)
             if not build:
                 waiting = "its plan is installed, and was not tried on this GPU yet"
                 reason = waiting if plan else no_plan or "not built on this machine yet"
@@ -241,6 +256,7 @@ class Workshop:
             backend=one.name,
             versions=one.versions(),
             hardware=one.hardware(),
+            calibration=source.bundle.calibration_sha256(precision),
         )
 
     def _build(
@@ -296,7 +312,5 @@ class Workshop:
     @cached_property
     def _reference(self) -> Reference:
         source, manifest = self._source, self._source.bundle.manifest
-        form = manifest.form(source.form)
-        network = Network(manifest.task, form.lowering, source.inputs, manifest.columns)
         cases = read_cases(manifest.task, source.bundle.vectors(), manifest.lowering)
-        return Reference.compute(source, make_probes(network, cases))
+        return Reference.compute(source, make_probes(source.network, cases))

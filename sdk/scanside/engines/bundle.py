@@ -8,6 +8,7 @@
     graph-bf16.pt2          the same with network parts in bf16, where there is one
     columns.pt2 …           the same of the exact form for masks along k1, where there is one
     vectors.safetensors     reference inputs and outputs
+    calibration.safetensors other inputs, from which ranges of int8 are taken, where there are any
     engines/<digest>/       engines built beforehand, taken only when a trusted key signed
     signature.json          Ed25519 over the manifest, where it is signed
 """
@@ -158,6 +159,21 @@ class Bundle:
             MissingExtra: ``safetensors`` is not installed.
         """
         return self._tensors(VECTORS_FILE)
+
+    def calibration(self) -> dict[str, torch.Tensor]:
+        """The tensors that int8 is calibrated with by name; none where the bundle brings none.
+
+        Raises:
+            BundleError: the file is no safetensors file.
+            MissingExtra: ``safetensors`` is not installed.
+        """
+        path = self.manifest.calibration
+        return {} if path is None else self._tensors(path)
+
+    def calibration_sha256(self, precision: Precision) -> str | None:
+        """Names what an engine of a precision was calibrated with, where it is."""
+        path = self.manifest.calibration
+        return self.manifest.files[path].sha256 if precision == "int8" and path is not None else None
 
     def built_engine(self, digest: str) -> Path | None:
         """Folder of an engine that came with the bundle, by the digest of its key; None where there is none.

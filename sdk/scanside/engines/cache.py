@@ -53,6 +53,7 @@ class EngineKey(BaseModel):
         backend: that built it.
         versions: of the backend's packages, and of torch.
         hardware: see `scanside.engines.hardware`.
+        calibration: SHA-256 of the cases that it was calibrated with; None where it was not.
         plan: SHA-256 of the record of the installed plan that it was made from; None where it was built here.
     """
 
@@ -66,13 +67,14 @@ class EngineKey(BaseModel):
     backend: Annotated[str, Field(min_length=1)]
     versions: dict[str, str]
     hardware: Annotated[str, Field(min_length=1)]
+    calibration: Annotated[str, Field(min_length=1)] | None = None
     plan: Annotated[str, Field(min_length=1)] | None = None
 
     @property
     def digest(self) -> str:
         """Names the engine: 32 hexadecimal digits."""
-        # Engines that were built before there were plans keep their names, in caches and in signed bundles.
-        left_out = {"plan"} if self.plan is None else None
+        # Engines that were built before there were plans or int8 keep their names, in caches and in signed bundles.
+        left_out = {name for name in ("calibration", "plan") if getattr(self, name) is None}
         return hashlib.sha256(canonical_json(self.model_dump(mode="json", exclude=left_out))).hexdigest()[:32]
 
 

@@ -9,11 +9,11 @@ import torch
 
 from scanside.engines.backends import NAMES
 from scanside.engines.backends.base import Runner
-from scanside.engines.build import BundleSource, PrecisionChoice, Workshop
+from scanside.engines.build import BundleSource, Workshop
 from scanside.engines.bundle import Bundle
 from scanside.engines.cache import EngineCache
 from scanside.engines.choice import Choice, rank
-from scanside.engines.manifest import AcceptanceReport
+from scanside.engines.manifest import AcceptanceReport, PrecisionChoice
 from scanside.engines.passing import passes
 from scanside.engines.shapes import Fit, check_frames, fit
 from scanside.engines.times import Runners, Timekeeper

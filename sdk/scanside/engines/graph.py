@@ -203,6 +203,14 @@ class ShapesOnly:
         """
         raise EngineError("the engine asked for the weights, although it should carry them")
 
+    def calibration(self) -> Sequence[tuple[torch.Tensor, ...]]:
+        """None is there.
+
+        Raises:
+            EngineError: always.
+        """
+        raise EngineError("the engine asked for inputs to calibrate with, although it is built")
+
 
 @dataclass(frozen=True)
 class GraphSource:
@@ -212,11 +220,13 @@ class GraphSource:
         inputs: static shape of every input.
         programs: the graph for each precision.
         tensors: weights by name.
+        samples: inputs to calibrate with.
     """
 
     inputs: tuple[InputShape, ...]
     programs: Mapping[Precision, ExportedProgram]
     tensors: Mapping[str, torch.Tensor] = field(repr=False)
+    samples: Sequence[tuple[torch.Tensor, ...]] = field(default=(), repr=False)
 
     def program(self, precision: Precision) -> ExportedProgram:
         """See `Source`."""
@@ -227,3 +237,7 @@ class GraphSource:
     def weights(self) -> Mapping[str, torch.Tensor]:
         """See `Source`."""
         return self.tensors
+
+    def calibration(self) -> Sequence[tuple[torch.Tensor, ...]]:
+        """See `Source`."""
+        return self.samples

@@ -27,6 +27,7 @@ from pydantic import (
 from scanside.errors import BundleError
 
 __all__ = [
+    "CALIBRATION_FILE",
     "MANIFEST_FILE",
     "SCHEMA_VERSION",
     "SIGNATURE_FILE",
@@ -48,6 +49,7 @@ __all__ = [
     "MetricTable",
     "Normalisation",
     "Precision",
+    "PrecisionChoice",
     "Range",
     "Sampling",
     "Shapes",
@@ -63,6 +65,7 @@ MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "signature.json"
 WEIGHTS_FILE = "weights.safetensors"
 VECTORS_FILE = "vectors.safetensors"
+CALIBRATION_FILE = "calibration.safetensors"
 
 Task: TypeAlias = Literal["image", "unrolled", "dynamic"]
 """``image``: coil-combined image in, image out; ``unrolled``: adjoint image, coil maps and sampling in, image out;
@@ -77,8 +80,11 @@ FormLowering: TypeAlias = Literal["fft", "pmatrix", "dft_matmul", "columns", "no
 FormName: TypeAlias = Literal["principal", "columns"]
 """Which of a bundle's exported graphs: the one that takes all scans, or the exact one for masks along k1."""
 
-Precision: TypeAlias = Literal["fp32", "bf16"]
-"""What the network parts compute in; data consistency and corrections are fp32 in both."""
+Precision: TypeAlias = Literal["fp32", "bf16", "int8"]
+"""What the network parts compute in, in ``int8`` their convolutions; data consistency and corrections are fp32."""
+
+PrecisionChoice: TypeAlias = Literal["auto", "fp32", "bf16", "int8"]
+"""A precision that is asked for; ``auto`` for whichever is the fastest of those that were accepted."""
 
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -259,8 +265,8 @@ class GateLimits(_Record):
 
     Attributes:
         fp32_relative_error: ‖engine − eager‖ / ‖eager‖ of engines that compute in fp32.
-        reduced_relative_error: the same of engines in bf16.
-        psnr_loss_db: how much PSNR against the truth an engine in bf16 may lose.
+        reduced_relative_error: the same of engines in bf16 or int8.
+        psnr_loss_db: how much PSNR against the truth an engine in bf16 or int8 may lose.
         ssim_loss: how much SSIM against the truth it may lose.
     """
 
@@ -394,6 +400,8 @@ class Form(_Record):
     def _has_reference(self) -> Form:
         if "fp32" not in self.graphs:
             raise ValueError("graphs lacks 'fp32', the reference for all others")
+        if "int8" in self.graphs:
+            raise ValueError("graphs has 'int8', which no graph is in: its engines are made from 'fp32'")
         return self
 
 
@@ -450,6 +458,8 @@ class Manifest(_Record):
         limits: of the gate.
         acceptance: engines that were accepted or refused where the bundle was built.
         n_parameters: of the network.
+        calibration: file with the cases that ranges of int8 are taken from, none of them a reference vector; None
+            where there are none, and so no engines in int8.
         training: how to train it again.
         files: all files of the bundle but the manifest and its signature, by their path.
     """
@@ -475,6 +485,7 @@ class Manifest(_Record):
     limits: GateLimits = GateLimits()
     acceptance: tuple[AcceptanceReport, ...] = ()
     n_parameters: PositiveInt
+    calibration: str | None = None
     training: Training | None = None
     files: dict[str, FileRecord]
 
@@ -544,6 +555,8 @@ class Manifest(_Record):
         yield WEIGHTS_FILE
         yield VECTORS_FILE
         yield from self.graph_files()
+        if self.calibration is not None:
+            yield self.calibration
         if self.training is not None:
             of_ancestors = (one.config for one in self.training.ancestors)
             named = (self.training.config, self.training.log, self.training.datasheet, *of_ancestors)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import torch
 
@@ -40,6 +41,7 @@ __all__ = [
     "Probe",
     "make_probes",
     "read_cases",
+    "real_inputs",
     "resized",
     "vectors_of",
     "with_coils",
@@ -147,7 +149,7 @@ def read_cases(
     cases: dict[str, dict[str, torch.Tensor]] = {}
     for name, tensor in sorted(vectors.items()):
         case, _, what = name.rpartition(".")
-        cases.setdefault(case, {})[what] = tensor
+        cases.setdefault(case, {})[what] = tensor.float()
     for case, parts in cases.items():
         if missing := [what for what in _parts(task, lowering) if what not in parts]:
             raise BundleError(f"case '{case}' of the reference vectors has no '{missing[0]}'")
@@ -163,10 +165,25 @@ def make_probes(network: Network, cases: Mapping[str, Case]) -> list[Probe]:
         network: with the shapes of the engine.
         cases: from `read_cases`.
     """
+    return list(_probes(network, cases))
+
+
+def real_inputs(network: Network, cases: Mapping[str, Case]) -> list[tuple[torch.Tensor, ...]]:
+    """What a network is given of every real case.
+
+    Args:
+        network: with the shapes of the engine.
+        cases: from `read_cases`.
+    """
+    return [probe.inputs for probe in islice(_probes(network, cases), len(cases))]
+
+
+def _probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
+    """Real ones first."""
     make = _image_probes if _parts(network.task, network.lowering)[0] == "image" else _unrolled_probes
     if network.task == "dynamic":
         _check_frames(network, cases)
-    return list(make(network, cases))
+    return make(network, cases)
 
 
 def _parts(task: Task, lowering: FormLowering) -> tuple[str, ...]:

@@ -10,12 +10,11 @@ from typing import Literal
 import torch
 
 from scanside.context import Context
-from scanside.engines.build import PrecisionChoice
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle, manifest_sha256, split_pin
 from scanside.engines.columns import column_inputs, column_weight
 from scanside.engines.engine import Engine
-from scanside.engines.manifest import ColumnsForm
+from scanside.engines.manifest import ColumnsForm, PrecisionChoice
 from scanside.engines.shapes import fit
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError

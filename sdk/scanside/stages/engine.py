@@ -16,6 +16,7 @@ from pydantic import Field
 
 from scanside.context import Context
 from scanside.engines.engine import Engine
+from scanside.engines.manifest import PrecisionChoice
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import (
     ConfigError,
@@ -123,7 +124,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         residual: float | None = Field(0.3, gt=0)
         deadline_ms: float | None = Field(None, gt=0)
         backend: str = "auto"
-        precision: Literal["auto", "fp32", "bf16"] = "auto"
+        precision: PrecisionChoice = "auto"
         require_signature: bool = False
 
         @property

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scanside.engines.backends.onnxruntime import OnnxRuntime
+from scanside.engines.backends.openvino import OpenVino
 from scanside.engines.build import BundleSource, Workshop
 from scanside.engines.bundle import Bundle, BundleWriter, sign_bundle
 from scanside.engines.cache import EngineCache
@@ -48,6 +49,16 @@ def find(bundle_folder: Path, tmp_path: Path, bundle_fields: Callable[..., dict[
     shutil.copy(public, trusted)
     bundle = Bundle.open(tmp_path / "signed", TrustPolicy(require_signature=True, keys=trusted))
     return lambda: candidate(bundle, tmp_path / "here")
+
+
+def test_without_cases_to_calibrate_with_there_is_no_int8(bundle_folder: Path, tmp_path: Path) -> None:
+    if reason := OpenVino().available():
+        pytest.skip(reason)
+    workshop = Workshop(BundleSource(Bundle.open(bundle_folder), (64, 64)), EngineCache(tmp_path / "cache"))
+    (one,) = workshop.candidates(("openvino",), "int8")
+    assert one.entry is None
+    assert not one.postponed
+    assert "no cases to take ranges from" in one.reason or "pip install" in one.reason
 
 
 def another_machine(monkeypatch: pytest.MonkeyPatch) -> None:

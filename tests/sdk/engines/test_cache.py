@@ -74,6 +74,7 @@ def test_engine_is_found_again(cache: EngineCache) -> None:
         {"backend": "aoti-cuda"},
         {"versions": {"torch": "2.14.0"}},
         {"hardware": "cpu x86_64 avx2 4567"},
+        {"calibration": "c" * 64},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -85,6 +85,8 @@ def test_other_files_are_refused(data: bytes, message: str) -> None:
         ({"task": "unrolled"}, "an unrolled network has data consistency"),
         ({"lowering": "fft"}, "an image network has none"),
         ({"graphs": {"bf16": "graph.pt2"}}, "graphs lacks 'fp32'"),
+        ({"graphs": {"fp32": "graph.pt2", "int8": "graph.pt2"}}, "which no graph is in"),
+        ({"calibration": "cases.safetensors"}, "'cases.safetensors' is named"),
         ({"graphs": {"fp32": "other.pt2"}}, "'other.pt2' is named but does not stand in files"),
         ({"shapes": {"multiple_of": 16, "buckets": [[64, 72]]}}, "64×72 is not divisible by 16"),
         ({"shapes": {"multiple_of": 8, "buckets": [[64, 64], [64, 64]]}}, "twice"),
@@ -182,6 +184,12 @@ def test_manifests_from_before_there_were_films_are_read(bundle_fields: Fields) 
     fields = json.loads(manifest(bundle_fields).to_bytes())
     del fields["shapes"]["frames"]
     assert Manifest.from_bytes(json.dumps(fields).encode()).shapes.frames is None
+
+
+def test_manifests_from_before_there_was_int8_are_read(bundle_fields: Fields) -> None:
+    fields = json.loads(manifest(bundle_fields).to_bytes())
+    del fields["calibration"]
+    assert Manifest.from_bytes(json.dumps(fields).encode()).calibration is None
 
 
 def test_report_passes_only_with_all_its_checks(bundle_fields: Fields) -> None:

@@ -68,6 +68,13 @@ class Source(Protocol):
         """The weights by name, float32 on the CPU."""
         ...
 
+    def calibration(self) -> Sequence[tuple[torch.Tensor, ...]]:
+        """Inputs of scans as the network was trained for, from which ranges of int8 are taken; none where none came.
+
+        None of them is one that the engine is judged on.
+        """
+        ...
+
 
 class Runner(ABC):
     """A loaded engine. Call it with the tensors that `inputs` describes; it gives the result as float32.
@@ -175,9 +182,14 @@ class Backend(ABC):
     def graph_precision(self, precision: Precision) -> Precision:
         """The graph from which an engine of some precision is made.
 
-        ``bf16`` engines come from the graph with explicit casts unless the backend casts by itself.
+        ``bf16`` engines come from the graph with explicit casts unless the backend casts by itself, ``int8`` ones
+        from that in fp32.
         """
-        return precision
+        return "fp32" if precision == "int8" else precision
+
+    def lacks(self, source: Source, precision: Precision) -> str | None:
+        """What is missing to make an engine of one of its precisions from a source; None where nothing is."""
+        return None
 
     def misfit(self, record: PlanRecord) -> str | None:
         """Why a plan is not for this machine, as the rest of a sentence about it; None where it is.

@@ -11,6 +11,7 @@ import torch
 
 from scanside.engines.backends.base import Backend, InputShape, Precision, Runner, Source
 from scanside.engines.backends.foreign import converting
+from scanside.engines.backends.int8 import quantised, what_is_missing
 from scanside.engines.graph import fourier_operators, specialise
 from scanside.errors import EngineError
 
@@ -44,6 +45,7 @@ class OpenVino(Backend):
 
     It runs on as many threads as PyTorch does (``torch.set_num_threads``). In bf16 it computes what the graph says it
     should, and nothing else: left to lower the fp32 graph by itself, it would do so with data consistency as well.
+    In int8 are convolutions within network parts, and all else is in fp32.
     """
 
     name = "openvino"
@@ -63,9 +65,14 @@ class OpenVino(Backend):
         return {"openvino": version("openvino"), "torch": torch.__version__}
 
     def precisions(self) -> tuple[Precision, ...]:
-        """bf16 only where the CPU computes in it."""
+        """bf16 and int8 only where the CPU computes in them."""
         offered = _imported().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return ("fp32", "bf16") if "BF16" in offered else ("fp32",)
+        reduced: tuple[Precision, ...] = ("bf16", "int8")
+        return ("fp32", *(one for one in reduced if one.upper() in offered))
+
+    def lacks(self, source: Source, precision: Precision) -> str | None:
+        """NNCF, or cases to calibrate with."""
+        return what_is_missing(source) if precision == "int8" else None
 
     def refuses(self, program: ExportedProgram) -> str | None:
         """Graphs with Fourier transforms, whose axes it is known to ignore."""
@@ -75,13 +82,17 @@ class OpenVino(Backend):
     def build(self, source: Source, precision: Precision, folder: Path) -> None:
         """Convert and save, without compressing weights to fp16 as is the default."""
         openvino = _imported()
-        program = specialise(source, precision)
+        program = specialise(source, self.graph_precision(precision))
         if refusal := self.refuses(program):
             raise EngineError(refusal)
         try:
             with converting():
                 model = openvino.convert_model(program if precision == "fp32" else _with_whole_norms(program))
+                if precision == "int8":
+                    model = quantised(model, source)
                 openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
+        except EngineError:
+            raise
         except Exception as error:  # OpenVINO's own failures are no RuntimeErrors, and share no other base
             raise EngineError(f"openvino cannot convert the graph: {error}") from error
 

@@ -10,7 +10,7 @@ import torch
 
 from scanside.engines.backends import NAMES, backend
 from scanside.engines.backends.aoti_cpu import AotiCpu
-from scanside.engines.backends.base import InputShape, Runner
+from scanside.engines.backends.base import InputShape, Precision, Runner
 from scanside.engines.backends.onnxruntime import OnnxRuntime
 from scanside.engines.backends.openvino import OpenVino
 from scanside.engines.graph import GraphSource, ShapesOnly, export_graph
@@ -87,16 +87,26 @@ def test_openvino_computes_in_the_precision_that_was_asked_for(tmp_path: Path) -
         pytest.skip("this CPU does not compute in bf16, so fp32 cannot be lost")
 
     class Product(torch.nn.Module):
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return image @ image.mT
+        def __init__(self, kind: torch.dtype) -> None:
+            super().__init__()
+            self.kind = kind
 
-    program, weights = export_graph(Product().eval(), (torch.zeros(1, 2, 32, 32),), ({},))
-    source = GraphSource((InputShape("image", (1, 2, 32, 32)),), {"fp32": program}, weights)
-    OpenVino().build(source, "fp32", tmp_path)
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            image = image.to(self.kind)
+            return (image @ image.mT).float()
+
+    kinds: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    programs, weights = {}, {}
+    for precision, kind in kinds.items():
+        programs[precision], weights = export_graph(Product(kind).eval(), (torch.zeros(1, 2, 32, 32),), ({},))
+    source = GraphSource((InputShape("image", (1, 2, 32, 32)),), programs, weights)
     image = torch.randn(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
     expected = (image.double() @ image.double().mT).float()
     errors = {}
-    for precision in ("fp32", "bf16"):
-        result = OpenVino().load(tmp_path, source, precision)(image)
+    for precision in kinds:
+        folder = tmp_path / precision
+        folder.mkdir()
+        OpenVino().build(source, precision, folder)
+        result = OpenVino().load(folder, source, precision)(image)
         errors[precision] = float((result - expected).norm() / expected.norm())
     assert errors["fp32"] < 1e-6 < 1e-4 < errors["bf16"]

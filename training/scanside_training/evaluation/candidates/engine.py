@@ -12,7 +12,7 @@ from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle
 from scanside.engines.columns import column_inputs, column_weight
 from scanside.engines.engine import Engine
-from scanside.engines.manifest import ColumnsForm
+from scanside.engines.manifest import ColumnsForm, PrecisionChoice
 from scanside.errors import ConfigError
 from scanside.recon.columns import factorise
 from scanside.recon.scaling import image_scale
@@ -32,7 +32,7 @@ class EngineOf(CandidateConfig):
     """Name of the bundle, or its folder (with a ``/``)."""
     backend: str = "auto"
     """``auto`` for the fastest that was accepted."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: PrecisionChoice = "auto"
     l2: float = Field(default=0.002, ge=0)
     """Of the CG-SENSE image at the input, where the bundle wants one."""
     iterations: int = Field(default=15, ge=1)
