@@ -15,9 +15,10 @@ from scanside.engines.backends.eager import Eager
 from scanside.engines.backends.int8 import inner_convolutions
 from scanside.engines.backends.openvino import OpenVino
 from scanside.engines.bundle import Bundle
-from scanside.engines.catalog import find_bundle
+from scanside.engines.catalog import available_bundles, find_bundle
 from scanside.engines.check import relative_error
 from scanside.engines.graph import GraphSource
+from scanside.engines.probes import read_cases
 from scanside.errors import EngineError
 from scanside.testing.backends import small_inputs, small_source
 
@@ -53,6 +54,20 @@ def test_of_every_network_between_two_steps_of_data_consistency() -> None:
     assert outer[0] == 0
     assert outer[-1] == max(inner)
     assert all(last + 1 == first for last, first in zip(outer[1:-1:2], outer[2::2], strict=True))
+
+
+@pytest.mark.parametrize("name", sorted(available_bundles()))
+def test_bundles_bring_cases_that_are_none_of_those_they_are_judged_on(name: str) -> None:
+    bundle = Bundle.open(available_bundles()[name])
+    cases, judged = (
+        read_cases(bundle.manifest.task, vectors, bundle.manifest.lowering)
+        for vectors in (bundle.calibration(), bundle.vectors())
+    )
+    assert len(cases) == 3
+    for case in cases.values():
+        assert float(case["truth"].std()) > 0.05
+        same = [one for one in judged.values() if one["truth"].shape == case["truth"].shape]
+        assert not any(torch.allclose(one["truth"], case["truth"], atol=0.01) for one in same)
 
 
 def test_convolutions_within_are_in_int8_and_nothing_else(openvino: OpenVino, tmp_path: Path) -> None:
