@@ -8,15 +8,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch.export import ExportedProgram
 from torch.utils._pytree import tree_map
 
-from scanside.engines.archive import load_graph
 from scanside.engines.backends.base import InputShape
 from scanside.engines.bundle import Bundle, BundleWriter
 from scanside.engines.check import relative_error
-from scanside.engines.graph import BoundGraph, GraphSource, bind
+from scanside.engines.graph import BoundGraph
 from scanside.engines.manifest import WEIGHTS_FILE, Manifest, TensorSpec
+from scanside.engines.plain import PlainGraph, read_plain
 from scanside.engines.probes import Network, make_probes, read_cases
 from scanside.errors import BundleError, ConfigError
 from scanside.recon.consistency import Lowering
@@ -118,13 +117,13 @@ def _check_equal(bundle: Bundle, inputs: tuple[TensorSpec, ...], graph: Path, we
     n_coils = None if manifest.shapes.coils is None else manifest.shapes.coils_for(_MOST_COILS)
 
     def images(
-        specs: tuple[TensorSpec, ...], program: ExportedProgram, tensors: dict[str, torch.Tensor]
+        specs: tuple[TensorSpec, ...], graph: PlainGraph, tensors: dict[str, torch.Tensor]
     ) -> list[torch.Tensor]:
         shapes = tuple(
             InputShape(spec.name, spec.shape(k1, k0, n_coils, n_frames=manifest.shapes.frames))
             for spec in specs
         )
-        network = _in_double_precision(bind(GraphSource(shapes, {"fp32": program}, tensors)))
+        network = _in_double_precision(BoundGraph(graph, tensors))
         probes = make_probes(Network(manifest.task, manifest.lowering, shapes), cases)
         with torch.inference_mode():
             return [
@@ -133,8 +132,8 @@ def _check_equal(bundle: Bundle, inputs: tuple[TensorSpec, ...], graph: Path, we
                 if probe.truth is not None
             ]
 
-    before = images(manifest.inputs, bundle.graph(), bundle.weights())
-    now = images(inputs, load_graph(graph), load_file(weights))
+    before = images(manifest.inputs, bundle.plain(), bundle.weights())
+    now = images(inputs, read_plain(graph), load_file(weights))
     error = max(relative_error(one, other) for one, other in zip(now, before, strict=True))
     if not error <= LARGEST_DIFFERENCE:
         raise BundleError(

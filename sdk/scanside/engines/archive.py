@@ -29,14 +29,16 @@ from scanside.errors import BundleError, MissingExtra, UnsafeArchive
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-__all__ = ["check_archive", "load_graph", "save_graph"]
+__all__ = ["CONSTANTS", "GRAPH", "check_archive", "load_graph", "save_graph"]
 
 LARGEST_ARCHIVE = 32 * 2**20
 """In bytes. A graph without weights has some tens of kilobytes."""
 
-_GRAPH = "models/model.json"
+GRAPH = "models/model.json"
+"""Entry of an archive: operators and their arguments."""
 _WEIGHTS = "data/weights/model_weights_config.json"
-_CONSTANTS = "data/constants/model_constants_config.json"
+CONSTANTS = "data/constants/model_constants_config.json"
+"""Entry of an archive: the tensors beside it that came with the graph."""
 _SAMPLE_INPUTS = "data/sample_inputs/model.pt"
 _FIXED = {
     "archive_format": b"pt2",
@@ -154,12 +156,12 @@ def save_graph(program: ExportedProgram, path: Path) -> None:
     buffer.seek(0)
     with zipfile.ZipFile(buffer) as written:
         entries = {name.partition("/")[2]: written.read(name) for name in written.namelist()}
-    graph = json.loads(entries[_GRAPH])
+    graph = json.loads(entries[GRAPH])
     graph["guards_code"] = []
     graph["graph_module"]["metadata"] = {}
     for node in graph["graph_module"]["graph"]["nodes"]:
         node["metadata"] = {}
-    entries[_GRAPH] = json.dumps(graph, separators=(",", ":")).encode()
+    entries[GRAPH] = json.dumps(graph, separators=(",", ":")).encode()
     entries[_SAMPLE_INPUTS] = b""
     # Graphs are repetitive text: compressed, they take a twentieth of the room.
     data = _pack(_checked_entries(entries, path.name), zipfile.ZIP_DEFLATED)
@@ -186,7 +188,7 @@ def load_graph(source: Path | bytes, where: str | None = None) -> ExportedProgra
             warnings.filterwarnings("ignore", message="The given buffer is not writable")
             program: ExportedProgram = torch.export.load(io.BytesIO(_pack(entries)))
     except Exception as error:  # torch raises anything from KeyError to RuntimeError here
-        made_with = json.loads(entries[_GRAPH]).get("torch_version", "unknown")
+        made_with = json.loads(entries[GRAPH]).get("torch_version", "unknown")
         raise BundleError(
             f"{where}: torch {torch.__version__} cannot read this graph, which torch {made_with} wrote "
             f"({type(error).__name__}: {str(error)[:200]}): build the bundle again with the torch that runs it"
@@ -271,7 +273,7 @@ def _checked_entries(entries: Mapping[str, bytes], where: str) -> dict[str, byte
             if data != _FIXED[name]:
                 what = "example inputs, which are unpickled" if name == _SAMPLE_INPUTS else repr(data[:20])
                 raise UnsafeArchive(f"{where}: entry '{name}' holds {what}; write the graph with save_graph")
-        elif name in (_GRAPH, _WEIGHTS, _CONSTANTS):
+        elif name in (GRAPH, _WEIGHTS, CONSTANTS):
             # Written anew from what was read, so that torch reads the same.
             fields = _json(data, f"{where}: {name}")
             data = json.dumps(fields, separators=(",", ":")).encode()
@@ -279,12 +281,12 @@ def _checked_entries(entries: Mapping[str, bytes], where: str) -> dict[str, byte
             raise UnsafeArchive(f"{where}: entry '{name[:100]}' does not belong to a graph")
         if name not in _IGNORED:
             checked[name] = data
-    if missing := [name for name in (*_FIXED, _GRAPH, _WEIGHTS, _CONSTANTS) if name not in checked]:
+    if missing := [name for name in (*_FIXED, GRAPH, _WEIGHTS, CONSTANTS) if name not in checked]:
         raise UnsafeArchive(f"{where}: not a graph of torch.export: entry '{missing[0]}' is missing")
     _check_payloads(json.loads(checked[_WEIGHTS]), f"{where}: {_WEIGHTS}", set())
     constants = {name.rpartition("/")[2] for name in checked if _CONSTANT.fullmatch(name)}
-    _check_payloads(json.loads(checked[_CONSTANTS]), f"{where}: {_CONSTANTS}", constants)
-    _check_graph(json.loads(checked[_GRAPH]), f"{where}: {_GRAPH}")
+    _check_payloads(json.loads(checked[CONSTANTS]), f"{where}: {CONSTANTS}", constants)
+    _check_graph(json.loads(checked[GRAPH]), f"{where}: {GRAPH}")
     return checked
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
+    from scanside.engines.plain import PlainGraph
+
 __all__ = ["BundleSource", "Workshop"]
 
 logger = logging.getLogger(__name__)
@@ -89,6 +91,14 @@ class BundleSource:
         if precision not in self._programs:
             self._programs[precision] = self.bundle.graph(precision, self.form)
         return self._programs[precision]
+
+    def plain(self, precision: Precision) -> PlainGraph:
+        """See `Source`.
+
+        Raises:
+            BundleError: there is no graph of this precision.
+        """
+        return self.bundle.plain(precision, self.form)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """See `Source`."""

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
+    from scanside.engines.plain import PlainGraph
+
 __all__ = ["ENGINES_FOLDER", "Bundle", "BundleWriter", "replace_manifest", "sign_bundle"]
 
 logger = logging.getLogger(__name__)
@@ -141,6 +143,18 @@ class Bundle:
         """
         path = self._graph_file(precision, form)
         return load_graph(self.read(path), str(self.folder / path))
+
+    def plain(self, precision: Precision = "fp32", form: FormName = "principal") -> PlainGraph:
+        """The same as it is run, read much sooner.
+
+        Raises:
+            BundleError: there is no graph of this precision, or this version cannot read it.
+            UnsafeArchive: its archive asks for more than reading a graph.
+        """
+        from scanside.engines.plain import read_plain
+
+        path = self._graph_file(precision, form)
+        return read_plain(self.read(path), str(self.folder / path))
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights by name.

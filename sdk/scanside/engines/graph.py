@@ -14,6 +14,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from scanside.engines.backends.base import InputShape, Precision, Source
+from scanside.engines.plain import PlainGraph
 from scanside.errors import ConfigError, EngineError
 
 __all__ = [
@@ -104,21 +105,26 @@ def export_graph(
 class BoundGraph(nn.Module):
     """A graph with its weights: takes the network's inputs only.
 
+    Shapes are not checked here; the runners do that, with messages for people.
+
     Args:
-        program: from `export_graph`.
+        graph: without weights.
         weights: all weights by name; converted to the types that the graph computes in.
 
     Raises:
         ConfigError: weights are missing, superfluous or of another shape.
     """
 
-    def __init__(self, program: ExportedProgram, weights: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, graph: PlainGraph, weights: Mapping[str, torch.Tensor]) -> None:
         super().__init__()
-        self._names = sorted(weights)
-        expected = _weight_placeholders(program)
-        if len(expected) != len(weights):
-            raise ConfigError(f"the graph takes {len(expected)} weights, but there are {len(weights)}")
-        for name, like in zip(self._names, expected, strict=True):
+        names = sorted(weights)
+        if len(graph.weights) != len(weights):
+            raise ConfigError(f"the graph takes {len(graph.weights)} weights, but there are {len(weights)}")
+        self._first: list[str] = []
+        for index, constant in enumerate(graph.constants):
+            self._first.append(f"constant_{index}")
+            self.register_buffer(self._first[-1], constant)
+        for name, like in zip(names, graph.weights, strict=True):
             tensor = weights[name]
             if tensor.shape != like.shape:
                 raise ConfigError(
@@ -126,30 +132,20 @@ class BoundGraph(nn.Module):
                     "graph and weights are of different models"
                 )
             bound = nn.Parameter(tensor.detach().to(like.dtype), requires_grad=False)
-            self.register_parameter(_registered(name), bound)
-        # Shapes are checked by the runners, with messages for people.
-        self.graph = program.module(check_guards=False)
+            self._first.append("weight_" + name.replace(".", "__"))
+            self.register_parameter(self._first[-1], bound)
+        self.graph = graph.module
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """The network's output."""
-        weights = {name: getattr(self, _registered(name)) for name in self._names}
-        result: torch.Tensor = self.graph(weights, *inputs)
+        result: torch.Tensor
+        (result,) = self.graph(*(getattr(self, name) for name in self._first), *inputs)
         return result
-
-
-def _registered(name: str) -> str:
-    return "weight_" + name.replace(".", "__")
-
-
-def _weight_placeholders(program: ExportedProgram) -> list[torch.Tensor]:
-    """Shape and type of the weights that a program takes, in the order of their sorted names."""
-    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
-    return [values[name] for name in program.graph_signature.user_inputs if str(name).startswith("weights_")]
 
 
 def bind(source: Source, precision: Precision = "fp32") -> BoundGraph:
     """The network of a source as a module, for all sizes that its graph allows."""
-    return BoundGraph(source.program(precision), source.weights())
+    return BoundGraph(source.plain(precision), source.weights())
 
 
 def example_tensors(inputs: Sequence[InputShape]) -> tuple[torch.Tensor, ...]:
@@ -195,6 +191,14 @@ class ShapesOnly:
         """
         raise EngineError("the engine asked for the graph, although it should carry it")
 
+    def plain(self, precision: Precision) -> PlainGraph:
+        """None is there.
+
+        Raises:
+            EngineError: always.
+        """
+        raise EngineError("the engine asked for the graph, although it should carry it")
+
     def weights(self) -> Mapping[str, torch.Tensor]:
         """None are there.
 
@@ -233,6 +237,10 @@ class GraphSource:
         if precision not in self.programs:
             raise ConfigError(f"there is no {precision} graph, only {', '.join(self.programs)}")
         return self.programs[precision]
+
+    def plain(self, precision: Precision) -> PlainGraph:
+        """See `Source`."""
+        return PlainGraph.of(self.program(precision))
 
     def weights(self) -> Mapping[str, torch.Tensor]:
         """See `Source`."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from scanside.engines.archive import load_graph, save_graph
+from scanside.engines.archive import save_graph
 from scanside.engines.backends.base import InputShape
 from scanside.engines.graph import (
     BoundGraph,
@@ -19,6 +19,7 @@ from scanside.engines.graph import (
     fourier_operators,
     specialise,
 )
+from scanside.engines.plain import read_plain
 from scanside.errors import ConfigError, EngineError
 from scanside.testing.backends import SmallNetwork, small_inputs, small_source
 
@@ -38,7 +39,7 @@ def test_order_of_weights_does_not_matter() -> None:
     shuffled = dict(reversed(list(source.weights().items())))
     inputs = small_inputs()
     with torch.no_grad():
-        assert torch.equal(BoundGraph(source.program("fp32"), shuffled)(*inputs), bind(source)(*inputs))
+        assert torch.equal(BoundGraph(source.plain("fp32"), shuffled)(*inputs), bind(source)(*inputs))
 
 
 def test_archive_holds_no_weights(tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_archive_holds_no_weights(tmp_path: Path) -> None:
     )
     save_graph(program, tmp_path / "graph.pt2")
     assert (tmp_path / "graph.pt2").stat().st_size < 0.1 * weights["matrix"].nbytes
-    again = BoundGraph(load_graph(tmp_path / "graph.pt2"), weights)
+    again = BoundGraph(read_plain(tmp_path / "graph.pt2"), weights)
     image = torch.randn(1, 2, 5, 300)
     torch.testing.assert_close(again(image), image @ weights["matrix"])
 
@@ -102,10 +103,10 @@ def test_weights_of_another_network_are_refused() -> None:
     source = small_source()
     weights = dict(source.weights())
     with pytest.raises(ConfigError, match=r"weight 'last\.bias' has shape \(5,\)"):
-        BoundGraph(source.program("fp32"), {**weights, "last.bias": torch.zeros(5)})
+        BoundGraph(source.plain("fp32"), {**weights, "last.bias": torch.zeros(5)})
     del weights["last.bias"]
     with pytest.raises(ConfigError, match="takes 6 weights, but there are 5"):
-        BoundGraph(source.program("fp32"), weights)
+        BoundGraph(source.plain("fp32"), weights)
 
 
 def test_network_in_training_mode_is_refused() -> None:

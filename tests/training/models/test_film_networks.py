@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from scanside.engines.graph import BoundGraph, dynamic_axes, export_graph
+from scanside.engines.plain import PlainGraph
 from scanside.engines.shapes import film_specs
 from scanside.recon.consistency import LOWERINGS, Lowering
 from scanside.recon.fourier import to_image, to_kspace
@@ -236,6 +237,6 @@ def test_export(config: TemporalConfig | DualUnetConfig, precision: torch.dtype,
     inputs = network.inputs(one)
     with torch.inference_mode():
         expected = network(*inputs)
-        found = BoundGraph(program, weights)(*inputs)
+        found = BoundGraph(PlainGraph.of(program), weights)(*inputs)
     tolerance = 1e-5 if precision == torch.float32 else 2e-2
     torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch.export import ExportedProgram
 
+    from scanside.engines.plain import PlainGraph
     from scanside.engines.plans import PlanRecord
 
 __all__ = ["Backend", "InputShape", "Precision", "Runner", "Source"]
@@ -58,6 +59,17 @@ class Source(Protocol):
 
         Args:
             precision: ``bf16`` for the graph that casts parts of the network to bfloat16 explicitly.
+
+        Raises:
+            ConfigError: there is no graph of this precision.
+        """
+        ...
+
+    def plain(self, precision: Precision) -> PlainGraph:
+        """What `program` computes, for those who only run it or trace it anew: there much sooner.
+
+        Args:
+            precision: as of `program`.
 
         Raises:
             ConfigError: there is no graph of this precision.
