@@ -23,6 +23,7 @@ PRECISIONS = [
 
 @pytest.mark.plans
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_every_bundle_is_built_in_every_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if reason := cannot_convert(RTX):
         pytest.skip(reason)

@@ -333,8 +333,8 @@ def refusal(title: str, error: BaseException, said: Sequence[str]) -> str:
 def _remedy(layer: str, text: str) -> str:
     if layer == "DECONVOLUTION" and "bf16" in text:
         return (
-            "it has no transposed convolution in bf16; make the bundle again, so that it goes up without one, "
-            "or build it in fp32"
+            "it has no transposed convolution in bf16; convert the bundle, whose network then goes up without one "
+            "(scanside engines convert BUNDLE --output FOLDER), or build it in fp32"
         )
     return "build another precision, or write the network without it"
 
