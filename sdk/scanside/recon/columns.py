@@ -200,14 +200,14 @@ class ColumnSystem:
             weight: λ' > 0.
             right: ``(k1, k0)`` complex.
             known: a right-hand side and the solution of *this* system for it, to start from.
-            tolerance: at which to stop, relative to the right-hand side, both as the preconditioner measures them.
+            tolerance: at which to stop, relative to the known right-hand side, as the preconditioner measures both.
             max_iterations: where to stop anyway.
         """
         change = weight - self.weight
         base, solution = known
         residual = right - base - change * solution
         solution = solution.clone()
-        size = float(_dot(right, self.solve(right)))
+        size = float(_dot(base, solution))
         direction = applied = torch.zeros_like(right)
         before = 1.0
         for _ in range(max_iterations):

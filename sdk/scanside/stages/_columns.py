@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from scanside.items import Calibration, KSpace
-from scanside.recon.column_cache import ColumnCache
+from scanside.recon.column_cache import ColumnCache, changes
 from scanside.recon.columns import MAX_ROWS, ColumnSystem, takes
 from scanside.stages._axes import readout_of
 
@@ -31,6 +31,7 @@ class Columns:
     def __init__(self) -> None:
         self._cache = ColumnCache()
         self._asked: deque[tuple[ReferenceType[Future[ColumnSystem]], float]] = deque(maxlen=_ASKED)
+        self._solved: tuple[ColumnSystem, torch.Tensor, int, torch.Tensor] | None = None
 
     def cannot(self, item: KSpace) -> str | None:
         """Why a k-space is not solved by columns; None where it is."""
@@ -66,9 +67,9 @@ class Columns:
         for frame in np.ndindex(*item.mask.shape[:-2]):
             if not bool(item.data[frame].any()):
                 continue  # of nothing acquired there is nothing to solve
-            solution[frame] = self.system(maps[frame][:, 0], item.mask[frame].reshape(-1), weight).solve(
-                right[frame]
-            )
+            system = self.system(maps[frame][:, 0], item.mask[frame].reshape(-1), weight)
+            solution[frame] = found = system.solve(right[frame])
+            self._solved = system, right[frame], changes(right), found
         return solution
 
     def second(self, maps: torch.Tensor, mask: torch.Tensor, weights: tuple[float, float]) -> Solve:
@@ -92,14 +93,22 @@ class Columns:
             if at_hand is not None and ratio < _NEAR and (ref(at_hand), second) not in self._asked:
                 self._asked.append((ref(at_hand), second))
                 near = at_hand.result()
-                return lambda right, other: near.solve_near(
-                    second, right[0], (other[0], near.solve(other[0]))
-                )[None]
+                return lambda right, other: near.solve_near(second, right[0], self._known(near, other))[None]
             system = self._cache.begin(*given, second)
         begun = system
         return lambda right, _: begun.result().solve(right)
 
+    def _known(self, system: ColumnSystem, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A right-hand side ``(1, y, x)`` and its solution: the one that was just made, where it is that."""
+        if self._solved is not None:
+            by, given, n_changes, solution = self._solved
+            same = given.data_ptr() == right.data_ptr() and n_changes == changes(given) == changes(right)
+            if by is system and same:
+                return right[0], solution[0]
+        return right[0], system.solve(right[0])
+
     def close(self) -> None:
         """Forget a scan's systems."""
+        self._solved = None
         self._cache.close()
         self._asked.clear()
