@@ -65,7 +65,7 @@ class Columns:
         maps = item.coil_maps.expand(*item.mask.shape[:-2], *item.coil_maps.shape[-4:])
         solution = torch.zeros_like(right)
         for frame in np.ndindex(*item.mask.shape[:-2]):
-            if not bool(item.data[frame].any()):
+            if not bool(right[frame].any()) and not bool(item.data[frame].any()):
                 continue  # of nothing acquired there is nothing to solve
             system = self.system(maps[frame][:, 0], item.mask[frame].reshape(-1), weight)
             solution[frame] = found = system.solve(right[frame])
