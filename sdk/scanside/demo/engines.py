@@ -1,6 +1,6 @@
 """Engines for the demonstration: those that are ready, else the first that is built quickly.
 
-``python -m scanside.demo.engines PIPELINE:K1xK0:COILS …`` has them ready, one after the other.
+``python -m scanside.demo.engines PIPELINE:K1xK0:COILS`` has one ready.
 """
 
 from __future__ import annotations
@@ -88,27 +88,24 @@ class Wanted:
 
 @contextmanager
 def built_beside(wanted: Sequence[Wanted]) -> Iterator[None]:
-    """Have missing engines built by processes beside this one, as many as there are processors.
+    """Have missing engines built by processes beside this one, one for each.
 
     Whoever needs one of them waits until it is there; what they could not build fails once more where it is told.
-
-    Args:
-        wanted: those that take longest first.
     """
     missing = [one for one in wanted if not _ready(one)]
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    n = min(len(missing), n_processors)
-    environment = {"OMP_NUM_THREADS": str(max(1, n_processors // max(n, 1))), **os.environ}
+    threads = max(1, n_processors // max(1, len(missing)))
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", __name__, *map(str, missing[i::n])],
+            [sys.executable, "-m", __name__, str(one)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for i in range(n)
+        for one in missing
     ]
     try:
         yield
@@ -166,10 +163,9 @@ def quick_choice(wanted: Wanted, on_step: Callable[[str], None]) -> Choice:
 
 
 def main() -> None:
-    """Have engines ready."""
-    for text in sys.argv[1:]:
-        with suppress(ScansideError):
-            quick_choice(Wanted.parse(text), lambda _: None)
+    """Have an engine ready."""
+    with suppress(ScansideError):
+        quick_choice(Wanted.parse(sys.argv[1]), lambda _: None)
 
 
 if __name__ == "__main__":

@@ -62,8 +62,7 @@ def run_demo(
     folder.mkdir(parents=True, exist_ok=True)
     recording = folder / "scan.h5"
     film = film or film_scan()
-    # The film's network takes longest to judge.
-    engines = [Wanted.of(LEARNED_FILM, film), *(Wanted.of(name, learned) for name in LEARNED)]
+    engines = [*(Wanted.of(name, learned) for name in LEARNED), Wanted.of(LEARNED_FILM, film)]
     with built_beside(engines):
         on_step("simulating the scan")
         scan = simulate(config or preset("brain-oblique"))

@@ -81,7 +81,8 @@ FormName: TypeAlias = Literal["principal", "columns"]
 """Which of a bundle's exported graphs: the one that takes all scans, or the exact one for masks along k1."""
 
 Precision: TypeAlias = Literal["fp32", "bf16", "int8"]
-"""What the network parts compute in, in ``int8`` their convolutions; data consistency and corrections are fp32."""
+"""What the network parts compute in, the highest first; in ``int8`` only their convolutions. Data consistency and
+corrections are fp32."""
 
 PrecisionChoice: TypeAlias = Literal["auto", "fp32", "bf16", "int8"]
 """A precision that is asked for; ``auto`` for whichever is the fastest of those that were accepted."""
