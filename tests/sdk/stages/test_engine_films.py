@@ -145,7 +145,7 @@ def test_padded_to_a_larger_engine(film_bundles: Path) -> None:
     assert large is not None
     assert small is not None
     image = torch.randn(FRAMES, N, N, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
-    inputs = network.inputs(image, maps[:, 0], item.mask[:, 0], torch.ones(()))
+    inputs = network.inputs(large, image, maps[:, 0], item.mask[:, 0], torch.ones(()))
     torch.testing.assert_close(large(*inputs), small(*inputs), rtol=1e-4, atol=1e-5)
 
 
