@@ -28,8 +28,10 @@ class BlockAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """``(B, channels, y, x)`` to the same."""
-        average, largest = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+        # Sums, not means: exported to ONNX, the axes of a mean are computed, which TensorRT's parser refuses.
+        average = x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
+        largest = x.amax((2, 3), keepdim=True)
         x = x * (self.channel(average) + self.channel(largest)).sigmoid()
-        places = torch.cat((x.mean(1, keepdim=True), x.amax(1, keepdim=True)), dim=1)
+        places = torch.cat((x.sum(1, keepdim=True) / x.shape[1], x.amax(1, keepdim=True)), dim=1)
         attended: torch.Tensor = x * self.place(places).sigmoid()
         return attended
