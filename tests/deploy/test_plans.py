@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from scanside.engines.backends.trt_build import RTX, cannot_convert
+from scanside.engines.archive import load_graph
+from scanside.engines.backends.base import InputShape
+from scanside.engines.backends.trt_build import RTX, build_plan, cannot_convert
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import available_bundles
-from scanside.engines.plans import RECORD_FILE, PlanRecord
+from scanside.engines.graph import GraphSource
+from scanside.engines.plans import DEFAULT_TARGETS, RECORD_FILE, PlanRecord
+from scanside.engines.shapes import columns_specs
 from scanside.errors import BackendUnavailable, EngineError
-from scanside_deploy import plans
+from scanside_deploy import graphs, plans
+from scanside_training.models import (
+    DualUnetConfig,
+    ModelConfig,
+    TemporalConfig,
+    UnetConfig,
+    UnrolledConfig,
+    build_model,
+)
+from scanside_training.models.unrolled import ExactUnrolled, GradientConfig, HardConfig, ProximalConfig
 
 PRECISIONS = [
     (name, precision)
@@ -35,6 +49,50 @@ def test_every_bundle_is_built_in_every_precision(tmp_path: Path, capsys: pytest
     for one in records:
         assert one.size > 10**6
         assert one.layers > 50
+
+
+_SMALL = {"n_cascades": 2, "channels": 8, "pools": 2}
+_FEW_STEPS = ProximalConfig(iterations=2, initial_iterations=2)
+_N_FRAMES, _N_COILS, _SIZE = 3, 4, (64, 48)
+
+NETWORKS: dict[str, ModelConfig] = {
+    "U-Net": UnetConfig(channels=8, pools=3),
+    "VarNet, pmatrix": UnrolledConfig(**_SMALL, lowering="pmatrix", consistency=GradientConfig()),
+    "hard replacement, pmatrix": UnrolledConfig(**_SMALL, lowering="pmatrix", consistency=HardConfig()),
+    "MoDL, pmatrix": UnrolledConfig(**_SMALL, lowering="pmatrix", consistency=_FEW_STEPS, share_weights=True),
+    "memory, pmatrix": UnrolledConfig(**_SMALL, lowering="pmatrix", consistency=_FEW_STEPS, memory=4),
+    "exact": UnrolledConfig(**_SMALL, lowering="pmatrix", consistency=_FEW_STEPS),
+    "VarNet, dft_matmul": UnrolledConfig(**_SMALL, lowering="dft_matmul", consistency=GradientConfig()),
+    "dual U-Net": DualUnetConfig(n_frames=_N_FRAMES, channels=8, pools=2, attention=True, fusion_channels=8),
+    "dual U-Net cascades, pmatrix": DualUnetConfig(
+        **_SMALL, n_frames=_N_FRAMES, fusion_channels=8, consistency=HardConfig(), lowering="pmatrix"
+    ),
+    "temporal, pmatrix": TemporalConfig(**_SMALL, n_frames=_N_FRAMES, lowering="pmatrix"),
+    "temporal, causal, dft_matmul": TemporalConfig(
+        **_SMALL, n_frames=_N_FRAMES, causal=True, lowering="dft_matmul"
+    ),
+}
+"""One of each form that is trained, small: which operators a graph has does not depend on how often it has them."""
+
+
+@pytest.mark.plans
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_form_of_network_is_built(name: str, tmp_path: Path) -> None:
+    """In bf16, whose graphs have all operators of those in fp32, and refuse more of them."""
+    if reason := cannot_convert(RTX):
+        pytest.skip(reason)
+    network: Any = build_model(NETWORKS[name]).eval()
+    offered = graphs._offered(network)
+    if name.startswith("exact"):
+        network, offered = ExactUnrolled(network).eval(), columns_specs()
+    writer: Any = SimpleNamespace(path=lambda file: tmp_path / file)
+    inputs, weights = graphs._written(network, offered, {"bf16": "graph.pt2"}, writer)
+    n_frames = getattr(network, "n_frames", None)
+    shapes = tuple(InputShape(one.name, one.shape(*_SIZE, _N_COILS, n_frames=n_frames)) for one in inputs)
+    stored = {name: weight.float() for name, weight in weights.items()}
+    source = GraphSource(shapes, {"bf16": load_graph(tmp_path / "graph.pt2")}, stored)
+    assert build_plan(source, "bf16", RTX, DEFAULT_TARGETS).output[-2:] == _SIZE
 
 
 class Builder:
