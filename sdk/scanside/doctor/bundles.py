@@ -78,7 +78,8 @@ def _is_for_this_machine(entry: CacheEntry, bundle: Bundle) -> bool:
     if one.available() or key.precision not in one.precisions():
         return False
     try:
-        graph = bundle.graph_sha256(one.graph_precision(key.precision))
+        form = bundle.manifest.form_for(key.shape)
+        graph = bundle.graph_sha256(one.graph_precision(key.precision), form)
     except BundleError:  # of another bundle with the same weights
         return False
     made_from = (key.versions, key.hardware, key.graph_sha256, key.calibration)
@@ -107,7 +108,7 @@ def _busy(name: str, times: Times) -> Check:
     if times.n_coils:
         build += f" --coils {times.n_coils}"
     return Check(
-        f"times of {name}, {size}{coils}",
+        f"times of {name}, {size}{coils}, {times.threads} threads",
         "missing",
         f"taken on {times.threads} threads while the machine was busy (processors were waited for {share:.0%} of the "
         f"time), so that they may choose a slow engine: {', '.join(map(str, times.busy))}",

@@ -129,7 +129,9 @@ def learned_meta() -> Meta:
         "signed_by": "no one",
     }
     meta = Meta()
-    describe_engine(meta, cast(Any, SimpleNamespace(provenance=provenance)), "student")
+    chosen = SimpleNamespace(backend="openvino", precision="fp32", why="12.0 ms, the fastest of 2")
+    engine = SimpleNamespace(provenance=provenance, choice=SimpleNamespace(chosen=chosen))
+    describe_engine(meta, cast(Any, engine), "student")
     meta["ScansideDataConsistency"] = "0.05"
     return meta
 

@@ -70,7 +70,7 @@ def test_times_that_were_taken_on_a_busy_machine(learned_bundles: Path) -> None:
 
     keep(1, 31_931.0, 0.43)
     assert "eager fp32 24×24 31931.0 ms" in by_name()["bundle smooth"].found
-    check = by_name()["times of smooth, 24x24"]
+    check = by_name()["times of smooth, 24x24, 2 threads"]
     assert check.status == "missing"
     assert "on 2 threads while the machine was busy" in check.found
     assert "43% of the time" in check.found
@@ -78,7 +78,14 @@ def test_times_that_were_taken_on_a_busy_machine(learned_bundles: Path) -> None:
     assert "scanside engines build smooth --bucket 24x24" in check.advice
     keep(2, 12.0, 0.01)
     assert "eager fp32 24×24 12.0 ms" in by_name()["bundle smooth"].found
-    assert "times of smooth, 24x24" not in by_name()
+    assert "times of smooth, 24x24, 2 threads" not in by_name()
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_engines_of_the_exact_form_are_found(learned_bundles: Path) -> None:
+    bundle = Bundle.open(learned_bundles / "exact")
+    Engine.load(bundle, (24, 24), name="eager")
+    assert "accepted here: eager fp32 24×24" in by_name()["bundle exact"].found
 
 
 @pytest.mark.usefixtures("own_cache")
