@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import threading
 from collections.abc import Generator, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -92,6 +93,22 @@ def _program(name: str, debian_package: str) -> str:
     if path is None:
         pytest.skip(f"'{name}' is not installed: apt-get install {debian_package}, or make ci-deps")
     return path
+
+
+@pytest.fixture
+def made_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The threads that factorised columns, one name for each time."""
+    from scanside.recon import column_cache
+    from scanside.recon.columns import factorise
+
+    threads: list[str] = []
+
+    def noted(*arguments: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return factorise(*arguments)
+
+    monkeypatch.setattr(column_cache, "factorise", noted)
+    return threads
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def main() -> None:
     from scanside.bench.learned import SCAN
 
     pipeline = prepared(sys.argv[1], SCAN)
-    print(json.dumps([_last_to_image(pipeline, SCAN) for _ in range(_SCANS)]))  # noqa: T201 — what it is for
+    sys.stdout.write(json.dumps([_last_to_image(pipeline, SCAN) for _ in range(_SCANS)]) + "\n")
 
 
 def _last_to_image(pipeline: Pipeline, scan: FrameScan) -> float:

@@ -65,8 +65,8 @@ class BundleSource:
     ) -> None:
         shapes = bundle.manifest.shapes
         self.form: FormName = form or bundle.manifest.form_for(shape)
-        specs = bundle.manifest.form(self.form).inputs
-        if not any("coil" in spec.axes for spec in specs):
+        taken = bundle.manifest.form(self.form)
+        if not taken.takes_coils:
             n_coils = None
         elif n_coils is None or not shapes.accepts_coils(n_coils):
             raise ShapeError(
@@ -78,7 +78,8 @@ class BundleSource:
         self.n_coils = n_coils
         self.n_frames = shapes.frames
         self.inputs = tuple(
-            InputShape(spec.name, spec.shape(*shape, n_coils, n_frames=self.n_frames)) for spec in specs
+            InputShape(spec.name, spec.shape(*shape, n_coils, n_frames=self.n_frames))
+            for spec in taken.inputs
         )
         self._programs: dict[Precision, ExportedProgram] = {}
 

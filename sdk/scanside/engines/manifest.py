@@ -397,6 +397,11 @@ class Form(_Record):
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)
     graphs: dict[Precision, str]
 
+    @property
+    def takes_coils(self) -> bool:
+        """Whether an engine is for some number of coils."""
+        return any("coil" in spec.axes for spec in self.inputs)
+
     @model_validator(mode="after")
     def _has_reference(self) -> Form:
         if "fp32" not in self.graphs:
@@ -511,7 +516,7 @@ class Manifest(_Record):
             )
         if self.columns is not None and self.task != "unrolled":
             raise ValueError(f"task '{self.task}' has no form 'columns': only unrolled networks do")
-        if any("coil" in spec.axes for spec in self.inputs) != (self.shapes.coils is not None):
+        if self.form("principal").takes_coils != (self.shapes.coils is not None):
             raise ValueError(
                 "shapes.coils says which coil counts go in: given exactly if an input has a coil axis"
             )
@@ -520,7 +525,6 @@ class Manifest(_Record):
                 "shapes.frames says how long the window is: given exactly if the task is 'dynamic', whose images "
                 "have a time axis"
             )
-        self.form("principal")
         for path in self.named_files():
             if path not in self.files:
                 raise ValueError(f"'{path}' is named but does not stand in files")

@@ -223,8 +223,7 @@ class Learned:
     def _key(self, size: tuple[int, int], n_coils: int | None) -> _Key:
         place = fit(self.manifest.lowering, self.manifest.shapes, *size)
         form = self.manifest.form(self.manifest.form_for(place.bucket))
-        takes_coils = any("coil" in spec.axes for spec in form.inputs)
-        return place.bucket, n_coils if takes_coils else None
+        return place.bucket, n_coils if form.takes_coils else None
 
     def _load(self, key: _Key, *, build: bool, tell: Callable[[str], None] = logger.info) -> Engine:
         if key not in self._engines:

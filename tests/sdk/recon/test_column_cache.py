@@ -33,19 +33,6 @@ def cache() -> Iterator[ColumnCache]:
     cache.close()
 
 
-@pytest.fixture
-def made_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The threads that factorised."""
-    threads: list[str] = []
-
-    def noted(maps: torch.Tensor, mask: torch.Tensor, weight: float) -> ColumnSystem:
-        threads.append(threading.current_thread().name)
-        return factorise(maps, mask, weight)
-
-    monkeypatch.setattr(column_cache, "factorise", noted)
-    return threads
-
-
 def test_repetitions_take_the_same_system(cache: ColumnCache, made_by: list[str]) -> None:
     first = cache.get(some_maps(), a_mask(), WEIGHT)
     assert cache.get(some_maps(), a_mask(), WEIGHT) is first  # tensors of their own, the same values

@@ -12,8 +12,7 @@ import torch
 
 from scanside import Context, Image, KSpace
 from scanside.items import Calibration
-from scanside.recon import column_cache
-from scanside.recon.columns import factorise, on_grid
+from scanside.recon.columns import on_grid
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.noise_level import noise_level
 from scanside.recon.scaling import image_scale
@@ -95,53 +94,41 @@ def test_one_engine_serves_all_numbers_of_coils(stage: RunEngine) -> None:
     assert float((result - wanted).abs().max()) < 1e-5 * float(wanted.abs().max())
 
 
-def test_repetitions_factorise_once(stage: RunEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-
-    def counted(*args: Any) -> Any:
-        made.append(args)
-        return factorise(*args)
-
-    monkeypatch.setattr(column_cache, "factorise", counted)
+def test_repetitions_factorise_once(stage: RunEngine, made_by: list[str]) -> None:
     item = small_kspace(coil_maps=True)
     first = run(stage, item)
     again = run(stage, item.replace(data=1.001 * item.data))
-    assert len(made) == 1
+    assert len(made_by) == 1
     torch.testing.assert_close(again.data, 1.001 * first.data)
     other = item.mask.clone()
     other[:, int(item.mask[0].nonzero()[0])] = False
     run(stage, item.replace(mask=other))
-    assert len(made) == 2
+    assert len(made_by) == 2
     stage.close()
     stage.open(small_scan())
     run(stage, item)
-    assert len(made) == 3, "what was made for a scan's maps outlived the scan"
+    assert len(made_by) == 3, "what was made for a scan's maps outlived the scan"
 
 
 def test_quiet_scans_are_factorised_while_their_lines_come(
-    stage: RunEngine, monkeypatch: pytest.MonkeyPatch
+    stage: RunEngine, made_by: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the smallest λ nothing is left to factorise for the image; after another one, nothing is begun."""
-    beside = []
-
-    def counted(*args: Any) -> Any:
-        beside.append(threading.current_thread() is not threading.main_thread())
-        return factorise(*args)
-
-    monkeypatch.setattr(column_cache, "factorise", counted)
     quiet = small_kspace(coil_maps=True)
     quiet.data[..., :2] = quiet.data[..., -2:] = 0  # the ends of readouts tell the noise
     coming = Calibration(quiet, quiet.mask)
     assert list(stage.process(coming)) == []
     run(stage, quiet)
-    assert beside == [True]
+    assert [name != threading.current_thread().name for name in made_by] == [True]
     with monkeypatch.context() as patch:
         patch.setattr("scanside.stages._learned.column_weight", lambda form, noise: 0.02)
         run(stage, quiet)
-    assert beside == [True, False], "of another weight"
+    assert [name != threading.current_thread().name for name in made_by] == [True, False], "of another weight"
     stage._networks[0]._columns.close()
     assert list(stage.process(coming)) == []
-    assert beside == [True, False], "begun for a weight that had turned out wrong"
+    assert [name != threading.current_thread().name for name in made_by] == [True, False], (
+        "begun for a weight that had turned out wrong"
+    )
 
 
 def test_empty_kspace_is_told(stage: RunEngine) -> None:

@@ -11,8 +11,6 @@ import torch
 
 from scanside.errors import CalibrationError, ConfigError, StageConfigError
 from scanside.items import Calibration
-from scanside.recon import column_cache
-from scanside.recon.columns import factorise
 from scanside.simulate import DynamicsConfig, PhantomConfig, SamplingConfig
 from scanside.stages.sense import Sense
 
@@ -130,19 +128,6 @@ def test_weak_regularisation_by_default(accumulated: Any, run_stage: Any) -> Non
 
 
 # By columns
-
-
-@pytest.fixture
-def made_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The threads that factorised."""
-    threads: list[str] = []
-
-    def noted(maps: torch.Tensor, mask: torch.Tensor, weight: float) -> Any:
-        threads.append(threading.current_thread().name)
-        return factorise(maps, mask, weight)
-
-    monkeypatch.setattr(column_cache, "factorise", noted)
-    return threads
 
 
 @pytest.mark.parametrize("sampling", [RANDOM, SamplingConfig(acceleration=(3, 1))])
