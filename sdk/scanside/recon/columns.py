@@ -166,20 +166,7 @@ class ColumnSystem:
                 f"columns of images {(*self._other, self._n1, self._n0)} do not solve for {tuple(right.shape)} "
                 f"of {right.dtype}"
             )
-        n_systems = math.prod(self._other)
-        scaled = right / self.weight[..., None, None]
-        # (system, column, several, row): every matrix is read once for all right-hand sides.
-        solution = scaled.reshape(-1, n_systems, self._n1, self._n0).permute(1, 3, 0, 2).contiguous()
-        n = solution.shape[2]
-        planes = self._planes.reshape(n_systems, *self._planes.shape[-4:])
-        for box in self._boxes:
-            here = solution[:, box.columns, :, box.rows]
-            parts = torch.cat((here.real, here.imag), dim=2)
-            re, im = planes[:, :, box.columns, box.rows, box.rows].unbind(1)
-            # K is Hermitian: from the left, which is the faster way, its imaginary part counts negatively.
-            by_re, by_im = parts @ re, parts @ im
-            here.copy_(torch.complex(by_re[:, :, :n] + by_im[:, :, n:], by_re[:, :, n:] - by_im[:, :, :n]))
-        return solution.permute(2, 0, 3, 1).reshape(right.shape)
+        return self._images(self._kept_of(self._columns(right / self.weight[..., None, None])), right.shape)
 
     def solve_near(
         self,
@@ -187,7 +174,7 @@ class ColumnSystem:
         right: torch.Tensor,
         known: tuple[torch.Tensor, torch.Tensor],
         *,
-        tolerance: float = 1e-5,
+        tolerance: float = 1e-4,
         max_iterations: int = 30,
     ) -> torch.Tensor:
         """``(N + λ')⁻¹`` times a right-hand side for another weight λ' that is not far from λ.
@@ -203,26 +190,52 @@ class ColumnSystem:
             tolerance: at which to stop, relative to the known right-hand side, as the preconditioner measures both.
             max_iterations: where to stop anyway.
         """
-        change = weight - self.weight
-        base, solution = known
-        residual = right - base - change * solution
-        solution = solution.clone()
+        change = weight - float(self.weight)
+        base, solution = (self._columns(one) for one in known)
+        residual = self._columns(right) - base - change * solution
         size = float(_dot(base, solution))
-        direction = applied = torch.zeros_like(right)
+        direction = applied = torch.zeros_like(residual)
         before = 1.0
         for _ in range(max_iterations):
-            nearer = self.solve(residual)
+            nearer = self._kept_of(residual) / self.weight
             power = float(_dot(residual, nearer))
             if power <= tolerance**2 * size:
                 break
-            direction = nearer + (power / before) * direction
-            applied = residual + (power / before) * applied  # (N + λ) times the direction
+            direction = nearer.add_(direction, alpha=power / before)
+            applied = torch.add(residual, applied, alpha=power / before)  # (N + λ) times the direction
             before = power
-            image = applied + change * direction
+            image = torch.add(applied, direction, alpha=change)
             step = power / float(_dot(direction, image))
-            solution += step * direction
-            residual = residual - step * image
-        return solution
+            solution.add_(direction, alpha=step)
+            residual.sub_(image, alpha=step)
+        return self._images(solution, right.shape)
+
+    def _columns(self, images: torch.Tensor) -> torch.Tensor:
+        """Images ``(*several, *other, k1, k0)`` as real columns ``(system, k0, 2 · several, k1)``, real parts first.
+
+        All that belongs to a column lies together, so that its matrix is read once for all images.
+        """
+        parts = torch.view_as_real(images).reshape(-1, math.prod(self._other), self._n1, self._n0, 2)
+        return parts.permute(1, 3, 4, 0, 2).flatten(2, 3).contiguous()
+
+    def _images(self, columns: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        """What `_columns` was made of."""
+        parts = columns.unflatten(2, (2, -1)).permute(3, 0, 4, 1, 2)
+        return torch.view_as_complex(parts.contiguous()).reshape(shape)
+
+    def _kept_of(self, columns: torch.Tensor) -> torch.Tensor:
+        """``K`` times columns as `_columns` makes them."""
+        kept = columns.clone()
+        n = columns.shape[2] // 2
+        planes = self._planes.reshape(-1, *self._planes.shape[-4:])
+        for box in self._boxes:
+            # A matrix from the left, and vectors that lie row by row: memory alone is the limit then.
+            vectors = columns[:, box.columns, :, box.rows].mT
+            re, im = (plane @ vectors for plane in planes[:, :, box.columns, box.rows, box.rows].unbind(1))
+            here = kept[:, box.columns, :, box.rows].mT
+            torch.sub(re[..., :n], im[..., n:], out=here[..., :n])
+            torch.add(re[..., n:], im[..., :n], out=here[..., n:])
+        return kept
 
     def _factorise(self, maps: torch.Tensor, spread: torch.Tensor, box: _Box) -> None:
         rows, n_systems = box.rows, math.prod(self._other)
@@ -291,8 +304,8 @@ def _zeros(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
 
 
 def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """The real part of the product of two images."""
-    return torch.dot(torch.view_as_real(a).flatten(), torch.view_as_real(b).flatten())
+    """The real part of the product of two images, as real columns."""
+    return torch.dot(a.flatten(), b.flatten())
 
 
 def _invert(matrices: torch.Tensor) -> None:

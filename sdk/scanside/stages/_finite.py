@@ -11,7 +11,14 @@ import torch
 from scanside.errors import NonFiniteError
 from scanside.items import KSpace
 
-__all__ = ["check_finite"]
+__all__ = ["check_finite", "is_finite"]
+
+
+def is_finite(values: torch.Tensor) -> bool:
+    """Whether values of any shape hold neither NaN nor infinity."""
+    # A sum is finite only if all that it is made of is; one that overflows is looked into.
+    total = (torch.view_as_real(values) if values.is_complex() else values).sum()
+    return bool(torch.isfinite(total)) or bool(torch.isfinite(values).all())
 
 
 def check_finite(result: torch.Tensor, *sources: KSpace | None) -> None:
@@ -24,7 +31,7 @@ def check_finite(result: torch.Tensor, *sources: KSpace | None) -> None:
     Raises:
         NonFiniteError: with the scan counter of the first such readout, where one of the sources holds it.
     """
-    if bool(torch.isfinite(result).all()):
+    if is_finite(result):
         return
     for source in sources:
         if source is not None:

@@ -37,7 +37,7 @@ from scanside.stages._axes import readout_of
 from scanside.stages._classical import Classical
 from scanside.stages._columns import Solve
 from scanside.stages._deadline import DeadlineExceeded, DeadlineRunner, StillBusy
-from scanside.stages._finite import check_finite
+from scanside.stages._finite import check_finite, is_finite
 from scanside.stages._fitness import fitness_of
 from scanside.stages._images import images_of
 from scanside.stages._learned import Learned
@@ -365,7 +365,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             data = self._sense.acquired(item, maps)
         if self.config.consistency is not None:
             voxels = self._pulled_back(data, voxels, self.config.consistency * weights, pulls)
-        if not bool(torch.isfinite(torch.view_as_real(voxels)).all()):
+        if not is_finite(voxels):
             raise _Refused("non-finite", f"'{network.name}' gave NaN or infinite values")
         residual = data.distance(voxels)
         limit = self.config.residual

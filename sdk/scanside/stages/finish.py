@@ -17,6 +17,7 @@ from scanside.recon.resize import resample_fov
 from scanside.scan import Scan, ScanEnd
 from scanside.series import ImageNumbers, SeriesNumbers, grid_of
 from scanside.stage import Stage, StageConfig
+from scanside.stages._finite import is_finite
 
 __all__ = ["Finish"]
 
@@ -78,7 +79,7 @@ class Finish(Stage[Image, Image]):
         """Finish one image, or keep it until the scan's scale is known."""
         image = self._in_recon_space(item)
         data = self._of_kind(image.data)
-        if not bool(torch.isfinite(data).all()):
+        if not is_finite(data):
             raise NonFiniteError(
                 f"image {self._n_images + 1} (slice {int(item.header['slice'])}, repetition "
                 f"{int(item.header['repetition'])}) holds NaN or infinite values: a stage before this one made "

@@ -155,7 +155,7 @@ def test_another_weight_from_a_near_one(second: float, margin: int) -> None:
     known = (base, system.solve(base))
     expected = factorise(maps, mask, second).solve(right)
     found = system.solve_near(second, right, known)
-    assert float((found - expected).norm() / expected.norm()) < 3e-5
+    assert float((found - expected).norm() / expected.norm()) < 2e-4
     finer = system.solve_near(second, right, known, tolerance=1e-9)
     assert float((finer - expected).norm() / expected.norm()) < 1e-8
     if second != first:

@@ -10,7 +10,7 @@ from scanside import Context, Pipeline, Readouts, Scan, ScanEnd
 from scanside.errors import NonFiniteError, StageError
 from scanside.mrd.flags import AcquisitionFlag as Flag
 from scanside.mrd.flags import flagged
-from scanside.stages._finite import check_finite
+from scanside.stages._finite import check_finite, is_finite
 from scanside.testing import small_kspace, small_readouts, small_scan
 
 SETTINGS = {
@@ -60,3 +60,14 @@ def test_finite_sources_are_not_blamed() -> None:
     check_finite(item.data, item)
     with pytest.raises(NonFiniteError, match="came out of finite data"):
         check_finite(torch.tensor([1.0, torch.nan]), item, None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_finite_values_whose_sum_is_not(dtype: torch.dtype) -> None:
+    values = torch.full((4, 5), 3e38, dtype=dtype)
+    assert not values.sum().isfinite()
+    assert is_finite(values)
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        values[2, 3] = bad
+        assert not is_finite(values)
+        assert not is_finite(torch.tensor([float("inf"), bad, -float("inf")], dtype=dtype))
