@@ -220,7 +220,8 @@ class ColumnSystem:
 
     def _images(self, columns: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         """What `_columns` was made of."""
-        parts = columns.unflatten(2, (2, -1)).permute(3, 0, 4, 1, 2)
+        system, k0, several, k1 = columns.shape
+        parts = columns.view(system, k0, 2, several // 2, k1).permute(3, 0, 4, 1, 2)
         return torch.view_as_complex(parts.contiguous()).reshape(shape)
 
     def _kept_of(self, columns: torch.Tensor) -> torch.Tensor:

@@ -62,6 +62,11 @@ def test_exact_form_is_measured_beside_the_principal_one(
     result = measure(lambda _: None, {"exact": folder}, cache)
     rows = {(row["form"], row["backend"]): row for row in result.rows if row["median_ms"]}
     assert {form for form, _ in rows} == {"principal", "columns"}
+    notes = {
+        (row["form"], row["backend"]): row["note"] for row in result.rows if row.get("precision") == "fp32"
+    }
+    assert "no C++ compiler" in notes["columns", "aoti-cpu"]
+    assert "form 'columns' takes its place" in notes["principal", "aoti-cpu"]
     assert rows["columns", "factorisation"]["median_ms"] > 0
     factorising, at_hand = result.headline
     assert "factorising for each image" in factorising.what
