@@ -230,6 +230,7 @@ def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:
             low=min(simulation.k1[0], simulation.k0[0]), high=max(simulation.k1[1], simulation.k0[1])
         ),
         n_coils=Range(low=simulation.coils.n_coils[0], high=simulation.coils.n_coils[1]),
+        snr=Range(low=simulation.snr[0], high=simulation.snr[1]),
         anatomy=options.anatomy,
     )
 

@@ -14,7 +14,7 @@ from scanside.engines.backends.base import InputShape
 from scanside.engines.bundle import Bundle, BundleWriter
 from scanside.engines.check import relative_error
 from scanside.engines.graph import BoundGraph
-from scanside.engines.manifest import WEIGHTS_FILE, Manifest, TensorSpec
+from scanside.engines.manifest import WEIGHTS_FILE, Manifest, Range, Sampling, TensorSpec
 from scanside.engines.plain import PlainGraph, read_plain
 from scanside.engines.probes import Network, make_probes, read_cases
 from scanside.errors import BundleError, ConfigError
@@ -23,6 +23,7 @@ from scanside.storage import naming_disk
 from scanside_deploy.graphs import network_of, write_graphs
 from scanside_training.checkpoint import load_bundle_weights
 from scanside_training.config import load_config
+from scanside_training.data.simulation import SimulationConfig
 from scanside_training.record import versions
 
 __all__ = ["LARGEST_DIFFERENCE", "convert_bundle", "next_version"]
@@ -43,7 +44,8 @@ def convert_bundle(
     """Write a bundle again as this version builds it: for engines that take no other graphs, or for other ones.
 
     Its network is built from the configuration that came with it and gets its weights. What it says of training,
-    data, quality and limits stays; engines that were accepted or came with it belong to the graphs that it had.
+    data, quality and limits stays, and older ones get the levels of noise that the configuration tells; engines that
+    were accepted or came with it belong to the graphs that it had.
 
     Args:
         bundle: opened.
@@ -69,7 +71,8 @@ def convert_bundle(
             "its training run (scanside engines build RUN)"
         )
     lowering: Lowering = "pmatrix" if manifest.lowering == "none" else manifest.lowering
-    network = network_of(load_config(bundle.folder / training.config).model, lowering)
+    config = load_config(bundle.folder / training.config)
+    network = network_of(config.model, lowering)
     load_bundle_weights(network, bundle)
     weights = bundle.weights()
     kept = torch.float16 if all(one.dtype == torch.float16 for one in weights.values()) else torch.float32
@@ -93,6 +96,7 @@ def convert_bundle(
                 "outputs": graphs.outputs,
                 "graphs": graphs.files,
                 "columns": graphs.columns,
+                "sampling": _with_snr(manifest.sampling, config.data.simulation),
                 "acceptance": (),
             }
         )
@@ -102,6 +106,11 @@ def next_version(version: str) -> str:
     """The next minor version of a bundle: what it computes is the same, and how it does so is not."""
     major, minor, _ = version.split(".")
     return f"{major}.{int(minor) + 1}.0"
+
+
+def _with_snr(sampling: Sampling, simulation: SimulationConfig) -> Sampling:
+    low, high = simulation.snr
+    return sampling if sampling.snr else sampling.model_copy(update={"snr": Range(low=low, high=high)})
 
 
 def _check_equal(bundle: Bundle, inputs: tuple[TensorSpec, ...], graph: Path, weights: Path) -> None:

@@ -56,7 +56,7 @@ data lack, pathology above all, may be weakened or changed.
 
 - {", ".join(sampling.anatomy)}; 2-D Cartesian{frames}, {sampling.undersampled_axes} undersampled axis
 - acceleration {sampling.acceleration}, {sampling.acs_lines} calibration lines, masks {", ".join(sampling.kinds)}
-- matrix {sampling.matrix}, {sampling.n_coils} coils
+- matrix {sampling.matrix}, {sampling.n_coils} coils, SNR {sampling.snr}
 
 ## Training
 

@@ -260,6 +260,7 @@ def test_manifest_of_an_unrolled_network(trained: dict[str, Path], unrolled: Bun
     assert manifest.shapes.coils == manifest.sampling.n_coils == Range(low=2, high=3)
     assert manifest.sampling.matrix == Range(low=32, high=48)
     assert manifest.sampling.kinds == ("equispaced", "random")
+    assert manifest.sampling.snr == Range(low=15.0, high=200.0)
     model, _ = load_model(trained["unrolled"])
     assert manifest.n_parameters == sum(p.numel() for p in model.parameters())
     assert manifest.training is not None

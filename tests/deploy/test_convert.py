@@ -18,7 +18,7 @@ from scanside.engines.archive import load_graph
 from scanside.engines.build import BundleSource
 from scanside.engines.bundle import Bundle, replace_manifest
 from scanside.engines.graph import bind
-from scanside.engines.manifest import AcceptanceReport, Check, MetricTable
+from scanside.engines.manifest import AcceptanceReport, Check, MetricTable, Range
 from scanside.engines.probes import Network, make_probes, read_cases
 from scanside.errors import BundleError, ConfigError
 from scanside_deploy import graphs
@@ -89,7 +89,7 @@ def _transposed(n_in: int, n_out: int) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """Bundles as earlier versions wrote them: transposed convolutions, and inputs that nothing depends on."""
+    """Bundles as earlier versions wrote them: transposed convolutions, inputs that nothing depends on, no SNR."""
     root = tmp_path_factory.mktemp("earlier")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -104,7 +104,14 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path
             )
             build_bundle(root / "runs" / name, root / name, options)
             table = MetricTable(dataset="none", sampling="R = 2", rows={"network": {"psnr_db": 3.0}})
-            replace_manifest(root / name, metrics=(table,), acceptance=(_accepted(root / name),))
+            silent = Bundle.open(root / name).manifest.sampling.model_copy(update={"snr": None})
+            replace_manifest(
+                root / name,
+                schema_version=2,
+                metrics=(table,),
+                acceptance=(_accepted(root / name),),
+                sampling=silent,
+            )
     yield {name: root / name for name in NETWORKS}
     torch.set_num_threads(threads)
 
@@ -168,7 +175,18 @@ def test_record_of_the_training_is_kept(
 ) -> None:
     before, after = Bundle.open(earlier[name]), converted[name]
     made = after.manifest
-    changed = {"version", "created", "made_with", "inputs", "acceptance", "files"}
+    changed = {
+        "schema_version",
+        "version",
+        "created",
+        "made_with",
+        "inputs",
+        "acceptance",
+        "files",
+        "sampling",
+    }
+    assert before.manifest.sampling.snr is None
+    assert made.sampling == before.manifest.sampling.model_copy(update={"snr": Range(low=15.0, high=200.0)})
     for field in set(type(made).model_fields) - changed:
         assert getattr(made, field) == getattr(before.manifest, field), field
     assert made.metrics

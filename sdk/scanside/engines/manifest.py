@@ -58,8 +58,9 @@ __all__ = [
     "Training",
 ]
 
-SCHEMA_VERSION: Final = 2
-"""The newest form of manifests that this Scanside reads, and the one it writes; 2 brought the form ``columns``."""
+SCHEMA_VERSION: Final = 3
+"""The newest form of manifests that this Scanside reads, and the one it writes; 2 brought the form ``columns``, 3
+``sampling.snr``."""
 
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "signature.json"
@@ -235,6 +236,8 @@ class Sampling(_Record):
         undersampled_axes: 1 for masks along k1, 2 for masks over k1 and k0.
         matrix: of the image, both directions.
         n_coils: of the data that the coil maps belong to.
+        snr: bright tissue (the 99 % quantile of the magnitude) over the standard deviation of the noise's real part,
+            in a fully sampled image that the coils' maps combine; None in bundles that do not say.
         anatomy: what was imaged: ``brain``.
     """
 
@@ -244,6 +247,7 @@ class Sampling(_Record):
     undersampled_axes: Literal[1, 2] = 1
     matrix: Range
     n_coils: Range
+    snr: Range | None = None
     anatomy: tuple[Name, ...] = Field(min_length=1)
 
 
@@ -470,7 +474,7 @@ class Manifest(_Record):
         files: all files of the bundle but the manifest and its signature, by their path.
     """
 
-    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
     name: Name
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     created: AwareDatetime

@@ -31,7 +31,7 @@ def test_healthy_installation() -> None:
     assert [check for check in checks.values() if check.status == "problem"] == []
     assert checks["Gadgetron node"].status == "ok"
     assert "accumulate" in checks["stages"].found
-    assert checks["bundle brain-student"].found.startswith("1.1.0, whole")
+    assert checks["bundle brain-student"].found.startswith("1.2.0, whole")
     assert all(check.advice for check in checks.values() if check.status != "ok")
 
 

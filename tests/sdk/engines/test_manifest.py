@@ -61,6 +61,15 @@ def test_newer_schema_is_refused_by_name(bundle_fields: Fields) -> None:
         Manifest.from_bytes(newer)
 
 
+@pytest.mark.parametrize("schema", [1, 2])
+def test_older_schema_does_not_tell_the_noise(bundle_fields: Fields, schema: int) -> None:
+    fields = json.loads(manifest(bundle_fields).to_bytes()) | {"schema_version": schema}
+    del fields["sampling"]["snr"]
+    older = Manifest.from_bytes(json.dumps(fields).encode())
+    assert older.schema_version == schema
+    assert older.sampling.snr is None
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
