@@ -69,3 +69,20 @@ def test_scalp_is_brightened_and_nothing_deeper(seed: int) -> None:
     torch.testing.assert_close(brighter[radius < 32], head.abs()[radius < 32])
     assert not brighter[head == 0].any()
     assert float(brighter[(radius > 38) & (radius < 40)].min()) > 1.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_inverted_head_has_bright_fluid_and_dark_surroundings(seed: int) -> None:
+    y, x = torch.meshgrid(torch.arange(96.0) - 48, torch.arange(128.0) - 64, indexing="ij")
+    radius = torch.hypot(y, x)
+    fluid, tissue = 0.1, 0.8
+    head = torch.where(radius < 12, fluid, torch.where(radius < 40, tissue, 0.0))
+    phase = torch.polar(torch.ones(96, 128), 0.02 * x)
+    turned = changed(seed, head * phase, inverted=1.0)
+    assert float(turned.abs()[radius < 11].min()) > 2 * float(
+        turned.abs()[(radius > 14) & (radius < 36)].max()
+    )
+    assert float(turned.abs()[(radius > 14) & (radius < 36)].min()) > 0
+    assert not turned[radius > 44].any()
+    inside = radius < 36
+    torch.testing.assert_close(turned[inside].angle(), phase[inside].angle())

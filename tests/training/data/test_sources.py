@@ -130,6 +130,22 @@ def test_generated_subjects(small_source: Synthetic) -> None:
     assert all(slices[index].shape == (64, 64) for index in range(16))
 
 
+def test_planes_of_a_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    z, y, x = np.meshgrid(np.arange(10), np.arange(12), np.arange(14), indexing="ij")
+    volume = (100 + 20 * z + 5 * y + x).astype(np.uint16)  # axial slices are two pixels apart
+    (tmp_path / "brain-t1w").mkdir()
+    np.savez(tmp_path / BrainT1w.file, vol=volume)
+    monkeypatch.setenv("SCANSIDE_CACHE", str(tmp_path / "cache"))
+    slices = BrainT1w(root=tmp_path, planes=("axial", "coronal", "sagittal")).open()
+    assert set(slices.subjects) == {"0"}
+    assert [slices[i].shape for i in (0, 10, 16)] == [(12, 14), (19, 14), (19, 12)]
+    assert len(slices) == 10 + 6 + 7
+    np.testing.assert_array_equal(slices[3], volume[3])
+    rows = np.arange(19)[:, None]
+    np.testing.assert_allclose(slices[11], 100 + 10 * rows + 5 * 2 + np.arange(14), rtol=1e-5)
+    np.testing.assert_allclose(slices[17], 100 + 10 * rows + 5 * np.arange(12) + 2, rtol=1e-5)
+
+
 def test_data_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCANSIDE_DATA", str(tmp_path))
     with pytest.raises(ConfigError, match=r"t1w_axial_every2\.npz does not exist.*`root`.*SCANSIDE_DATA"):

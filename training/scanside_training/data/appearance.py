@@ -28,6 +28,9 @@ class AppearanceConfig(Settings):
     """Standard deviation of the logarithm of the curve's slope from the origin to each of its knots."""
     gamma: FloatRange = (0.75, 1.35)
     """Exponent of magnitudes, drawn where intensities are remapped."""
+    inverted: Probability = 0.0
+    """How often intensities are turned around within the object: fluid, dark in T1-weighted images, becomes the
+    brightest, as in T2-weighted ones. It comes before the remapping."""
     scalp: Probability = 0.0
     """How often the outermost layer is made brighter: fat under the skin, next to the coils, outshines the brain if
     it is not suppressed, and rings through the whole image where lines near the centre are missing."""
@@ -58,6 +61,8 @@ def random_appearance(config: AppearanceConfig, image: Tensor, rng: np.random.Ge
     """
     shape = (image.shape[-2], image.shape[-1])
     gain: Tensor | None = None
+    if config.inverted and rng.random() < config.inverted:
+        image = _inverted(image, rng)
     if rng.random() < config.contrast:
         gain = _contrast_gain(config, image.abs(), rng)
     if config.scalp and rng.random() < config.scalp:
@@ -83,20 +88,40 @@ def _contrast_gain(config: AppearanceConfig, magnitude: Tensor, rng: np.random.G
     return gain * level.clamp_min(0.02) ** (gamma - 1)
 
 
-def _scalp_gain(config: AppearanceConfig, magnitude: Tensor, rng: np.random.Generator) -> Tensor:
-    """Factor that falls from its largest value at the surface of the object to 1 some way below."""
+def _inverted(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """What was dark within the object is bright; phases stay, and what is around the object stays dark."""
+    magnitude = image.abs()
+    level = (magnitude / _scale(magnitude)).clamp_max(_BRIGHTEST)
+    white, power = rng.uniform(0.9, 1.3), rng.uniform(0.7, 2.0)
+    turned = (1 - level / white).clamp_min(0.05) ** power
     still = magnitude if magnitude.ndim == 2 else magnitude.mean(0)
-    occupied = (still > 0.1 * image_scale(still)).float()
-    # Inside is what has something of the object on all four sides, so that dark bone is inside too.
+    # A soft border: the surface is darkened by air within its pixels, which would else become a bright line.
+    inside = 1 - _surface(still, rng.uniform(0.005, 0.015))
+    return torch.polar(_scale(magnitude) * inside * turned, image.angle())
+
+
+def _surface(magnitude: Tensor, depth: float) -> Tensor:
+    """1 at the surface of the object ``(y, x)`` and around it, 0 from some depth on (as a share of the image's edge).
+
+    Inside is what has something of the object on all four sides, so that dark bone is inside too.
+    """
+    occupied = (magnitude > 0.1 * image_scale(magnitude)).float()
     inside = torch.ones_like(occupied)
     for axis in (0, 1):
         inside *= occupied.cummax(axis).values * occupied.flip(axis).cummax(axis).values.flip(axis)
-    depth = max(1, round(rng.uniform(*config.scalp_depth) * max(still.shape)))
-    outside = 1 - torch.nn.functional.avg_pool2d(
-        inside[None, None], 2 * depth + 1, stride=1, padding=depth, count_include_pad=True
+    pixels = max(1, round(depth * max(magnitude.shape)))
+    mean = torch.nn.functional.avg_pool2d(
+        inside[None, None], 2 * pixels + 1, stride=1, padding=pixels, count_include_pad=True
     )
+    return (2 * (1 - mean[0, 0])).clamp_max(1)
+
+
+def _scalp_gain(config: AppearanceConfig, magnitude: Tensor, rng: np.random.Generator) -> Tensor:
+    """Factor that falls from its largest value at the surface of the object to 1 some way below."""
+    still = magnitude if magnitude.ndim == 2 else magnitude.mean(0)
+    surface = _surface(still, rng.uniform(*config.scalp_depth))
     largest = math.exp(rng.uniform(*np.log(config.scalp_gain)))
-    return 1 + (largest - 1) * (2 * outside[0, 0]).clamp_max(1)
+    return 1 + (largest - 1) * surface
 
 
 def _scale(magnitude: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 import h5py
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field
 
 from scanside_training.data import generated, generated_films
@@ -27,6 +28,7 @@ from scanside_training.data.folders import (
 )
 from scanside_training.data.matlab import read_matlab
 from scanside_training.data.parallel import each
+from scanside_training.data.resample import cubic
 from scanside_training.data.roots import data_file
 from scanside_training.data.settings import Settings
 from scanside_training.data.splits import SubjectFractions, SubjectLists, SubjectSplit
@@ -154,18 +156,36 @@ class BrainT2Complex(_FileSource):
 
 
 class BrainT1w(_FileSource):
-    """T1-weighted head slices of one subject, magnitude."""
+    """T1-weighted head slices of one subject, magnitude; acquired as a volume, of which any plane may be taken."""
 
     file: ClassVar[str] = "brain-t1w/t1w_axial_every2.npz"
+    every: ClassVar[int] = 2
+    """Axial slices stand so many of their pixels apart."""
 
     kind: Literal["brain-t1w"] = "brain-t1w"
     licence: Literal["clean"] = "clean"
     split: SubjectSplit = SubjectLists(train=("0",))
+    planes: tuple[Literal["axial", "coronal", "sagittal"], ...] = Field(default=("axial",), min_length=1)
+    """Coronal and sagittal slices are interpolated from head to foot; every other one is taken."""
 
     def _decode(self) -> Decoded:
         with np.load(self.path) as archive:
-            slices = [pixels.astype(np.float32) for pixels in archive["vol"]]
+            volume = archive["vol"].astype(np.float32)
+        slices = [one for plane in self.planes for one in self._of_plane(volume, plane)]
         return Decoded(["0"] * len(slices), slices)
+
+    def _of_plane(self, volume: npt.NDArray[np.float32], plane: str) -> list[Slices]:
+        if plane == "axial":
+            return list(volume)
+        across = np.moveaxis(volume, 1 if plane == "coronal" else 2, 0)[:: self.every]
+        return [_stretched(one, self.every) for one in across if np.any(one)]
+
+
+def _stretched(pixels: npt.NDArray[np.float32], factor: int) -> Slices:
+    """A slice ``(y, x)`` with so many times as many rows, interpolated."""
+    rows = torch.arange(factor * (len(pixels) - 1) + 1) / factor
+    columns = torch.arange(pixels.shape[1]).float()
+    return cubic(torch.from_numpy(pixels)[None], rows, columns)[0].numpy()
 
 
 class CoilMapsBrain(_FileSource):
