@@ -37,6 +37,7 @@ from scanside.stages._axes import readout_of
 from scanside.stages._classical import Classical
 from scanside.stages._columns import Solve
 from scanside.stages._deadline import DeadlineExceeded, DeadlineRunner, StillBusy
+from scanside.stages._fallback import Allowed, Fallback, wanted_frames
 from scanside.stages._finite import check_finite, is_finite
 from scanside.stages._fitness import fitness_of
 from scanside.stages._images import images_of
@@ -86,8 +87,13 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         Attributes:
             bundle: name of the bundle, or its path; of several, the first that is fit for a k-space is taken. Each
                 may be pinned: ``NAME@sha256:DIGITS`` takes that very release or none.
-            fallback: classical stage that takes over, ``{sense: {…}}`` or ``{fourier: {…}}`` with its settings; None
-                makes an error of it. A network that improves a CG-SENSE image gets it from here.
+            fallback: classical stage that takes over, ``{sense: {…}}`` or ``{fourier: {…}}`` with its settings, for
+                windows of frames also ``{low-rank-sparse: {…}}`` or ``{view-sharing: {…}}``; of several, the first
+                that takes the k-space and is in time. None makes an error of it. A network that improves a CG-SENSE
+                image gets it from here.
+            fallback_ms: longest time that a fallback may take, where a later one could have its place: one that takes
+                longer for the first k-space of a scan is left out for the rest of it. ``pace`` is the time in which
+                the scan acquires the wanted frames; None for any.
             sizes: of images, (k1, k0), for which engines are ready before a scan; by default the smallest of the
                 bundle's.
             n_coils: coil counts for which they are ready, where coils go in.
@@ -114,7 +120,10 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         BUNDLES = frozenset({"bundle"})
 
         bundle: str | Annotated[tuple[str, ...], Field(min_length=1)]
-        fallback: Classical | None = Classical(sense=Sense.Config())
+        fallback: Classical | Annotated[tuple[Classical, ...], Field(min_length=1)] | None = Classical(
+            sense=Sense.Config()
+        )
+        fallback_ms: Allowed = "pace"
         sizes: tuple[tuple[int, int], ...] = ()
         n_coils: tuple[int, ...] = (8,)
         other_sizes: Literal["built", "fallback"] = "built"
@@ -131,6 +140,13 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         def bundles(self) -> tuple[str, ...]:
             """One or several."""
             return (self.bundle,) if isinstance(self.bundle, str) else self.bundle
+
+        @property
+        def fallbacks(self) -> tuple[Classical, ...]:
+            """None, one or several."""
+            if self.fallback is None:
+                return ()
+            return (self.fallback,) if isinstance(self.fallback, Classical) else self.fallback
 
     config: Config
 
@@ -152,10 +168,12 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 self._postponed[network.name] = str(error)
                 logger.warning("no engine of '%s' is ready: %s", network.name, error)
             self._networks.append(network)
-        self._fallback = None if self.config.fallback is None else self.config.fallback.stage()
+        self._fallback = Fallback(self.config.fallbacks, self.config.fallback_ms)
         # A network that was trained on CG-SENSE images gets them whatever the fallback is.
-        self._sense = self._fallback if isinstance(self._fallback, Sense) else Sense()
-        self._classical = list(dict.fromkeys(filter(None, (self._sense, self._fallback))))
+        self._sense = self._fallback.sense or Sense()
+        self._classical: list[Fallback | Sense] = [self._fallback]
+        if self._fallback.sense is None:
+            self._classical.append(self._sense)
         for stage in self._classical:
             stage.prepare(context)
         self._in_time = DeadlineRunner()
@@ -228,7 +246,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 "the network needs coil maps, but no stage before it made them: add 'coil-maps'"
             )
         item = self._with_lines(item)
-        frames = _wanted(item)
+        frames = wanted_frames(item)
         if not frames.data.numel():
             return
         classical: list[Image] = []
@@ -247,7 +265,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 classical = list(self._sense.images(frames, data))
             voxels, residual = self._reconstruct(given, maps, data, network, engine, classical)
         except _Refused as refused:
-            yield from self._fall_back(frames, refused, classical)
+            yield from self._fall_back(item, refused, classical)
             return
         self._scan.count("engine.images")
         meta = frames.meta.copy()
@@ -361,7 +379,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 made = network.image(self._called(partial(engine, *inputs)), image)
                 voxels[call][..., 0, :, :] = scale * made
         if item.wanted is not None:
-            voxels, weights, item = voxels[[*item.wanted]], weights[[*item.wanted]], _wanted(item)
+            voxels, weights, item = voxels[[*item.wanted]], weights[[*item.wanted]], wanted_frames(item)
             data = self._sense.acquired(item, maps)
         if self.config.consistency is not None:
             voxels = self._pulled_back(data, voxels, self.config.consistency * weights, pulls)
@@ -452,24 +470,21 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         """Images of the fallback.
 
         Args:
-            item: the k-space.
+            item: the k-space, perhaps a window.
             refused: why the network's are not taken.
             made: those that CG-SENSE has made already.
         """
-        config = self.config.fallback
         self._scan.count(f"engine.fallback.{refused.why}")
-        if config is None:
+        if self.config.fallback is None:
             raise EngineError(
                 f"{refused}. Set engine.fallback to have a classical image instead"
             ) from refused
-        if refused.why not in self._told:
-            self._told.add(refused.why)
-            self._scan.warn(f"images come from the classical fallback '{config.name}': {refused}")
-        fallback = self._fallback
-        assert fallback is not None
-        for image in made if fallback is self._sense and made else fallback.process(item):
+        for choice, image in self._fallback.images(item, made):
+            if refused.why not in self._told:
+                self._told.add(refused.why)
+                self._scan.warn(f"images come from the classical fallback '{choice.name}': {refused}")
             meta = image.meta.copy()
-            meta["ScansideFallback"] = [config.name, refused.why, str(refused)]
+            meta["ScansideFallback"] = [choice.name, refused.why, str(refused)]
             yield image.replace(meta=meta)
 
 
@@ -484,16 +499,6 @@ class _Refused(Exception):
     def __init__(self, why: Why, text: str) -> None:
         super().__init__(text)
         self.why = why
-
-
-def _wanted(item: KSpace) -> KSpace:
-    """Of a window, the frames whose images are wanted; anything else as it is."""
-    if item.wanted is None:
-        return item
-    frames = [*item.wanted]
-    return item.replace(
-        data=item.data[frames], mask=item.mask[frames], headers=item.headers[frames], wanted=None
-    )
 
 
 def _noise(data: torch.Tensor, mask: torch.Tensor, readout: slice | None) -> torch.Tensor:

@@ -14,8 +14,13 @@ from scanside import Context, Image, KSpace
 from scanside.errors import ConfigError, NonFiniteError
 from scanside.items import AxisRange
 from scanside.recon.fourier import to_image, to_kspace
+from scanside.stage import Stage
+from scanside.stages._fallback import pace_ms
 from scanside.stages.engine import RunEngine
+from scanside.stages.fourier import Fourier
+from scanside.stages.low_rank_sparse import ReconstructLowRankSparse
 from scanside.stages.sense import Sense
+from scanside.stages.view_sharing import ShareViews
 from scanside.testing import small_image, small_kspace, small_scan
 
 N, FRAMES, STEPS = 24, 4, 8
@@ -204,6 +209,16 @@ def wanted_alone(item: KSpace, frames: list[int]) -> KSpace:
     )
 
 
+def film_images(item: KSpace, *stages: Stage[Any, Any]) -> list[torch.Tensor]:
+    """Images of a chain of stages."""
+    items: list[Any] = [item]
+    for stage in stages:
+        stage.prepare(Context(device="cpu"))
+        stage.open(small_scan())
+        items = [made for one in items for made in stage.process(one)]
+    return [image.data for image in items]
+
+
 FAULTS: dict[str, tuple[str, Callable[..., torch.Tensor]]] = {
     "nan": ("non-finite", lambda engine, *inputs: engine(*inputs) * float("nan")),
     "moved": ("data-consistency", lambda engine, *inputs: engine(*inputs).roll(3, -1)),
@@ -235,6 +250,92 @@ def test_deadline_of_a_window(film_bundles: Path) -> None:
     item = film(wanted=(0,))
     assert_fell_back(session(item), session, "deadline", wanted_alone(item, [0]))
     released.set()
+
+
+# The fallback of films
+
+FILM_STAGES: dict[str, Callable[[], tuple[Stage[Any, Any], ...]]] = {
+    "view-sharing": lambda: (ShareViews(), Fourier(combine="maps")),
+    "low-rank-sparse": lambda: (ReconstructLowRankSparse(),),
+}
+
+
+@pytest.mark.parametrize("wanted", [None, (1, 2)])
+@pytest.mark.parametrize("name", FILM_STAGES)
+def test_film_falls_back_as_a_film(film_bundles: Path, name: str, wanted: tuple[int, ...] | None) -> None:
+    """All frames of the window take part, and the wanted ones become images: no others."""
+    session = Session(film_bundles, fallback={name: {}})
+    five = film(kt_lines(5), wanted=wanted)
+    images = session(five)
+    right = film_images(five, *FILM_STAGES[name]())
+    assert repetitions(images) == [10 + frame for frame in wanted or range(5)]
+    for image, one in zip(images, right, strict=True):
+        assert image.meta["ScansideFallback"][:2] == [name, "unfit"]
+        assert "windows of 4 frames and no others" in image.meta["ScansideFallback"][2]
+        torch.testing.assert_close(image.data, one, rtol=1e-4, atol=1e-5)
+    assert any(f"classical fallback '{name}'" in told for told in session.scan.warnings)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_film_falls_back_whatever_the_fault(film_bundles: Path, fault: str) -> None:
+    why, call = FAULTS[fault]
+    session = Session(film_bundles, fallback={"view-sharing": {}})
+    session.break_engine(call)
+    item = film(wanted=(0, 3))
+    images = session(item)
+    assert [image.meta["ScansideFallback"][:2] for image in images] == [["view-sharing", why]] * 2
+    for image, one in zip(images, film_images(item, *FILM_STAGES["view-sharing"]()), strict=True):
+        torch.testing.assert_close(image.data, one, rtol=1e-4, atol=1e-5)
+
+
+BOTH = ({"low-rank-sparse": {}}, {"view-sharing": {}}, {"sense": {}})
+
+
+def test_the_first_fallback_goes_out_where_it_is_in_time(film_bundles: Path) -> None:
+    session = Session(film_bundles, fallback=BOTH, fallback_ms=1e6)
+    for _ in range(2):
+        images = session(film(kt_lines(5)))
+        assert {image.meta["ScansideFallback"][0] for image in images} == {"low-rank-sparse"}
+        assert "ScansideFallbackTime" not in images[0].meta
+
+
+def test_a_fallback_that_is_late_gives_way_from_the_first_window_on(film_bundles: Path) -> None:
+    """The film is of one piece: what took too long is dropped, and not tried again in this scan."""
+    session = Session(film_bundles, fallback=BOTH, fallback_ms=1e-3)
+    five = film(kt_lines(5))
+    for _ in range(2):
+        images = session(five)
+        # Both are slower than that, and the last one may be.
+        assert [image.meta["ScansideFallback"][0] for image in images] == ["sense"] * 5
+        slow = images[0].meta["ScansideFallbackTime"]
+        assert [one.split(" took ")[0] for one in slow] == ["low-rank-sparse", "view-sharing"]
+        assert "allowed are 0 ms (engine.fallback_ms)" in slow[0]
+    assert session.scan.metrics["engine.fallback_late"] == 2
+    assert sum("too slow a fallback for this scan" in told for told in session.scan.warnings) == 2
+    session.scan = small_scan()
+    session.stage.open(session.scan)
+    session(five)
+    assert session.scan.metrics["engine.fallback_late"] == 2  # another scan, another try
+
+
+def test_time_of_a_window_is_that_of_the_scan() -> None:
+    item = film()
+    for frame, headers in enumerate(item.headers):
+        headers["acquisition_time_stamp"] = 1000 + 40 * frame + np.arange(N)
+    seen = item.mask[:, 0].nonzero()
+    span_ms = 2.5 * (40 * (FRAMES - 1) + int(seen[-1, 1]) - int(seen[0, 1]))
+    assert pace_ms(item) == pytest.approx(span_ms)
+    assert pace_ms(item.replace(wanted=(2,))) == pytest.approx(span_ms / FRAMES)
+    item.headers["acquisition_time_stamp"] = 7
+    assert pace_ms(item) is None
+
+
+def test_fallback_of_films_for_a_single_frame(film_bundles: Path) -> None:
+    (image,) = Session(film_bundles, fallback=BOTH)(small_kspace(coil_maps=True))
+    assert image.meta["ScansideFallback"][:2] == ["sense", "unfit"]
+    alone = Session(film_bundles, fallback={"view-sharing": {}})
+    with pytest.raises(ConfigError, match="fallback 'view-sharing' reconstructs windows of frames"):
+        alone(small_kspace(coil_maps=True))
 
 
 @pytest.mark.parametrize("n_frames", [3, 5])
