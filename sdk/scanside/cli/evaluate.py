@@ -69,6 +69,14 @@ def evaluate(
         bool,
         typer.Option("--again", help="Make also images that an earlier run has made.", rich_help_panel=_MANY),
     ] = False,
+    again_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="The same for one candidate, say after its code has changed; may be given several times.",
+            rich_help_panel=_MANY,
+        ),
+    ] = None,
 ) -> None:
     """Compare networks, engines and classical reconstructions on the same data.
 
@@ -91,7 +99,7 @@ def evaluate(
 
         pool = pool_for(workers, ray, threads=threads or 1)
         with many_progress(chosen.name) as tell, stoppable(folder):
-            result = compare_many(chosen, pool, folder, again=again, on_progress=tell)
+            result = compare_many(chosen, pool, folder, again=again or again_by or False, on_progress=tell)
     else:
         with progress_bar(chosen.name) as progress:
             result = compare(chosen, on_progress=progress)
@@ -118,6 +126,7 @@ def _show(result: Evaluation) -> None:
             size = speed_cells(result, one.candidate) if title == "all" else []
             shown.add_row(escape(one.candidate), str(one.n), *cells(one, tuple(measures.values())), *size)
         console.print(shown, "", sep="\n")
+    _show_floor(result)
     for leak in result.leaks:
         err.print(f"[yellow]seen in training:[/] {escape(leak)}", soft_wrap=True)
     for failure in result.failures:
@@ -126,3 +135,16 @@ def _show(result: Evaluation) -> None:
             f"[yellow]not compared:[/] {escape(failure.candidate)}{where}: {escape(failure.reason)}",
             soft_wrap=True,
         )
+
+
+def _show_floor(result: Evaluation) -> None:
+    from scanside_training.evaluation.floor import grouped, verdicts
+    from scanside_training.evaluation.floor_report import SHARES, share_cells
+
+    if result.config.floor is None:
+        return
+    shown = table("learned against classical", *SHARES, right=SHARES)
+    for group in grouped(verdicts(result.scores, result.config.floor), result.scores):
+        if not group.stratum:
+            shown.add_row(escape(group.learned), *share_cells(group))
+    console.print(shown, "", sep="\n")

@@ -22,6 +22,7 @@ from scanside.simulate.config import (
     TimingConfig,
     WaveformConfig,
 )
+from scanside.simulate.given import GivenScan
 from scanside.simulate.playback import play
 from scanside.simulate.presets import PRESETS, preset
 from scanside.simulate.scan import NoiseScan, SimulatedScan, simulate
@@ -32,6 +33,7 @@ __all__ = [
     "CoilConfig",
     "DynamicsConfig",
     "GeometryConfig",
+    "GivenScan",
     "NoiseConfig",
     "NoiseScan",
     "PhantomConfig",

@@ -186,8 +186,18 @@ class SimulatedScan:
         if flagged(headers["flags"], AcquisitionFlag.NOISE_MEASUREMENT)[0]:
             return Readouts(headers, self.noise.draw(rng, len(headers), n_samples, noise_scan=True))
         samples = self._clean(headers)
-        samples += self.noise.draw(rng, len(headers), n_samples)
+        samples += self._noise_of_lines(rng, len(headers), n_samples)
         return Readouts(headers, samples)
+
+    def _noise_of_lines(
+        self, rng: np.random.Generator, n: int, n_samples: int
+    ) -> npt.NDArray[np.complex64] | float:
+        """Noise ``(n, coil, sample)`` of imaging readouts."""
+        return self.noise.draw(rng, n, n_samples)
+
+    def _kspace(self, frame: Frame) -> npt.NDArray[np.complex64]:
+        """What is measured of a frame: ``(coil, k2, k1, k0)``, the encoded k-space."""
+        return self._signal.kspace(frame)
 
     def _clean(self, headers: Headers) -> npt.NDArray[np.complex64]:
         """Samples ``(n, coil, sample)`` without noise, as a receiver sees them: reversed, with transients."""
@@ -199,7 +209,7 @@ class SimulatedScan:
         )
         for values in np.unique(counters, axis=0):
             rows = np.flatnonzero((counters == values).all(axis=1))
-            kspace = self._signal.kspace(self._frame(*(int(value) for value in values)))
+            kspace = self._kspace(self._frame(*(int(value) for value in values)))
             k1 = idx["kspace_encode_step_1"][rows] + self._bands[0].first
             k2 = idx["kspace_encode_step_2"][rows] + self._bands[1].first
             samples[rows, :, inner] = kspace[:, k2, k1, readout.first :].swapaxes(0, 1)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,8 @@ from scanside_training.evaluation.candidates import ZeroFilled, candidate_of
 from scanside_training.evaluation.candidates.bart import BartPics
 from scanside_training.evaluation.candidates.classical import CgSense, GrappaFill
 from scanside_training.evaluation.candidates.network import Run
+from scanside_training.evaluation.candidates.pipeline import PipelineRun
+from scanside_training.evaluation.candidates.tuned import Tuned
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.measured import CflData
 from scanside_training.models import build_model
@@ -42,6 +45,43 @@ def test_bart(case: Case, bart: str, maps: Any) -> None:
     assert image.shape == case.whole.shape
     assert quality(case, image) > quality(case, ZeroFilled().open().job(case)()) + 10
     assert candidate.facts["BART"]
+
+
+def test_bart_with_total_variation(case: Case, bart: str) -> None:
+    image = BartPics(penalty="tv", weight=0.001, iterations=60).open().job(case)()
+    assert quality(case, image) > quality(case, ZeroFilled().open().job(case)()) + 8
+    # Of too much of it, nothing is left but what is even.
+    much = BartPics(penalty="tv", weight=0.1, iterations=60).open().job(case)()
+    assert quality(case, much) < quality(case, image) - 3
+
+
+def test_a_tuned_setting_is_the_best_of_all_values(case: Case) -> None:
+    values = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
+    candidate = Tuned(of=CgSense(), setting="l2", values=values).open()
+    image = candidate.job(case)()
+    psnrs = [psnr(CgSense(l2=value).open().job(case)().numpy(), case.whole) for value in values]
+    assert psnr(image.numpy(), case.whole) == max(psnrs)
+    assert candidate.told == {"chosen": (f"l2 {values[int(np.argmax(psnrs))]:g}",)}
+    assert candidate.n_parameters is None
+
+
+def test_settings_that_cannot_be_tuned() -> None:
+    with pytest.raises(ValueError, match="'cg-sense' has no setting 'weight'"):
+        Tuned(of=CgSense(), setting="weight", values=(1, 2))
+    with pytest.raises(ValueError, match="not rising"):
+        Tuned(of=CgSense(), setting="l2", values=(2, 1))
+
+
+def test_pipelines_run_on_barts_files_and_tell_of_their_images(case: Case) -> None:
+    image = PipelineRun(pipeline="sense").open().job(case)()
+    assert quality(case, image) > quality(case, ZeroFilled().open().job(case)()) + 10
+    refused = PipelineRun(
+        pipeline="unrolled", settings={"engine.backend": "eager", "engine.precision": "fp32"}
+    ).open()
+    image = refused.job(case)()
+    assert image.shape == case.whole.shape
+    assert any("not prewhitened" in text for text in refused.told["warning"])
+    assert refused.told.get("fitness") or refused.told.get("fallback")
 
 
 def test_without_bart(monkeypatch: pytest.MonkeyPatch) -> None:

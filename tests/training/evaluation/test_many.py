@@ -20,6 +20,7 @@ from scanside_training.evaluation import (
     compare_many,
     load_evaluation,
 )
+from scanside_training.evaluation.floor import FloorConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -87,6 +88,22 @@ def test_the_same_as_by_one_process(config: EvaluationConfig, tmp_path: Path) ->
     changed = ThisProcess()
     compare_many(other, changed, tmp_path)
     assert len(changed.payloads) == 18
+
+
+def test_the_worst_are_shown_and_single_candidates_made_again(
+    config: EvaluationConfig, tmp_path: Path
+) -> None:
+    floor = FloorConfig(learned=("pipeline fft",), classical=("zero-filled", "GRAPPA"), worst=2)
+    config = config.model_copy(update={"floor": floor, "pictures": 0})
+    many = compare_many(config, ThisProcess(), tmp_path)
+    one = compare(config)
+    assert [shown.case.name for shown in many.worst] == [shown.case.name for shown in one.worst]
+    assert [list(shown.images) for shown in many.worst] == [["pipeline fft", "zero-filled"]] * 2
+    assert json.loads(many.as_json())["floor"] == json.loads(one.as_json())["floor"]
+    pool = ThisProcess()
+    compare_many(config, pool, tmp_path, again=["zero-filled"])
+    # All of one candidate, what failed, and the worst to be shown.
+    assert len(pool.payloads) == 6 + 6 + 4
 
 
 def test_what_cannot_be_compared(config: EvaluationConfig, files: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_one_that_fails_stops_no_other(measured: dict[str, Any], tmp_path: Path)
         {"kind": "zero-filled"},
         {"kind": "grappa"},
         {"kind": "cg-sense", "iterations": 10},
-        {"kind": "pipeline", "pipeline": "sense"},
+        {"kind": "pipeline", "pipeline": "grappa"},
     ]
     path = written(
         tmp_path / "e.yaml", data=measured, candidates=candidates, speed={"repeats": 1}, pictures=1
@@ -48,12 +48,13 @@ def test_one_that_fails_stops_no_other(measured: dict[str, Any], tmp_path: Path)
     seen: list[tuple[int, int | None]] = []
     result = compare(load_evaluation(path), on_progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (8, 8)
-    assert result.candidates == ["zero-filled", "GRAPPA", "CG-SENSE"]
+    assert result.candidates == ["zero-filled", "GRAPPA", "CG-SENSE", "pipeline grappa"]
     failed = {one.candidate: one for one in result.failures}
     assert failed["nowhere"].cases == ()
     assert "no folder of a training run" in failed["nowhere"].reason
     assert failed["GRAPPA"].cases == ("scan-drawn",)
-    assert failed["pipeline sense"].cases == ("scan-half", "scan-drawn")
+    assert failed["pipeline grappa"].cases == ("scan-drawn",)
+    assert "irregular sampling" in failed["pipeline grappa"].reason
     assert set(result.milliseconds) == {"GRAPPA", "CG-SENSE"}
 
     folder = tmp_path / "out"

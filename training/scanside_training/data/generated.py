@@ -15,9 +15,10 @@ import numpy.typing as npt
 from scanside.simulate import PhantomConfig
 from scanside.simulate.phantoms import ObjectState, Phantom, make_phantom
 
-__all__ = ["draw_kind", "heap", "rotation", "slices_of", "texture"]
+__all__ = ["Weighting", "blob", "cover", "draw_kind", "heap", "rotation", "slices_of", "texture"]
 
 Kind = Literal["shapes", "cardiac", "brain"]
+Weighting = Literal["t1", "t2", "pd"]
 Slice = npt.NDArray[np.float32]
 Field2 = npt.NDArray[np.float64]
 
@@ -30,7 +31,9 @@ def draw_kind(rng: np.random.Generator, *, shapes: float, hearts: float) -> Kind
     return "shapes" if drawn < shapes else "cardiac" if drawn < shapes + hearts else "brain"
 
 
-def slices_of(kind: Kind, count: int, size: int, rng: np.random.Generator) -> list[Slice]:
+def slices_of(
+    kind: Kind, count: int, size: int, rng: np.random.Generator, weighting: Weighting | None = None
+) -> list[Slice]:
     """Slices ``(y, x)`` of one object, intensities between 0 and about 1.
 
     Args:
@@ -38,11 +41,13 @@ def slices_of(kind: Kind, count: int, size: int, rng: np.random.Generator) -> li
         count: number of slices.
         size: edge of a slice in pixels.
         rng: draws the object.
+        weighting: contrast of a head; drawn where it is not given.
     """
     if kind == "shapes":
         return [heap(size, rng) for _ in range(count)]
-    weighting: Literal["t1", "t2", "pd"] = ("t1", "t2", "pd")[rng.integers(3)]
-    phantom = make_phantom(PhantomConfig(kind=kind, weighting=weighting, seed=int(rng.integers(2**31))))
+    drawn: Weighting = ("t1", "t2", "pd")[rng.integers(3)]
+    config = PhantomConfig(kind=kind, weighting=weighting or drawn, seed=int(rng.integers(2**31)))
+    phantom = make_phantom(config)
     stretch = rng.uniform(0.9, 1.1, 3)
     tilt = rotation(rng.normal(0, 0.3, 3))
     heights = np.sort(rng.uniform(-45, 75, count)) if kind == "brain" else rng.uniform(-40, 40, count)
@@ -76,27 +81,27 @@ def heap(size: int, rng: np.random.Generator) -> Slice:
     """Shapes upon shapes within a body with smooth outline, ``(size, size)``."""
     axis = np.linspace(-1, 1, size)
     y, x = np.meshgrid(axis, axis, indexing="ij")
-    body = _blob(y, x, (0.0, 0.0), (rng.uniform(0.6, 0.85), rng.uniform(0.6, 0.85)), rng)
-    image = _cover(body, size, rng) * rng.uniform(0.2, 0.8)
+    body = blob(y, x, (0.0, 0.0), (rng.uniform(0.6, 0.85), rng.uniform(0.6, 0.85)), rng)
+    image = cover(body, size, rng) * rng.uniform(0.2, 0.8)
     for _ in range(int(rng.integers(15, 60))):
         extent = 0.6 * rng.random(2) ** 2 + 0.01
         center = (rng.uniform(-0.75, 0.75), rng.uniform(-0.75, 0.75))
-        draw = _blob if rng.random() < 0.6 else _polygon
-        cover = _cover(draw(y, x, center, (extent[0], extent[1]), rng), size, rng)
+        draw = blob if rng.random() < 0.6 else _polygon
+        covered = cover(draw(y, x, center, (extent[0], extent[1]), rng), size, rng)
         value = rng.uniform(0.0, 1.0) * np.ones_like(image)
         if rng.random() < 0.5:
             value *= np.exp(rng.uniform(0.1, 0.4) * texture(size, rng.uniform(0.8, 2.2), rng))
         if rng.random() < 0.15:
             angle, wavelength = rng.uniform(0, np.pi), rng.uniform(3, 12) * 2 / size
             value *= 1 + 0.5 * np.sin(2 * np.pi * (np.cos(angle) * x + np.sin(angle) * y) / wavelength)
-        image += cover * (value - image)
-    return np.asarray(image * _cover(body, size, rng), np.float32)
+        image += covered * (value - image)
+    return np.asarray(image * cover(body, size, rng), np.float32)
 
 
-def _blob(
+def blob(
     y: Field2, x: Field2, center: tuple[float, float], extent: tuple[float, float], rng: np.random.Generator
 ) -> Field2:
-    """Signed distance, roughly, from an ellipse with a wavy outline; positive inside."""
+    """Signed distance ``(y, x)``, roughly, from an ellipse with a wavy outline; positive inside."""
     angle = rng.uniform(0, np.pi)
     u = np.cos(angle) * (y - center[0]) + np.sin(angle) * (x - center[1])
     v = -np.sin(angle) * (y - center[0]) + np.cos(angle) * (x - center[1])
@@ -122,7 +127,7 @@ def _polygon(
     return inside
 
 
-def _cover(distance: Field2, size: int, rng: np.random.Generator) -> Field2:
+def cover(distance: Field2, size: int, rng: np.random.Generator) -> Field2:
     """0 outside, 1 inside; edges are sharp to a pixel, or soft over a few."""
     width = (2 / size) * rng.uniform(0.7, 3.0)
     return np.asarray(np.clip(distance / width + 0.5, 0, 1))

@@ -22,14 +22,14 @@ class Recorded:
     """Where a case lies in a file, for what reads files.
 
     Attributes:
-        path: ISMRMRD file of the fully sampled scan.
-        lines: ``(k1,)`` bool, the lines that are kept of it.
+        path: ISMRMRD file of the scan.
+        lines: ``(k1,)`` bool, the lines that are kept of a fully sampled scan; None where all that it holds is.
         slice: counter of the slice.
         index: number of the image among those of the slice.
     """
 
     path: Path
-    lines: npt.NDArray[np.bool_]
+    lines: npt.NDArray[np.bool_] | None
     slice: int
     index: int
 

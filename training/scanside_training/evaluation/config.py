@@ -11,12 +11,14 @@ from pydantic import Field, model_validator
 from scanside_training.config import read_settings, read_yaml
 from scanside_training.data.settings import Settings
 from scanside_training.evaluation.candidates import AnyCandidate, candidate_of
+from scanside_training.evaluation.floor import FloorConfig
 from scanside_training.evaluation.measured import CflData, MrdData
 from scanside_training.evaluation.simulated import SimulatedData
+from scanside_training.evaluation.sites import OtherSitesData
 
 __all__ = ["AnyData", "EvaluationConfig", "SpeedConfig", "load_evaluation"]
 
-AnyData = Annotated[SimulatedData | CflData | MrdData, Field(discriminator="kind")]
+AnyData = Annotated[SimulatedData | CflData | MrdData | OtherSitesData, Field(discriminator="kind")]
 
 
 class SpeedConfig(Settings):
@@ -40,6 +42,8 @@ class EvaluationConfig(Settings):
     """Time the candidates too."""
     pictures: int = Field(default=3, ge=0)
     """Cases that are shown, spread evenly."""
+    floor: FloorConfig | None = None
+    """Hold learned candidates against classical ones, scan by scan."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> EvaluationConfig:
@@ -52,6 +56,8 @@ class EvaluationConfig(Settings):
             raise ValueError(
                 f"speed.reference is '{self.speed.reference}', and candidates are {', '.join(names)}"
             )
+        if self.floor and (unknown := sorted(set(self.floor.names) - set(names))):
+            raise ValueError(f"floor names {', '.join(unknown)}, and candidates are {', '.join(names)}")
         return self
 
 

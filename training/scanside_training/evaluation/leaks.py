@@ -22,7 +22,7 @@ from scanside_training.evaluation.candidates.network import Run
 from scanside_training.evaluation.candidates.pipeline import PipelineRun
 from scanside_training.record import identity, read_record
 
-__all__ = ["seen_by"]
+__all__ = ["bundles_of", "seen_by"]
 
 
 def seen_by(candidate: AnyCandidate) -> frozenset[str]:
@@ -39,10 +39,18 @@ def seen_by(candidate: AnyCandidate) -> frozenset[str]:
     if isinstance(candidate, EngineOf):
         return _of_bundle(find_bundle(candidate.bundle))
     if isinstance(candidate, PipelineRun):
-        stages = Pipeline.load(candidate.pipeline, candidate.settings).stages
-        names = [name for stage in stages if isinstance(stage, RunEngine) for name in stage.config.bundles]
-        return frozenset().union(*(_of_bundle(find_bundle(name)) for name in names))
+        return frozenset().union(*(_of_bundle(find_bundle(name)) for name in bundles_of(candidate)))
     return frozenset()
+
+
+def bundles_of(candidate: PipelineRun) -> list[str]:
+    """Names of the bundles that a pipeline's stages may use.
+
+    Raises:
+        PipelineError: there is no such pipeline, or its stages do not fit.
+    """
+    stages = Pipeline.load(candidate.pipeline, candidate.settings).stages
+    return [name for stage in stages if isinstance(stage, RunEngine) for name in stage.config.bundles]
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import accumulate
@@ -27,7 +27,7 @@ from scanside_training.evaluation.candidates.network import Run
 from scanside_training.evaluation.candidates.pipeline import PipelineRun
 from scanside_training.evaluation.case import Case, Cases
 from scanside_training.evaluation.config import EvaluationConfig
-from scanside_training.evaluation.leaks import seen_by
+from scanside_training.evaluation.leaks import bundles_of, seen_by
 from scanside_training.evaluation.measured import CflData, MrdData
 from scanside_training.evaluation.pictures import Shown
 from scanside_training.evaluation.run import (
@@ -38,6 +38,7 @@ from scanside_training.evaluation.run import (
     opened,
     spread,
     time_candidates,
+    to_show,
 )
 from scanside_training.evaluation.scores import Score, score
 from scanside_training.evaluation.simulated import SimulatedData
@@ -103,7 +104,7 @@ class _Comparer:
         try:
             image = candidate.job(case)()
             chosen = self._chosen(wanted.candidate)
-            made["score"] = asdict(score(wanted.candidate, case, image, seen_by(chosen)))
+            made["score"] = asdict(score(wanted.candidate, case, image, seen_by(chosen), candidate.told))
         except UNUSABLE as error:
             return made | {"refused": reason(error)}
         if wanted.shown:
@@ -134,7 +135,7 @@ def compare_many(
     pool: Pool,
     folder: Path,
     *,
-    again: bool = False,
+    again: bool | Collection[str] = False,
     on_progress: Progress = lambda done, failed, total: None,  # noqa: ARG005
 ) -> Evaluation:
     """Reconstruct all cases with all candidates, by many workers; the result is that of one process.
@@ -146,7 +147,7 @@ def compare_many(
         config: what is compared, on which data.
         pool: by whom.
         folder: where the journal is.
-        again: make also what is made.
+        again: make also what is made, of all candidates or of those that are named.
         on_progress: told after every image.
 
     Raises:
@@ -163,26 +164,40 @@ def compare_many(
         chosen = spread(len(numbered), config.pictures)
         tasks = []
         for number, (part, case) in enumerate(numbered):
-            group = f"{part.subject or ''}#{case}"
-            for name in candidates:
-                image = _Image(part, case, name, number in chosen)
-                tasks.append(Task(f"{group} {name}", image, group))
+            tasks += [_task(part, case, name, shown=number in chosen) for name in candidates]
         whats = {name: _what(config, name) for name in candidates}
-        images = _made(tasks, whats, config, pool, journal, again, on_progress)
+        anew = () if again is False else candidates if again is True else again
+        images = _made(tasks, whats, config, pool, journal, anew, on_progress)
         records = [(task, journal.records[task.key]) for task in tasks]
-    _gather(result, records, candidates)
-    for number in sorted(chosen):
-        part, case = numbered[number]
-        shown = {
-            name: images[key]
-            for name in candidates
-            if (key := f"{part.subject or ''}#{case} {name}") in images
-        }
-        result.shown.append(Shown(part.open(config)[case], shown))
+        _gather(result, records, candidates)
+        for number in sorted(chosen):
+            result.shown.append(_shown(config, *numbered[number], candidates, images))
+        # Which are the worst is known only now: their images are made once more.
+        if worst := to_show(result):
+            places = {record["case"]: (task.payload.part, task.payload.case) for task, record in records}
+            tasks = [
+                _task(*places[case], name, shown=True) for case, names in worst.items() for name in names
+            ]
+            images = _made(tasks, whats, config, pool, journal, (), on_progress)
+            result.worst += [_shown(config, *places[case], names, images) for case, names in worst.items()]
     if config.speed is not None and numbered:
         part, case = numbered[0]
         time_candidates(result, candidates, part.open(config)[case], config.speed)
     return result
+
+
+def _task(part: Part, case: int, candidate: str, *, shown: bool) -> Task:
+    group = f"{part.subject or ''}#{case}"
+    return Task(f"{group} {candidate}", _Image(part, case, candidate, shown), group)
+
+
+def _shown(
+    config: EvaluationConfig, part: Part, case: int, names: Iterable[str], images: Mapping[str, torch.Tensor]
+) -> Shown:
+    """A case with those of its images that were made."""
+    keys = {name: _task(part, case, name, shown=True).key for name in names}
+    found = {name: images[key] for name, key in keys.items() if key in images}
+    return Shown(part.open(config)[case], found)
 
 
 def _parts(config: EvaluationConfig, pool: Pool, journal: Journal) -> list[tuple[Part, int]]:
@@ -216,7 +231,7 @@ def _made(
     config: EvaluationConfig,
     pool: Pool,
     journal: Journal,
-    again: bool,
+    again: Collection[str],
     on_progress: Progress,
 ) -> dict[str, torch.Tensor]:
     """Make what is not made; gives the images that are to be shown, which are made always."""
@@ -225,7 +240,9 @@ def _made(
         record = journal.records.get(task.key, {})
         return bool(record.get("score")) and record["what"] == whats[task.payload.candidate]
 
-    left = [task for task in tasks if again or task.payload.shown or not is_made(task)]
+    left = [
+        task for task in tasks if task.payload.candidate in again or task.payload.shown or not is_made(task)
+    ]
     images: dict[str, torch.Tensor] = {}
     n_done = n_failed = 0
     on_progress(0, 0, len(left))
@@ -293,3 +310,4 @@ def _files_of(candidate: AnyCandidate) -> Iterator[Path]:
         yield find_bundle(candidate.bundle) / MANIFEST_FILE  # which holds the hashes of all other files
     elif isinstance(candidate, PipelineRun):
         yield pipeline_path(candidate.pipeline)
+        yield from (find_bundle(name) / MANIFEST_FILE for name in bundles_of(candidate))

@@ -14,11 +14,14 @@ from pydantic import Field
 from scanside.errors import ConfigError, FileFormatError, FormatError
 from scanside.items import Item, KSpace
 from scanside.metrics import Real, object_mask
+from scanside.mrd.hdf5 import Hdf5Writer
 from scanside.pipeline import Pipeline
 from scanside.recon.combine import combine_with_maps, root_sum_of_squares
 from scanside.recon.espirit import espirit
 from scanside.recon.fourier import to_image
 from scanside.replay import replay
+from scanside.scratch import ScratchFolder
+from scanside.simulate import CoilConfig, GeometryConfig, GivenScan, NoiseConfig, SamplingConfig, ScanConfig
 from scanside_training.data.folders import recording_digest
 from scanside_training.data.roots import data_file
 from scanside_training.data.sampling import MaskConfig, random_mask
@@ -27,7 +30,7 @@ from scanside_training.evaluation.bart_files import read_cfl
 from scanside_training.evaluation.case import Case, Recorded
 from scanside_training.evaluation.problem import Problem
 
-__all__ = ["CflData", "MeasuredCases", "MrdData"]
+__all__ = ["CflData", "MeasuredCases", "MrdData", "accumulated", "written"]
 
 _STAGES = ["noise", "oversampling", "accumulate", "fourier", "finish"]
 
@@ -79,7 +82,9 @@ class _MeasuredData(Settings):
 
 
 class CflData(_MeasuredData):
-    """One slice of fully sampled multi-coil k-space in BART's format."""
+    """One slice of fully sampled multi-coil k-space in BART's format. Pipelines get it as an ISMRMRD file that is
+    written for them, without noise scan and readout oversampling.
+    """
 
     kind: Literal["cfl"] = "cfl"
     kspace: Path
@@ -171,6 +176,7 @@ class MeasuredCases:
         self._scans = scans
         self._first = first
         self._last_truth: tuple[int, _Truth] | None = None
+        self._folder: ScratchFolder | None = None
 
     def __len__(self) -> int:
         return len(self._scans) * len(self._config.masks)
@@ -198,10 +204,17 @@ class MeasuredCases:
             roi=object_mask(truth.inside),
             problem=Problem.from_kspace(scan.kspace, mask),
             identities=_digests(scan.path) if isinstance(self._config, MrdData) else frozenset(),
-            recorded=Recorded(scan.path, mask.numpy(), scan.slice, scan.number)
-            if isinstance(self._config, MrdData)
-            else None,
+            recorded=Recorded(self._recording(place), mask.numpy(), scan.slice, scan.number),
         )
+
+    def _recording(self, place: int) -> Path:
+        """The ISMRMRD file that holds a slice."""
+        scan = self._scans[place]
+        if isinstance(self._config, MrdData):
+            return scan.path
+        self._folder = self._folder or ScratchFolder("scanside-evaluation-")
+        path = self._folder.path / f"{place}.h5"
+        return path if path.exists() else written(_scan_of(scan.kspace), path)
 
     def _truth(self, place: int) -> _Truth:
         """The references of a slice; those of the last one are kept for its other masks."""
@@ -220,13 +233,47 @@ def _digests(path: Path) -> frozenset[str]:
     return frozenset({recording_digest(path)})
 
 
-def _read_slices(path: Path, subject: str) -> list[_Scan]:
-    """All slices of an ISMRMRD file, whitened, without oversampling."""
-    scans: list[_Scan] = []
+def written(scan: GivenScan, path: Path) -> Path:
+    """Write a scan as an ISMRMRD file."""
+    with Hdf5Writer(path, scan.header_xml) as writer:
+        for item in scan.items():
+            writer.write(item)
+    return path
+
+
+def _scan_of(kspace: torch.Tensor) -> GivenScan:
+    """A scan of ``(coil, k1, k0)``, with pixels of 1 mm and no noise but its own."""
+    n_coils, n1, n0 = kspace.shape
+    config = ScanConfig(
+        coils=CoilConfig(n_coils=n_coils),
+        noise=NoiseConfig(std=0, scan="none"),
+        sampling=SamplingConfig(oversampling=1),
+        geometry=GeometryConfig(matrix=(n0, n1, 1), fov_mm=(n0, n1, 5)),
+    )
+    return GivenScan(config, kspace[:, None].numpy(), noisy=False)
+
+
+def accumulated(path: Path) -> list[KSpace]:
+    """The k-space of all images of an ISMRMRD file, whitened, without oversampling.
+
+    Raises:
+        ScansideError: the scan cannot be read.
+    """
+    found: list[KSpace] = []
 
     def take(label: str, item: Item) -> None:
-        if label != "accumulate" or not isinstance(item, KSpace):
-            return
+        if label == "accumulate" and isinstance(item, KSpace):
+            found.append(item)
+
+    pipeline = Pipeline.from_config({"name": "full-kspace", "stages": _STAGES})
+    replay(path, pipeline, device="cpu", threads=False, observe=take)
+    return found
+
+
+def _read_slices(path: Path, subject: str) -> list[_Scan]:
+    """All slices of an ISMRMRD file."""
+    scans: list[_Scan] = []
+    for item in accumulated(path):
         if item.data.shape[-3] != 1 or not bool(item.mask.all()):
             raise FileFormatError(
                 f"{path} is no fully sampled 2-D scan ({int((~item.mask).sum())} of {item.mask.numel()} lines are "
@@ -239,8 +286,6 @@ def _read_slices(path: Path, subject: str) -> list[_Scan]:
             name = f"{subject}-slice{number:02d}" + (f"-{index}" if index else "")
             scans.append(_Scan(kspace.cpu().clone(), name, subject, path, number, index))
 
-    pipeline = Pipeline.from_config({"name": "full-kspace", "stages": _STAGES})
-    replay(path, pipeline, device="cpu", threads=False, observe=take)
     if not scans:
         raise ConfigError(f"{path} holds no image: leave it out")
     return scans

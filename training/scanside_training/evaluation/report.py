@@ -7,7 +7,7 @@
     ├── table.csv        mean and standard deviation of each candidate, over all images and by stratum
     ├── images.csv       the measures of every image
     ├── results.json     all of this, with the configuration and the machine
-    └── pictures/        reference, images and error maps of some cases
+    └── pictures/        reference, images and error maps of some cases, and of the worst
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from scanside.report.figures import save
 from scanside.report.page import Facts, Messages, Page, Part, Picture, Rows, Section, Text
 from scanside.storage import naming_disk
+from scanside_training.evaluation.floor_report import floor_sections
 from scanside_training.evaluation.pictures import case_figure
 from scanside_training.evaluation.run import Evaluation
 from scanside_training.evaluation.scores import ALL, MEASURES, Summary
@@ -133,6 +134,8 @@ def _write(result: Evaluation, folder: Path) -> None:
     for shown in result.shown:
         if shown.images:
             save(case_figure(shown), folder / "pictures" / f"{shown.case.name}.png")
+    for rank, shown in enumerate(result.worst, 1):
+        save(case_figure(shown), folder / "pictures" / f"worst-{rank:02d}-{shown.case.name}.png")
     page = Page(
         title=f"Evaluation {result.config.name}",
         lead=f"{result.config.data.title}. Mean ± standard deviation over the images; measures of magnitudes after "
@@ -144,6 +147,7 @@ def _write(result: Evaluation, folder: Path) -> None:
 
 def sections(result: Evaluation) -> list[Section]:
     """Tables, pictures, what could not be done, and the circumstances."""
+    floor = result.config.floor
     overall = [one for one in result.summaries if one.stratum == ALL]
     strata = list(dict.fromkeys(one.stratum for one in result.summaries if one.stratum != ALL))
     extra = speed_columns(result)
@@ -151,6 +155,7 @@ def sections(result: Evaluation) -> list[Section]:
     rows = [(one.candidate, str(one.n), *cells(one), *speed_cells(result, one.candidate)) for one in overall]
     warned: list[Part] = [Messages([("warning", leak) for leak in result.leaks])] if result.leaks else []
     made = [Section("All images", [*warned, Rows(columns, rows, frozenset(columns[1:]))])]
+    made += floor_sections(result.scores, floor, result.worst) if floor is not None else []
     for stratum in strata:
         columns = (stratum, "candidate", "images", *_COLUMNS)
         rows = [

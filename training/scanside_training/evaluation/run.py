@@ -19,6 +19,8 @@ from scanside.many.work import reason
 from scanside_training.evaluation.candidates import Candidate, Job
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.config import EvaluationConfig, SpeedConfig
+from scanside_training.evaluation.floor import verdicts, worst_cases
+from scanside_training.evaluation.floor_report import floor_json
 from scanside_training.evaluation.leaks import seen_by
 from scanside_training.evaluation.pictures import Shown
 from scanside_training.evaluation.scores import Score, Summary, score, summaries
@@ -60,6 +62,7 @@ class Evaluation:
         milliseconds: median time of one image of each candidate that was timed.
         facts: by candidate, such as its backend.
         shown: cases with their images, for pictures.
+        worst: the same of those that lie farthest below the floor.
         machine: what it was timed on.
     """
 
@@ -70,6 +73,7 @@ class Evaluation:
     milliseconds: dict[str, float] = field(default_factory=dict)
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     shown: list[Shown] = field(default_factory=list)
+    worst: list[Shown] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=machine)
 
     @property
@@ -122,6 +126,8 @@ class Evaluation:
             "images": [asdict(one) for one in self.scores],
             "failures": [asdict(one) for one in self.failures],
         }
+        if self.config.floor is not None:
+            document["floor"] = floor_json(self.scores, self.config.floor)
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -151,14 +157,16 @@ def compare(
     chosen = spread(len(cases), config.pictures)
     refused: dict[str, list[tuple[str, str]]] = {}
     first: Case | None = None
+    numbers: dict[str, int] = {}
     on_progress(0, total)
     for number, case in enumerate(cases):
         first = first or case
+        numbers[case.name] = number
         images: dict[str, torch.Tensor] = {}
         for place, (name, candidate) in enumerate(candidates.items()):
             try:
                 image = candidate.job(case)()
-                result.scores.append(score(name, case, image, seen_by(chosen_as[name])))
+                result.scores.append(score(name, case, image, seen_by(chosen_as[name]), candidate.told))
                 images[name] = image.detach().cpu()
             except UNUSABLE as error:
                 logger.debug("%s, %s", name, case.name, exc_info=True)
@@ -168,10 +176,24 @@ def compare(
             result.shown.append(Shown(case, images))
     for name, which in refused.items():
         result.failures.append(Failure(name, tuple(case for case, _ in which), which[0][1]))
+    for name, wanted in to_show(result).items():
+        case = cases[numbers[name]]
+        made = {one: candidates[one].job(case)().detach().cpu() for one in wanted}
+        result.worst.append(Shown(case, made))
     result.facts = {name: dict(candidate.facts) for name, candidate in candidates.items()}
     if config.speed is not None and first is not None:
         time_candidates(result, candidates, first, config.speed)
     return result
+
+
+def to_show(result: Evaluation) -> dict[str, list[str]]:
+    """The cases that lie farthest below the floor, worst first, and the candidates whose images are shown."""
+    floor = result.config.floor
+    if floor is None:
+        return {}
+    made = {(one.case, one.candidate) for one in result.scores}
+    worst = worst_cases(verdicts(result.scores, floor), floor)
+    return {case: [name for name in names if (case, name) in made] for case, names in worst.items()}
 
 
 def time_candidates(

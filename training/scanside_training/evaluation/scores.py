@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from scanside.metrics import Mask, Real
 from scanside_training.evaluation.case import Case
 from scanside_training.measures import measure
 
-__all__ = ["MEASURES", "Score", "Summary", "score", "summaries"]
+__all__ = ["MEASURES", "Score", "Summary", "divisions", "score", "summaries"]
 
 MEASURES = ("psnr", "ssim", "psnr_inside", "ssim_inside", "nmse", "nmse_inside", "mse")
 """In the order of tables."""
@@ -36,6 +36,7 @@ class Score:
         strata: of the case.
         values: by measure; those inside are missing where there is no object.
         learned: whether the candidate was trained on this subject or recording.
+        told: what the candidate told of its image, by kind.
     """
 
     candidate: str
@@ -43,6 +44,7 @@ class Score:
     strata: Mapping[str, str]
     values: Mapping[str, float]
     learned: bool = False
+    told: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,13 @@ class Summary:
     deviations: Mapping[str, float]
 
 
-def score(candidate: str, case: Case, image: torch.Tensor, seen: frozenset[str] = frozenset()) -> Score:
+def score(
+    candidate: str,
+    case: Case,
+    image: torch.Tensor,
+    seen: frozenset[str] = frozenset(),
+    told: Mapping[str, Sequence[str]] | None = None,
+) -> Score:
     """Compare an image with the case's references, each after the best scalar fit; a film frame by frame.
 
     Args:
@@ -74,6 +82,7 @@ def score(candidate: str, case: Case, image: torch.Tensor, seen: frozenset[str] 
         case: with the references.
         image: ``(y, x)`` real or complex, or a film ``(time, y, x)``.
         seen: what the candidate was trained on, see `scanside_training.evaluation.leaks`.
+        told: what it told of the image.
 
     Raises:
         ShapeError: it has another shape than the reference.
@@ -84,7 +93,7 @@ def score(candidate: str, case: Case, image: torch.Tensor, seen: frozenset[str] 
     learned = bool(case.identities & seen)
     if not case.is_film:
         values = _values(pixels, case.whole, case.inside, case.roi)
-        return Score(candidate, case.name, case.strata, values, learned)
+        return Score(candidate, case.name, case.strata, values, learned, told or {})
     if pixels.shape != case.whole.shape:
         raise ShapeError(f"a film of {pixels.shape} cannot be compared with one of {case.whole.shape}")
     frames = [
@@ -92,7 +101,7 @@ def score(candidate: str, case: Case, image: torch.Tensor, seen: frozenset[str] 
         for frame, whole, inside in zip(pixels, case.whole, case.inside, strict=True)
     ]
     values = {name: float(np.mean([one[name] for one in frames])) for name in frames[0]}
-    return Score(candidate, case.name, case.strata, values, learned)
+    return Score(candidate, case.name, case.strata, values, learned, told or {})
 
 
 def _values(pixels: npt.NDArray[Any], whole: Real, inside: Real, roi: Mask) -> dict[str, float]:
@@ -109,7 +118,7 @@ def summaries(scores: Sequence[Score]) -> list[Summary]:
     """
     candidates = list(dict.fromkeys(one.candidate for one in scores))
     rows = [_summary(candidate, ALL, "", scores) for candidate in candidates]
-    for stratum, value in _divisions(scores):
+    for stratum, value in divisions(scores):
         chosen = [one for one in scores if one.strata.get(stratum) == value]
         present = {one.candidate for one in chosen}
         rows += [
@@ -118,8 +127,8 @@ def summaries(scores: Sequence[Score]) -> list[Summary]:
     return rows
 
 
-def _divisions(scores: Iterable[Score]) -> Iterator[tuple[str, str]]:
-    """Strata with more than one value, and their values; of strata that divide the images alike, the first."""
+def divisions(scores: Iterable[Score]) -> Iterator[tuple[str, str]]:
+    """Strata with more than one value, and each with its values; of strata that divide images alike, the first."""
     found: dict[str, dict[str, set[str]]] = {}
     for one in scores:
         for stratum, value in one.strata.items():

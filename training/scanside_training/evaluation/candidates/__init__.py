@@ -14,14 +14,15 @@ from scanside.errors import ConfigError
 from scanside.pipeline import pipeline_names
 from scanside_training.checkpoint import CONFIG
 from scanside_training.evaluation.candidates.bart import BartPics
-from scanside_training.evaluation.candidates.base import Candidate, Job
+from scanside_training.evaluation.candidates.base import Candidate, Job, Told
 from scanside_training.evaluation.candidates.classical import CgSense, GrappaFill, ZeroFilled
 from scanside_training.evaluation.candidates.engine import EngineOf
 from scanside_training.evaluation.candidates.films import LowRankSparseFilm, ViewSharing
 from scanside_training.evaluation.candidates.network import Run
 from scanside_training.evaluation.candidates.pipeline import PipelineRun
+from scanside_training.evaluation.candidates.tuned import Tuned
 
-__all__ = ["AnyCandidate", "Candidate", "Job", "Run", "ZeroFilled", "candidate_of"]
+__all__ = ["AnyCandidate", "Candidate", "Job", "Run", "Told", "ZeroFilled", "candidate_of"]
 
 AnyCandidate = Annotated[
     Run
@@ -32,7 +33,8 @@ AnyCandidate = Annotated[
     | BartPics
     | ViewSharing
     | LowRankSparseFilm
-    | PipelineRun,
+    | PipelineRun
+    | Tuned,
     Field(discriminator="kind"),
 ]
 

@@ -1,4 +1,4 @@
-"""BART's ``pics`` with an L1 penalty on wavelet coefficients: what compressed sensing reaches.
+"""BART's ``pics`` with an L1 penalty on wavelet coefficients or on differences: what compressed sensing reaches.
 
 Uecker et al., *Berkeley advanced reconstruction toolbox*, ISMRM 2015, 2486; Lustig et al., *Sparse MRI*,
 MRM 58:1182-1195 (2007).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -19,8 +20,9 @@ from scanside.errors import ConfigError, ScanError
 from scanside.recon.fourier import to_image
 from scanside.scratch import ScratchFolder
 from scanside_training.evaluation.bart_files import read_cfl, write_cfl
-from scanside_training.evaluation.candidates.base import CandidateConfig, Job, kspace_of, problem_of
+from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, kspace_of, problem_of
 from scanside_training.evaluation.case import Case
+from scanside_training.evaluation.problem import Problem
 
 __all__ = ["BartPics"]
 
@@ -29,6 +31,8 @@ class BartPics(CandidateConfig):
     """``bart pics`` in a process of its own; data go through files."""
 
     kind: Literal["bart"] = "bart"
+    penalty: Literal["wavelet", "tv"] = "wavelet"
+    """L1 norm of wavelet coefficients, by FISTA; or total variation, by ADMM, whose iterations take longer."""
     weight: float = Field(default=0.002, ge=0)
     """Of the penalty, for data whose largest coil image magnitude is 1."""
     iterations: int = Field(default=100, ge=1)
@@ -38,7 +42,7 @@ class BartPics(CandidateConfig):
     @property
     def label(self) -> str:
         """Name where none is given."""
-        return "L1-wavelet (BART)"
+        return f"{'TV' if self.penalty == 'tv' else 'L1-wavelet'} (BART)"
 
     def open(self) -> _Pics:
         """The candidate.
@@ -53,7 +57,7 @@ class BartPics(CandidateConfig):
         return _Pics(self, program, {"BART": version})
 
 
-class _Pics:
+class _Pics(Silent):
     n_parameters = None
     timed = False
 
@@ -65,7 +69,6 @@ class _Pics:
     def job(self, case: Case) -> Job:
         problem = problem_of(case)
         kspace = kspace_of(problem)
-        n_calibration = problem.n_calibration
 
         def run() -> torch.Tensor:
             config = self._config
@@ -73,17 +76,30 @@ class _Pics:
             with ScratchFolder("scanside-bart-") as folder:
                 # (coil, k1, k0) becomes (k0, k1, 1, coil).
                 write_cfl(folder / "kspace", (kspace / largest).numpy().transpose(2, 1, 0)[:, :, None])
-                if config.maps == "ecalib":
-                    size = f"-r{n_calibration}"
-                    _bart(self._program, "ecalib", size, "-k5", "-m1", "kspace", "maps", folder=folder)
-                else:
-                    write_cfl(folder / "maps", problem.maps.numpy().transpose(2, 1, 0)[:, :, None])
-                penalty = ("-l1", "-r", f"{config.weight:g}", "-i", str(config.iterations))
-                _bart(self._program, "pics", "-S", *penalty, "kspace", "maps", "image", folder=folder)
+                maps = problem.maps if config.maps == "same" else _ecalib(self._program, problem)
+                write_cfl(folder / "maps", maps.numpy().transpose(2, 1, 0)[:, :, None])
+                penalty = {
+                    "wavelet": ("-l1", "-r", f"{config.weight:g}"),
+                    "tv": ("-R", f"T:3:0:{config.weight:g}"),
+                }[config.penalty]
+                steps = ("-i", str(config.iterations))
+                _bart(self._program, "pics", "-S", *penalty, *steps, "kspace", "maps", "image", folder=folder)
                 image = read_cfl(folder / "image").reshape(kspace.shape[:0:-1], order="F")
             return torch.from_numpy(np.ascontiguousarray(image.T)) * largest
 
         return run
+
+
+@lru_cache(maxsize=1)
+def _ecalib(program: str, problem: Problem) -> torch.Tensor:
+    """BART's coil maps ``(coil, k1, k0)``; those of the last problem are kept for its other penalties and weights."""
+    kspace = kspace_of(problem)
+    with ScratchFolder("scanside-bart-") as folder:
+        write_cfl(folder / "kspace", kspace.numpy().transpose(2, 1, 0)[:, :, None])
+        size = f"-r{problem.n_calibration}"
+        _bart(program, "ecalib", size, "-k5", "-m1", "kspace", "maps", folder=folder)
+        maps = read_cfl(folder / "maps").reshape(kspace.shape[::-1], order="F")
+    return torch.from_numpy(np.ascontiguousarray(maps.transpose(2, 1, 0)))
 
 
 def _bart(program: str, *arguments: str, folder: Path | None = None) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Protocol, TypeAlias
 
 import torch
 from pydantic import Field
@@ -13,10 +13,21 @@ from scanside_training.data.settings import Settings
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.problem import Problem
 
-__all__ = ["Candidate", "CandidateConfig", "Job", "image_of", "kspace_of", "problem_of"]
+__all__ = ["Candidate", "CandidateConfig", "Job", "Silent", "Told", "image_of", "kspace_of", "problem_of"]
 
 Job: TypeAlias = Callable[[], torch.Tensor]
 """Makes the image ``(y, x)`` or film ``(time, y, x)``, real or complex, of any scale; this is what is timed."""
+
+
+Told: TypeAlias = Mapping[str, Sequence[str]]
+"""What an operator is told of an image, by kind: ``fallback``, ``fitness``, ``check``, ``warning``; of settings that
+are tuned, ``chosen``."""
+
+
+class Silent:
+    """A candidate that says nothing of its images."""
+
+    told: ClassVar[Told] = {}
 
 
 class CandidateConfig(Settings):
@@ -41,6 +52,11 @@ class Candidate(Protocol):
     @property
     def facts(self) -> dict[str, str]:
         """What else is worth telling, such as the backend that was chosen."""
+        ...
+
+    @property
+    def told(self) -> Told:
+        """What it says of the image that the last job made."""
         ...
 
     def job(self, case: Case) -> Job:

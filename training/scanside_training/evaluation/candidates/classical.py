@@ -12,7 +12,7 @@ from scanside.errors import ConfigError
 from scanside.recon import grappa
 from scanside.recon.combine import combine_with_maps
 from scanside.recon.fourier import to_image
-from scanside_training.evaluation.candidates.base import CandidateConfig, Job, kspace_of, problem_of
+from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Told, kspace_of, problem_of
 from scanside_training.evaluation.case import Case
 
 __all__ = ["CgSense", "Classical", "GrappaFill", "ZeroFilled"]
@@ -35,6 +35,11 @@ class Classical(CandidateConfig):
     @property
     def facts(self) -> dict[str, str]:
         """Nothing else."""
+        return {}
+
+    @property
+    def told(self) -> Told:
+        """Nothing."""
         return {}
 
 

@@ -16,7 +16,7 @@ from scanside.engines.manifest import ColumnsForm, PrecisionChoice
 from scanside.errors import ConfigError
 from scanside.recon.columns import factorise
 from scanside.recon.scaling import image_scale
-from scanside_training.evaluation.candidates.base import CandidateConfig, Job, image_of, problem_of
+from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, image_of, problem_of
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.inputs import image_input, unrolled_inputs
 from scanside_training.models.base import film_inputs
@@ -54,7 +54,7 @@ class EngineOf(CandidateConfig):
         return _Engine(self)
 
 
-class _Engine:
+class _Engine(Silent):
     timed = True
 
     def __init__(self, config: EngineOf) -> None:

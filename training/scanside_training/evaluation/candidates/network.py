@@ -14,7 +14,7 @@ from scanside.recon.scaling import image_scale
 from scanside_training.checkpoint import load_model
 from scanside_training.config import TrainConfig
 from scanside_training.data import ImageTask
-from scanside_training.evaluation.candidates.base import CandidateConfig, Job, image_of, problem_of
+from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, image_of, problem_of
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.inputs import image_input, padded_size, unrolled_inputs
 from scanside_training.models import DualUnet, Temporal, Unet, Unrolled, build_model
@@ -59,7 +59,7 @@ class Run(CandidateConfig):
         return _Unrolled(model.to(device))
 
 
-class _Image:
+class _Image(Silent):
     timed = True
 
     def __init__(self, model: Unet, config: TrainConfig) -> None:
@@ -93,7 +93,7 @@ class _Image:
         return run
 
 
-class _Unrolled:
+class _Unrolled(Silent):
     timed = True
 
     def __init__(self, model: Unrolled) -> None:
@@ -126,7 +126,7 @@ class _Unrolled:
         return run
 
 
-class _Film:
+class _Film(Silent):
     timed = True
 
     def __init__(self, model: DualUnet | Temporal) -> None:

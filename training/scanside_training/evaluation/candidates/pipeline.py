@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
 
+from scanside.context import Context
 from scanside.errors import ConfigError
+from scanside.items import Image
+from scanside.noise_store import NoiseStore
 from scanside.pipeline import Pipeline
 from scanside.replay import replay
-from scanside_training.evaluation.candidates.base import CandidateConfig, Job
-from scanside_training.evaluation.case import Case
+from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Told
+from scanside_training.evaluation.case import Case, Recorded
 
 __all__ = ["PipelineRun"]
+
+_TOLD = {"fallback": "ScansideFallback", "fitness": "ScansideFitness", "check": "ScansideCheck"}
+"""Attributes of an image that tell of its network, by kind."""
 
 
 class PipelineRun(CandidateConfig):
@@ -35,7 +43,6 @@ class PipelineRun(CandidateConfig):
         Raises:
             PipelineError: there is none, or its stages do not fit.
         """
-        Pipeline.load(self.pipeline)
         return _Pipeline(self)
 
 
@@ -44,44 +51,60 @@ class _Pipeline:
     timed = False
 
     def __init__(self, config: PipelineRun) -> None:
-        self._config = config
+        self._pipeline = Pipeline.load(config.pipeline, config.settings)
+        self._context: Context | None = None
         self.facts: dict[str, str] = {}
-        self._done: tuple[object, list[tuple[int, torch.Tensor]]] = (None, [])
+        self.told: Told = {}
+        self._done: tuple[object, list[_Made]] = (None, [])
 
     def job(self, case: Case) -> Job:
         place = case.recorded
         if place is None:
-            raise ConfigError(
-                "pipelines run over ISMRMRD files (data of kind 'mrd'), and these data are none"
-            )
+            raise ConfigError("pipelines run over ISMRMRD files, and these data are none")
 
         def run() -> torch.Tensor:
-            found = [image for number, image in self._images(case) if number == place.slice]
+            found = [one for one in self._images(place) if one.slice == place.slice]
             if len(found) <= place.index:
                 raise ConfigError(f"the pipeline gave {len(found)} image(s) of slice {place.slice}")
-            return found[place.index]
+            self.told = found[place.index].told
+            return found[place.index].pixels
 
         return run
 
-    def _images(self, case: Case) -> list[tuple[int, torch.Tensor]]:
-        """Slice and magnitudes of every image of the file with these lines; those of the last file are kept."""
-        place = case.recorded
-        assert place is not None
-        key = (place.path, place.lines.tobytes())
+    def _images(self, place: Recorded) -> list[_Made]:
+        """Every image of the file with these lines; those of the last file are kept."""
+        key = (place.path, None if place.lines is None else place.lines.tobytes())
         if self._done[0] != key:
+            if self._context is None:
+                # Each scan stands for itself. Engines are loaded when its size is known.
+                self._context = Context("cpu", NoiseStore(capacity=0))
+                self._pipeline.prepare(replace(self._context, builds_engines=False))
             result = replay(
                 place.path,
-                self._config.pipeline,
-                settings=self._config.settings,
+                self._pipeline,
                 undersample=place.lines,
                 device="cpu",
                 threads=False,
+                prepared=self._context,
             )
-            images = [
-                (int(image.header["slice"]), image.data[0, 0].to(torch.float32).abs())
-                if not image.data.is_complex()
-                else (int(image.header["slice"]), image.data[0, 0].abs())
-                for image in result.images
-            ]
-            self._done = (key, images)
+            self._done = key, [_made(image, result.warnings) for image in result.images]
         return self._done[1]
+
+
+class _Made(NamedTuple):
+    """An image of a pipeline: its slice, magnitudes ``(y, x)``, and what was told of it."""
+
+    slice: int
+    pixels: torch.Tensor
+    told: Told
+
+
+def _made(image: Image, warnings: Sequence[str]) -> _Made:
+    pixels = image.data[0, 0]
+    pixels = pixels if pixels.is_complex() else pixels.to(torch.float32)
+    told = {kind: tuple(image.meta.get(name, ())) for kind, name in _TOLD.items()} | {
+        "warning": tuple(warnings)
+    }
+    return _Made(
+        int(image.header["slice"]), pixels.abs(), {kind: texts for kind, texts in told.items() if texts}
+    )
