@@ -56,6 +56,7 @@ class Engine:
         shape: tuple[int, int],
         n_coils: int | None = None,
         *,
+        exactly: bool = False,
         name: str = "auto",
         precision: PrecisionChoice = "auto",
         cache: EngineCache | None = None,
@@ -67,8 +68,9 @@ class Engine:
 
         Args:
             bundle: the network.
-            shape: ``(k1, k0)`` of the images; the engine's own is the bucket that holds it.
+            shape: ``(k1, k0)`` of the images, or that of an engine; see `exactly`.
             n_coils: of the data, where coils go in.
+            exactly: whether the shape is that of the engine.
             name: of the backend that must be used; ``auto`` for the best accepted one, see
                 `scanside.engines.choice`.
             precision: of the network parts; ``auto`` allows all that were accepted.
@@ -87,8 +89,9 @@ class Engine:
             EnginePostponed: the same, for a reason that passes, such as a full disk.
             BundleError: the bundle's files are not what they should be.
         """
-        place = fit(bundle.manifest.lowering, bundle.manifest.shapes, *shape)
-        source = BundleSource(bundle, place.bucket, n_coils)
+        if not exactly:
+            shape = fit(bundle.manifest.lowering, bundle.manifest.shapes, *shape).bucket
+        source = BundleSource(bundle, shape, n_coils)
         cache = cache or EngineCache()
         workshop = Workshop(source, cache, progress)
         candidates = workshop.candidates(NAMES if name == "auto" else (name,), precision, build=build)

@@ -65,6 +65,7 @@ class Learned:
         self.manifest = self.bundle.manifest
         self._backend, self._precision, self._deadline_ms = backend, precision, deadline_ms
         self._engines: dict[_Key, Engine] = {}
+        self._strips: dict[tuple[Engine, int], Engine] = {}
         self._columns = Columns()
         self._expected_weight = self._smallest_weight
         if self.manifest.input_image not in (*_ADJOINT, *_CLASSICAL):
@@ -144,6 +145,38 @@ class Learned:
             EngineError: none can be used on this machine.
         """
         return self._load(self._key(size, n_coils), build=False)
+
+    def strip_engine(self, engine: Engine, width: int, context: Context) -> Engine:
+        """The same as an engine of this network, but for strips of so many columns of its images.
+
+        Args:
+            engine: for whole images.
+            width: a multiple of what the network needs.
+            context: says whether it may be built now.
+
+        Raises:
+            EngineNotBuilt: there is none, and none may be built; says how.
+            EngineError: none can be used on this machine.
+        """
+        key = (engine, width)
+        if key not in self._strips:
+            shape = (engine.shape[0], width)
+            try:
+                self._strips[key] = Engine.load(
+                    self.bundle,
+                    shape,
+                    engine.n_coils,
+                    exactly=True,
+                    name=engine.backend,
+                    precision=engine.report.precision,
+                    build=context.builds_engines,
+                    progress=lambda step: context.tell(f"engine of {self.bundle.name}: {step}"),
+                )
+            except EngineNotBuilt as error:
+                raise EngineNotBuilt(
+                    f"{error}: '{self._command(shape, engine.n_coils)}' builds it"
+                ) from error
+        return self._strips[key]
 
     def close(self) -> None:
         """Forget what was made for the maps of a scan."""

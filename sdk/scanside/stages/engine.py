@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scanside.context import Context
 from scanside.engines.engine import Engine
@@ -43,7 +43,9 @@ from scanside.stages._fitness import fitness_of
 from scanside.stages._images import images_of
 from scanside.stages._learned import Learned
 from scanside.stages._provenance import describe_engine
-from scanside.stages._rehearsal import rehearsal
+from scanside.stages._rehearsal import RehearsedScan, rehearsal
+from scanside.stages._self_check import Unseen, Verdict, strip_width, unseen
+from scanside.stages.fourier import Fourier
 from scanside.stages.sense import Sense
 from scanside.trace import StageTimes
 
@@ -54,7 +56,20 @@ logger = logging.getLogger(__name__)
 _LEAST_WEIGHT = 5e-4
 """Of the pull back to the data: with less, rounding of fp32 tells in images that are solved for exactly."""
 
-Why = Literal["unfit", "size", "not-built", "failed", "deadline", "busy", "non-finite", "data-consistency"]
+Why = Literal[
+    "unfit",
+    "size",
+    "not-built",
+    "failed",
+    "deadline",
+    "busy",
+    "non-finite",
+    "data-consistency",
+    "self-check",
+]
+
+_Levels = dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]]
+"""Scale of the network's input, and level of the noise in k-space, of the images that are made by one call."""
 
 
 class RunEngine(Stage[Calibration | KSpace, Image]):
@@ -71,7 +86,9 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
 
     Every image of the network says in its meta which bundle, weights, backend and precision made it, how far it is
     from the acquired lines (``ScansideDataConsistency``), and in what the scan differs from those that the network
-    was trained for (``ScansideFitness``). K-space of zeros gives an image of zeros that says so.
+    was trained for (``ScansideFitness``). Where it is checked (`check`), it says how it did beside the fallback
+    (``ScansideCheck``, see `scanside.stages._self_check.Verdict.meta`). K-space of zeros gives an image of zeros that
+    says so.
 
     Engines for the sizes in the settings are built, accepted and warmed up before any scan, and none while a scan
     waits: an image that would need one comes from the fallback at once, and says how to build it. Coil maps come from
@@ -108,6 +125,13 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 repetitions with nearly the same noise need no new factorisation.
             consistency_iterations: conjugate-gradient steps of it, where it is not solved by columns.
             residual: largest relative distance to the acquired lines; None for any.
+            check: whether the network's image is compared with the fallback's, for every scan and without the truth:
+                ``lines`` leaves a few acquired lines outside the middle out of a strip of the image, has both predict
+                them, and compares what they say with what was acquired; ``none`` compares nothing. It takes about a
+                quarter of the time of the image.
+            worse: an image whose network predicts those lines worse than the fallback does, by more than that varies
+                from line to line: ``fallback`` sends the fallback's, or a zero-filled one where both do worse than
+                nothing would, ``warn`` sends the network's with a warning. An undecided check is none against it.
             deadline_ms: longest time that an engine may take for an image, or for a window of frames; None for any.
                 Of the accepted engines that are in time (at most four fifths of it when they are timed), one of the
                 highest precision is taken, and of these the fastest.
@@ -131,10 +155,18 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         consistency: float | None = Field(None, gt=0)
         consistency_iterations: int = Field(8, ge=1)
         residual: float | None = Field(0.3, gt=0)
+        check: Literal["none", "lines"] = "none"
+        worse: Literal["fallback", "warn"] = "fallback"
         deadline_ms: float | None = Field(None, gt=0)
         backend: str = "auto"
         precision: PrecisionChoice = "auto"
         require_signature: bool = False
+
+        @model_validator(mode="after")
+        def _checkable(self) -> RunEngine.Config:
+            if self.check != "none" and self.fallback is None:
+                raise ValueError("check compares with the fallback: name one in engine.fallback")
+            return self
 
         @property
         def bundles(self) -> tuple[str, ...]:
@@ -174,11 +206,33 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         self._classical: list[Fallback | Sense] = [self._fallback]
         if self._fallback.sense is None:
             self._classical.append(self._sense)
+        self._zero_filled = Fallback((Classical(fourier=Fourier.Config()),), None)
+        self._classical.append(self._zero_filled)
         for stage in self._classical:
             stage.prepare(context)
         self._in_time = DeadlineRunner()
+        if self.config.check == "lines":
+            self._aside = self._for_strips(context)
         if context.builds_engines:
             self._rehearse()
+
+    def _for_strips(self, context: Context) -> RunEngine:
+        """Another of its kind that makes the images of checks, of which no operator hears."""
+        aside = copy(self)
+        aside._fallback = Fallback(self.config.fallbacks, None)  # noqa: SLF001 — another of its own kind
+        aside._sense = aside._fallback.sense or Sense()  # noqa: SLF001
+        aside._classical = [aside._fallback]  # noqa: SLF001
+        if aside._fallback.sense is None:  # noqa: SLF001
+            aside._classical.append(aside._sense)  # noqa: SLF001
+        for stage in aside._classical:  # noqa: SLF001
+            stage.prepare(context)
+        for network in self._networks:
+            for engine in network.engines:
+                try:
+                    network.strip_engine(engine, _strip_of(network, engine), context)
+                except EngineError as error:
+                    logger.warning("images of '%s' will not be checked: %s", network.name, error)
+        return aside
 
     def _rehearse(self) -> None:
         """Make an image of each size by each network, so that none of a scan is the first."""
@@ -227,6 +281,11 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         self.engine_times = StageTimes()
         for stage in self._classical:
             stage.open(scan)
+        if self.config.check == "lines":
+            self._aside.engine_times = StageTimes()
+            self._aside._scan = aside = RehearsedScan(scan.header, scan.pipeline)  # noqa: SLF001
+            for stage in self._aside._classical:  # noqa: SLF001
+                stage.open(aside)
 
     def outdated(self) -> list[str]:
         """Bundles that were replaced since they were opened."""
@@ -263,7 +322,9 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             data = self._sense.acquired(given, maps)
             if network.wants == "sense":
                 classical = list(self._sense.images(frames, data))
-            voxels, residual = self._reconstruct(given, maps, data, network, engine, classical)
+            levels: _Levels = {}
+            voxels, residual = self._reconstruct(given, maps, data, network, engine, classical, levels)
+            verdict = self._checked(given, network, engine, levels)
         except _Refused as refused:
             yield from self._fall_back(item, refused, classical)
             return
@@ -273,6 +334,8 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         meta["ScansideDataConsistency"] = f"{residual:.3g}"
         if untrained:
             meta["ScansideFitness"] = untrained
+        if verdict is not None:
+            meta["ScansideCheck"] = verdict.meta
         if not bool(voxels.any()):
             meta["ScansideEmpty"] = "all acquired lines are zero, and so is the image"
         yield from images_of(self._scan, frames.replace(meta=meta), voxels)
@@ -281,6 +344,9 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         """Forget the scan."""
         for stage in self._classical:
             stage.close()
+        if self.config.check == "lines":
+            for stage in self._aside._classical:  # noqa: SLF001
+                stage.close()
         for network in self._networks:
             network.close()
 
@@ -354,8 +420,43 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         network: Learned,
         engine: Engine,
         classical: Sequence[Image],
+        levels: _Levels,
     ) -> tuple[torch.Tensor, float]:
         """The wanted images ``(*other, z, y, x)``, and the largest of their distances to the acquired lines."""
+        voxels, data = self._made(item, maps, data, network, engine, classical, levels)
+        if not is_finite(voxels):
+            raise _Refused("non-finite", f"'{network.name}' gave NaN or infinite values")
+        residual = data.distance(voxels)
+        limit = self.config.residual
+        if limit is not None and residual > limit:
+            raise _Refused(
+                "data-consistency",
+                f"the image of '{network.name}' disagrees with the acquired lines: its relative residual is "
+                f"{residual:.3g}, allowed is {limit:g} (engine.residual)",
+            )
+        return voxels, residual
+
+    def _made(
+        self,
+        item: KSpace,
+        maps: torch.Tensor,
+        data: Acquired,
+        network: Learned,
+        engine: Engine,
+        classical: Sequence[Image],
+        levels: _Levels,
+    ) -> tuple[torch.Tensor, Acquired]:
+        """The wanted images as the network makes them, and what was acquired of them.
+
+        Args:
+            item: the k-space.
+            maps: its coil sensitivities.
+            data: what was acquired of it.
+            network: that is used.
+            engine: of the network.
+            classical: images by CG-SENSE, where the network improves these.
+            levels: of images that are known; those that are not are added.
+        """
         if classical:
             start = torch.stack([image.data[0] for image in classical])
             start = start.reshape(*item.mask.shape[:-2], *start.shape[-3:])
@@ -368,9 +469,11 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         for call in [()] if network.n_frames else np.ndindex(*item.mask.shape[:-2]):
             image = start[call][..., 0, :, :]
             if bool(image.any()):  # of nothing, a network has nothing to make
-                scale = network.scale(image)
-                image = image / scale
-                noise = _noise(item.data[call], item.mask[call], readout_of(item)) / scale
+                if call not in levels:
+                    level = _noise(item.data[call], item.mask[call], readout_of(item))
+                    levels[call] = network.scale(image), level
+                scale, noise = levels[call]
+                image, noise = image / scale, noise / scale
                 weights[call] = noise.square()
                 if self._pulls_by_columns(item):
                     weight = self._weight(weights[call])
@@ -383,17 +486,58 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             data = self._sense.acquired(item, maps)
         if self.config.consistency is not None:
             voxels = self._pulled_back(data, voxels, self.config.consistency * weights, pulls)
-        if not is_finite(voxels):
-            raise _Refused("non-finite", f"'{network.name}' gave NaN or infinite values")
-        residual = data.distance(voxels)
-        limit = self.config.residual
-        if limit is not None and residual > limit:
-            raise _Refused(
-                "data-consistency",
-                f"the image of '{network.name}' disagrees with the acquired lines: its relative residual is "
-                f"{residual:.3g}, allowed is {limit:g} (engine.residual)",
-            )
-        return voxels, residual
+        return voxels, data
+
+    def _checked(self, item: KSpace, network: Learned, engine: Engine, levels: _Levels) -> Verdict | None:
+        """What lines that are left out say of the network's image; None where it is not checked.
+
+        Args:
+            item: the k-space.
+            network: that made the image.
+            engine: of the network.
+            levels: of the image.
+
+        Raises:
+            _Refused: another image is to go out.
+        """
+        if self.config.check == "none":
+            return None
+        verdict = self._verdict(item, network, engine, levels)
+        self._scan.count(f"engine.check.{verdict.word.replace(' ', '-')}")
+        if verdict.word == "none":
+            self._scan.warn(f"the image of '{network.name}' was not checked (engine.check): {verdict.why}")
+        if verdict.is_worse and self.config.worse == "fallback":
+            raise _Refused("self-check", verdict.text(network.name), verdict)
+        if verdict.is_worse:
+            self._scan.warn(f"{verdict.text(network.name)}; its image goes out all the same (engine.worse)")
+        return verdict
+
+    def _verdict(self, item: KSpace, network: Learned, engine: Engine, levels: _Levels) -> Verdict:
+        if not levels:
+            return Verdict("none", why="all acquired lines are zero")
+        width = _strip_of(network, engine)
+        strip = unseen(item, width)
+        if isinstance(strip, str):
+            return Verdict("none", why=strip)
+        aside = self._aside
+        try:
+            narrow = network.strip_engine(engine, width, replace(self._context, builds_engines=False))
+            learned, against, classical = aside._compared(strip, network, narrow, levels)  # noqa: SLF001
+        except (EngineError, _Refused) as error:
+            return Verdict("none", why=str(error))
+        noise = torch.stack([level for _, level in levels.values()]).square().mean().sqrt()
+        return strip.judge(learned, against, classical, noise)
+
+    def _compared(
+        self, strip: Unseen, network: Learned, engine: Engine, levels: _Levels
+    ) -> tuple[torch.Tensor, str, torch.Tensor]:
+        """Errors of the network's image of a strip, and of the fallback's, whose name stands between them."""
+        item, maps = strip.item, strip.item.coil_maps
+        assert maps is not None
+        data = self._sense.acquired(item, maps)
+        made = list(self._sense.images(item, data)) if network.wants == "sense" else []
+        voxels, _ = self._made(item, maps, data, network, engine, made, dict(levels))
+        return strip.errors(voxels), *strip.classical(self._fallback, made)
 
     def _pulled_back(
         self,
@@ -479,12 +623,18 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             raise EngineError(
                 f"{refused}. Set engine.fallback to have a classical image instead"
             ) from refused
-        for choice, image in self._fallback.images(item, made):
+        verdict = refused.verdict
+        fallback = self._fallback
+        if verdict is not None and verdict.word == "worse than nothing":
+            fallback, made = self._zero_filled, ()
+        for choice, image in fallback.images(item, made):
             if refused.why not in self._told:
                 self._told.add(refused.why)
                 self._scan.warn(f"images come from the classical fallback '{choice.name}': {refused}")
             meta = image.meta.copy()
             meta["ScansideFallback"] = [choice.name, refused.why, str(refused)]
+            if verdict is not None:
+                meta["ScansideCheck"] = verdict.meta
             yield image.replace(meta=meta)
 
 
@@ -494,11 +644,18 @@ class _Refused(Exception):
     Args:
         why: in one word.
         text: the same for an operator.
+        verdict: where it is one of the self-check.
     """
 
-    def __init__(self, why: Why, text: str) -> None:
+    def __init__(self, why: Why, text: str, verdict: Verdict | None = None) -> None:
         super().__init__(text)
         self.why = why
+        self.verdict = verdict
+
+
+def _strip_of(network: Learned, engine: Engine) -> int:
+    """Columns of an engine's images that a check judges."""
+    return strip_width(engine.shape[1], network.manifest.shapes.multiple_of)
 
 
 def _noise(data: torch.Tensor, mask: torch.Tensor, readout: slice | None) -> torch.Tensor:
