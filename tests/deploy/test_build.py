@@ -234,8 +234,8 @@ def test_engines_of_the_exact_form_serve_any_number_of_coils_and_smaller_images(
 def test_large_engines_are_of_the_principal_form(unrolled: Bundle) -> None:
     manifest = unrolled.manifest
     assert manifest.columns is not None
-    assert manifest.form_for((383, 512)) == "columns"
-    assert manifest.form_for((384, 384)) == "principal"
+    assert manifest.form_for((640, 512)) == "columns"
+    assert manifest.form_for((648, 384)) == "principal"
     assert manifest.columns.below == MAX_ROWS + 1
     assert BundleSource(unrolled, (384, 32), 3).n_coils == 3
     assert unrolled.graph_sha256(form="columns") != unrolled.graph_sha256()

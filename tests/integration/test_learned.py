@@ -113,9 +113,9 @@ def test_a_replay_builds_what_its_scan_needs_before_it_begins(learned_bundles: P
 def test_a_node_builds_nothing_and_says_how(learned_bundles: Path, recording: Path) -> None:
     result = replay(recording, recording.with_name("learned.yaml"), via="gadgetron", device="cpu")
     (image,) = result.images
-    assert image.meta["ScansideFallback"][:2] == ["sense", "not-built"]
+    assert image.meta["ScansideBackend"] == ["eager", "fp32", "64×64"]
     command = "scanside engines build gradient --bucket 64x64 --coils 8 --backend eager"
-    assert any(command in text for text in result.warnings)
+    assert command in image.meta["ScansideEngineChoice"][1]
     assert not list(EngineCache().entries())
 
 

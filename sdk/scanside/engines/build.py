@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from scanside.engines.plain import PlainGraph
 
-__all__ = ["BundleSource", "Workshop"]
+__all__ = ["BundleSource", "Workshop", "built_shapes"]
 
 logger = logging.getLogger(__name__)
 
@@ -325,3 +325,24 @@ class Workshop:
         source, manifest = self._source, self._source.bundle.manifest
         cases = read_cases(manifest.task, source.bundle.vectors(), manifest.lowering)
         return Reference.compute(source, make_probes(source.network, cases))
+
+
+def built_shapes(bundle: Bundle) -> set[tuple[tuple[int, int], int | None]]:
+    """Shape ``(k1, k0)`` and coils of all engines of a bundle's weights that were built on this machine and accepted.
+
+    Some of them may be for other versions than those of now. A cache that cannot be read is told of, and has none.
+    """
+    found = set()
+    for open_cache in (EngineCache, scratch_cache):
+        try:
+            entries = list(open_cache().entries())
+        except CacheUnusable as error:
+            logger.warning("%s", error)
+            continue
+        weights = bundle.manifest.weights_sha256
+        found |= {
+            (one.key.shape, one.key.n_coils)
+            for one in entries
+            if one.key.weights_sha256 == weights and one.report.passed
+        }
+    return found

@@ -64,7 +64,7 @@ class Engine:
         deadline_ms: float | None = None,
         progress: Callable[[str], None] = lambda _: None,
     ) -> Engine:
-        """Choose, load and check the engine for images of some size.
+        """Choose, load and check the engine that is built for images of some size (`scanside.engines.shapes.fit`).
 
         Args:
             bundle: the network.
@@ -83,7 +83,7 @@ class Engine:
 
         Raises:
             ConfigError: there is no such backend.
-            ShapeError: the bundle has no engine for such images or coils; lists what it takes.
+            ShapeError: the bundle has no engine for such images or coils; says what it takes.
             EngineNotBuilt: none was built before, and none is to be built now.
             EngineError: no engine was accepted, or the one that was asked for; says why for each.
             EnginePostponed: the same, for a reason that passes, such as a full disk.

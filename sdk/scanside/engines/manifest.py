@@ -425,14 +425,15 @@ class ColumnsForm(Form):
         weight: λ / noise² of ``argmin ‖A x − y‖² + λ ‖x − z‖²``.
         smallest: λ is at least this.
         largest: λ is at most this.
-        below: engines of a k1 from here on are of the principal form: what is ready made grows with its square.
+        below: engines of a k1 from here on are of the principal form: what is ready made grows with its square. Up to
+            640 rows this form takes half the time of the other, or less.
     """
 
     lowering: Literal["columns"] = "columns"
     weight: PositiveFloat
     smallest: PositiveFloat
     largest: PositiveFloat
-    below: PositiveInt = 384
+    below: PositiveInt = 641
 
 
 class FileRecord(_Record):

@@ -42,6 +42,7 @@ __all__ = [
     "make_probes",
     "read_cases",
     "real_inputs",
+    "real_probe",
     "resized",
     "vectors_of",
     "with_coils",
@@ -176,6 +177,12 @@ def real_inputs(network: Network, cases: Mapping[str, Case]) -> list[tuple[torch
         cases: from `read_cases`.
     """
     return [probe.inputs for probe in islice(_probes(network, cases), len(cases))]
+
+
+def real_probe(network: Network, cases: Mapping[str, Case]) -> Probe:
+    """The first real case alone, with its truth."""
+    name = next(iter(cases))
+    return next(_probes(network, {name: cases[name]}))
 
 
 def _probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:

@@ -13,22 +13,29 @@ import torch
 
 from scanside.items import Calibration, KSpace
 from scanside.recon.column_cache import ColumnCache, changes
-from scanside.recon.columns import MAX_ROWS, ColumnSystem, takes
+from scanside.recon.columns import ColumnSystem
 from scanside.stages._axes import readout_of
 
 __all__ = ["Columns", "Solve"]
 
 _NEAR = 4.0  # weights whose ratio is smaller are reached by iterations sooner than by a factorisation
 _ASKED = 16
+_MOST_ROWS = 383
 
 Solve: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """From a right-hand side, and the one that the other system solves, ``(1, y, x)``, to a solution."""
 
 
 class Columns:
-    """Systems ``Aᴴ A + λ`` of the k-spaces of a scan, kept for repetitions and begun early."""
+    """Systems ``Aᴴ A + λ`` of the k-spaces of a scan, kept for repetitions and begun early.
 
-    def __init__(self) -> None:
+    Args:
+        most_rows: larger images (k1) are not solved so: where one image is all that is wanted, iterations take less
+            memory, and less time.
+    """
+
+    def __init__(self, most_rows: int = _MOST_ROWS) -> None:
+        self._most_rows = most_rows
         self._cache = ColumnCache()
         self._asked: deque[tuple[ReferenceType[Future[ColumnSystem]], float]] = deque(maxlen=_ASKED)
         self._solved: tuple[ColumnSystem, torch.Tensor, int, torch.Tensor] | None = None
@@ -38,8 +45,8 @@ class Columns:
         n2, n1, n0 = item.data.shape[-3:]
         if n2 > 1:
             return f"lines were sampled along two axes ({n2} partitions)"
-        if not takes(n1):
-            return f"the image has {n1} rows, and no more than {MAX_ROWS} are solved so"
+        if n1 > self._most_rows:
+            return f"the image has {n1} rows, and no more than {self._most_rows} are solved so"
         readout = readout_of(item)
         if readout is not None and readout.indices(n0)[:2] != (0, n0):
             return (

@@ -1,8 +1,14 @@
-"""One bundle in a stage: its engines by size, and their inputs from k-space."""
+"""One bundle in a stage: its engines by size, and their inputs from k-space.
+
+An image goes to the smallest engine that holds it of those that were prepared, else of those that were built on this
+machine, unless they are much larger than the image. Else the network runs as PyTorch runs it, in the image's own size
+(`scanside.engines.at_hand`): no image does without a network for its size alone, up to the largest that it takes.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import shlex
 from collections.abc import Callable, Iterable
 from typing import Literal
@@ -10,15 +16,19 @@ from typing import Literal
 import torch
 
 from scanside.context import Context
+from scanside.engines.at_hand import AtHand
+from scanside.engines.backends.eager import Eager
+from scanside.engines.build import built_shapes
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle, manifest_sha256, split_pin
 from scanside.engines.columns import column_inputs, column_weight
 from scanside.engines.engine import Engine
 from scanside.engines.manifest import ColumnsForm, PrecisionChoice
-from scanside.engines.shapes import fit
+from scanside.engines.shapes import fit, holds, own_size
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError
 from scanside.items import Calibration
+from scanside.recon.columns import MAX_ROWS
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.scaling import film_scale, image_scale
 from scanside.stages._columns import Columns
@@ -66,7 +76,10 @@ class Learned:
         self._backend, self._precision, self._deadline_ms = backend, precision, deadline_ms
         self._engines: dict[_Key, Engine] = {}
         self._strips: dict[tuple[Engine, int], Engine] = {}
-        self._columns = Columns()
+        self._others: dict[_Key, Engine] = {}
+        self._serving: dict[_Key, Engine] = {}
+        self._at_hand = AtHand(self.bundle)
+        self._columns = Columns(MAX_ROWS)
         self._expected_weight = self._smallest_weight
         if self.manifest.input_image not in (*_ADJOINT, *_CLASSICAL):
             raise ConfigError(
@@ -97,7 +110,7 @@ class Learned:
     @property
     def engines(self) -> tuple[Engine, ...]:
         """Those that are loaded."""
-        return tuple(self._engines.values())
+        return (*self._engines.values(), *self._others.values(), *self._at_hand.engines)
 
     @property
     def n_frames(self) -> int | None:
@@ -126,25 +139,45 @@ class Learned:
         for size in tuple(sizes) or (min(shapes.buckets),):
             for n_coils in sorted(counts, key=lambda n: n or 0):
                 context.check()
+                key = self._key(size, n_coils)
+                if key in self._engines:
+                    continue
                 try:
-                    self._load(self._key(size, n_coils), build=context.builds_engines, tell=context.tell)
+                    self._engines[key] = self._load(key, build=context.builds_engines, tell=context.tell)
                 except EngineError as error:
                     if context.builds_engines:
                         raise
-                    logger.warning("%s", error)
+                    logger.warning("%s: %s builds it", error, self._command(*key))
 
-    def engine(self, size: tuple[int, int], n_coils: int) -> Engine | None:
-        """The engine for an image, where one is loaded."""
-        return self._engines.get(self._key(size, n_coils))
+    def expect(self, size: tuple[int, int], coil_counts: Iterable[int], context: Context) -> None:
+        """Have an engine ready for images that are announced: one of the sizes that the bundle lists is built.
 
-    def load_built(self, size: tuple[int, int], n_coils: int) -> Engine:
-        """An engine for an image while a scan is running: one that was built earlier.
+        For other sizes none is, which would take minutes for each: images go to what is there, or at hand.
 
         Raises:
-            EngineNotBuilt: there is none; says how to build it.
+            EngineError: none can be used on this machine.
+            ShapeError: the bundle takes no such images.
+        """
+        if fit(self.manifest.lowering, self.manifest.shapes, *size).bucket in self.manifest.shapes.buckets:
+            self.prepare([size], coil_counts, context)
+
+    def engine(self, size: tuple[int, int], n_coils: int) -> Engine | None:
+        """The engine for an image of those that were prepared; None where it fits into none of them."""
+        serving = self._serve(self._engines, size, n_coils)
+        return self._engines[serving[0]] if serving else None
+
+    def engine_now(self, size: tuple[int, int], n_coils: int) -> Engine:
+        """The engine for an image while a scan is running, where none was prepared: nothing is built.
+
+        Raises:
+            ShapeError: the bundle takes no such images.
+            EngineNotBuilt: there is none, as a backend or a precision is asked for; says how to build it.
             EngineError: none can be used on this machine.
         """
-        return self._load(self._key(size, n_coils), build=False)
+        key = (size, n_coils)
+        if key not in self._serving:
+            self._serving[key] = self._built(size, n_coils) or self._own(size, n_coils)
+        return self._serving[key]
 
     def strip_engine(self, engine: Engine, width: int, context: Context) -> Engine:
         """The same as an engine of this network, but for strips of so many columns of its images.
@@ -161,6 +194,10 @@ class Learned:
         key = (engine, width)
         if key not in self._strips:
             shape = (engine.shape[0], width)
+            if engine in self._at_hand.engines:
+                why = "the network as PyTorch runs it, as for the whole image"
+                self._strips[key] = self._at_hand.engine(shape, engine.n_coils, why)
+                return self._strips[key]
             try:
                 self._strips[key] = Engine.load(
                     self.bundle,
@@ -179,9 +216,50 @@ class Learned:
         return self._strips[key]
 
     def close(self) -> None:
-        """Forget what was made for the maps of a scan."""
+        """Forget what was made for the maps of a scan, and which engines served it: others may be built meanwhile."""
         self._columns.close()
+        self._serving = {}
         self._expected_weight = self._smallest_weight
+
+    def _serve(self, keys: Iterable[_Key], size: tuple[int, int], n_coils: int) -> list[_Key]:
+        """Of shapes of engines and their coils, those that serve an image; the smallest first."""
+        lowering, shapes = self.manifest.lowering, self.manifest.shapes
+        serving = {
+            key
+            for key in keys
+            if key[1] == self._coils(key[0], n_coils) and holds(lowering, shapes, key[0], size)
+        }
+        return sorted(serving, key=lambda key: (math.prod(key[0]), key[0]))
+
+    def _built(self, size: tuple[int, int], n_coils: int) -> Engine | None:
+        """The smallest engine for an image that was built on this machine earlier, and can be used."""
+        for key in self._serve(built_shapes(self.bundle), size, n_coils):
+            try:
+                if key not in self._others:
+                    self._others[key] = self._load(key, build=False)
+                return self._others[key]
+            except EngineNotBuilt:  # but with other versions, or for another backend than is asked for
+                continue
+            except EngineError as error:
+                logger.warning("%s", error)
+        return None
+
+    def _own(self, size: tuple[int, int], n_coils: int) -> Engine:
+        """The network as it is, in the size of an image."""
+        key = self._key(size, n_coils)
+        why = f"no engine of '{self.name}' for {_text(*key)} has been built on this machine"
+        command = self._command(*key)
+        if self._backend not in ("auto", Eager.name) or self._precision not in ("auto", "fp32"):
+            raise EngineNotBuilt(
+                f"{why}, and none is built while a scan waits: build it, as the user that reconstructs, with "
+                f"'{command}'"
+            )
+        shape = own_size(self.manifest.lowering, self.manifest.shapes, *size)
+        engine = self._at_hand.engine(
+            shape, n_coils, f"the network as PyTorch runs it, as {why}: '{command}' may give a faster one"
+        )
+        logger.info("engine %s: %s", self.bundle.name, engine.choice)
+        return engine
 
     def begin(self, item: Calibration) -> None:
         """Begin what images to come will need, as their maps and lines are known: factorised columns.
@@ -254,32 +332,30 @@ class Learned:
         return self.manifest.inputs[0].axes[1] == 1
 
     def _key(self, size: tuple[int, int], n_coils: int | None) -> _Key:
-        place = fit(self.manifest.lowering, self.manifest.shapes, *size)
-        form = self.manifest.form(self.manifest.form_for(place.bucket))
-        return place.bucket, n_coils if form.takes_coils else None
+        """What is built for images of a size."""
+        shape = fit(self.manifest.lowering, self.manifest.shapes, *size).bucket
+        return shape, self._coils(shape, n_coils)
+
+    def _coils(self, shape: tuple[int, int], n_coils: int | None) -> int | None:
+        """Coils of an engine of a shape; None where none go in."""
+        form = self.manifest.form(self.manifest.form_for(shape))
+        return n_coils if form.takes_coils else None
 
     def _load(self, key: _Key, *, build: bool, tell: Callable[[str], None] = logger.info) -> Engine:
-        if key not in self._engines:
-            shape, n_coils = key
-            try:
-                engine = Engine.load(
-                    self.bundle,
-                    shape,
-                    n_coils,
-                    name=self._backend,
-                    precision=self._precision,
-                    build=build,
-                    deadline_ms=self._deadline_ms,
-                    progress=lambda step: tell(f"engine of {self.bundle.name}: {step}"),
-                )
-            except EngineNotBuilt as error:
-                raise EngineNotBuilt(
-                    f"{error}, and none is built while a scan waits: build it, as the user that reconstructs, with "
-                    f"'{self._command(shape, n_coils)}'"
-                ) from error
-            logger.info("engine %s: %s", self.bundle.name, engine.choice)
-            self._engines[key] = engine
-        return self._engines[key]
+        shape, n_coils = key
+        engine = Engine.load(
+            self.bundle,
+            shape,
+            n_coils,
+            exactly=True,
+            name=self._backend,
+            precision=self._precision,
+            build=build,
+            deadline_ms=self._deadline_ms,
+            progress=lambda step: tell(f"engine of {self.bundle.name}: {step}"),
+        )
+        logger.info("engine %s: %s", self.bundle.name, engine.choice)
+        return engine
 
     def _command(self, shape: tuple[int, int], n_coils: int | None) -> str:
         """What builds an engine."""
@@ -289,3 +365,7 @@ class Learned:
         if self._backend != "auto":
             command += ["--backend", self._backend]
         return shlex.join(command)
+
+
+def _text(shape: tuple[int, int], n_coils: int | None) -> str:
+    return f"{shape[0]}×{shape[1]}" + ("" if n_coils is None else f" and {n_coils} coils")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -91,8 +92,9 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
     says so.
 
     Engines for the sizes in the settings are built, accepted and warmed up before any scan, and none while a scan
-    waits: an image that would need one comes from the fallback at once, and says how to build it. Coil maps come from
-    an earlier stage.
+    waits: an image of another size goes to a larger engine that was built earlier, or the network runs as PyTorch
+    runs it, in the image's own size, and the image says so and how to build a faster one (``ScansideEngineChoice``).
+    Coil maps come from an earlier stage.
 
     Attributes:
         engine_times: of the engine's calls in this scan, all else left out.
@@ -114,8 +116,8 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             sizes: of images, (k1, k0), for which engines are ready before a scan; by default the smallest of the
                 bundle's.
             n_coils: coil counts for which they are ready, where coils go in.
-            other_sizes: images of other sizes: ``built`` takes an engine that was built earlier, and does without a
-                network where there is none; ``fallback`` always does without.
+            other_sizes: images of other sizes: ``built`` takes an engine that was built earlier, or the network as
+                PyTorch runs it where there is none; ``fallback`` does without a network.
             fitness: a scan that the network was not trained for: ``warn`` tells so in the meta and to the operator,
                 ``fallback`` does without the network, ``ignore`` says nothing.
             consistency: λ / noise² of a last step ``argmin ‖A x − y‖² + λ ‖x − z‖²``, which pulls the network's image
@@ -263,7 +265,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         n_coils = self.config.n_coils if expected.n_coils is None else (expected.n_coils,)
         for network in self._networks:
             try:
-                network.prepare([expected.size], n_coils, replace(self._context, builds_engines=True))
+                network.expect(expected.size, n_coils, replace(self._context, builds_engines=True))
             except (EngineError, ShapeError) as error:
                 logger.warning("no engine of '%s' is ready for this scan: %s", network.name, error)
         return expected
@@ -298,6 +300,9 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 yield from self._sense.process(item)
             for network in self._networks:
                 network.begin(item)
+                # While lines are still to come there is time to load what none was prepared for.
+                with suppress(_Refused, ShapeError):  # told when there is an image to do without
+                    self._engine(network, item.kspace)
             return
         maps = item.coil_maps
         if maps is None:
@@ -406,7 +411,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         wanted = (network.name, size, n_coils)
         if wanted not in self._lacking:  # what was not there is not looked for again in the same scan
             try:
-                return network.load_built(size, n_coils)
+                return network.engine_now(size, n_coils)
             except (ScansideError, OSError) as error:
                 why: Why = "not-built" if isinstance(error, EngineNotBuilt) else "size"
                 self._lacking[wanted] = why, self._postponed.get(network.name, str(error))

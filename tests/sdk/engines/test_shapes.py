@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanside.engines.manifest import Shapes, TensorSpec
-from scanside.engines.shapes import Fit, check_frames, film_specs, fit, reflect, unrolled_specs
+from scanside.engines.shapes import (
+    Fit,
+    check_frames,
+    columns_specs,
+    film_specs,
+    fit,
+    holds,
+    own_size,
+    reflect,
+    unrolled_specs,
+)
 from scanside.errors import ShapeError
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.fourier import to_image, to_kspace
@@ -34,17 +45,55 @@ def test_smallest_bucket_that_holds_the_image(size: tuple[int, int], bucket: tup
         assert fit(lowering, SHAPES, *size) == Fit(size, bucket)
 
 
-def test_too_large_image_is_refused_with_the_list() -> None:
-    with pytest.raises(ShapeError, match=r"321×100 fits into no engine.*256×256, 256×320, 320×320"):
-        fit("pmatrix", SHAPES, 321, 100)
+LOWERINGS = ("none", "pmatrix", "dft_matmul")
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+@pytest.mark.parametrize("shipped", [((192, 192),), ((192, 192), (192, 256), (256, 256), (320, 320))])
+@pytest.mark.parametrize("multiple_of", [8, 16])
+@given(k1=st.integers(64, 640), k0=st.integers(64, 640))
+def test_any_size_has_an_engine(
+    lowering: Any, shipped: tuple[tuple[int, int], ...], multiple_of: int, k1: int, k0: int
+) -> None:
+    """It holds the image, the network can halve it, and it is not several times as large as it must be."""
+    shapes = Shapes(multiple_of=multiple_of, buckets=shipped)
+    own, place = own_size(lowering, shapes, k1, k0), fit(lowering, shapes, k1, k0)
+    for shape in (own, place.bucket):
+        assert shape[0] >= k1
+        assert shape[1] >= k0
+        assert holds(lowering, shapes, shape, (k1, k0))
+        assert not any(n % multiple_of for n in shape)
+    assert all(n - k < multiple_of for n, k in zip(own, (k1, k0), strict=True) if k >= 12 * multiple_of)
+    assert math.prod(place.bucket) <= 4 * math.prod(own)
+    assert place.bucket in (*shipped, own)
+
+
+def test_small_images_get_room_around_them() -> None:
+    """The network halves an image of 64 three times: 8 × 8 cells are too few for its norms."""
+    shapes = Shapes(multiple_of=8, buckets=((192, 192),))
+    assert own_size("pmatrix", shapes, 64, 100) == (96, 104)
+    assert not holds("pmatrix", shapes, (256, 256), (64, 64))
+    assert holds("pmatrix", shapes, (192, 192), (64, 64))
+    assert not holds("pmatrix", shapes, (192, 192), (193, 64))
+
+
+def test_too_large_image_is_refused_with_the_largest() -> None:
+    assert fit("pmatrix", SHAPES, 321, 100) == Fit((321, 100), (336, 192))
+    for size in ((641, 100), (100, 641)):
+        with pytest.raises(ShapeError, match=rf"{size[0]}×{size[1]} fits into no engine.*up to 640×640"):
+            fit("pmatrix", SHAPES, *size)
+    larger = Shapes(multiple_of=16, buckets=((800, 256),))
+    assert fit("pmatrix", larger, 790, 200).bucket == (800, 256)
 
 
 def test_networks_with_fourier_transforms_inside_have_exact_sizes() -> None:
     assert fit("fft", UNROLLED, 272, 304) == Fit((272, 304), (272, 304))
-    with pytest.raises(ShapeError, match=r"in multiples of 16.*'pmatrix', which takes all sizes"):
+    assert fit("fft", UNROLLED, 64, 496).bucket == (64, 496)
+    assert not holds("fft", UNROLLED, (272, 320), (272, 304))
+    with pytest.raises(ShapeError, match=r"multiples of 16.*'pmatrix', which takes all sizes"):
         fit("fft", UNROLLED, 270, 304)
-    with pytest.raises(ShapeError, match="takes 256×256 to 320×320"):
-        fit("fft", UNROLLED, 240, 304)
+    with pytest.raises(ShapeError, match="up to 640×640"):
+        fit("fft", UNROLLED, 656, 304)
 
 
 TWO_AXES = (
@@ -102,6 +151,32 @@ def plain_normal(
         f0 = f[1] if len(f) > 1 else torch.eye(x.shape[-1], dtype=x.dtype)
         coils = f[0].mH @ (mask[:, None] * (f[0] @ coils @ f0.T)) @ f0.conj()
     return (s.conj() * coils).sum(1)
+
+
+def test_images_of_the_exact_form_are_continued_by_reflection() -> None:
+    """Nothing of what is around them is kept, so that the solution inside is that of the scan."""
+    generator = torch.Generator().manual_seed(0)
+    size, place = (13, 10), Fit((13, 10), (16, 14))
+    image, fitted = torch.randn(2, 1, 2, *size, generator=generator)
+    kept = torch.randn(1, 2, size[1], size[0], size[0], generator=generator)
+    support = torch.ones(1, 1, *size)
+    large = place.surround(columns_specs(), (image, fitted, kept, support))
+    assert [tuple(one.shape) for one in large] == [spec.shape(16, 14) for spec in columns_specs()]
+    assert torch.equal(large[0], place.pad(image))
+    assert torch.equal(large[1], place.pad(fitted))
+
+    def solved(fitted: torch.Tensor, kept: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        matrices = torch.complex(*kept[0])
+        z, x = (torch.complex(*one[0]) for one in (wanted, fitted))
+        return x + (matrices @ z.T[..., None])[..., 0].T
+
+    wanted = torch.randn(1, 2, 16, 14, generator=generator)
+    result = solved(large[1], large[2], wanted)
+    torch.testing.assert_close(place.crop(result), solved(fitted, kept, place.crop(wanted)))
+    around = torch.complex(*large[1][0]).clone()
+    place.crop(around).copy_(place.crop(result))
+    assert torch.equal(result, around), "something reached the surroundings"
+    assert float(large[3].sum()) == size[0] * size[1]
 
 
 def test_inputs_that_were_not_announced_are_refused() -> None:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from scanside import Context, Image, KSpace
 from scanside.cli.app import app
+from scanside.engines.at_hand import AtHand
 from scanside.engines.build import Workshop
 from scanside.errors import (
     BundleError,
@@ -466,7 +467,7 @@ def padded(n: int, *, k0: int | None = None) -> KSpace:
 
 
 CANNOT = {
-    "the bundle has 24×24, 64×64": lambda: padded(70),
+    "takes images of up to 640×640": lambda: padded(24, k0=641),
     "it takes 2–8 coils, and there are 12; put 'coil-compression: {n_coils: 8}'": lambda: kspace(
         data=kspace().data.repeat(3, 1, 1, 1), coil_maps=kspace().coil_maps.repeat(3, 1, 1, 1) / 3**0.5
     ),
@@ -509,7 +510,7 @@ def test_first_fit_of_several() -> None:
     asymmetric = CANNOT["whole readouts only"]()
     assert both(asymmetric).meta.first("ScansideEngine") == "smooth"
     assert Session(bundle=("smooth", "gradient"))(kspace()).meta.first("ScansideEngine") == "smooth"
-    neither = both(padded(70)).meta["ScansideFallback"][2]
+    neither = both(padded(24, k0=641)).meta["ScansideFallback"][2]
     assert "'gradient': " in neither
     assert "'smooth': " in neither
 
@@ -533,46 +534,111 @@ def test_other_sizes() -> None:
     assert session.scan.warnings == []
 
 
-def test_no_engine_is_built_while_a_scan_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The classical image comes at once, and says how to build; what is built then serves the next scan."""
-    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path))
-    item, stage = kspace(), RunEngine(bundle="gradient", backend="eager", n_coils=(4,))
+@pytest.fixture
+def nothing_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An engine cache with nothing in it."""
+    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "engines"))
+    return tmp_path / "engines"
+
+
+def unprepared(**settings: Any) -> RunEngine:
+    """A stage that a scan waits for, so that nothing is built."""
+    stage = RunEngine(**{"bundle": "gradient", "backend": "eager", "n_coils": (4,), **settings})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Workshop, "_build", lambda *_: pytest.fail("an engine is built"))
         stage.prepare(Context(device="cpu").while_a_scan_waits())
-        scan = small_scan()
-        stage.open(scan)
+    return stage
+
+
+def image_of(stage: RunEngine, item: KSpace) -> Image:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Workshop, "_build", lambda *_: pytest.fail("an engine is built"))
+        stage.open(small_scan())
         (image,) = stage.process(item)
+        stage.close()
+    return image
+
+
+@pytest.mark.usefixtures("nothing_built")
+@pytest.mark.parametrize("n", [24, 31, 70])
+def test_any_size_has_a_learned_image_although_nothing_was_built(n: int) -> None:
+    """The network runs as PyTorch runs it, the first time too, and the image says how to have a faster engine."""
+    item, stage = padded(n), unprepared(backend="auto", residual=None)
+    image = image_of(stage, item)
+    assert "ScansideFallback" not in image.meta
+    size = n + n % 2
+    assert image.meta["ScansideBackend"] == ["eager", "fp32", f"{size}×{size}"]
+    torch.testing.assert_close(image.data[0], expected(item).to(torch.complex64), rtol=1e-4, atol=1e-5)
+    _, why = image.meta["ScansideEngineChoice"]
+    built = {24: "24×24", 31: "64×64", 70: "70×70"}[n]
+    assert f"no engine of 'gradient' for {built} and 4 coils has been built on this machine" in why
+    command = why.partition("'scanside ")[2].partition("'")[0].split()
+    wanted = ("engines", "build", "gradient", "--bucket", built.replace("×", "x"), "--coils", "4")
+    assert command == list(wanted)
+    assert len(stage.engines) == 1
+    image_of(stage, item)
+    assert len(stage.engines) == 1, "it is made once"
+
+
+def test_what_is_built_meanwhile_serves_the_next_scan(nothing_built: Path) -> None:
+    """The smallest engine that holds the image, of those that are there; but prepared ones first."""
+    item, stage = padded(31), unprepared()
+    assert image_of(stage, item).meta["ScansideBackend"][2] == "32×32"
+    for built, of_24 in (("64×64", "24×24"), ("40×40", "40×40")):
+        command = f"engines build gradient --bucket {built.replace('×', 'x')} --coils 4 --backend eager"
+        result = CliRunner().invoke(app, command.split())
+        assert result.exit_code == 0, result.output
+        image = image_of(stage, item)
+        assert image.meta["ScansideBackend"][2] == built
+        assert "PyTorch" not in image.meta["ScansideEngineChoice"][1]
+        torch.testing.assert_close(image.data[0], expected(item).to(torch.complex64), rtol=1e-4, atol=1e-5)
+        small = image_of(stage, kspace())
+        assert small.meta["ScansideBackend"][2] == of_24, "a much larger one takes too long"
+    stage = RunEngine(bundle="gradient", backend="eager", n_coils=(4,), sizes=((62, 62),))
+    stage.prepare(Context(device="cpu"))
+    assert image_of(stage, item).meta["ScansideBackend"][2] == "64×64"
+
+
+@pytest.mark.usefixtures("nothing_built")
+def test_a_backend_that_is_asked_for_is_not_built_while_a_scan_waits() -> None:
+    """The classical image comes at once, and says how to build."""
+    item, scan = kspace(), small_scan()
+    stage = unprepared(backend="onnxruntime")
+    stage.open(scan)
+    (image,) = stage.process(item)
     torch.testing.assert_close(image.data, sense_image(item))
     assert image.meta["ScansideFallback"][:2] == ["sense", "not-built"]
     says = image.meta["ScansideFallback"][2]
     assert "no engine of 'gradient' for 24×24 and 4 coils has been built on this machine" in says
     assert says in scan.warnings[0]
-    command = says.partition("'scanside ")[2].partition("'")[0].split()
-    assert command == [
-        *("engines", "build", "gradient", "--bucket", "24x24", "--coils", "4", "--backend", "eager")
-    ]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Workshop, "_build", lambda *_: pytest.fail("an engine is built"))
-        stage.open(small_scan())
-        (image,) = stage.process(item)
-    assert image.meta["ScansideBackend"][:1] == ["eager"]
-    without = RunEngine(bundle="gradient", backend="onnxruntime", n_coils=(4,), fallback=None)
-    without.prepare(Context(device="cpu").while_a_scan_waits())
-    without.open(small_scan())
+    assert "'scanside engines build gradient --bucket 24x24 --coils 4 --backend onnxruntime'" in says
     with pytest.raises(EngineError, match=r"scanside engines build gradient .*Set engine.fallback"):
-        list(without.process(item))
+        image_of(unprepared(backend="onnxruntime", fallback=None), item)
+
+
+@pytest.mark.usefixtures("nothing_built")
+def test_an_engine_is_at_hand_before_the_last_line_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    item, stage = kspace(), unprepared()
+    stage.open(small_scan())
+    list(stage.process(Calibration(item, lines=item.mask)))
+    assert len(stage.engines) == 1
+    monkeypatch.setattr(AtHand, "engine", lambda *_: pytest.fail("it is made with the image"))
+    (image,) = stage.process(item)
+    assert image.meta.first("ScansideEngine") == "gradient"
+    too_large = padded(24, k0=641)
+    stage.open(small_scan())
+    list(stage.process(Calibration(too_large, lines=too_large.mask)))
+    (image,) = stage.process(too_large)
+    assert image.meta["ScansideFallback"][1] == "unfit"
 
 
 def test_images_are_padded_to_an_engine() -> None:
     """A network of images takes smaller ones than its engine."""
-    item = padded(30)
+    item = padded(33)
     session = Session(bundle="smooth", sizes=((64, 64),))
     image = session(item)
     assert image.meta["ScansideBackend"][2] == "64×64"
-    assert image.data.shape == (1, 1, 30, 30)
+    assert image.data.shape == (1, 1, 33, 33)
     start = sense_image(item)
     smooth = start + 0.25 * (start.roll(1, -1) + start.roll(-1, -1) - 2 * start)
     torch.testing.assert_close(image.data[..., 1:-1], smooth[..., 1:-1], rtol=1e-4, atol=1e-5)
@@ -609,7 +675,7 @@ def test_settings() -> None:
 def test_nothing_can_be_written_and_the_image_is_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Neither the cache nor the folder of temporary files takes anything: the fallback's image says why."""
+    """Neither the cache nor the temporary folder takes anything: the network runs, or the fallback says why."""
 
     def full(*_: object, **__: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -617,6 +683,9 @@ def test_nothing_can_be_written_and_the_image_is_there(
     monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "engines"))
     monkeypatch.setattr(tempfile, "mkdtemp", full)
     stage = RunEngine(bundle="gradient", backend="eager", n_coils=(4,))
+    stage.prepare(Context(device="cpu"))
+    assert image_of(stage, kspace()).meta.first("ScansideEngine") == "gradient"
+    stage = RunEngine(bundle="gradient", backend="onnxruntime", n_coils=(4,))
     stage.prepare(Context(device="cpu"))
     scan, item = small_scan(), kspace()
     stage.open(scan)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from scanside.engines.backends.base import Backend, Precision, Runner, Source
+from scanside.engines.backends.base import Backend, InputShape, Precision, Runner, Source
 from scanside.engines.graph import BoundGraph, bind
 
-__all__ = ["Eager"]
+__all__ = ["Eager", "EagerRunner"]
 
 
 class Eager(Backend):
@@ -34,12 +35,19 @@ class Eager(Backend):
 
     def load(self, folder: Path, source: Source, precision: Precision) -> Runner:
         """Bind the weights to the graph."""
-        return _Runner(source, bind(source, precision))
+        return EagerRunner(source.inputs, bind(source, precision))
 
 
-class _Runner(Runner):
-    def __init__(self, source: Source, network: BoundGraph) -> None:
-        super().__init__(source.inputs)
+class EagerRunner(Runner):
+    """A network in one of the sizes that it takes.
+
+    Args:
+        inputs: what it takes.
+        network: that may be shared by runners of other sizes.
+    """
+
+    def __init__(self, inputs: Sequence[InputShape], network: BoundGraph) -> None:
+        super().__init__(inputs)
         self._network = network
 
     def _run(self, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
