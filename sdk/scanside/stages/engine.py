@@ -278,7 +278,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
     def open(self, scan: Scan) -> None:
         """A new scan."""
         self._scan = scan
-        self._told: set[Why] = set()
+        self._told: set[str] = set()
         self._lacking: dict[tuple[object, ...], tuple[Why, str]] = {}
         self.engine_times = StageTimes()
         for stage in self._classical:
@@ -633,8 +633,9 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         if verdict is not None and verdict.word == "worse than nothing":
             fallback, made = self._zero_filled, ()
         for choice, image in fallback.images(item, made):
-            if refused.why not in self._told:
-                self._told.add(refused.why)
+            reason = refused.why if verdict is None else verdict.word
+            if reason not in self._told:
+                self._told.add(reason)
                 self._scan.warn(f"images come from the classical fallback '{choice.name}': {refused}")
             meta = image.meta.copy()
             meta["ScansideFallback"] = [choice.name, refused.why, str(refused)]
