@@ -59,6 +59,19 @@ class Acquired(ABC):
     def distance(self, image: torch.Tensor) -> float:
         """``‖A x − y‖ / ‖y‖`` of images ``(*other, z, y, x)``, the largest of all; 0 where y is 0."""
 
+    def noise_share(self, level: torch.Tensor) -> float:
+        """``‖n‖ / ‖y‖``, of which even the true image is away from the lines: the smallest of all images.
+
+        Args:
+            level: ``(*other)`` or ``()``, standard deviation of the real and of the imaginary part of the noise n.
+        """
+        width = self._kspace.shape[-1]
+        n_samples = width if self._readout is None else len(range(*self._readout.indices(width)))
+        n_lines = self._mask.sum((-2, -1)).broadcast_to(self._kspace.shape[:-4])
+        noise = 2 * level.square() * n_lines * n_samples * self._kspace.shape[-4]
+        size = torch.view_as_real(self._kspace).square().sum((-5, -4, -3, -2, -1))
+        return float(torch.where(size > 0, noise / size, 0).min().clamp(0, 1).sqrt())
+
 
 def acquired(
     kspace: torch.Tensor,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -78,8 +79,9 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
 
     The network of the bundle gets what its manifest asks for: the image ``Aᴴ y`` of the acquired lines, with coil
     maps and sampling for unrolled networks, or a CG-SENSE image. Its image is taken if it is finite, came in time,
-    and agrees with the acquired lines: ``‖A x − y‖ ≤ residual ‖y‖``. Otherwise the fallback's image goes out, the
-    attribute ``ScansideFallback`` says which and why, the operator is told, and the scan's metrics count it.
+    and agrees with the acquired lines as well as noise n allows: ``‖A x − y‖² ≤ (residual ‖y‖)² + ‖n‖²``. Otherwise
+    the fallback's image goes out, the attribute ``ScansideFallback`` says which and why, the operator is told, and
+    the scan's metrics count it.
 
     A network for films gets all frames of a window in one call; the images that are wanted of it (`KSpace.wanted`)
     are taken or left together. Of a frame that no line was acquired of there is no image, and the operator is told:
@@ -126,7 +128,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 columns (``sense: {solver: columns}``), so does this, with λ on a grid of steps of 2^(1/8), so that
                 repetitions with nearly the same noise need no new factorisation.
             consistency_iterations: conjugate-gradient steps of it, where it is not solved by columns.
-            residual: largest relative distance to the acquired lines; None for any.
+            residual: largest relative distance to the acquired lines, beyond that of their noise; None for any.
             check: whether the network's image is compared with the fallback's, for every scan and without the truth:
                 ``lines`` leaves a few acquired lines outside the middle out of a strip of the image, has both predict
                 them, and compares what they say with what was acquired; ``none`` compares nothing. It takes about a
@@ -434,11 +436,14 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         residual = data.distance(voxels)
         limit = self.config.residual
         if limit is not None and residual > limit:
-            raise _Refused(
-                "data-consistency",
-                f"the image of '{network.name}' disagrees with the acquired lines: its relative residual is "
-                f"{residual:.3g}, allowed is {limit:g} (engine.residual)",
-            )
+            # Even the true image is as far from the lines as their noise.
+            noise = data.noise_share(min(level for _, level in levels.values())) if levels else 0.0
+            if residual > math.hypot(limit, noise):
+                raise _Refused(
+                    "data-consistency",
+                    f"the image of '{network.name}' disagrees with the acquired lines: its relative residual is "
+                    f"{residual:.3g}, allowed is {limit:g} (engine.residual) beside the noise's {noise:.3g}",
+                )
         return voxels, residual
 
     def _made(

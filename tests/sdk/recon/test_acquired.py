@@ -53,6 +53,22 @@ def test_distance_of_the_very_image() -> None:
     assert acquired(single[0], single[1], mask).distance(single[2]) < 1e-6
 
 
+@pytest.mark.parametrize("readout", [None, slice(3, 10)])
+@pytest.mark.parametrize("other", [(), (3,)])
+def test_of_nothing_but_noise_all_is_noise(other: tuple[int, ...], readout: slice | None) -> None:
+    _, maps, mask, _ = a_case(64, 48, other=other)
+    parts = torch.randn(*other, 3, 1, 64, 48, 2, generator=torch.Generator().manual_seed(1))
+    kspace = 0.2 * torch.view_as_complex(parts) * mask[..., None, :, :, None]
+    if readout is not None:
+        kspace[..., :3] = kspace[..., 10:] = 0
+    data = acquired(kspace, maps.to(torch.complex64), mask, readout)
+    assert data.noise_share(torch.tensor(0.2)) == pytest.approx(1, abs=0.1)
+    assert data.noise_share(torch.tensor(0.1)) == pytest.approx(0.5, abs=0.05)
+    # Of several images that with the least.
+    assert data.noise_share(torch.full(other, 0.1)) == data.noise_share(torch.tensor(0.1))
+    assert acquired(0 * kspace, maps.to(torch.complex64), mask).noise_share(torch.tensor(0.2)) == 0
+
+
 def test_part_of_the_readout() -> None:
     kspace, maps, mask, image = a_case(12, 10)
     readout = slice(3, 10)

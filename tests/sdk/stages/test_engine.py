@@ -272,6 +272,31 @@ def test_disagrees_with_the_data() -> None:
     assert float(tolerant(item).meta.first("ScansideDataConsistency")) > 0.3
 
 
+@pytest.mark.parametrize(("turned", "refused"), [(0, False), (3, True)])
+def test_noise_is_no_disagreement(turned: int, refused: bool) -> None:
+    """In a noisy scan even the true image is far from the lines; a wrong one is farther."""
+    session, clean = Session(), kspace()
+    true = expected(clean).to(torch.complex64)[0].roll(turned, -1)
+    noise = torch.randn(clean.data.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    share = (
+        0.7 * torch.linalg.vector_norm(clean.data) / torch.linalg.vector_norm(noise * clean.mask[..., None])
+    )
+    item = clean.replace(data=clean.data + share * noise * clean.mask[..., None])
+    start = (item.coil_maps.conj() * to_image(item.data * item.mask[..., None])).sum(0)
+
+    def truth(_: Any, *inputs: torch.Tensor) -> torch.Tensor:
+        scale = torch.linalg.vector_norm(start) / torch.linalg.vector_norm(inputs[0])
+        return torch.stack((true.real, true.imag))[None] / scale
+
+    session.break_engine(truth)
+    image = session(item)
+    if refused:
+        assert_fell_back(image, session, "data-consistency", item)
+    else:
+        torch.testing.assert_close(image.data[0, 0], true, rtol=1e-4, atol=1e-5)
+        assert float(image.meta.first("ScansideDataConsistency")) > 0.5
+
+
 def test_distance_to_the_data() -> None:
     """Half the right image is half the data away."""
     session, item = Session(residual=None), kspace()
