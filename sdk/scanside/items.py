@@ -53,6 +53,8 @@ class KSpace:
         field_of_view_mm: extent of the image that a Fourier transform of `data` gives, (x, y, z).
         reference: calibration (ACS) data with the same axes, where they came separately or were set apart.
         coil_maps: ``(coil, z, y, x)`` complex64, once a stage has made them.
+        second_maps: of the same shape, orthogonal to them: a second set for voxels that hold what one set cannot
+            explain, zero elsewhere; None where one set is enough. A stage that does not know of it takes the first.
         trajectory: ``(*other, k2, k1, k0, dimension)`` float32, for data that are not Cartesian.
         density: ``(*other, k2, k1, k0)`` float32, density compensation, where there is one.
         incomplete: why the data are not complete, or None.
@@ -71,6 +73,7 @@ class KSpace:
     field_of_view_mm: tuple[float, float, float] | None = None
     reference: KSpace | None = None
     coil_maps: torch.Tensor | None = None
+    second_maps: torch.Tensor | None = None
     trajectory: torch.Tensor | None = None
     density: torch.Tensor | None = None
     incomplete: str | None = None

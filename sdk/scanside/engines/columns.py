@@ -11,8 +11,9 @@ import torch
 
 from scanside.engines.manifest import ColumnsForm
 from scanside.recon.columns import ColumnSystem, on_grid
+from scanside.recon.stacked import StackedMaps
 
-__all__ = ["column_inputs", "column_weight"]
+__all__ = ["column_inputs", "column_inputs_of_two", "column_weight"]
 
 
 def column_weight(form: ColumnsForm, noise: torch.Tensor | float) -> float:
@@ -39,8 +40,33 @@ def column_inputs(
     Returns:
         ``image`` and ``fitted`` ``(1, 2, k1, k0)``, ``kept`` ``(1, 2, k0, k1, k1)``, ``support`` ``(1, 1, k1, k0)``.
     """
-    support = (maps.abs().square().sum(0) > 0).to(torch.float32)
-    return _planes(image), _planes(system.solve(image)), system.kept()[None], support[None, None]
+    return _planes(image), _planes(system.solve(image)), system.kept()[None], _support(maps)
+
+
+def column_inputs_of_two(
+    images: torch.Tensor, maps: StackedMaps, system: ColumnSystem
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the network takes where there is a second set of maps, which it does not know of.
+
+    The second image is eliminated: of the joint problem, with the same λ for both, the network sees what is left for
+    the first one, whose operator is the Schur complement ``N₁₁ − N₁₂ (N₂₂ + λ)⁻¹ N₂₁``. Its ``fitted`` and ``kept``
+    are the first part of those of both sets.
+
+    Args:
+        images: ``(2, k1, k0)`` complex ``Aᴴ y`` of both sets, scaled.
+        maps: both sets.
+        system: ``Aᴴ A + λ`` of both.
+
+    Returns:
+        As `column_inputs`.
+    """
+    n1 = images.shape[-2]
+    fitted = maps.apart(system.solve(maps.stacked(images)))[0]
+    return _planes(images[0]), _planes(fitted), system.kept_of_first(n1)[None], _support(maps.first)
+
+
+def _support(maps: torch.Tensor) -> torch.Tensor:
+    return (maps.abs().square().sum(0) > 0).to(torch.float32)[None, None]
 
 
 def _planes(image: torch.Tensor) -> torch.Tensor:

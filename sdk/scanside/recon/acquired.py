@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 
 from scanside.recon.fourier import to_image
-from scanside.recon.sense import SenseOperator, seen_columns
+from scanside.recon.sense import SenseOperator, SoftSenseOperator, seen_columns
 
 __all__ = ["Acquired", "SeenMaps", "acquired"]
 
@@ -46,7 +46,7 @@ class Acquired(ABC):
         self._kspace, self._maps, self._mask, self._readout = kspace, maps, mask, readout
 
     @cached_property
-    def operator(self) -> SenseOperator:
+    def operator(self) -> SenseOperator | SoftSenseOperator:
         """``A``."""
         return SenseOperator(self._maps, self._mask, self._readout)
 
@@ -79,6 +79,7 @@ def acquired(
     mask: torch.Tensor,
     readout: slice | None = None,
     seen: SeenMaps | None = None,
+    second: torch.Tensor | None = None,
 ) -> Acquired:
     """Acquired k-space with its maps.
 
@@ -88,10 +89,13 @@ def acquired(
         mask: which lines were acquired.
         readout: which samples of a line were acquired.
         seen: of these maps, where they are at hand.
+        second: a second set of maps of the same shape. Images are ``(2, *other, z, y, x)`` then.
 
     Raises:
         ShapeError: maps, mask and readout do not fit.
     """
+    if second is not None:
+        return _TwoSets(kspace, maps, mask, readout, second)
     whole = readout is None or readout.indices(kspace.shape[-1])[:2] == (0, kspace.shape[-1])
     alone = kspace.shape[:-4].numel() == maps.shape[:-4].numel() == 1 and kspace.shape[-3] == 1
     if whole and alone and bool(mask.any()) and mask.shape[-2:] == maps.shape[-3:-1]:
@@ -113,6 +117,25 @@ class _Any(Acquired):
             for real in (torch.view_as_real(one).flatten(-5) for one in (difference, self._kspace))
         )
         return float(torch.where(size > 0, distance / size, 0).max().sqrt())
+
+
+class _TwoSets(_Any):
+    """Whatever was acquired, seen by two sets of maps."""
+
+    def __init__(
+        self,
+        kspace: torch.Tensor,
+        maps: torch.Tensor,
+        mask: torch.Tensor,
+        readout: slice | None,
+        second: torch.Tensor,
+    ) -> None:
+        super().__init__(kspace, maps, mask, readout)
+        self._second = second
+
+    @cached_property
+    def operator(self) -> SoftSenseOperator:
+        return SoftSenseOperator((self._maps, self._second), self._mask, self._readout)
 
 
 class _Lines(Acquired):

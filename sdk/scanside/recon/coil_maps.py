@@ -17,8 +17,9 @@ from scanside.errors import ShapeError
 from scanside.recon.filters import apply_window, hann
 from scanside.recon.fourier import spatial_dims, to_image
 
-__all__ = ["calibration_images", "inati", "virtual_coil", "walsh", "zero_phase_in"]
+__all__ = ["calibration_images", "inati", "turned_to", "virtual_coil", "walsh", "zero_phase_in"]
 
+_LEAST_SEEN = 0.01  # what a virtual coil sees less of a plane than this, it says nothing about
 _COVARIANCE_BYTES = 64 * 2**20
 
 
@@ -141,6 +142,30 @@ def zero_phase_in(virtual: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
         maps: ``(*other, coil, z, y, x)``.
     """
     return maps * torch.sgn(_combine(virtual, maps)).unsqueeze(-4)
+
+
+def turned_to(
+    virtual: torch.Tensor, maps: torch.Tensor, second: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two sets of maps turned such that a virtual coil sees the first one alone.
+
+    Where two eigenvalues are 1, which vectors span the plane of both is left to chance, and changes from voxel to
+    voxel. With this choice the first is smooth, and the phase of its image is that of the virtual coil's also there.
+
+    Args:
+        virtual: ``(*other, coil, 1, 1, 1)`` from `virtual_coil`.
+        maps: ``(*other, coil, z, y, x)`` with zero phase in the virtual coil, of length 1.
+        second: of the same shape, likewise, and orthogonal to them; zero where one set is enough.
+
+    Returns:
+        Both sets; the first is what it was where the second is zero.
+    """
+    seen, also_seen = (_combine(virtual, one).conj() for one in (maps, second))
+    length = (seen.abs().square() + also_seen.abs().square()).sqrt()
+    turns = (length > _LEAST_SEEN) & (second != 0).any(-4)
+    a = torch.where(turns, seen / length, 1).unsqueeze(-4)
+    b = torch.where(turns, also_seen / length, 0).unsqueeze(-4)
+    return a * maps + b * second, a.conj() * second - b.conj() * maps
 
 
 def _prepared(images: torch.Tensor, kernel: int) -> tuple[torch.Tensor, dict[int, int]]:

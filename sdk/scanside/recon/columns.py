@@ -143,12 +143,22 @@ class ColumnSystem:
     def kept(self) -> torch.Tensor:
         """``K = λ (N + λ)⁻¹`` as real and imaginary planes ``(*other, 2, k0, k1, k1)``; not to be changed."""
         if not self._completed:
-            unseen = torch.ones(self._n0, self._n1, dtype=torch.bool, device=self._planes.device)
-            for box in self._boxes:
-                unseen[box.columns, box.rows] = False
-            self._planes.select(-4, 0).diagonal(dim1=-2, dim2=-1).masked_fill_(unseen, 1)
+            self._complete(self._planes)
             self._completed = True
         return self._planes
+
+    def kept_of_first(self, n_rows: int) -> torch.Tensor:
+        """The part of `kept` between the first rows, a copy ``(*other, 2, k0, n_rows, n_rows)``."""
+        planes = self._planes[..., :n_rows, :n_rows].contiguous()
+        self._complete(planes)
+        return planes
+
+    def _complete(self, planes: torch.Tensor) -> None:
+        """The identity where no coil sees anything, in planes of the first rows or of all."""
+        unseen = torch.ones(self._n0, planes.shape[-1], dtype=torch.bool, device=planes.device)
+        for box in self._boxes:
+            unseen[box.columns, box.rows] = False
+        planes.select(-4, 0).diagonal(dim1=-2, dim2=-1).masked_fill_(unseen, 1)
 
     def solve(self, right: torch.Tensor) -> torch.Tensor:
         """``(N + λ)⁻¹`` times one right-hand side or several, ``(*several, *other, k1, k0)`` complex."""
@@ -250,7 +260,8 @@ def factorise(maps: torch.Tensor, mask: torch.Tensor, weight: float) -> ColumnSy
 
     Args:
         maps: ``(*other, coil, k1, k0)`` complex coil sensitivities.
-        mask: ``(*other, k1)`` bool, the sampled lines, centre of k-space at ``n // 2``.
+        mask: ``(*other, k1)`` bool, the sampled lines, centre of k-space at ``n // 2``; or, complex, its
+            `point_spread` ``(*other, k1, k1)``.
         weight: λ > 0, for all of them.
 
     Raises:
@@ -260,7 +271,10 @@ def factorise(maps: torch.Tensor, mask: torch.Tensor, weight: float) -> ColumnSy
         ScanError: λ is not a finite number above 0.
     """
     _check_weight(weight)
-    if not maps.is_complex() or maps.ndim < 3 or mask.shape != (*maps.shape[:-3], maps.shape[-2]):
+    lines = (*maps.shape[:-3], maps.shape[-2])
+    if mask.is_complex():
+        lines = (*lines, maps.shape[-2])
+    if not maps.is_complex() or maps.ndim < 3 or mask.shape != lines:
         raise ShapeError(
             "columns take complex maps (*other, coil, k1, k0) and a mask over k1 alone, (*other, k1), as whole "
             f"readouts are sampled; got {tuple(maps.shape)} of {maps.dtype} and {tuple(mask.shape)}: where a mask "

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scanside.errors import ShapeError
 
-__all__ = ["combine_with_maps", "root_sum_of_squares"]
+__all__ = ["combine_sets", "combine_with_maps", "root_sum_of_squares"]
 
 _COIL = -4
 
@@ -60,6 +60,24 @@ def combine_with_maps(images: Tensor, maps: Tensor) -> Tensor:
     power = (maps.real.square() + maps.imag.square()).sum(_COIL)
     # Where the power is zero so is the matched sum; dividing by one keeps it.
     return matched / torch.where(power > 0, power, 1)
+
+
+def combine_sets(images: Tensor) -> Tensor:
+    """One image of the images of two sets of maps: their root sum of squares, with the phase of the first.
+
+    As both sets are orthogonal and of length 1, it is the root sum of squares of what all coils see there, noise
+    taken off that neither set explains. Where the second image is zero, it is the first one.
+
+    Args:
+        images: complex ``(2, *other, z, y, x)``.
+
+    Returns:
+        Complex ``(*other, z, y, x)``.
+    """
+    magnitude: Tensor = torch.linalg.vector_norm(
+        torch.view_as_real(images.movedim(0, -1)).flatten(-2), dim=-1
+    )
+    return torch.sgn(images[0]) * magnitude
 
 
 def _require_coils(images: Tensor) -> None:

@@ -7,7 +7,8 @@ MRM 71:990-1001 (2014).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 
@@ -15,7 +16,7 @@ from scanside.errors import CalibrationError, ShapeError
 from scanside.recon.coil_maps import virtual_coil, zero_phase_in
 from scanside.recon.fourier import to_image
 
-__all__ = ["FEW", "espirit", "fitting_kernel"]
+__all__ = ["FEW", "espirit", "espirit_sets", "fitting_kernel"]
 
 FEW = 4
 """So many voxels of an axis are taken one by one: so few lines span no space of patches."""
@@ -23,6 +24,7 @@ FEW = 4
 _SMALL = 2048  # up to this size all eigenvectors of a matrix are found within seconds
 _SHARE = 8  # of a larger one this part is looked for; it was twice what is needed for 24 coils in 3-D
 _ITERATIONS = 3
+_Sets: TypeAlias = tuple[torch.Tensor, torch.Tensor | None]
 _LEAST = 4  # of fewer lines maps are too coarse for any image
 
 
@@ -82,6 +84,51 @@ def espirit(
         CalibrationError: the block is smaller than ``2 kernel - 1`` along an axis, or gives fewer patches than coils.
         ShapeError: not a k-space block, or a shape that does not fit.
     """
+    return _sets(acs, shape, kernel, calibration, threshold, crop, 1)[0]
+
+
+def espirit_sets(
+    acs: torch.Tensor,
+    shape: tuple[int, int, int],
+    kernel: int | tuple[int, int, int] = 6,
+    calibration: int = 24,
+    threshold: float = 0.0316,
+    crop: float = 0.8,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Two sets of coil maps, for voxels that hold the tissue of two places.
+
+    Where an object is larger than the field of view, tissue lies over tissue that the coils see otherwise, or the
+    sensitivities of one edge and of the opposite one meet: a second eigenvalue is 1 there, too.
+
+    Args:
+        acs: as `espirit`, like all that follow.
+        shape: of the maps.
+        kernel: edge of a patch.
+        calibration: longest edge of the block.
+        threshold: of singular values.
+        crop: of the eigenvalues of both sets.
+
+    Returns:
+        The maps of `espirit` and, of the same shape, those of the second eigenvector: orthogonal to the first, of
+        length 1 where its eigenvalue reaches ``crop``, else 0; None where that is nowhere.
+
+    Raises:
+        CalibrationError: as `espirit`.
+        ShapeError: as `espirit`.
+    """
+    return _sets(acs, shape, kernel, calibration, threshold, crop, 2)
+
+
+def _sets(
+    acs: torch.Tensor,
+    shape: tuple[int, int, int],
+    kernel: int | tuple[int, int, int],
+    calibration: int,
+    threshold: float,
+    crop: float,
+    n_sets: int,
+) -> _Sets:
+    """Maps ``(*other, coil, z, y, x)``, and those of the second set, where there are any and they are asked for."""
     if acs.ndim < 4 or (acs.shape[-3] == 1) != (shape[0] == 1):
         raise ShapeError(
             f"ESPIRiT needs a calibration block (*other, coil, k2, k1, k0) and the shape (z, y, x) of the maps, "
@@ -89,16 +136,16 @@ def espirit(
         )
     for axis in (-3, -2):
         if 1 < acs.shape[axis] == shape[axis] <= FEW:
-            return _one_by_one(acs, shape, axis, kernel, calibration, threshold, crop)
+            return _one_by_one(acs, shape, axis, kernel, calibration, threshold, crop, n_sets)
     for axis in (-3, -2, -1):
         n = min(acs.shape[axis], calibration)
         acs = acs.narrow(axis, acs.shape[axis] // 2 - n // 2, n)
     edges = (kernel,) * 3 if isinstance(kernel, int) else kernel
     sizes = (1 if shape[0] == 1 else edges[0], 1 if shape[1] == 1 else edges[1], edges[2])
     _check_amount(acs, sizes)
-    leading = acs.shape[:-4]
-    maps = [_maps(block, shape, sizes, threshold, crop) for block in acs.reshape(-1, *acs.shape[-4:])]
-    return torch.stack(maps).reshape(*leading, acs.shape[-4], *shape)
+    leading = acs.shape[:-3]
+    made = [_maps(block, shape, sizes, threshold, crop, n_sets) for block in acs.reshape(-1, *acs.shape[-4:])]
+    return _joined(made, lambda maps: torch.stack(maps).reshape(*leading, *shape))
 
 
 def _one_by_one(
@@ -109,15 +156,25 @@ def _one_by_one(
     calibration: int,
     threshold: float,
     crop: float,
-) -> torch.Tensor:
+    n_sets: int,
+) -> _Sets:
     """Maps for each of the few voxels of an axis, from the image that its lines give."""
     one = (1, *shape[1:]) if axis == -3 else (shape[0], 1, shape[2])
     images = to_image(acs, (axis,))
-    maps = [
-        espirit(images.narrow(axis, i, 1), one, kernel, calibration, threshold, crop)
+    made = [
+        _sets(images.narrow(axis, i, 1), one, kernel, calibration, threshold, crop, n_sets)
         for i in range(shape[axis])
     ]
-    return zero_phase_in(virtual_coil(acs), torch.cat(maps, axis))
+    virtual = virtual_coil(acs)
+    return _joined(made, lambda maps: zero_phase_in(virtual, torch.cat(maps, axis)))
+
+
+def _joined(made: Sequence[_Sets], join: Callable[[list[torch.Tensor]], torch.Tensor]) -> _Sets:
+    """Both sets of several pieces; a piece without a second set has zeros there, unless none has one."""
+    first = join([maps for maps, _ in made])
+    if all(maps is None for _, maps in made):
+        return first, None
+    return first, join([torch.zeros_like(one) if two is None else two for one, two in made])
 
 
 def _check_amount(acs: torch.Tensor, sizes: tuple[int, int, int]) -> None:
@@ -148,23 +205,32 @@ def _by_axis(values: Sequence[int]) -> str:
 
 
 def _maps(
-    acs: torch.Tensor, shape: tuple[int, int, int], sizes: tuple[int, int, int], threshold: float, crop: float
-) -> torch.Tensor:
+    acs: torch.Tensor,
+    shape: tuple[int, int, int],
+    sizes: tuple[int, int, int],
+    threshold: float,
+    crop: float,
+    n_sets: int,
+) -> _Sets:
     """Maps ``(coil, z, y, x)`` from one block ``(coil, k2, k1, k0)``; zeros where it holds no signal at all."""
     if not acs.any():
-        return acs.new_zeros(len(acs), *shape)
+        return acs.new_zeros(len(acs), *shape), None
     operator = _autocorrelation(_row_space(acs, sizes, threshold)) / math.prod(sizes)
     to_z, to_y, to_x = (_fourier_sum(n, k, acs) for n, k in zip(shape, sizes, strict=True))
-    maps = acs.new_empty(len(acs), *shape)
+    maps, second = acs.new_empty(len(acs), *shape), None
     for z in range(
         shape[0]
     ):  # slice by slice, because the matrices take n_coils times the memory of the maps
         in_slice = (operator * to_z[z][:, None, None]).sum(-3)
         matrices = (to_y @ in_slice @ to_x.mT).permute(2, 3, 0, 1)
         values, vectors = torch.linalg.eigh(matrices)
-        inside = values[..., -1:] >= crop
-        maps[:, z] = (vectors[..., -1] * inside).permute(2, 0, 1)
-    return zero_phase_in(virtual_coil(acs), maps)
+        inside = values >= crop
+        maps[:, z] = (vectors[..., -1] * inside[..., -1:]).permute(2, 0, 1)
+        if n_sets > 1 and bool((twice := inside[..., -2:-1]).any()):
+            second = torch.zeros_like(maps) if second is None else second
+            second[:, z] = (vectors[..., -2] * twice).permute(2, 0, 1)
+    virtual = virtual_coil(acs)
+    return zero_phase_in(virtual, maps), None if second is None else zero_phase_in(virtual, second)
 
 
 def _row_space(acs: torch.Tensor, sizes: tuple[int, int, int], threshold: float) -> torch.Tensor:

@@ -14,7 +14,7 @@ from scanside.errors import ShapeError
 from scanside.recon.cg import CgResult, conjugate_gradient
 from scanside.recon.fourier import spatial_dims
 
-__all__ = ["SenseOperator", "cg_sense", "seen_columns", "solve"]
+__all__ = ["SenseOperator", "SoftSenseOperator", "cg_sense", "seen_columns", "solve"]
 
 _BLOCK_BYTES = 2**20
 
@@ -35,7 +35,12 @@ class SenseOperator:
 
     Raises:
         ShapeError: maps, mask and readout do not fit.
+
+    Attributes:
+        image_dims: the axes of one image.
     """
+
+    image_dims: tuple[int, ...] = (-3, -2, -1)
 
     def __init__(self, maps: torch.Tensor, mask: torch.Tensor, readout: slice | None = None) -> None:
         if maps.ndim < 4 or mask.ndim < 2 or mask.shape[-2:] != maps.shape[-3:-1]:
@@ -116,6 +121,45 @@ class SenseOperator:
         return self._mask.mT, columns, [(piece, torch.conj_physical(piece)) for piece in pieces]
 
 
+class SoftSenseOperator:
+    """``A`` of two sets of maps: the k-space of two images ``(2, *other, z, y, x)`` that lie over each other.
+
+    Where an object is larger than the field of view, a voxel holds what one image cannot: see
+    `scanside.recon.espirit.espirit_sets`. It is what BART's ``pics`` does with two sets of maps.
+
+    Args:
+        sets: two sets of maps ``(*other, coil, z, y, x)``.
+        mask: as `SenseOperator`.
+        readout: as `SenseOperator`.
+
+    Raises:
+        ShapeError: as `SenseOperator`.
+
+    Attributes:
+        image_dims: the axes of one problem: both images belong together.
+    """
+
+    image_dims: tuple[int, ...] = (0, -3, -2, -1)
+
+    def __init__(
+        self, sets: tuple[torch.Tensor, torch.Tensor], mask: torch.Tensor, readout: slice | None = None
+    ) -> None:
+        self._sets = tuple(SenseOperator(maps, mask, readout) for maps in sets)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """From images ``(2, *other, z, y, x)`` to k-space ``(*other, coil, k2, k1, k0)``, 0 where not acquired."""
+        first, second = (of_set.forward(image) for of_set, image in zip(self._sets, images, strict=True))
+        return first.add_(second)
+
+    def adjoint(self, kspace: torch.Tensor) -> torch.Tensor:
+        """From k-space ``(*other, coil, k2, k1, k0)`` to images ``(2, *other, z, y, x)``."""
+        return torch.stack([of_set.adjoint(kspace) for of_set in self._sets])
+
+    def normal(self, images: torch.Tensor) -> torch.Tensor:
+        """``Aᴴ A`` on images ``(2, *other, z, y, x)``."""
+        return self.adjoint(self.forward(images))
+
+
 def seen_columns(maps: torch.Tensor) -> slice:
     """The range along x that some coil sees, of maps ``(*other, coil, z, y, x)``; one column where none sees any."""
     largest = torch.view_as_real(maps).flatten(0, -3).abs().amax(0)
@@ -188,13 +232,18 @@ def cg_sense(
 
 
 def solve(
-    operator: SenseOperator, right: torch.Tensor, *, l2: float, tolerance: float, max_iterations: int
+    operator: SenseOperator | SoftSenseOperator,
+    right: torch.Tensor,
+    *,
+    l2: float,
+    tolerance: float,
+    max_iterations: int,
 ) -> CgResult:
-    """`cg_sense` where operator and right-hand side ``Aᴴ kspace``, ``(*other, z, y, x)``, are there already."""
+    """`cg_sense` where operator and right-hand side ``Aᴴ kspace`` are there already; or the same of two sets."""
     return conjugate_gradient(
         lambda image: operator.normal(image) + l2 * image,
         right,
         tolerance=tolerance,
         max_iterations=max_iterations,
-        dims=(-3, -2, -1),
+        dims=operator.image_dims,
     )

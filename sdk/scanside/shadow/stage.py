@@ -220,7 +220,7 @@ def _key(image: Image) -> tuple[int, ...]:
 
 def _copy_of(item: KSpace) -> KSpace:
     """The k-space in memory of its own, as later k-spaces may use the same buffers."""
-    tensors = ("data", "mask", "coil_maps", "trajectory", "density")
+    tensors = ("data", "mask", "coil_maps", "second_maps", "trajectory", "density")
     copies: dict[str, Any] = {
         name: tensor.clone() for name in tensors if (tensor := getattr(item, name)) is not None
     }

@@ -55,6 +55,9 @@ class PhantomConfig(_Config):
     """Draws the individual: another seed folds the brain's cortex in another way. Left and right stay put."""
     background_phase_rad: float = Field(default=1.0, ge=0)
     """How far the smooth phase of the object strays from zero; 0 makes the object real."""
+    saturated: bool = True
+    """Whether what lies outside the encoded field of view gives no signal; else it folds in along phase and partition
+    encoding. Along the readout the receiver's filter takes it away in any case."""
     supersampling: tuple[Count, Count, Count] = (2, 2, 2)
     """Object points per encoded voxel along (x, y, z); for 2-D slices z counts points across the slice."""
 

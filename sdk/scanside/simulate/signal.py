@@ -4,7 +4,8 @@ The object is sampled on a grid finer than the image (`PhantomConfig.supersampli
 weighted with the coil maps, and transformed to the points of k-space that the scan encodes. Its k-space is thus not
 that of an image of the reconstructed resolution: edges ring, and small structures are lost, as in a scanner.
 
-What lies outside the encoded field of view gives no signal, as if it were saturated: nothing folds in.
+What lies outside the encoded field of view gives no signal, as if it were saturated, unless the configuration says
+that it folds in along phase and partition encoding (`PhantomConfig.saturated`).
 
 Transforms are separable and done as matrix products: they need no power of two, only the part of the grid that the
 object's box covers takes part, and the same few lines serve 2-D and 3-D.
@@ -152,7 +153,7 @@ class Signal:
         )
 
     def _fine_axes(self, slice_: int) -> list[npt.NDArray[np.float64]]:
-        """Coordinates of the fine grid along (x, y, z), within the object's box."""
+        """Coordinates of the fine grid along (x, y, z), within the object's box, and within what gives signal."""
         axes = []
         corners = np.stack(np.meshgrid(*self._phantom.bounds_mm.T), axis=-1).reshape(-1, 3)
         reach = (corners - self._grid.positions[slice_]) @ self._grid.directions.matrix
@@ -161,7 +162,11 @@ class Signal:
                 axes.append(np.zeros(1))
                 continue
             n = self._grid.encoded_matrix[axis] * self._config.supersampling[axis]
-            every = grid_coordinates(n, self._grid.encoded_fov_mm[axis])
+            fov = self._grid.encoded_fov_mm[axis]
+            if axis > 0 and not self._config.saturated:
+                fields = 2 * int(np.ceil(np.abs(reach[:, axis]).max() / fov)) + 1
+                n, fov = n * fields, fov * fields
+            every = grid_coordinates(n, fov)
             inside = (every >= reach[:, axis].min()) & (every <= reach[:, axis].max())
             # A scan beside the object still needs a point; the object is empty there.
             axes.append(every[inside] if inside.any() else every[:1])

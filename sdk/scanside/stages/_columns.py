@@ -14,6 +14,7 @@ import torch
 from scanside.items import Calibration, KSpace
 from scanside.recon.column_cache import ColumnCache, changes
 from scanside.recon.columns import ColumnSystem
+from scanside.recon.stacked import StackedMaps, rows_seen
 from scanside.stages._axes import readout_of
 
 __all__ = ["Columns", "Solve"]
@@ -47,6 +48,8 @@ class Columns:
             return f"lines were sampled along two axes ({n2} partitions)"
         if n1 > self._most_rows:
             return f"the image has {n1} rows, and no more than {self._most_rows} are solved so"
+        if item.second_maps is not None and (n := n1 + len(rows_seen(item.second_maps))) > self._most_rows:
+            return f"both sets of maps have {n} rows, and no more than {self._most_rows} are solved so"
         readout = readout_of(item)
         if readout is not None and readout.indices(n0)[:2] != (0, n0):
             return (
@@ -60,23 +63,39 @@ class Columns:
         kspace = item.kspace
         if kspace.coil_maps is None or item.lines is None or self.cannot(kspace) is not None:
             return
-        self._cache.begin(kspace.coil_maps[:, 0], item.lines.reshape(-1), weight)
+        stacked = StackedMaps.of(kspace.coil_maps, kspace.second_maps)
+        self._cache.begin(stacked.maps, stacked.lines(item.lines.reshape(-1)), weight)
 
-    def system(self, maps: torch.Tensor, mask: torch.Tensor, weight: float) -> ColumnSystem:
-        """The system of maps ``(coil, y, x)``, a mask ``(k1,)`` and λ; errors as of `scanside.recon.columns`."""
-        return self._cache.get(maps, mask, weight)
+    def system(self, maps: StackedMaps, mask: torch.Tensor, weight: float) -> ColumnSystem:
+        """The system of maps, a mask ``(k1,)`` and λ; errors as of `scanside.recon.columns`."""
+        return self._cache.get(maps.maps, maps.lines(mask), weight)
 
     def solve(self, item: KSpace, right: torch.Tensor, weight: float) -> torch.Tensor:
-        """The images ``(*other, 1, y, x)`` of a k-space for a right-hand side of the same shape."""
+        """The images ``(*other, 1, y, x)`` of a k-space, or ``(2, *other, 1, y, x)`` of two sets of maps.
+
+        Args:
+            item: the k-space, with maps.
+            right: the right-hand side, of the same shape.
+            weight: λ.
+        """
         assert item.coil_maps is not None
-        maps = item.coil_maps.expand(*item.mask.shape[:-2], *item.coil_maps.shape[-4:])
+        other = item.mask.shape[:-2]
+        first, second = (
+            None if maps is None else maps.expand(*other, *maps.shape[-4:])
+            for maps in (item.coil_maps, item.second_maps)
+        )
+        assert first is not None
         solution = torch.zeros_like(right)
-        for frame in np.ndindex(*item.mask.shape[:-2]):
-            if not bool(right[frame].any()) and not bool(item.data[frame].any()):
+        for frame in np.ndindex(*other):
+            here = frame if second is None else (slice(None), *frame)
+            if not bool(right[here].any()) and not bool(item.data[frame].any()):
                 continue  # of nothing acquired there is nothing to solve
-            system = self.system(maps[frame][:, 0], item.mask[frame].reshape(-1), weight)
-            solution[frame] = found = system.solve(right[frame])
-            self._solved = system, right[frame], changes(right), found
+            maps = StackedMaps.of(first[frame], None if second is None else second[frame])
+            system = self.system(maps, item.mask[frame].reshape(-1), weight)
+            found = maps.apart(system.solve(maps.stacked(right[here].squeeze(-3)))).unsqueeze(-3)
+            solution[here] = found
+            if second is None:
+                self._solved = system, right[frame], changes(right), found
         return solution
 
     def second(self, maps: torch.Tensor, mask: torch.Tensor, weights: tuple[float, float]) -> Solve:

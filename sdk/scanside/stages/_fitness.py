@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from scanside.engines.manifest import Manifest, Range, Shapes
 from scanside.engines.shapes import check_frames, fit
 from scanside.errors import ShapeError
 from scanside.items import KSpace
+from scanside.recon.columns import MAX_ROWS
+from scanside.recon.stacked import rows_seen
 from scanside.stages._axes import readout_of
 from scanside.stages._lattice import lattice_of
 from scanside.stages.partial_fourier import axis_name, partial_bands
@@ -47,9 +50,14 @@ def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:
     if n2 > 1:
         found.append(f"it takes slices, and this k-space has {n2} partitions")
     try:
-        fit(manifest.lowering, manifest.shapes, n1, n0)
+        place = fit(manifest.lowering, manifest.shapes, n1, n0)
     except ShapeError as error:
         found.append(str(error))
+    else:
+        if item.second_maps is not None:
+            found += _obstacles_of_two_sets(
+                manifest.form_for(place.bucket) == "columns", n1, item.second_maps
+            )
     if manifest.shapes.frames is not None:
         found += _obstacles_of_window(manifest.shapes, item)
     if manifest.lowering != "none":
@@ -62,6 +70,20 @@ def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:
         if manifest.sampling.undersampled_axes == 1 and readout_of(item) is not None:
             found.append("it takes whole readouts only, and these are asymmetric echoes")
     return found
+
+
+def _obstacles_of_two_sets(by_columns: bool, n1: int, second: torch.Tensor) -> list[str]:
+    if not by_columns:
+        return [
+            "it takes one set of coil maps, and here one does not explain the calibration lines: the object is "
+            "larger than the field of view"
+        ]
+    n_rows = n1 + len(rows_seen(second))
+    if n_rows > MAX_ROWS:
+        return [
+            f"both sets of coil maps have {n_rows} rows, and no more than {MAX_ROWS} are solved by columns"
+        ]
+    return []
 
 
 def _obstacles_of_window(shapes: Shapes, item: KSpace) -> list[str]:

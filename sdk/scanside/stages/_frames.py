@@ -64,4 +64,5 @@ def _average(frames: Sequence[KSpace]) -> KSpace:
         ranges=joined_ranges(frames),
         reference=None,
         coil_maps=None,
+        second_maps=None,
     )

@@ -21,7 +21,7 @@ from scanside.engines.backends.eager import Eager
 from scanside.engines.build import built_shapes
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle, manifest_sha256, split_pin
-from scanside.engines.columns import column_inputs, column_weight
+from scanside.engines.columns import column_inputs, column_inputs_of_two, column_weight
 from scanside.engines.engine import Engine
 from scanside.engines.manifest import ColumnsForm, PrecisionChoice
 from scanside.engines.shapes import fit, holds, own_size
@@ -31,6 +31,7 @@ from scanside.items import Calibration
 from scanside.recon.columns import MAX_ROWS
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.scaling import film_scale, image_scale
+from scanside.recon.stacked import StackedMaps
 from scanside.stages._columns import Columns
 
 __all__ = ["Learned"]
@@ -285,6 +286,7 @@ class Learned:
         maps: torch.Tensor,
         mask: torch.Tensor,
         noise: torch.Tensor,
+        second: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """The inputs of an engine, in the image's own size; those of the engine may be larger.
 
@@ -295,6 +297,8 @@ class Learned:
             maps: ``(coil, y, x)`` complex.
             mask: ``(k1,)`` or ``(time, k1)``, sampled lines.
             noise: scalar, standard deviation of the noise's real part in a coil's voxels, divided by the same scale.
+            second: image and maps of a second set, where there is one; only an engine that is given its columns can
+                do with it.
         """
         if self._magnitude:
             return (image.abs()[None, None],)
@@ -302,7 +306,11 @@ class Learned:
             weight = column_weight(engine.form, noise)
             if weight != self._expected_weight:
                 self._expected_weight = None
-            return column_inputs(image, maps, self._columns.system(maps, mask, weight))
+            stacked = StackedMaps(maps, None if second is None else second[1])
+            system = self._columns.system(stacked, mask, weight)
+            if second is None:
+                return column_inputs(image, maps, system)
+            return column_inputs_of_two(torch.stack((image, second[0])), stacked, system)
         first = torch.view_as_real(image).movedim(-1, 0).contiguous()[None]
         if self.manifest.lowering == "none":
             return (first,)
@@ -312,6 +320,31 @@ class Learned:
         sampling = iter(make(self.manifest.lowering, mask[None, ..., None]))
         names = [spec.name for spec in self.manifest.inputs]
         return tuple(known[name] if name in known else next(sampling) for name in names)
+
+    def second_image(
+        self,
+        engine: Engine,
+        right: torch.Tensor,
+        maps: torch.Tensor,
+        mask: torch.Tensor,
+        noise: torch.Tensor,
+    ) -> torch.Tensor:
+        """The image ``(y, x)`` of a second set of maps once the first one is known.
+
+        Args:
+            engine: of this network, given its columns: its λ is that of the second image.
+            right: ``(y, x)``, ``A₂ᴴ (y − A₁ x₁)``.
+            maps: ``(coil, y, x)`` of the second set.
+            mask: ``(k1,)``, sampled lines.
+            noise: as `inputs`.
+        """
+        assert isinstance(engine.form, ColumnsForm)
+        if not bool(maps.any()):
+            return torch.zeros_like(right)
+        alone = StackedMaps(maps[:, :0], maps)
+        system = self._columns.system(alone, mask, column_weight(engine.form, noise))
+        both = torch.stack((torch.zeros_like(right), right))
+        return alone.apart(system.solve(alone.stacked(both)))[1]
 
     def image(self, output: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """The image complex ``(*, y, x)`` from an engine's output ``(1, 1|2, *, y, x)`` and the image at its input.

@@ -118,7 +118,8 @@ class Unseen:
         """``(line,)`` energies of the differences between what images say of the lines, and the lines.
 
         Args:
-            images: ``(*frame, 1, y, x)`` complex, the wanted ones; None for zeros.
+            images: ``(*frame, 1, y, x)`` complex, the wanted ones, or ``(2, *frame, 1, y, x)`` of two sets of maps;
+                None for zeros.
         """
         return self._energies(images)[self.where]
 
@@ -151,9 +152,11 @@ class Unseen:
     def _energies(self, images: torch.Tensor | None) -> torch.Tensor:
         difference = self.lines
         if images is not None:
-            maps = self.item.coil_maps
-            assert maps is not None
-            views = images.reshape(len(self.lines), 1, *images.shape[-2:]) * maps[..., 0, :, :]
+            sets = [maps for maps in (self.item.coil_maps, self.item.second_maps) if maps is not None]
+            by_set = images.reshape(len(sets), len(self.lines), 1, *images.shape[-2:])
+            views = torch.stack(
+                [image * maps[..., 0, :, :] for image, maps in zip(by_set, sets, strict=True)]
+            ).sum(0)
             difference = to_kspace(views, (-2,)) - difference
         return difference.abs().square().sum((-3, -1))
 
@@ -201,10 +204,12 @@ def unseen(item: KSpace, width: int) -> Unseen | str:
     mask = item.mask & ~where.reshape(item.mask.shape).to(item.mask.device)
     x, y, z = item.extent_mm
     wanted = slice(None) if item.wanted is None else [*item.wanted]
+    second = None if item.second_maps is None else item.second_maps[..., columns].contiguous()
     strip = item.replace(
         data=to_kspace(hybrid, (-1,)) * mask[..., None, :, :, None],
         mask=mask,
         coil_maps=maps[..., columns].contiguous(),
+        second_maps=second if second is not None and bool(second.any()) else None,
         reference=None,
         ranges=None,
         field_of_view_mm=(x * hybrid.shape[-1] / n0, y, z),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scanside.errors import CalibrationError
 from scanside.items import Calibration, KSpace
 from scanside.recon import coil_maps
-from scanside.recon.espirit import FEW, espirit, fitting_kernel
+from scanside.recon.espirit import FEW, espirit_sets, fitting_kernel
+from scanside.recon.explained import second_where_needed
+from scanside.recon.resize import crop_or_pad
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._calibration import (
@@ -25,11 +28,36 @@ from scanside.stages._calibration import (
 __all__ = ["CoilMaps"]
 
 
+@dataclass(frozen=True)
+class _Made:
+    """Maps of a k-space.
+
+    Attributes:
+        first: ``(*other, coil, z, y, x)``.
+        second: a second set, where one is needed.
+        flaws: what makes them less exact than they could be.
+    """
+
+    first: torch.Tensor
+    second: torch.Tensor | None = None
+    flaws: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> dict[str, torch.Tensor | None]:
+        """What they are called in k-space."""
+        return {"coil_maps": self.first, "second_maps": self.second}
+
+
 class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
     """Estimates coil sensitivities from the calibration lines, or from the fully sampled middle of k-space.
 
     Maps are made as soon as all calibration lines are there, while the image's other lines are still being acquired,
     and anew only where these lines have changed. Later stages get them then, too, to prepare what needs maps.
+
+    Where an object is larger than the field of view, one set of maps cannot explain what a voxel holds: tissue that
+    folds onto other tissue, or the two edges of the image, which meet. ESPIRiT then gives a second set
+    (`KSpace.second_maps`), there and only there, and ``sense`` and networks that are solved by columns make one image
+    of both. The meta attribute ``ScansideMapSets`` tells it.
 
     ESPIRiT: Uecker et al., Magn Reson Med 2014;71:990. Inati: Inati, Hansen, Kellman, ISMRM 2014, 4407.
     Walsh: Walsh, Gmitro, Marcellin, Magn Reson Med 2000;43:682.
@@ -47,6 +75,9 @@ class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
             calibration: largest edge of the block that espirit uses, in samples.
             threshold: espirit drops singular values below this part of the largest.
             crop: espirit sets maps to 0 where its eigenvalue lies below this.
+            sets: how many sets of maps espirit may give: ``auto``, a second one where the calibration lines hold
+                signal that the first does not explain; 2, wherever its eigenvalue reaches `crop`, as BART's
+                ``ecalib -m2``; 1, never.
         """
 
         method: Literal["inati", "walsh", "espirit"] = "inati"
@@ -55,36 +86,48 @@ class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
         calibration: int = Field(24, ge=2)
         threshold: float = Field(0.0316, ge=0, lt=1)
         crop: float = Field(0.8, ge=0, le=1)
+        sets: Literal["auto", 1, 2] = "auto"
+
+        @model_validator(mode="after")
+        def _has_sets(self) -> CoilMaps.Config:
+            if self.sets == 2 and self.method != "espirit":
+                raise ValueError(f"two sets of maps need method 'espirit'; '{self.method}' makes one")
+            return self
 
     config: Config
 
     def open(self, scan: Scan) -> None:
         """A new scan: no maps are known."""
         self._scan = scan
-        self._cache: CalibrationCache[tuple[torch.Tensor, list[str]]] = CalibrationCache()
+        self._cache: CalibrationCache[_Made] = CalibrationCache()
 
     def process(self, item: Calibration | KSpace) -> Iterator[Calibration | KSpace]:
         """Give the item its maps; one that has maps keeps them."""
         if isinstance(item, Calibration):
             kspace = item.kspace
             with suppress(CalibrationError):  # raised again with the whole k-space, unless more lines come
-                maps, _ = self._cache.get(kspace, lambda: self._maps(kspace))
-                yield item.replace(coil_maps=maps)
+                made = self._cache.get(kspace, lambda: self._maps(kspace))
+                yield item.replace(**made.changes)
             return
         if item.coil_maps is not None:
             yield item
             return
-        maps, flaws = self._cache.get(item, lambda: self._maps(item))
-        for flaw in flaws:
+        whole = item
+        made = self._cache.get(whole, lambda: self._maps(whole))
+        for flaw in made.flaws:
             self._scan.warn(flaw)
-        yield item.replace(coil_maps=maps)
+        if made.second is not None:
+            meta = item.meta.copy()
+            share = float((made.second != 0).any(-4).float().mean())
+            meta["ScansideMapSets"] = ["2", f"a second set of coil maps in {100 * share:.1f} % of the image"]
+            item = item.replace(meta=meta)
+        yield item.replace(**made.changes)
 
     def close(self) -> None:
         """Forget the maps."""
         self._cache = CalibrationCache()
 
-    def _maps(self, item: KSpace) -> tuple[torch.Tensor, list[str]]:
-        """The maps, and what makes them less exact than they could be."""
+    def _maps(self, item: KSpace) -> _Made:
         config = self.config
         n2, n1, n0 = item.data.shape[-3:]
         if config.method == "espirit":
@@ -96,30 +139,45 @@ class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
                 block = grid[..., along_k1, readout]
             try:
                 kernel = fitting_kernel(block, (n2, n1, n0), config.kernel or 6, config.calibration)
-                maps = espirit(
-                    block,
-                    (n2, n1, n0),
-                    kernel=kernel,
-                    calibration=config.calibration,
-                    threshold=config.threshold,
-                    crop=config.crop,
-                )
-                return maps, self._small_kernel(kernel, block, (n2, n1, n0))
+                first, second = self._espirit(block, (n2, n1, n0), kernel)
             except CalibrationError as error:
                 raise CalibrationError(f"{error}{calibration_found(item)}") from None
+            return _Made(first, second, self._small_kernel(kernel, block, (n2, n1, n0)))
         source, region = calibration_region_of(item, "the estimation of coil maps")
         grid, region = _on_grid(source, region, item)
         images = coil_maps.calibration_images(grid, region, _window_of(source))
         if config.method == "inati":
-            return coil_maps.inati(images, kernel=config.kernel or 5, iterations=config.iterations or 2), []
-        return coil_maps.walsh(images, kernel=config.kernel or 7, iterations=config.iterations or 3), []
+            return _Made(
+                coil_maps.inati(images, kernel=config.kernel or 5, iterations=config.iterations or 2)
+            )
+        return _Made(coil_maps.walsh(images, kernel=config.kernel or 7, iterations=config.iterations or 3))
+
+    def _espirit(
+        self, block: torch.Tensor, shape: tuple[int, int, int], kernel: tuple[int, int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """One set of maps, or two."""
+        config = self.config
+        first, second = espirit_sets(
+            block,
+            shape,
+            kernel=kernel,
+            calibration=config.calibration,
+            threshold=config.threshold,
+            crop=config.crop,
+        )
+        if second is None or config.sets == 1:
+            return first, None
+        if config.sets == "auto" and (second := second_where_needed(block, first, second)) is None:
+            return first, None
+        middle = crop_or_pad(block, [min(n, config.calibration) for n in block.shape[-3:]], (-3, -2, -1))
+        return coil_maps.turned_to(coil_maps.virtual_coil(middle), first, second)
 
     def _small_kernel(
         self, kernel: tuple[int, int, int], block: torch.Tensor, shape: tuple[int, int, int]
-    ) -> list[str]:
+    ) -> tuple[str, ...]:
         """That a kernel (k2, k1, k0) is smaller than wanted, where more calibration lines could have come."""
         wanted, most = self.config.kernel or 6, self.config.calibration
-        return [
+        return tuple(
             f"ESPIRiT takes a kernel of {edge} along {axis} instead of {wanted}, since only {min(n, most)} "
             f"calibration lines or samples lie side by side there: with {2 * wanted - 1} (and coil-maps.calibration "
             "not below) coil maps are more exact"
@@ -127,7 +185,7 @@ class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
                 ("k2", "k1", "k0"), kernel, block.shape[-3:], shape, strict=True
             )
             if edge < wanted and n < n_voxels
-        ]
+        )
 
 
 def _window_of(source: KSpace) -> slice:

@@ -32,6 +32,7 @@ from scanside.items import Calibration, Image, KSpace
 from scanside.recon.acquired import Acquired
 from scanside.recon.cg import conjugate_gradient
 from scanside.recon.columns import on_grid
+from scanside.recon.combine import combine_sets
 from scanside.recon.noise_level import noise_level
 from scanside.scan import Scan
 from scanside.stage import Expected, Stage, StageConfig
@@ -444,7 +445,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                     f"the image of '{network.name}' disagrees with the acquired lines: its relative residual is "
                     f"{residual:.3g}, allowed is {limit:g} (engine.residual) beside the noise's {noise:.3g}",
                 )
-        return voxels, residual
+        return voxels if item.second_maps is None else combine_sets(voxels), residual
 
     def _made(
         self,
@@ -457,6 +458,8 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         levels: _Levels,
     ) -> tuple[torch.Tensor, Acquired]:
         """The wanted images as the network makes them, and what was acquired of them.
+
+        Of two sets of maps, the images of both, ``(2, *other, z, y, x)``.
 
         Args:
             item: the k-space.
@@ -473,6 +476,10 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         else:
             start = data.right
         check_finite(start, item, item.reference)
+        second = item.second_maps
+        if second is not None:  # by a network that knows of the first image alone
+            start, other = start
+            second = second.expand(*item.mask.shape[:-2], *maps.shape[-4:])
         voxels, weights = torch.zeros_like(start), start.new_ones(start.shape[:-3], dtype=torch.float32)
         pulls: dict[tuple[int, ...], tuple[float, Solve]] = {}
         by_call = maps if network.n_frames else maps.expand(*item.mask.shape[:-2], *maps.shape[-4:])
@@ -488,12 +495,17 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 if self._pulls_by_columns(item):
                     weight = self._weight(weights[call])
                     pulls[call] = weight, self._second(by_call[call], item.mask[call], weight)
-                inputs = network.inputs(engine, image, by_call[call][:, 0], item.mask[call][..., 0, :], noise)
+                beside = None if second is None else (other[call][0] / scale, second[call][:, 0])
+                inputs = network.inputs(
+                    engine, image, by_call[call][:, 0], item.mask[call][..., 0, :], noise, beside
+                )
                 made = network.image(self._called(partial(engine, *inputs)), image)
                 voxels[call][..., 0, :, :] = scale * made
         if item.wanted is not None:
             voxels, weights, item = voxels[[*item.wanted]], weights[[*item.wanted]], wanted_frames(item)
             data = self._sense.acquired(item, maps)
+        if second is not None:
+            voxels = self._with_second(item, data, voxels, second, network, engine, weights.sqrt())
         if self.config.consistency is not None:
             voxels = self._pulled_back(data, voxels, self.config.consistency * weights, pulls)
         return voxels, data
@@ -547,7 +559,42 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         data = self._sense.acquired(item, maps)
         made = list(self._sense.images(item, data)) if network.wants == "sense" else []
         voxels, _ = self._made(item, maps, data, network, engine, made, dict(levels))
+        if item.second_maps is not None:  # it is both images that predict lines, not what is made of them
+            return strip.errors(voxels), "sense", strip.errors(self._sense.solution(item, data))
         return strip.errors(voxels), *strip.classical(self._fallback, made)
+
+    def _with_second(
+        self,
+        item: KSpace,
+        data: Acquired,
+        voxels: torch.Tensor,
+        maps: torch.Tensor,
+        network: Learned,
+        engine: Engine,
+        noise: torch.Tensor,
+    ) -> torch.Tensor:
+        """A network's images, and those of the second set of maps that what they leave of the data gives.
+
+        Args:
+            item: the k-space.
+            data: what was acquired of it.
+            voxels: ``(*other, z, y, x)``, the network's images.
+            maps: ``(*other, coil, z, y, x)``, the second set.
+            network: that made them.
+            engine: of the network.
+            noise: ``(*other)``, as the network's images were scaled.
+
+        Returns:
+            ``(2, *other, z, y, x)``.
+        """
+        images = torch.stack((voxels, torch.zeros_like(voxels)))
+        right = data.right[1] - data.operator.normal(images)[1]
+        for call in np.ndindex(*item.mask.shape[:-2]):
+            if bool(voxels[call].any()):
+                images[1][call][0] = network.second_image(
+                    engine, right[call][0], maps[call][:, 0], item.mask[call][0], noise[call]
+                )
+        return images
 
     def _pulled_back(
         self,
@@ -576,7 +623,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             x0=voxels,
             tolerance=1e-6,
             max_iterations=self.config.consistency_iterations,
-            dims=(-3, -2, -1),
+            dims=data.operator.image_dims,
         )
         return result.solution
 
@@ -585,6 +632,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         return (
             self.config.consistency is not None
             and item.wanted is None
+            and item.second_maps is None
             and self._sense.config.solver == "columns"
             and self._sense.columns.cannot(item) is None
         )

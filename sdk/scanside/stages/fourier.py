@@ -10,7 +10,7 @@ import torch
 from scanside.errors import ConfigError
 from scanside.items import Image, KSpace
 from scanside.mrd.header import Space
-from scanside.recon.combine import combine_with_maps, root_sum_of_squares
+from scanside.recon.combine import combine_sets, combine_with_maps, root_sum_of_squares
 from scanside.recon.fourier import to_image
 from scanside.recon.resize import crop_or_pad, resample_fov, same_voxel
 from scanside.scan import Scan
@@ -52,27 +52,28 @@ class Fourier(Stage[KSpace, Image]):
         """Reconstruct the images of one k-space."""
         fov = item.extent_mm
         n_x = round(item.data.shape[-1] * item.encoding.recon.field_of_view_mm[0] / fov[0])
-        maps = item.coil_maps
+        sets = [maps for maps in (item.coil_maps, item.second_maps) if maps is not None]
         coils = to_image(item.data, (-1,))
         if n_x < coils.shape[-1]:
             fov = (fov[0] * n_x / coils.shape[-1], *fov[1:])
-            maps = None if maps is None else crop_or_pad(maps, (n_x,), (-1,))
+            sets = [crop_or_pad(maps, (n_x,), (-1,)) for maps in sets]
             coils = crop_or_pad(coils, (n_x,), (-1,))
         coils = to_image(coils, (-3, -2))
         if self.config.combine == "rss":
             coils, fov = _in_recon_voxels(coils, fov, item.encoding.recon)
             combined = root_sum_of_squares(coils)
         else:
-            combined = self._matched(coils, maps)
+            combined = self._matched(coils, sets)
         check_finite(combined, item)
         yield from images_of(self._scan, item.replace(field_of_view_mm=fov), combined)
 
-    def _matched(self, coils: torch.Tensor, maps: torch.Tensor | None) -> torch.Tensor:
-        if maps is None:
+    def _matched(self, coils: torch.Tensor, sets: list[torch.Tensor]) -> torch.Tensor:
+        if not sets:
             raise ConfigError(
                 "fourier.combine is 'maps', but no stage before it made coil maps: add 'coil-maps'"
             )
-        return combine_with_maps(coils, maps)
+        images = [combine_with_maps(coils, maps) for maps in sets]
+        return images[0] if len(images) == 1 else combine_sets(torch.stack(images))
 
 
 def _in_recon_voxels(coils: torch.Tensor, fov: Extent, recon: Space) -> tuple[torch.Tensor, Extent]:

@@ -13,7 +13,7 @@ from scanside.items import Calibration, Image, KSpace
 from scanside.mrd.meta import Meta
 from scanside.recon.acquired import Acquired, SeenMaps, acquired
 from scanside.recon.column_cache import changes
-from scanside.recon.combine import combine_with_maps
+from scanside.recon.combine import combine_sets, combine_with_maps
 from scanside.recon.fourier import spatial_dims, to_kspace
 from scanside.recon.partial_fourier import Band, classify, pocs
 from scanside.recon.sense import solve
@@ -42,8 +42,11 @@ class Sense(Stage[Calibration | KSpace, Image]):
     tell little, and the fit has no phase constraint: that part is completed afterwards, by POCS on the k-space
     of the solution as the coils see it.
 
+    Where the maps have a second set (see `coil-maps`), an image of each is solved for together, which is soft SENSE;
+    their root sum of squares goes out, with the phase of the first.
+
     Pruessmann et al.: Advances in sensitivity encoding with arbitrary k-space trajectories, Magn Reson Med
-    2001;46:638.
+    2001;46:638. Uecker et al., Magn Reson Med 2014;71:990.
     """
 
     class Config(StageConfig):
@@ -108,8 +111,8 @@ class Sense(Stage[Calibration | KSpace, Image]):
     def acquired(self, item: KSpace, maps: torch.Tensor) -> Acquired:
         """What was acquired of a k-space, with its maps; what is prepared of these serves repetitions."""
         readout = readout_of(item)
-        if maps.shape[:-4].numel() > 1 or maps.shape[-3] > 1:
-            return acquired(item.data, maps, item.mask, readout)
+        if item.second_maps is not None or maps.shape[:-4].numel() > 1 or maps.shape[-3] > 1:
+            return acquired(item.data, maps, item.mask, readout, second=item.second_maps)
         kept = self._seen
         if kept is None or kept[0] is not maps or kept[1] != changes(maps):
             self._seen = kept = (maps, changes(maps), SeenMaps(maps))
@@ -119,17 +122,25 @@ class Sense(Stage[Calibration | KSpace, Image]):
         """The images of a k-space that has maps, and of what was acquired of it."""
         assert item.coil_maps is not None
         meta = item.meta.copy()
-        solution = self._by_columns(item, data, meta) if self.config.solver == "columns" else None
-        if solution is None:
-            solution = self._by_iterations(item, data, meta)
+        solution = self._solved(item, data, meta)
         bands = _one_sided(item) if self.config.partial_fourier == "pocs" else {}
         bands, flaws = with_a_phase(item, bands)
         for flaw in flaws:
             self._scan.warn(flaw)
         if bands:
-            solution = _completed(solution, item.coil_maps, bands)
+            solution = _completed(solution, item, bands)
             meta["ScansidePartialFourier"] = ["pocs", *(axis_name(dim) for dim in bands)]
+        if item.second_maps is not None:
+            solution = combine_sets(solution)
         yield from images_of(self._scan, item.replace(meta=meta), solution)
+
+    def solution(self, item: KSpace, data: Acquired) -> torch.Tensor:
+        """What fits the acquired lines and no more: ``(*other, z, y, x)``, ``(2, *other, z, y, x)`` of two sets."""
+        return self._solved(item, data, item.meta.copy())
+
+    def _solved(self, item: KSpace, data: Acquired, meta: Meta) -> torch.Tensor:
+        solution = self._by_columns(item, data, meta) if self.config.solver == "columns" else None
+        return self._by_iterations(item, data, meta) if solution is None else solution
 
     def _by_columns(self, item: KSpace, data: Acquired, meta: Meta) -> torch.Tensor | None:
         """The images; None where they are not to be had so, which the operator is told."""
@@ -180,14 +191,25 @@ def _one_sided(item: KSpace) -> dict[int, Band]:
     return bands
 
 
-def _completed(image: torch.Tensor, maps: torch.Tensor, bands: Mapping[int, Band]) -> torch.Tensor:
-    """The image ``(*other, z, y, x)`` with what lies beyond the bands, from the symmetry of k-space.
+def _completed(images: torch.Tensor, item: KSpace, bands: Mapping[int, Band]) -> torch.Tensor:
+    """The images with what lies beyond the bands, from the symmetry of k-space.
 
-    The coils' views of it are completed, not the combined image: the acquired band ends sharply there alone.
+    The coils' views are completed, not the combined image: the acquired band ends sharply there alone.
+
+    Args:
+        images: ``(*other, z, y, x)``, or ``(2, *other, z, y, x)`` of two sets of maps.
+        item: with these maps.
+        bands: by axis.
     """
+    maps, second = item.coil_maps, item.second_maps
+    assert maps is not None
     dims = spatial_dims(maps)
-    kspace = to_kspace(maps * image.unsqueeze(-4), dims)
+    by_set = [(maps, images)] if second is None else [(maps, images[0]), (second, images[1])]
+    kspace = to_kspace(torch.stack([one * image.unsqueeze(-4) for one, image in by_set]).sum(0), dims)
     for dim, (first, last) in bands.items():
         kspace.narrow(dim, 0, first).zero_()
         kspace.narrow(dim, last + 1, kspace.shape[dim] - last - 1).zero_()
-    return combine_with_maps(pocs(kspace, bands, dims), maps)
+    completed = pocs(kspace, bands, dims)
+    if second is None:
+        return combine_with_maps(completed, maps)
+    return torch.stack([combine_with_maps(completed, one) for one in (maps, second)])

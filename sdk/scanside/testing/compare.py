@@ -23,7 +23,7 @@ def copy_of(item: Item) -> Item:
         return Waveform(item.header.copy(), item.data.copy())
     if isinstance(item, Image):
         return item.replace(data=item.data.clone(), header=item.header.copy(), meta=item.meta.copy())
-    tensors = ("data", "mask", "coil_maps", "trajectory", "density")
+    tensors = ("data", "mask", "coil_maps", "second_maps", "trajectory", "density")
     copies: dict[str, Any] = {
         name: tensor.clone() for name in tensors if (tensor := getattr(item, name)) is not None
     }

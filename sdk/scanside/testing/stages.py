@@ -380,8 +380,11 @@ def _problem_of_kspace(item: KSpace) -> str | None:
         return f"its data are {item.data.dtype} and its mask {item.mask.dtype}, expected complex64 and bool"
     if item.headers.dtype != ACQUISITION_HEADER or item.headers.shape != tuple(item.mask.shape):
         return f"its headers are {item.headers.dtype} {item.headers.shape}, expected one per line of its mask"
-    if item.coil_maps is not None and tuple(item.coil_maps.shape) != shape[-4:]:
-        return f"its coil maps have shape {tuple(item.coil_maps.shape)}, its data {shape}"
+    for maps in (item.coil_maps, item.second_maps):
+        if maps is not None and tuple(maps.shape) != shape[-4:]:
+            return f"its coil maps have shape {tuple(maps.shape)}, its data {shape}"
+    if item.second_maps is not None and item.coil_maps is None:
+        return "it has a second set of coil maps and no first one"
     for axis, sampled in enumerate(item.ranges or ()):
         n = shape[-1 - axis]
         if not 0 <= sampled.first <= sampled.last < n:

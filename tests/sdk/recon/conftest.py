@@ -55,7 +55,7 @@ def recorded_array(shared_data: Path) -> Callable[[str, tuple[int, ...]], npt.ND
         stored_shape = struct.pack(f"<{len(shape) + 1}Q", len(shape), *shape)
         assert stream.count(stored_shape) == 1
         start = stream.index(stored_shape) + len(stored_shape)
-        return np.frombuffer(stream, np.complex64, int(np.prod(shape)), start).reshape(shape[::-1])
+        return np.frombuffer(stream, np.complex64, int(np.prod(shape)), start).reshape(-1, *shape[3::-1])
 
     return find
 
@@ -80,6 +80,10 @@ class Bart:
 
     def __call__(self, *words: str | npt.NDArray[np.complex64]) -> npt.NDArray[np.complex64]:
         """Run one tool with words and input arrays ``(coil, z, y, x)``; returns its one output likewise."""
+        return self.sets(*words)[0]
+
+    def sets(self, *words: str | npt.NDArray[np.complex64]) -> npt.NDArray[np.complex64]:
+        """The same of sets of maps, or of images: arrays may be ``(set, coil, z, y, x)``, and so may the output."""
         arguments = []
         for i, word in enumerate(words):
             if isinstance(word, str):
@@ -94,14 +98,14 @@ class Bart:
 
 
 def read_cfl(path: Path) -> npt.NDArray[np.complex64]:
-    """A BART array ``x, y, z, coil`` as ``(coil, z, y, x)``."""
+    """A BART array ``x, y, z, coil, set`` as ``(set, coil, z, y, x)``; there is one set, mostly."""
     shape = [int(n) for n in path.with_suffix(".hdr").read_text().splitlines()[1].split()]
     shape += [1] * (4 - len(shape))
-    return np.fromfile(path.with_suffix(".cfl"), np.complex64).reshape(shape[::-1])[(0,) * (len(shape) - 4)]
+    return np.fromfile(path.with_suffix(".cfl"), np.complex64).reshape(-1, *shape[3::-1])
 
 
 def write_cfl(path: Path, array: npt.NDArray[np.complex64]) -> None:
-    """``(coil, z, y, x)`` as a BART array."""
+    """``(*set, coil, z, y, x)`` as a BART array."""
     path.with_suffix(".hdr").write_text(f"# Dimensions\n{' '.join(str(n) for n in array.shape[::-1])}\n")
     array.astype(np.complex64).tofile(path.with_suffix(".cfl"))
 
@@ -115,7 +119,9 @@ def run_bart(bart: str, tmp_path: Path) -> Bart:
 @pytest.fixture(scope="session")
 def brain(shared_data: Path) -> npt.NDArray[np.complex64]:
     """Fully sampled 8-coil k-space ``(coil, k2, k1, k0)`` of a slice, largest coil image magnitude about 1."""
-    stored = read_cfl(shared_data / "brain-8ch" / "full")  # (coil, k1, k0, 1): the file has the slice first
+    (stored,) = read_cfl(
+        shared_data / "brain-8ch" / "full"
+    )  # (coil, k1, k0, 1): the file has the slice first
     kspace = np.ascontiguousarray(stored.squeeze(-1)[:, None])
     image = np.fft.ifft2(kspace, norm="ortho")
     return kspace / np.abs(image).max()

@@ -203,6 +203,23 @@ def test_interpolated_images_show_the_same_object() -> None:
     np.testing.assert_allclose(fine[:, ::2, ::2], plain, atol=2e-6)
 
 
+def test_what_lies_outside_folds_in_where_it_is_not_saturated() -> None:
+    """Half the field of view takes every second line of k-space."""
+    geometry = GeometryConfig(matrix=(48, 40, 1), fov_mm=(120.0, 115.0, 6.0), offset_mm=(0.0, 0.0, 15.0))
+    whole = SMALL.model_copy(update={"matrix": (48, 80, 1), "fov_mm": (120.0, 230.0, 6.0)})
+    folded, saturated, every = (
+        kspace_of(scan, gathered(scan))
+        for scan in (
+            simulate(small(geometry=geometry, phantom=PhantomConfig(saturated=False))),
+            simulate(small(geometry=geometry)),
+            simulate(small(geometry=whole)),
+        )
+    )
+    expected = 2**0.5 * every[:, :, ::2]
+    assert relative_error(folded, expected) < 1e-4
+    assert relative_error(saturated, expected) > 0.1
+
+
 def test_different_oblique_scans_agree_where_they_see_the_same_point() -> None:
     """Truth through the affine: two views of one object, one left-handed, sampled at common world points."""
     views = []
