@@ -17,6 +17,7 @@ from scanside_training.evaluation.candidates.pipeline import PipelineRun
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.config import EvaluationConfig, load_evaluation
 from scanside_training.evaluation.floor import verdicts
+from scanside_training.evaluation.measured import CflData
 from scanside_training.evaluation.run import compare
 from scanside_training.evaluation.sites import OtherSitesData
 from scanside_training.evaluation.sites.arrays import drawn_maps
@@ -46,12 +47,12 @@ PLAN = SitePlan(
 
 
 def case_of(plan: SitePlan) -> Case:
-    cases = OtherSitesCases(OtherSitesData(scans=1))
+    cases = OtherSitesCases(OtherSitesData(scans=24))
     cases._plans = (plan,)
     return cases[0]
 
 
-@pytest.mark.parametrize("count", [60, 72])
+@pytest.mark.parametrize("count", [24, 60, 72])
 def test_every_level_is_seen_equally_often(count: int) -> None:
     plans = planned(count, 0)
     assert all(plan.is_possible for plan in plans)
@@ -141,6 +142,18 @@ def test_one_side_only_is_told_by_the_stream() -> None:
     lines = case.problem.mask.nonzero().flatten()
     assert min(int(lines[0]), 95 - int(lines[-1])) == 0 or int(lines[-1] - lines[0]) < 80
     assert int(lines[-1] - lines[0]) < 0.8 * 96
+
+
+def test_measured_scans_come_last(scan_folder: Path) -> None:
+    measured = CflData(root=scan_folder, kspace=Path("scan/full"), masks={"half": Path("scan/half.npy")})
+    cases = OtherSitesData(scans=24, measured=(measured,)).open()
+    assert len(cases) == 25
+    case = cases[24]
+    assert case.name == "scan-half"
+    assert case.strata == {"object": "scan", "n_coils": "4"}
+    with pytest.raises(IndexError):
+        cases[25]
+    assert len(OtherSitesData(scans=72, measured=(measured,), quick=True).open()) == 10
 
 
 def test_the_shipped_configuration_is_read() -> None:

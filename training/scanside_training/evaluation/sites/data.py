@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -29,8 +30,8 @@ class OtherSitesData(Settings):
     """
 
     kind: Literal["other-sites"] = "other-sites"
-    scans: int = Field(default=72, ge=1)
-    """How many are simulated."""
+    scans: int = Field(default=72, ge=24)
+    """How many are simulated: enough of them to exchange levels that do not go together."""
     seed: int = Field(default=0, ge=0)
     """Of the scans and all that is drawn for them."""
     quick: bool = False
@@ -92,7 +93,10 @@ class OtherSitesCases:
         number -= len(self._plans)
         for cases in self._measured:
             if number < len(cases):
-                return cases[number]
+                case = cases[number]
+                # Of a scan that nobody planned, these factors have the same names.
+                strata = {"object": case.strata["subject"], "n_coils": case.strata["n_coils"]}
+                return replace(case, strata=strata)
             number -= len(cases)
         raise IndexError(number)
 
