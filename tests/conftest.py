@@ -168,6 +168,7 @@ def learned_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "kinds": ["equispaced"],
         "matrix": {"low": 20, "high": 64},
         "n_coils": {"low": 4, "high": 8},
+        "snr": {"low": 5, "high": 1000},
         "anatomy": ["phantom"],
     }
     made: dict[str, dict[str, Any]] = {
@@ -261,6 +262,7 @@ def film_bundles(tmp_path_factory: pytest.TempPathFactory, learned_bundles: Path
         "kinds": ["kt", "variable-density"],
         "matrix": {"low": 20, "high": 64},
         "n_coils": {"low": 4, "high": 8},
+        "snr": {"low": 5, "high": 1000},
         "anatomy": ["phantom"],
     }
     example = torch.ones(1, 2, 4, 32, 32)

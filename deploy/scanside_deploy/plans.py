@@ -27,7 +27,6 @@ from scanside.errors import BackendUnavailable, EngineError, ScansideError
 __all__ = ["Outcome", "build_plans", "main"]
 
 _MOST_COILS = 8  # more are compressed
-_ANY_COILS = 1024
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def build_plans(
         ShapeError: the bundle does not take that many coils.
     """
     shapes = bundle.manifest.shapes
-    coils = n_coils or shapes.coils_for(_MOST_COILS) or shapes.coils_for(_ANY_COILS)
+    coils = n_coils or shapes.coils_for(_MOST_COILS)
     for size in sizes:
         source = BundleSource(bundle, size, coils)
         for precision in sorted(bundle.manifest.form(source.form).graphs, reverse=True):  # fp32 first

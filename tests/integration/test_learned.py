@@ -44,12 +44,10 @@ STAGES: list[Any] = [
 ]
 
 
-def scan(**sampling: Any) -> Any:
+def scan(matrix: tuple[int, int, int] = (64, 64, 1), **sampling: Any) -> Any:
     return simulate(
         ScanConfig(
-            geometry=GeometryConfig(
-                matrix=(64, 64, 1), fov_mm=(240.0, 240.0, 6.0), offset_mm=(0.0, 0.0, 16.0)
-            ),
+            geometry=GeometryConfig(matrix=matrix, fov_mm=(240.0, 240.0, 6.0), offset_mm=(0.0, 0.0, 16.0)),
             phantom=PhantomConfig(supersampling=(1, 1, 1)),
             coils=CoilConfig(n_coils=12),
             noise=NoiseConfig(std=0.002),
@@ -119,16 +117,32 @@ def test_a_node_builds_nothing_and_says_how(learned_bundles: Path, recording: Pa
     assert not list(EngineCache().entries())
 
 
-def test_falls_back(learned_bundles: Path, reconstruct: Any) -> None:
-    """More coils than the network takes: the image is that of the classical pipeline, and says why."""
+def test_more_coils_than_the_network_takes(learned_bundles: Path, reconstruct: Any, nrmse: Any) -> None:
+    """Without a stage that compresses them the engine gets virtual coils, and the image is as good."""
     simulated = scan()
     stages = [stage for stage in STAGES if not isinstance(stage, dict) or "coil-compression" not in stage]
     engine = {"engine": {"bundle": "gradient", "backend": "eager", "sizes": [[64, 64]]}}
+    truth = np.abs(simulated.truth.image()[0])
+    errors = []
+    for before in (STAGES, stages):
+        result = reconstruct([*before, engine, "finish"], simulated.header_xml, simulated.items())
+        (image,) = result.images
+        assert image.meta["ScansideCoilCompression"][:2] == ["geometric", "12 coils to 8"]
+        assert "ScansideFallback" not in image.meta
+        errors.append(nrmse(result.voxels()[0], truth))
+    assert errors[1] < 1.02 * errors[0]
+
+
+def test_falls_back(learned_bundles: Path, reconstruct: Any) -> None:
+    """A matrix that the network was not trained for: the image is that of the classical pipeline, and says why."""
+    simulated = scan(matrix=(80, 80, 1))
+    engine = {
+        "engine": {"bundle": "gradient", "backend": "eager", "sizes": [[64, 64]], "fitness": "fallback"}
+    }
+    stages = [stage for stage in STAGES if not isinstance(stage, dict) or "coil-compression" not in stage]
     result = reconstruct([*stages, engine, "finish"], simulated.header_xml, simulated.items())
     classical = reconstruct("sense", simulated.header_xml, simulated.items())
     assert np.array_equal(result.voxels(), classical.voxels())
-    assert (
-        "there are 12; put 'coil-compression: {n_coils: 8}'" in result.images[0].meta["ScansideFallback"][2]
-    )
+    assert "matrix 80, trained for 20–64" in result.images[0].meta["ScansideFallback"][2]
     assert result.scan.metrics == {"engine.fallback.unfit": 1}
     assert any("classical fallback 'sense'" in told for told in result.images[0].meta["ScansideWarning"])

@@ -176,10 +176,7 @@ def _source(bundle: Bundle, form: FormName = "principal") -> BundleSource:
         shape = fit(bundle.manifest.lowering, shapes, _SIZE, _SIZE).bucket
     except ShapeError:
         shape = min(shapes.buckets, key=lambda one: abs(one[0] - _SIZE) + abs(one[1] - _SIZE))
-    n_coils = shapes.coils_for(_COILS)
-    if shapes.coils is not None and n_coils is None:  # it takes more coils only
-        n_coils = min(shapes.coils) if isinstance(shapes.coils, tuple) else int(shapes.coils.low)
-    return BundleSource(bundle, shape, n_coils, form)
+    return BundleSource(bundle, shape, shapes.coils_for(_COILS), form)
 
 
 def _call(one: Candidate, source: BundleSource) -> Callable[[], object]:

@@ -225,7 +225,7 @@ def _serving(bundle: Bundle, recording: Path) -> tuple[list[tuple[int, int]], in
             against.append(str(error))
             continue
         sizes += [] if bucket in sizes else [bucket]
-        coils = None if shapes.coils is None else shapes.coils_for(expected.n_coils or _MOST_COILS)
+        coils = shapes.coils_for(expected.n_coils or _MOST_COILS)
     if not sizes:
         raise ShapeError(f"{recording} has no images that bundle '{bundle.name}' takes: {'; '.join(against)}")
     for text in against:
@@ -246,8 +246,8 @@ def _engines(
 
     bundle, cache = Bundle.open(folder), EngineCache()
     shapes = bundle.manifest.shapes
-    if coils is None and shapes.coils is not None:
-        coils = shapes.coils_for(_MOST_COILS) or shapes.coils_for(1024)
+    if coils is None:
+        coils = shapes.coils_for(_MOST_COILS)
     found = []
     for size in sizes:
         with err.status("") as status:

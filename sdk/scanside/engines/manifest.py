@@ -195,11 +195,16 @@ class Shapes(_Record):
         return self.coils is not None and n_coils in self.coils
 
     def coils_for(self, n_coils: int) -> int | None:
-        """The most coils, up to ``n_coils``, that go in: what to compress to. None if the engine takes more only."""
+        """How many coils go in where there are ``n_coils``; None where no coils do.
+
+        More than there are, where fewer are not taken: what is left is empty, with maps of zero, which changes
+        nothing. Else the most that are taken: there are to be compressed to these.
+        """
         if isinstance(self.coils, Range):
-            count = min(n_coils, int(self.coils.high))
-            return count if count in self.coils else None
-        return max((count for count in self.coils or () if count <= n_coils), default=None)
+            return int(min(max(n_coils, self.coils.low), self.coils.high))
+        if self.coils is None:
+            return None
+        return min((count for count in self.coils if count >= n_coils), default=max(self.coils))
 
 
 class Normalisation(_Record):

@@ -25,7 +25,7 @@ _SMALL = 2048  # up to this size all eigenvectors of a matrix are found within s
 _SHARE = 8  # of a larger one this part is looked for; it was twice what is needed for 24 coils in 3-D
 _ITERATIONS = 3
 _Sets: TypeAlias = tuple[torch.Tensor, torch.Tensor | None]
-_LEAST = 4  # of fewer lines maps are too coarse for any image
+_LEAST = 3  # with maps of fewer lines an image is worse than with those that are missing left zero
 
 
 def fitting_kernel(

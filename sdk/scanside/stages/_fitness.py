@@ -13,12 +13,18 @@ from scanside.engines.shapes import check_frames, fit
 from scanside.errors import ShapeError
 from scanside.items import KSpace
 from scanside.recon.columns import MAX_ROWS
+from scanside.recon.compression import ENERGY
 from scanside.recon.stacked import rows_seen
 from scanside.stages._axes import readout_of
 from scanside.stages._lattice import lattice_of
-from scanside.stages.partial_fourier import axis_name, partial_bands
+from scanside.stages._signal import acquired_band, energy_beyond, noise_of, snr_of
+from scanside.stages._virtual_coils import lost_in_compression
+from scanside.stages.partial_fourier import axis_name, one_sided
 
 __all__ = ["Fitness", "fitness_of"]
+
+_BEYOND = 5e-4  # more of the signal's energy than this beyond the acquired band tells in images
+_UNSURE = 2.0  # by this factor the SNR of a scan may be estimated wrongly
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,11 @@ def fitness_of(manifest: Manifest, item: KSpace) -> Fitness:
 
     Args:
         manifest: of the bundle.
-        item: one image or several, or for a network that takes windows, a window.
+        item: one image or several, or for a network that takes windows, a window; with its coil maps, and no more
+            coils than the network takes.
     """
-    return Fitness(tuple(_obstacles(manifest, item)), tuple(_differences(manifest, item)))
+    untrained = _differences(manifest, item) if item.data.shape[-3] == 1 else ()
+    return Fitness(tuple(_obstacles(manifest, item)), tuple(untrained))
 
 
 def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:
@@ -60,15 +68,12 @@ def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:
             )
     if manifest.shapes.frames is not None:
         found += _obstacles_of_window(manifest.shapes, item)
-    if manifest.lowering != "none":
-        if not manifest.shapes.accepts_coils(item.n_coils):
-            fewer = manifest.shapes.coils_for(item.n_coils)
-            remedy = (
-                "" if fewer is None else f"; put 'coil-compression: {{n_coils: {fewer}}}' before 'coil-maps'"
-            )
-            found.append(f"it takes {_counts(manifest)} coils, and there are {item.n_coils}{remedy}")
-        if manifest.sampling.undersampled_axes == 1 and readout_of(item) is not None:
-            found.append("it takes whole readouts only, and these are asymmetric echoes")
+    if (
+        manifest.lowering != "none"
+        and manifest.sampling.undersampled_axes == 1
+        and readout_of(item) is not None
+    ):
+        found.append("it takes whole readouts only, and these are asymmetric echoes")
     return found
 
 
@@ -102,10 +107,12 @@ def _differences(manifest: Manifest, item: KSpace) -> list[str]:
     trained = manifest.sampling
     n1, n0 = item.data.shape[-2:]
     found = []
+    # A network that sees no coils has it easier with more of them.
+    n_coils = item.n_coils if _takes_coils(manifest, n1, n0) else min(item.n_coils, int(trained.n_coils.high))
     for name, value, allowed in (
         ("matrix", n1, trained.matrix),
         ("matrix", n0, trained.matrix),
-        ("coil count", item.n_coils, trained.n_coils),
+        ("coil count", n_coils, trained.n_coils),
     ):
         found += _outside(name, value, allowed)
     # By their bytes: NumPy takes a millisecond to find the different rows of a single one.
@@ -120,10 +127,71 @@ def _differences(manifest: Manifest, item: KSpace) -> list[str]:
     ):
         if not set(kinds) & set(trained.kinds):
             found.append(f"sampling {' or '.join(kinds)}, trained for {', '.join(trained.kinds)}")
-    partial = [axis_name(dim) for dim in partial_bands(item)]
-    if partial:
-        found.append(f"sampled on one side only along {', '.join(partial)}, trained on whole k-space")
+    if len(lines):
+        found += [*_not_whole(item), *_undetermined(item), *_noise(manifest, item)]
+    loss = lost_in_compression(item.meta)
+    if loss > 1 - ENERGY:
+        found.append(f"coil compression lost {loss:.2%} of the signal's energy, trained without loss")
     return list(dict.fromkeys(found))
+
+
+def _takes_coils(manifest: Manifest, n1: int, n0: int) -> bool:
+    """Whether the form of the network that serves images of a size has the coils themselves as input."""
+    try:
+        bucket = fit(manifest.lowering, manifest.shapes, n1, n0).bucket
+    except ShapeError:
+        return False
+    return manifest.form(manifest.form_for(bucket)).takes_coils
+
+
+def _not_whole(item: KSpace) -> list[str]:
+    """That a part of k-space was not to be acquired: one side of it, or its ends."""
+    partial = one_sided(item)
+    if partial:
+        axes = ", ".join(map(axis_name, partial))
+        return [f"sampled on one side only along {axes}, trained on whole k-space"]
+    (first, last), n1 = acquired_band(item), item.data.shape[-2]
+    if last - first + 1 == n1:
+        return []
+    beyond = energy_beyond(item, (first, last), _noise_level(item))
+    if beyond < _BEYOND:
+        return []
+    return [
+        f"rows {first} to {last} of {n1} of k-space were acquired along k1, with about {beyond:.2%} of the signal's "
+        "energy beyond; trained on whole k-space"
+    ]
+
+
+def _undetermined(item: KSpace) -> list[str]:
+    """That there are fewer equations than unknowns, even if coils differed as much as they can."""
+    n_lines, n1 = int(item.mask.reshape(-1, item.mask.shape[-1]).any(0).sum()), item.data.shape[-2]
+    n_equations = item.n_coils * n_lines
+    if n_equations >= n1 or item.coil_maps is None:
+        return []
+    sets = [item.coil_maps, *([] if item.second_maps is None else [item.second_maps])]
+    n_rows = int(torch.stack([(maps != 0).flatten(0, -3).any(0).sum(0) for maps in sets]).sum(0).max())
+    if n_equations >= n_rows:
+        return []
+    return [
+        f"{item.n_coils} coils × {n_lines} lines are fewer than the {n_rows} rows that coils see: the data cannot "
+        "determine the image"
+    ]
+
+
+def _noise(manifest: Manifest, item: KSpace) -> list[str]:
+    trained = manifest.sampling.snr
+    found = None if trained is None else snr_of(item, _noise_level(item))
+    if trained is None or found is None or trained.low / _UNSURE <= found <= trained.high * _UNSURE:
+        return []
+    return [f"SNR about {found:.2g}, trained for {trained}"]
+
+
+def _noise_level(item: KSpace) -> float:
+    n_before = item.data.ndim - 4
+    data, mask = (
+        (item.data, item.mask) if n_before <= 1 else (item.data.flatten(0, -5), item.mask.flatten(0, -3))
+    )
+    return float(noise_of(data, mask, readout_of(item)))
 
 
 def _outside(name: str, value: float, allowed: Range) -> list[str]:
@@ -149,8 +217,3 @@ def _lines_around(sampled: npt.NDArray[np.bool_], center: int) -> int:
     n_above = int(above[0]) if len(above) else len(sampled) - center
     n_below = int(below[0]) if len(below) else center + 1
     return max(n_above + n_below - 1, 0)
-
-
-def _counts(manifest: Manifest) -> str:
-    coils = manifest.shapes.coils
-    return str(coils) if isinstance(coils, Range) else " or ".join(map(str, coils or ()))

@@ -26,7 +26,7 @@ from scanside.engines.engine import Engine
 from scanside.engines.manifest import ColumnsForm, PrecisionChoice
 from scanside.engines.shapes import fit, holds, own_size
 from scanside.engines.trust import TrustPolicy
-from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError
+from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError, ShapeError
 from scanside.items import Calibration
 from scanside.recon.columns import MAX_ROWS
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
@@ -134,9 +134,7 @@ class Learned:
             ShapeError: the bundle takes no such images.
         """
         shapes = self.manifest.shapes
-        counts: set[int | None] = {None}
-        if shapes.coils is not None:
-            counts = {shapes.coils_for(n) for n in coil_counts} - {None}
+        counts = {shapes.coils_for(n) for n in coil_counts} or {None}
         for size in tuple(sizes) or (min(shapes.buckets),):
             for n_coils in sorted(counts, key=lambda n: n or 0):
                 context.check()
@@ -149,6 +147,13 @@ class Learned:
                     if context.builds_engines:
                         raise
                     logger.warning("%s: %s builds it", error, self._command(*key))
+
+    def coils_for(self, size: tuple[int, int], n_coils: int) -> int | None:
+        """How many coils its engine for an image of so many takes; None where any number, or no such image."""
+        try:
+            return self._key(size, n_coils)[1]
+        except ShapeError:
+            return None
 
     def expect(self, size: tuple[int, int], coil_counts: Iterable[int], context: Context) -> None:
         """Have an engine ready for images that are announced: one of the sizes that the bundle lists is built.
@@ -257,7 +262,9 @@ class Learned:
             )
         shape = own_size(self.manifest.lowering, self.manifest.shapes, *size)
         engine = self._at_hand.engine(
-            shape, n_coils, f"the network as PyTorch runs it, as {why}: '{command}' may give a faster one"
+            shape,
+            self._coils(shape, n_coils),
+            f"the network as PyTorch runs it, as {why}: '{command}' may give a faster one",
         )
         logger.info("engine %s: %s", self.bundle.name, engine.choice)
         return engine
@@ -315,6 +322,10 @@ class Learned:
         if self.manifest.lowering == "none":
             return (first,)
         planes = torch.view_as_real(maps).movedim(-1, -3).contiguous()[None]
+        if engine.n_coils is not None and engine.n_coils > len(maps):  # the others are empty
+            planes = torch.cat(
+                (planes, planes.new_zeros(1, engine.n_coils - len(maps), *planes.shape[2:])), 1
+            )
         known = {"image": first, "maps": planes, "noise": noise.view(1, 1, 1, 1)}
         make = sampling_inputs if self.n_frames is None else film_sampling_inputs
         sampling = iter(make(self.manifest.lowering, mask[None, ..., None]))
@@ -372,7 +383,7 @@ class Learned:
     def _coils(self, shape: tuple[int, int], n_coils: int | None) -> int | None:
         """Coils of an engine of a shape; None where none go in."""
         form = self.manifest.form(self.manifest.form_for(shape))
-        return n_coils if form.takes_coils else None
+        return None if n_coils is None or not form.takes_coils else self.manifest.shapes.coils_for(n_coils)
 
     def _load(self, key: _Key, *, build: bool, tell: Callable[[str], None] = logger.info) -> Engine:
         shape, n_coils = key

@@ -6,6 +6,8 @@ are started. What is made of it is thrown away, and what is noticed about it nob
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -62,7 +64,9 @@ def rehearsal(
     time = () if manifest.shapes.frames is None else (manifest.shapes.frames,)
     mask = _lines(manifest, k1).expand(*time, 1, k1).clone()
     image, maps = _object(k1, k0, n_coils)
-    kspace = to_kspace(image * maps) * mask[..., None, :, :, None]
+    kspace = to_kspace(image * maps)
+    noise = torch.randn(kspace.shape, dtype=kspace.dtype, generator=torch.Generator().manual_seed(2))
+    kspace = (kspace + _noise_level(manifest) * noise) * mask[..., None, :, :, None]
     headers = Readouts.empty_headers(mask.numel()).reshape(mask.shape)
     headers["read_dir"], headers["phase_dir"], headers["slice_dir"] = np.eye(3)
     headers["idx"]["kspace_encode_step_1"] = np.arange(k1)
@@ -91,6 +95,12 @@ def _lines(manifest: Manifest, k1: int) -> torch.Tensor:
         mask[torch.randperm(k1, generator=torch.Generator().manual_seed(1))[: k1 // apart]] = True
     mask[max(k1 // 2 - centre // 2, 0) : k1 // 2 + (centre + 1) // 2] = True
     return mask
+
+
+def _noise_level(manifest: Manifest) -> float:
+    """The standard deviation of complex noise amid those that the network knows, for an object as bright as 1."""
+    snr = manifest.sampling.snr
+    return 0.0 if snr is None else math.sqrt(2 / (snr.low * snr.high))
 
 
 def _object(k1: int, k0: int, n_coils: int) -> tuple[torch.Tensor, torch.Tensor]:

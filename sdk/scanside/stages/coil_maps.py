@@ -52,7 +52,8 @@ class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
     """Estimates coil sensitivities from the calibration lines, or from the fully sampled middle of k-space.
 
     Maps are made as soon as all calibration lines are there, while the image's other lines are still being acquired,
-    and anew only where these lines have changed. Later stages get them then, too, to prepare what needs maps.
+    and anew only where these lines have changed. Later stages get them then, too, to prepare what needs maps. A
+    single coil is taken to see everything alike.
 
     Where an object is larger than the field of view, one set of maps cannot explain what a voxel holds: tissue that
     folds onto other tissue, or the two edges of the image, which meet. ESPIRiT then gives a second set
@@ -130,6 +131,8 @@ class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
     def _maps(self, item: KSpace) -> _Made:
         config = self.config
         n2, n1, n0 = item.data.shape[-3:]
+        if item.n_coils == 1:  # nothing to tell from other coils, and so nothing to calibrate
+            return _Made(item.data.new_ones(1, n2, n1, n0))
         if config.method == "espirit":
             source, region = calibration_region_of(item, "ESPIRiT")
             readout = sampled_readout(source, at_center=True)

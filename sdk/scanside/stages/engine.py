@@ -21,6 +21,7 @@ from scanside.engines.engine import Engine
 from scanside.engines.manifest import PrecisionChoice
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import (
+    CalibrationError,
     ConfigError,
     EngineError,
     EngineNotBuilt,
@@ -33,7 +34,6 @@ from scanside.recon.acquired import Acquired
 from scanside.recon.cg import conjugate_gradient
 from scanside.recon.columns import on_grid
 from scanside.recon.combine import combine_sets
-from scanside.recon.noise_level import noise_level
 from scanside.scan import Scan
 from scanside.stage import Expected, Stage, StageConfig
 from scanside.stages._axes import readout_of
@@ -48,6 +48,8 @@ from scanside.stages._learned import Learned
 from scanside.stages._provenance import describe_engine
 from scanside.stages._rehearsal import RehearsedScan, rehearsal
 from scanside.stages._self_check import Unseen, Verdict, strip_width, unseen
+from scanside.stages._signal import noise_of
+from scanside.stages._virtual_coils import FewerCoils
 from scanside.stages.fourier import Fourier
 from scanside.stages.sense import Sense
 from scanside.trace import StageTimes
@@ -93,6 +95,10 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
     was trained for (``ScansideFitness``). Where it is checked (`check`), it says how it did beside the fallback
     (``ScansideCheck``, see `scanside.stages._self_check.Verdict.meta`). K-space of zeros gives an image of zeros that
     says so.
+
+    A network that solves for each readout column takes any number of coils. Where one takes certain numbers only, it
+    gets virtual coils, as the stage ``coil-compression`` makes them (``ScansideCoilCompression`` tells), or empty
+    ones; the fallback gets all that there are.
 
     Engines for the sizes in the settings are built, accepted and warmed up before any scan, and none while a scan
     waits: an image of another size goes to a larger engine that was built earlier, or the network runs as PyTorch
@@ -216,6 +222,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         for stage in self._classical:
             stage.prepare(context)
         self._in_time = DeadlineRunner()
+        self._fewer_coils = FewerCoils()
         if self.config.check == "lines":
             self._aside = self._for_strips(context)
         if context.builds_engines:
@@ -318,18 +325,20 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             return
         classical: list[Image] = []
         try:
-            network, untrained = self._fit(item, frames)
+            network, given, untrained = self._fit(item, frames)
             engine = self._engine(network, item)
+            given = self._for_coils(network, given, engine.n_coils)  # another form may serve than was thought
+            maps = given.coil_maps
+            assert maps is not None
             if engine.choice.late:
                 self._scan.count("engine.late")
                 self._scan.warn(
                     f"no engine of '{network.name}' is sure to be in time (engine.deadline_ms): "
                     f"{engine.choice.chosen}"
                 )
-            given = frames if network.n_frames is None else item
             data = self._sense.acquired(given, maps)
             if network.wants == "sense":
-                classical = list(self._sense.images(frames, data))
+                classical = list(self._sense.images(given, data))
             levels: _Levels = {}
             voxels, residual = self._reconstruct(given, maps, data, network, engine, classical, levels)
             verdict = self._checked(given, network, engine, levels)
@@ -337,7 +346,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             yield from self._fall_back(item, refused, classical)
             return
         self._scan.count("engine.images")
-        meta = frames.meta.copy()
+        meta = given.meta.copy()
         describe_engine(meta, engine, self._scan.pipeline)
         meta["ScansideDataConsistency"] = f"{residual:.3g}"
         if untrained:
@@ -357,6 +366,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 stage.close()
         for network in self._networks:
             network.close()
+        self._fewer_coils.close()
 
     def _with_lines(self, item: KSpace) -> KSpace:
         """Of a window, no images of frames that nothing was acquired of: a network would invent them."""
@@ -375,35 +385,49 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 )
         return item.replace(wanted=tuple(frame for frame in wanted if acquired[frame]))
 
-    def _fit(self, item: KSpace, frames: KSpace) -> tuple[Learned, tuple[str, ...]]:
-        """The first network that is fit, else the first that may be used, and what it was not trained for.
+    def _fit(self, item: KSpace, frames: KSpace) -> tuple[Learned, KSpace, tuple[str, ...]]:
+        """The first network that is fit, else the first that may be used, what it is given, and what is new to it.
 
         Args:
             item: the k-space, perhaps a window.
             frames: of a window, the frames whose images are wanted.
         """
-        usable: list[tuple[Learned, tuple[str, ...]]] = []
+        usable: list[tuple[Learned, KSpace, tuple[str, ...]]] = []
         against = []
         for network in self._networks:
-            fitness = fitness_of(network.manifest, frames if network.n_frames is None else item)
+            given = frames if network.n_frames is None else item
+            try:
+                given = self._for_coils(network, given, network.coils_for(_size(item), item.n_coils))
+            except _Refused as refused:
+                against.append(str(refused))
+                continue
+            fitness = fitness_of(network.manifest, given)
             untrained = () if self.config.fitness == "ignore" else fitness.untrained
             reasons = fitness.cannot + (untrained if self.config.fitness == "fallback" else ())
             if reasons:
                 against.append(f"'{network.name}': {'; '.join(reasons)}")
             else:
-                usable.append((network, untrained))
+                usable.append((network, given, untrained))
         if not usable:
             raise _Refused("unfit", f"no bundle is fit for this k-space: {'. '.join(against)}")
-        network, untrained = min(usable, key=lambda one: bool(one[1]))
+        network, given, untrained = min(usable, key=lambda one: bool(one[2]))
         if untrained:
             self._scan.count("engine.untrained")
             self._scan.warn(
                 f"network '{network.name}' was not trained for such scans: {'; '.join(untrained)}"
             )
-        return network, untrained
+        return network, given, untrained
+
+    def _for_coils(self, network: Learned, item: KSpace, n_coils: int | None) -> KSpace:
+        """The k-space with no more coils than so many, where a network takes no more."""
+        try:
+            return self._fewer_coils(item, n_coils)
+        except CalibrationError as error:
+            what = f"'{network.name}': its {item.n_coils} coils would have to be compressed: {error}"
+            raise _Refused("unfit", what) from error
 
     def _engine(self, network: Learned, item: KSpace) -> Engine:
-        size, n_coils = (item.data.shape[-2], item.data.shape[-1]), item.n_coils
+        size, n_coils = _size(item), item.n_coils
         engine = network.engine(size, n_coils)
         if engine is not None:
             return engine
@@ -487,7 +511,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             image = start[call][..., 0, :, :]
             if bool(image.any()):  # of nothing, a network has nothing to make
                 if call not in levels:
-                    level = _noise(item.data[call], item.mask[call], readout_of(item))
+                    level = noise_of(item.data[call], item.mask[call], readout_of(item))
                     levels[call] = network.scale(image), level
                 scale, noise = levels[call]
                 image, noise = image / scale, noise / scale
@@ -717,10 +741,6 @@ def _strip_of(network: Learned, engine: Engine) -> int:
     return strip_width(engine.shape[1], network.manifest.shapes.multiple_of)
 
 
-def _noise(data: torch.Tensor, mask: torch.Tensor, readout: slice | None) -> torch.Tensor:
-    """The noise level of an image ``(coil, k2, k1, k0)``, or of a window ``(time, coil, k2, k1, k0)`` of images."""
-    if data.ndim == 4:
-        return noise_level(data[:, 0], mask[0], readout)
-    acquired = [frame for frame, lines in enumerate(mask.flatten(1).any(1).tolist()) if lines]
-    levels = [noise_level(data[frame, :, 0], mask[frame, 0], readout) for frame in acquired]
-    return torch.stack(levels).square().mean().sqrt()
+def _size(item: KSpace) -> tuple[int, int]:
+    """``(k1, k0)``."""
+    return item.data.shape[-2], item.data.shape[-1]

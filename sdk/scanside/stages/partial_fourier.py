@@ -16,7 +16,7 @@ from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._finite import check_finite
 
-__all__ = ["PartialFourier", "axis_name", "partial_bands", "with_a_phase"]
+__all__ = ["PartialFourier", "axis_name", "one_sided", "partial_bands", "planned_band", "with_a_phase"]
 
 
 class PartialFourier(Stage[KSpace, KSpace]):
@@ -104,6 +104,29 @@ def partial_bands(item: KSpace) -> dict[int, Band]:
         for dim, band in bands.items()
         if sizes[dim] > 1 and classify(*band, sizes[dim] // 2, sizes[dim]) == "partial"
     }
+
+
+def one_sided(item: KSpace) -> dict[int, Band]:
+    """The axes that were sampled on one side only, as planned, and what was sampled of them.
+
+    A random pattern may spare one end by chance. It is no partial Fourier where the header's limits reach that end.
+    """
+    bands = partial_bands(item)
+    for k in (1, 2):
+        planned = planned_band(item, k)
+        n = item.data.shape[-1 - k]
+        if planned is not None and classify(*planned, n // 2, n) != "partial":
+            bands.pop(-1 - k, None)
+    return bands
+
+
+def planned_band(item: KSpace, k: int) -> Band | None:
+    """First and last row along k1 or k2 (`k` = 1 or 2) that the header's limits allow; None where it has none."""
+    n, limit = item.data.shape[-1 - k], item.encoding.limits.get(f"kspace_encode_step_{k}")
+    if limit is None:
+        return None
+    shift = n // 2 - limit.center
+    return limit.minimum + shift, limit.maximum + shift
 
 
 def with_a_phase(item: KSpace, bands: dict[int, Band]) -> tuple[dict[int, Band], list[str]]:

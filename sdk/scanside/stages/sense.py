@@ -15,7 +15,7 @@ from scanside.recon.acquired import Acquired, SeenMaps, acquired
 from scanside.recon.column_cache import changes
 from scanside.recon.combine import combine_sets, combine_with_maps
 from scanside.recon.fourier import spatial_dims, to_kspace
-from scanside.recon.partial_fourier import Band, classify, pocs
+from scanside.recon.partial_fourier import Band, pocs
 from scanside.recon.sense import solve
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
@@ -23,7 +23,7 @@ from scanside.stages._axes import readout_of
 from scanside.stages._columns import Columns
 from scanside.stages._finite import check_finite
 from scanside.stages._images import images_of
-from scanside.stages.partial_fourier import axis_name, partial_bands, with_a_phase
+from scanside.stages.partial_fourier import axis_name, one_sided, with_a_phase
 
 __all__ = ["Sense"]
 
@@ -123,7 +123,7 @@ class Sense(Stage[Calibration | KSpace, Image]):
         assert item.coil_maps is not None
         meta = item.meta.copy()
         solution = self._solved(item, data, meta)
-        bands = _one_sided(item) if self.config.partial_fourier == "pocs" else {}
+        bands = one_sided(item) if self.config.partial_fourier == "pocs" else {}
         bands, flaws = with_a_phase(item, bands)
         for flaw in flaws:
             self._scan.warn(flaw)
@@ -173,22 +173,6 @@ class Sense(Stage[Calibration | KSpace, Image]):
         meta["SenseIterations"] = [str(result.iterations)]
         meta["SenseResidual"] = [f"{residual:.3g}"]
         return result.solution
-
-
-def _one_sided(item: KSpace) -> dict[int, Band]:
-    """The axes that were sampled on one side only, and what was sampled of them.
-
-    A random pattern may spare one end by chance. It is no partial Fourier where the header's limits reach that end.
-    """
-    bands = partial_bands(item)
-    for k in (1, 2):
-        n, limit = item.data.shape[-1 - k], item.encoding.limits.get(f"kspace_encode_step_{k}")
-        if limit is None:
-            continue
-        shift = n // 2 - limit.center
-        if classify(limit.minimum + shift, limit.maximum + shift, n // 2, n) != "partial":
-            bands.pop(-1 - k, None)
-    return bands
 
 
 def _completed(images: torch.Tensor, item: KSpace, bands: Mapping[int, Band]) -> torch.Tensor:

@@ -153,12 +153,12 @@ def test_ranges() -> None:
         Range(low=5, high=3)
 
 
-def test_coils_to_compress_to() -> None:
+def test_coils_that_go_in() -> None:
     some = Shapes(multiple_of=1, buckets=((8, 8),), coils=(4, 8))
-    assert [some.coils_for(n) for n in (3, 4, 7, 8, 32)] == [None, 4, 4, 8, 8]
+    assert [some.coils_for(n) for n in (3, 4, 7, 8, 32)] == [4, 4, 8, 8, 8]
     assert [some.accepts_coils(n) for n in (4, 5)] == [True, False]
     between = Shapes(multiple_of=1, buckets=((8, 8),), coils=Range(low=2, high=16))
-    assert [between.coils_for(n) for n in (1, 2, 9, 32)] == [None, 2, 9, 16]
+    assert [between.coils_for(n) for n in (1, 2, 9, 32)] == [2, 2, 9, 16]
     assert [between.accepts_coils(n) for n in (1, 16, 17)] == [False, True, False]
     none = Shapes(multiple_of=1, buckets=((8, 8),))
     assert none.coils_for(8) is None

@@ -30,6 +30,8 @@ from scanside.errors import (
     StageConfigError,
 )
 from scanside.items import AxisRange, Calibration
+from scanside.mrd.header import Limit
+from scanside.mrd.meta import Meta
 from scanside.recon import column_cache
 from scanside.recon.columns import ColumnSystem, factorise, on_grid
 from scanside.recon.fourier import to_image, to_kspace
@@ -431,6 +433,28 @@ def with_lines(lines: Any) -> KSpace:
     return item.replace(mask=mask, data=item.data * mask[..., None])
 
 
+def with_limits(item: KSpace, limit: Limit) -> KSpace:
+    """With other lines planned than those from end to end."""
+    limits = {**item.encoding.limits, "kspace_encode_step_1": limit}
+    return item.replace(encoding=replace(item.encoding, limits=limits))
+
+
+def of_coils(n: int, item: KSpace) -> KSpace:
+    """The first coils alone."""
+    assert item.coil_maps is not None
+    assert item.reference is not None
+    reference = item.reference.replace(data=item.reference.data[:n])
+    return item.replace(data=item.data[:n], coil_maps=item.coil_maps[:n], reference=reference)
+
+
+def noisy(level: float) -> KSpace:
+    """With so much noise for the brightest tissue."""
+    item = kspace()
+    noise = torch.randn(item.data.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    level *= float(image_scale(sense_image(item)[0, 0]))
+    return item.replace(data=(item.data + level * noise) * item.mask[..., None])
+
+
 CENTRE = tuple(range(8, 16))
 UNTRAINED = {
     "acceleration 1, trained for 1.2–4": lambda: kspace(mask=torch.ones(1, 24, dtype=torch.bool)),
@@ -438,25 +462,37 @@ UNTRAINED = {
     "ACS width 3, trained for 6–30": lambda: with_lines((*range(0, 24, 2), 11)),
     "ACS width 0": lambda: with_lines((*range(0, 12, 2), *range(14, 24, 2))),
     "random or variable-density, trained for equispaced": lambda: with_lines((*CENTRE, 0, 2, 18)),
-    "sampled on one side only along k1": lambda: with_lines((*CENTRE, 16, 18, 20, 22)),
+    "sampled on one side only along k1": lambda: with_limits(
+        with_lines((*CENTRE, 16, 18, 20, 22)), Limit(0, 17, 6)
+    ),
+    "rows 6 to 17 of 24 of k-space were acquired along k1, with about": lambda: with_limits(
+        with_lines((*CENTRE, 6, 16)), Limit(0, 11, 6)
+    ),
+    "3 coils × 6 lines are fewer than the 24 rows": lambda: of_coils(3, with_lines(range(9, 15))),
+    "coil count 1, trained for 4–8": lambda: of_coils(1, kspace()),
+    "SNR about": lambda: noisy(2.0),
+    "coil compression lost 4.00% of the signal's energy": lambda: kspace(
+        meta=Meta({"ScansideCoilCompressionLoss": "0.04"})
+    ),
 }
 
 
 @pytest.mark.parametrize("what", UNTRAINED)
 def test_not_trained_for(what: str) -> None:
     item = UNTRAINED[what]()
-    session = Session(residual=None)
+    prepared = {"residual": None, "n_coils": (item.n_coils,)}
+    session = Session(**prepared)
     image = session(item)
     assert any(what in told for told in image.meta["ScansideFitness"])
     assert image.meta.first("ScansideEngine") == "gradient"
     assert any(what in told for told in session.scan.warnings)
     assert session.scan.metrics["engine.untrained"] == 1
 
-    session = Session(residual=None, fitness="fallback")
+    session = Session(**prepared, fitness="fallback")
     assert_fell_back(session(item), session, "unfit", item)
     assert any(what in told for told in session.scan.warnings)
 
-    session = Session(residual=None, fitness="ignore")
+    session = Session(**prepared, fitness="ignore")
     assert "ScansideFitness" not in session(item).meta
     assert session.scan.warnings == []
 
@@ -491,10 +527,48 @@ def padded(n: int, *, k0: int | None = None) -> KSpace:
     )
 
 
+def twelve(item: KSpace) -> KSpace:
+    """With each coil three times."""
+    assert item.coil_maps is not None
+    maps, data, reference = item.coil_maps.repeat(3, 1, 1, 1), item.data.repeat(3, 1, 1, 1), item.reference
+    if reference is not None:
+        reference = reference.replace(data=reference.data.repeat(3, 1, 1, 1))
+    return item.replace(data=data / 3**0.5, coil_maps=maps / 3**0.5, reference=reference)
+
+
+def test_more_coils_than_an_engine_takes() -> None:
+    """It gets virtual ones, with their maps; the fallback gets all."""
+    session, item = Session(n_coils=(8,)), twelve(kspace())
+    image = session(item)
+    assert image.meta["ScansideCoilCompression"][:2] == ["geometric", "12 coils to 8"]
+    assert float(image.meta.first("ScansideCoilCompressionLoss")) < 1e-3
+    assert image.meta.first("ScansideEngine") == "gradient"
+    assert session.scan.warnings == []
+    torch.testing.assert_close(image.data, Session()(kspace()).data, rtol=1e-3, atol=1e-4)
+    again = session(item.replace(data=2 * item.data))
+    torch.testing.assert_close(again.data, 2 * image.data, rtol=1e-4, atol=1e-5)
+    session.break_engine(lambda engine, *inputs: engine(*inputs) * float("nan"))
+    assert_fell_back(session(item), session, "non-finite", item)
+
+
+def test_fewer_coils_than_an_engine_takes() -> None:
+    """The others are empty, which changes nothing: the image is that of the formula."""
+    session, item = Session(n_coils=(1,), fitness="ignore", residual=None), of_coils(1, kspace())
+    image = session(item)
+    assert session.stage.engines[0].n_coils == 2
+    torch.testing.assert_close(image.data[0], expected(item).to(torch.complex64), rtol=1e-4, atol=1e-5)
+
+
+def test_random_lines_that_spare_one_end_are_no_partial_fourier() -> None:
+    """By the header's limits, they might have come."""
+    image = Session(residual=None)(with_lines((*CENTRE, 16, 18, 20, 22)))
+    assert not any("one side" in told for told in image.meta["ScansideFitness"])
+
+
 CANNOT = {
     "takes images of up to 640×640": lambda: padded(24, k0=641),
-    "it takes 2–8 coils, and there are 12; put 'coil-compression: {n_coils: 8}'": lambda: kspace(
-        data=kspace().data.repeat(3, 1, 1, 1), coil_maps=kspace().coil_maps.repeat(3, 1, 1, 1) / 3**0.5
+    "its 12 coils would have to be compressed: coil compression needs calibration": lambda: twelve(
+        kspace(mask=kspace().mask & (torch.arange(24) % 2 == 0), reference=None)
     ),
     "whole readouts only": lambda: kspace(
         data=torch.cat((torch.zeros(4, 1, 24, 6), kspace().data[..., 6:]), -1),
