@@ -14,7 +14,13 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["LowRankSparse", "low_rank_plus_sparse", "shrink_singular_values", "shrink_temporal_frequencies"]
+__all__ = [
+    "LowRankSparse",
+    "largest_singular_value",
+    "low_rank_plus_sparse",
+    "shrink_singular_values",
+    "shrink_temporal_frequencies",
+]
 
 _STEP = 0.5
 """The gradient with respect to both parts together grows twice as fast as that with respect to one of them."""
@@ -76,32 +82,48 @@ def low_rank_plus_sparse(
     momentum = 1.0
     rank, changes = 0, []
     for _ in range(max_iterations):
-        gradient = _STEP * (normal(at_background + at_motion) - rhs)
-        new_background, rank = shrink_singular_values(at_background - gradient, _STEP * low_rank)
-        new_motion = shrink_temporal_frequencies(at_motion - gradient, _STEP * sparse)
-        film = new_background + new_motion
-        change = torch.linalg.vector_norm(film - background - motion)
-        size = torch.linalg.vector_norm(film)
-        changes.append(torch.where(size > 0, change / size, 0))
-        if (
-            _inner(at_background - new_background, new_background - background)
-            + _inner(at_motion - new_motion, new_motion - motion)
-            > 0
-        ):
+        downhill = normal(at_background + at_motion).sub_(rhs).mul_(-_STEP)
+        new_background, rank = shrink_singular_values(at_background + downhill, _STEP * low_rank)
+        new_motion = shrink_temporal_frequencies(downhill.add_(at_motion), _STEP * sparse)
+        moves = new_background - background, new_motion - motion
+        change, size = _norm(moves[0] + moves[1]), _norm(new_background + new_motion)
+        changes.append(change / size if size > 0 else 0.0)
+        # Uphill: the way from where the step was taken to its end turns against the last move.
+        turned = _inner(at_background, moves[0]) - _inner(new_background, moves[0])
+        turned += _inner(at_motion, moves[1]) - _inner(new_motion, moves[1])
+        if turned > 0:
             momentum = 1.0
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         push = (momentum - 1) / following
-        at_background = new_background + push * (new_background - background)
-        at_motion = new_motion + push * (new_motion - motion)
         background, motion, momentum = new_background, new_motion, following
-        if not bool(changes[-1] > tolerance):
+        at_background = torch.add(background, moves[0], alpha=push)
+        at_motion = torch.add(motion, moves[1], alpha=push)
+        if not changes[-1] > tolerance:
             break
-    history = torch.stack(changes)
+    history = torch.tensor(changes)
     return LowRankSparse(background, motion, rank, history, bool(history[-1] <= tolerance))
 
 
 def _inner(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((torch.view_as_real(a) * torch.view_as_real(b)).sum())
+    return float(torch.dot(torch.view_as_real(a).flatten(), torch.view_as_real(b).flatten()))
+
+
+def _norm(film: torch.Tensor) -> float:
+    # As real numbers: norms of complex ones are computed twenty times as slowly.
+    return float(torch.linalg.vector_norm(torch.view_as_real(film)))
+
+
+def largest_singular_value(film: torch.Tensor) -> float:
+    """Of a film ``(time, *)`` as a matrix (time, voxel)."""
+    squares, _ = _gram(film.flatten(1))
+    return float(squares[-1].clamp(min=0).sqrt())
+
+
+def _gram(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Squares of the singular values of a matrix of few rows, ascending, and what belongs to them on the left."""
+    # In double precision, as the eigenvalues are squares.
+    squares, vectors = torch.linalg.eigh((matrix @ matrix.mH).to(torch.complex128))
+    return squares, vectors
 
 
 def shrink_singular_values(film: torch.Tensor, threshold: float) -> tuple[torch.Tensor, int]:
@@ -111,9 +133,7 @@ def shrink_singular_values(film: torch.Tensor, threshold: float) -> tuple[torch.
     the eigenvalues of the small matrix (time, time).
     """
     matrix = film.flatten(1)
-    # In double precision, as the eigenvalues are squares.
-    gram = (matrix @ matrix.mH).to(torch.complex128)
-    squares, vectors = torch.linalg.eigh(gram)
+    squares, vectors = _gram(matrix)
     values = squares.clamp(min=0).sqrt()
     kept = values > threshold
     gain = torch.where(kept, 1 - threshold / values.clamp(min=torch.finfo(torch.float64).tiny), 0)
@@ -123,8 +143,17 @@ def shrink_singular_values(film: torch.Tensor, threshold: float) -> tuple[torch.
 
 def shrink_temporal_frequencies(film: torch.Tensor, threshold: float) -> torch.Tensor:
     """The film ``(time, *)`` with its temporal frequencies smaller by a threshold, those below it zero."""
-    spectrum = torch.fft.fft(film, dim=0, norm="ortho")
-    magnitude = spectrum.abs()
-    spectrum *= (magnitude - threshold).clamp(min=0) / magnitude.clamp(min=torch.finfo(magnitude.dtype).tiny)
-    shrunk: torch.Tensor = torch.fft.ifft(spectrum, dim=0, norm="ortho")
-    return shrunk
+    # A product with the small matrix of the transform leaves the film as it lies in memory, which FFTs do not.
+    transform = _transform(len(film), film)
+    spectrum = transform @ film.flatten(1)
+    real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+    power = torch.addcmul(real * real, imaginary, imaginary)
+    least = max(threshold**2, torch.finfo(power.dtype).tiny)
+    spectrum *= power.clamp_(min=least).rsqrt_().mul_(-threshold).add_(1)
+    return (transform.mH @ spectrum).reshape(film.shape)
+
+
+def _transform(n: int, like: torch.Tensor) -> torch.Tensor:
+    """The orthonormal Fourier transform of n samples as a matrix."""
+    unit = torch.eye(n, dtype=torch.complex128, device=like.device)
+    return torch.fft.fft(unit, norm="ortho").to(like.dtype)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from pydantic import Field
 
 from scanside.errors import ConfigError
 from scanside.items import Image, KSpace
-from scanside.recon.low_rank_sparse import low_rank_plus_sparse
+from scanside.recon.low_rank_sparse import largest_singular_value, low_rank_plus_sparse
 from scanside.recon.scaling import film_scale
 from scanside.recon.sense import SenseOperator
 from scanside.scan import Scan
@@ -68,11 +67,10 @@ class ReconstructLowRankSparse(Stage[KSpace, Image]):
         operator = SenseOperator(item.coil_maps, item.mask, readout_of(item))
         start = operator.adjoint(item.data)
         check_finite(start, item, item.reference)
-        largest = torch.linalg.matrix_norm(start.flatten(1), ord=2)
         result = low_rank_plus_sparse(
             operator.normal,
             start,
-            low_rank=self.config.low_rank * float(largest),
+            low_rank=self.config.low_rank * largest_singular_value(start),
             sparse=self.config.sparse * float(film_scale(start.flatten(-3, -2))),
             tolerance=self.config.tolerance,
             max_iterations=self.config.max_iterations,

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from scanside.errors import ConfigError
 from scanside.recon.fourier import to_image, to_kspace
-from scanside.recon.low_rank_sparse import low_rank_plus_sparse
+from scanside.recon.low_rank_sparse import largest_singular_value, low_rank_plus_sparse
 from scanside.recon.scaling import film_scale
 from scanside.recon.sense import SenseOperator
 from scanside.recon.view_sharing import share_views
@@ -78,11 +78,10 @@ class LowRankSparseFilm(Classical):
         operator = SenseOperator(maps[None, :, None], mask[:, None])
 
         def run() -> torch.Tensor:
-            largest = torch.linalg.matrix_norm(film.flatten(1), ord=2)
             return low_rank_plus_sparse(
                 operator.normal,
                 film[:, None],
-                low_rank=self.low_rank * float(largest),
+                low_rank=self.low_rank * largest_singular_value(film),
                 sparse=self.sparse * float(film_scale(film)),
                 tolerance=self.tolerance,
                 max_iterations=self.iterations,
