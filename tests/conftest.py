@@ -222,6 +222,7 @@ def film_bundles(tmp_path_factory: pytest.TempPathFactory, learned_bundles: Path
 
     ``film``: 8 steps of ``u ← u − (Aᴴ A u − Aᴴ y)`` for each frame from the mean of all frames' ``Aᴴ y``, times one
     weight of 1.
+    ``film-begun``: the low rank plus sparse film that it is given.
     ``film-smooth``: adds to the images ``Aᴴ y`` a quarter of their second difference in time, around a circle.
     """
     import torch
@@ -241,6 +242,16 @@ def film_bundles(tmp_path_factory: pytest.TempPathFactory, learned_bundles: Path
             for _ in range(8):
                 u = u - ((coils.conj() * (matrix @ (coils * u[:, :, None]))).sum(2) - start)
             return torch.stack((u.real, u.imag), 1) * self.weight + 0 * noise[..., None]
+
+    class Begun(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(
+            self, image: torch.Tensor, maps: torch.Tensor, low_rank_sparse: torch.Tensor
+        ) -> torch.Tensor:
+            return low_rank_sparse * self.weight + 0 * (image + maps.sum((1, 2))[:, None, None])
 
     class Smooth(torch.nn.Module):
         def __init__(self) -> None:
@@ -298,8 +309,18 @@ def film_bundles(tmp_path_factory: pytest.TempPathFactory, learned_bundles: Path
         "coils": None,
         "frames": 4,
     }
+    begun = film | {
+        "module": Begun(),
+        "example": (example, torch.ones(1, 5, 2, 32, 32), example),
+        "inputs": {
+            "image": image,
+            "maps": ["batch", "coil", 2, "k1", "k0"],
+            "low_rank_sparse": image,
+        },
+    }
     root = tmp_path_factory.mktemp("films")
     _write_bundle(root / "film", film, trained)
+    _write_bundle(root / "film-begun", begun, trained)
     _write_bundle(root / "film-smooth", smooth, trained)
     return root
 

@@ -142,7 +142,9 @@ def _offered(network: Network) -> tuple[TensorSpec, ...]:
     """What a network of this kind is called with, in its order."""
     if isinstance(network, Unet):
         return (TensorSpec(name="image", axes=("batch", network.config.image_channels, "k1", "k0")),)
-    return (unrolled_specs if isinstance(network, Unrolled) else film_specs)(lowering_of(network))
+    if isinstance(network, Unrolled):
+        return unrolled_specs(lowering_of(network))
+    return film_specs(lowering_of(network), network.config.start if isinstance(network, Temporal) else None)
 
 
 def _exported(

@@ -133,8 +133,9 @@ class TensorSpec(_Record):
     """One tensor at the engine's boundary.
 
     Attributes:
-        name: what it is: ``image``, ``maps``, ``noise``, ``mask``, ``p``, ``dft1``, ``dft0``; of the form ``columns``
-            ``image``, ``fitted``, ``kept``, ``support``.
+        name: what it is: ``image``, ``maps``, ``noise``, ``mask``, ``p``, ``dft1``, ``dft0``; the film that a network
+            begins with, ``low_rank_sparse`` (`scanside.recon.film_start`); of the form ``columns`` ``image``,
+            ``fitted``, ``kept``, ``support``.
         axes: in order; a number is a fixed length, a name stands for a length of the scan, ``time`` for that of the
             network's window.
         dtype: of the elements; boundaries are fp32 whatever the network computes in.

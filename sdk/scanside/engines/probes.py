@@ -32,6 +32,7 @@ from scanside.engines.shapes import Fit, reflect
 from scanside.errors import BundleError
 from scanside.recon.columns import factorise
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
+from scanside.recon.film_start import STARTS, film_start
 from scanside.recon.fourier import to_image, to_kspace
 
 __all__ = [
@@ -55,7 +56,7 @@ _WEAK, _STRONG = 1e-5, 1e5
 _ACS_ONLY = 8
 _NOISE_LEVEL = 0.01  # of a quiet scan: data consistency has most to do
 _NOISY = 100
-_IMAGES = ("image", "fitted")
+_IMAGES = ("image", "fitted", *STARTS)
 
 
 @dataclass(frozen=True)
@@ -370,7 +371,10 @@ class _Scan:
         mask = self.mask.expand(-1, s.shape[-1]) if two_axes else self.mask
         make = film_sampling_inputs if network.task == "dynamic" else sampling_inputs
         sampling = iter(make(network.lowering, mask[None]))
-        known = {"image": torch.view_as_real(adjoint).movedim(-1, 0)[None], "maps": self.maps[None]}
+        known = {"image": _planes(adjoint), "maps": self.maps[None]}
+        for spec in network.inputs:
+            if spec.name in STARTS:
+                known[spec.name] = _planes(film_start(adjoint, s, self.mask[..., 0]))
         inputs = []
         for spec in network.inputs:
             if spec.name == "noise":
@@ -378,3 +382,8 @@ class _Scan:
             else:
                 inputs.append((known[spec.name] if spec.name in known else next(sampling)).contiguous())
         return tuple(inputs)
+
+
+def _planes(image: torch.Tensor) -> torch.Tensor:
+    """Complex ``(*time, k1, k0)`` as ``(1, 2, *time, k1, k0)``."""
+    return torch.view_as_real(image).movedim(-1, 0)[None]

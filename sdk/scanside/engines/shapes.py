@@ -26,6 +26,7 @@ from torch.nn.functional import pad
 
 from scanside.engines.manifest import Lowering, Shapes, TensorSpec
 from scanside.errors import ShapeError
+from scanside.recon.film_start import Start
 
 __all__ = [
     "LARGEST_SIDE",
@@ -248,17 +249,19 @@ def columns_specs() -> tuple[TensorSpec, ...]:
     )
 
 
-def film_specs(lowering: Lowering) -> tuple[TensorSpec, ...]:
+def film_specs(lowering: Lowering, start: Start | None = None) -> tuple[TensorSpec, ...]:
     """The inputs of networks for films (see `scanside.recon.consistency.film_sampling_inputs`), in their order.
 
     Args:
         lowering: of data consistency; ``none`` for networks that take the images alone.
+        start: the film that the network begins with (`scanside.recon.film_start`); None for that of its own making.
     """
     image = TensorSpec(name="image", axes=("batch", 2, "time", "k1", "k0"))
     if lowering == "none":
         return (image,)
     _, maps, noise, *sampling = unrolled_specs(lowering)
-    return (image, maps, noise, *(_in_time(spec) for spec in sampling))
+    begun = () if start is None else (TensorSpec(name=start, axes=image.axes),)
+    return (image, maps, noise, *begun, *(_in_time(spec) for spec in sampling))
 
 
 def _in_time(spec: TensorSpec) -> TensorSpec:

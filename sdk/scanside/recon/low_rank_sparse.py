@@ -156,4 +156,5 @@ def shrink_temporal_frequencies(film: torch.Tensor, threshold: float) -> torch.T
 def _transform(n: int, like: torch.Tensor) -> torch.Tensor:
     """The orthonormal Fourier transform of n samples as a matrix."""
     unit = torch.eye(n, dtype=torch.complex128, device=like.device)
-    return torch.fft.fft(unit, norm="ortho").to(like.dtype)
+    matrix: torch.Tensor = torch.fft.fft(unit, norm="ortho")
+    return matrix.to(like.dtype)

@@ -30,6 +30,7 @@ from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuil
 from scanside.items import Calibration
 from scanside.recon.columns import MAX_ROWS
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
+from scanside.recon.film_start import STARTS, film_start
 from scanside.recon.scaling import film_scale, image_scale
 from scanside.recon.stacked import StackedMaps
 from scanside.stages._columns import Columns
@@ -327,9 +328,12 @@ class Learned:
                 (planes, planes.new_zeros(1, engine.n_coils - len(maps), *planes.shape[2:])), 1
             )
         known = {"image": first, "maps": planes, "noise": noise.view(1, 1, 1, 1)}
+        names = [spec.name for spec in self.manifest.inputs]
+        for start in set(names).intersection(STARTS):
+            film = film_start(image, maps, mask)
+            known[start] = torch.view_as_real(film).movedim(-1, 0).contiguous()[None]
         make = sampling_inputs if self.n_frames is None else film_sampling_inputs
         sampling = iter(make(self.manifest.lowering, mask[None, ..., None]))
-        names = [spec.name for spec in self.manifest.inputs]
         return tuple(known[name] if name in known else next(sampling) for name in names)
 
     def second_image(

@@ -13,6 +13,7 @@ import torch
 from scanside import Context, Image, KSpace
 from scanside.errors import ConfigError, NonFiniteError
 from scanside.items import AxisRange
+from scanside.recon.film_start import film_start
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.stage import Stage
 from scanside.stages._fallback import pace_ms
@@ -188,6 +189,19 @@ def test_without_data_consistency(film_bundles: Path) -> None:
     pulled = Session(film_bundles, "film-smooth", residual=None, fitness="ignore", consistency=1e-3)
     closer = float(pulled(item.replace(wanted=(1,)))[0].meta.first("ScansideDataConsistency"))
     assert closer < 0.5 * float(images[1].meta.first("ScansideDataConsistency"))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_network_that_begins_with_low_rank_plus_sparse(film_bundles: Path, scale: float) -> None:
+    """It gives what it is given, which is what trainings have."""
+    item = film()
+    assert item.coil_maps is not None
+    adjoint = (item.coil_maps.conj() * to_image(item.data)).sum(1)[:, 0]
+    right = film_start(adjoint, item.coil_maps[:, 0], item.mask[:, 0])
+    images = Session(film_bundles, "film-begun")(item.replace(data=scale * item.data))
+    for image, one in zip(images, right, strict=True):
+        assert image.meta.first("ScansideEngine") == "film-begun"
+        torch.testing.assert_close(image.data[0, 0] / scale, one, rtol=1e-3, atol=1e-4)
 
 
 # When the network's images are not to be had

@@ -9,6 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from scanside.recon.film_start import film_start
 from scanside.recon.scaling import film_scale
 from scanside_training.data import (
     BeatingHearts,
@@ -20,6 +21,7 @@ from scanside_training.data import (
     simulate_film,
 )
 from scanside_training.data.films import film_window
+from scanside_training.models.base import film_inputs
 
 N = 48
 
@@ -81,6 +83,28 @@ def test_normal_equations_frame_by_frame(film: torch.Tensor) -> None:
         assert masks[t, N // 2 - 3 : N // 2 + 3].all()
     assert len({one.tobytes() for one in masks}) == 4
     assert float(film_scale(torch.from_numpy(image))) == pytest.approx(1, rel=1e-5)
+
+
+def test_the_film_to_begin_with_is_that_of_the_whole_film(film: torch.Tensor) -> None:
+    """As in use, where no columns are left out; and what networks make of a sample that does not hold it."""
+    begun: dict[str, Any] = {
+        "kind": "dynamic",
+        "time": 4,
+        "masks": {"acceleration": (3, 3), "acs": (6, 6)},
+        "start": "low_rank_sparse",
+    }
+    whole = scanned(film, plain(task=begun))
+    part = scanned(film, plain(task=begun, readout_crop=32))
+    made = film_start(
+        torch.complex(*whole["image"]), torch.complex(*whole["maps"].unbind(1)), whole["mask"][..., 0]
+    )
+    expected = torch.stack((made.real, made.imag))
+    torch.testing.assert_close(whole["low_rank_sparse"], expected, rtol=1e-4, atol=1e-5)
+    (first,) = [n for n in range(N - 31) if torch.equal(whole["image"][..., n : n + 32], part["image"])]
+    assert torch.equal(part["low_rank_sparse"], whole["low_rank_sparse"][..., first : first + 32])
+    without = {name: one[None] for name, one in whole.items() if name != "low_rank_sparse"}
+    inputs = film_inputs("fft", without, "low_rank_sparse")
+    torch.testing.assert_close(inputs[3][0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_beat_closes() -> None:

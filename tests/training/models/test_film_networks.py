@@ -26,6 +26,7 @@ from scanside_training.models import (
 from scanside_training.models.attention import BlockAttention
 from scanside_training.models.base import Batch
 from scanside_training.models.frames import film_operator, fold, unfold
+from scanside_training.models.temporal import SubspaceConfig, along_time, scarce_courses
 
 TIME, K1, K0, N_COILS = 5, 16, 8, 3
 LIGHT: dict[str, Any] = {"n_frames": TIME, "n_cascades": 2, "channels": 4, "pools": 1}
@@ -108,6 +109,62 @@ def test_a_fresh_light_network_shares_views(batch: Batch) -> None:
     together = torch.complex(*found.double().unbind(1))
     zero_filled = (measured - truth).norm() / truth.norm()
     assert (together - truth).norm() / truth.norm() < 0.15 * zero_filled
+
+
+def as_numbers(film: torch.Tensor) -> torch.Tensor:
+    """``(B, time, voxel)`` of a folded film."""
+    return torch.complex(*film.reshape(-1, TIME, 2, K1 * K0).double().unbind(2))
+
+
+@pytest.mark.parametrize("n", [3, 9])
+def test_scarce_time_courses_are_told_by_products(batch: Batch, n: int) -> None:
+    """Against eigenvectors, in double precision."""
+    film = fold(batch["image"])
+    numbers = as_numbers(film)
+    share, vectors = torch.linalg.eigh(numbers @ numbers.mH)
+    share /= share.sum(-1, keepdim=True)
+    left = (1 - share) ** 2**n
+    expected = (vectors * left[:, None]) @ (vectors.mH @ numbers)
+    (*_, matrix) = scarce_courses(film, TIME, (1, n))
+    torch.testing.assert_close(as_numbers(along_time(matrix, film)), expected, atol=1e-5, rtol=1e-4)
+    empty = torch.zeros_like(film)
+    (matrix,) = scarce_courses(empty, TIME, (n,))
+    assert torch.equal(along_time(matrix, empty), empty)
+
+
+def test_a_fresh_network_of_few_time_courses_finds_a_film_that_has_few(batch: Batch) -> None:
+    """Two courses are told by the shared views; with them, the same data determine the film."""
+    generator = torch.Generator().manual_seed(9)
+    still, moving = torch.randn(2, 2, 1, K1, K0, dtype=torch.complex128, generator=generator)
+    course = torch.linspace(-1, 1, TIME, dtype=torch.float64)[:, None, None]
+    truth = still + 0.3 * course * moving
+    maps = torch.complex(*batch["maps"].double().unbind(2))[:, None]
+    lines = batch["mask"][:, :, None].double()
+    measured = (maps.conj() * to_image(lines * to_kspace(maps * truth[:, :, None], (-2,)), (-2,))).sum(2)
+    scanned = batch | {"image": torch.stack((measured.real, measured.imag), 1).float()}
+
+    def error(**settings: Any) -> float:
+        model = build_model(TemporalConfig(**{**LIGHT, "shared_iterations": 40}, **settings)).eval()
+        with torch.inference_mode():
+            found = torch.complex(*model(*model.inputs(scanned)).double().unbind(1))
+        return float((found - truth).norm() / truth.norm())
+
+    assert error(subspace={"halvings": 7, "iterations": 12}) < 0.75 * error()
+
+
+def test_few_time_courses_are_fitted_as_the_formula_says(batch: Batch) -> None:
+    """``(Aᴴ A + w D + p σ²) x = Aᴴ y + p σ² s`` where the steps are many."""
+    config = SubspaceConfig(halvings=6, weight=0.3, pull=20, iterations=100)
+    model = build_model(TemporalConfig(**LIGHT, subspace=config))
+    image, maps, noise, *sampling = model.inputs(batch)
+    normal, measured = film_operator("fft", maps, tuple(sampling)), fold(image)
+    start = fold(torch.randn(image.shape, generator=torch.Generator().manual_seed(1)))
+    (scarce,) = scarce_courses(start, TIME, (config.halvings,))
+    found = model._few_courses(normal, measured, start, noise, config)
+    assert isinstance(model, Temporal)
+    pulled = 20 * 0.05**2 * (found - start)
+    left = normal(found) + config.weight * along_time(scarce, found) + pulled - measured
+    assert float(left.norm()) < 1e-4 * float(measured.norm())
 
 
 def test_causal_frames_know_nothing_of_later_ones(batch: Batch) -> None:
@@ -197,6 +254,26 @@ def test_attention_weighs_channels_then_places() -> None:
     assert sum(isinstance(one, BlockAttention) for one in attending.modules()) == 2 * 5
 
 
+def test_a_fresh_network_begins_with_the_film_that_it_is_given(batch: Batch) -> None:
+    """A step of data consistency aside, which changes nothing of a film that explains its data."""
+    generator = torch.Generator().manual_seed(3)
+    film = torch.randn(batch["image"].shape, generator=generator)
+    model = build_model(TemporalConfig(**LIGHT, start="low_rank_sparse")).eval()
+    _, maps, _, _, *sampling = model.inputs(batch)
+    measured = unfold(film_operator("fft", maps, tuple(sampling))(fold(film)), TIME)
+    with torch.inference_mode():
+        found = model(*model.inputs(batch | {"image": measured, "low_rank_sparse": film}))
+    torch.testing.assert_close(found, film, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"low_rank": (4,)}, {"subspace": {}}, {"start": "low_rank_sparse"}])
+def test_causal_networks_know_no_correlations_of_all_frames(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="made of all frames of a film: leave out 'causal'"):
+        TemporalConfig(**LIGHT, causal=True, **settings)
+    with pytest.raises(ValidationError, match="in ascending order"):
+        TemporalConfig(**LIGHT, low_rank=(6, 4))
+
+
 def test_cascades_need_data_consistency() -> None:
     with pytest.raises(ValidationError, match="3 cascades alternate with data consistency: set consistency"):
         DualUnetConfig(**DUAL, n_cascades=3)
@@ -206,6 +283,14 @@ SMALL = LIGHT | {"n_cascades": 1, "shared_iterations": 1}
 EXPORTED = {
     "temporal-fft": (TemporalConfig(**SMALL, lowering="fft"), torch.float32),
     "temporal-pmatrix": (TemporalConfig(**SMALL, lowering="pmatrix"), torch.bfloat16),
+    "temporal-low-rank": (
+        TemporalConfig(**SMALL, lowering="pmatrix", low_rank=(2, 6), subspace={"iterations": 2}),
+        torch.bfloat16,
+    ),
+    "temporal-begun": (
+        TemporalConfig(**SMALL, lowering="pmatrix", start="low_rank_sparse"),
+        torch.bfloat16,
+    ),
     "temporal-dft_matmul": (TemporalConfig(**SMALL, lowering="dft_matmul"), torch.float32),
     "temporal-causal": (TemporalConfig(**SMALL, causal=True, lowering="pmatrix"), torch.float32),
     "dual-attention": (DualUnetConfig(**DUAL, attention=True), torch.bfloat16),
@@ -231,7 +316,8 @@ def test_export(config: TemporalConfig | DualUnetConfig, precision: torch.dtype,
             "mask": torch.ones(1, TIME, 4 * m, 1),
         }
     )
-    specs = film_specs(config.lowering if len(example) > 1 else "none")
+    start = config.start if isinstance(config, TemporalConfig) else None
+    specs = film_specs(config.lowering if len(example) > 1 else "none", start)
     program, weights = export_graph(network, example, dynamic_axes([spec.axes for spec in specs], m))
     one = {name: value[:1] for name, value in batch.items()}
     inputs = network.inputs(one)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scanside.recon.film_start import film_start
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.scaling import film_scale
 from scanside_training.data.appearance import random_appearance
@@ -73,7 +74,8 @@ def simulate_film(
         ``mask``: ``(time, k1, 1)``, 1 where a line was acquired, the centre of k-space at ``k1 // 2``;
         ``roi``: ``(1, k1, k0)``, 1 inside the object, the same for all frames;
         ``scale``: ``()``, `scanside.recon.scaling.film_scale` of ``Aᴴ y``;
-        ``noise``: ``()``, standard deviation of the noise's real and imaginary part per coil and voxel.
+        ``noise``: ``()``, standard deviation of the noise's real and imaginary part per coil and voxel;
+        ``low_rank_sparse``: the film that networks begin with, like ``image``, where the task says so.
 
     Raises:
         ConfigError: the central lines are more than the acceleration leaves.
@@ -102,7 +104,9 @@ def simulate_film(
     scale = film_scale(image)
     roi = object_of(target.abs().square().mean(0).sqrt())
     columns = some_columns(config.readout_crop, roi, rng)
+    begun = {} if task.start is None else {task.start: film_start(image / scale, maps, mask[..., 0])}
     return {
+        **{name: _planes(start[..., columns]) for name, start in begun.items()},
         "image": _planes(image[..., columns] / scale),
         "target": _planes(target[..., columns] / scale),
         "maps": real_pairs(maps[..., columns]),

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from scanside.metrics import object_mask
+from scanside.recon.film_start import Start
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.scaling import image_scale
 from scanside.recon.sense import cg_sense
@@ -79,6 +80,8 @@ class DynamicTask(Settings):
     """Frames of a sample: consecutive ones of a beat, from any of it on; the beat closes."""
     masks: FrameMaskConfig = FrameMaskConfig()
     """Which lines each frame acquires; ``simulation.masks`` is for single images."""
+    start: Start | None = None
+    """The film that networks begin with, where they take one: made of the whole film, before columns are left out."""
 
 
 class SimulationConfig(Settings):

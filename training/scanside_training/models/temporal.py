@@ -13,24 +13,48 @@ et al., *Convolutional recurrent neural networks for dynamic MR image reconstruc
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, pixel_shuffle, pixel_unshuffle
 
 from scanside.recon.consistency import Lowering
+from scanside.recon.film_start import Start
 from scanside_training.models.base import Batch, ModelConfig, film_inputs
 from scanside_training.models.consistency import NormalOperator, conjugate_gradients
 from scanside_training.models.frames import film_operator, fold, unfold
 from scanside_training.models.rules import Consistency, GradientConfig, consistency_steps, initial_weights
 
-__all__ = ["Temporal", "TemporalBody", "TemporalConfig"]
+__all__ = ["SubspaceConfig", "Temporal", "TemporalBody", "TemporalConfig"]
 
 _LEAK = 0.1
 _SHARED_WEIGHT = 0.01
 """λ of the image that all frames share: a line that one of twelve frames has still counts nine tenths."""
+
+
+class SubspaceConfig(ModelConfig):
+    """The film nearest to the data that has few time courses: those which the film has that it starts from.
+
+    ``argmin ‖A x − y‖² + weight ⟨x, D x⟩ + pull noise² ‖x − s‖²``, D being `scarce_courses` and s the film that it
+    starts from, by conjugate gradients. Few time courses have
+    fewer unknowns than a film has samples, so that few steps lead far (Liang, *Spatiotemporal imaging with
+    partially separable functions*, ISBI 2007, 988-991).
+
+    Attributes:
+        halvings: a time course that holds less than ``2⁻ⁿ`` of the energy is scarce; this is n.
+        weight: of what they hold against the data.
+        pull: of the film that it starts from, which is less noisy, in units of the noise's variance: 1 / the squared
+            error that this film is thought to have.
+        iterations: conjugate-gradient steps.
+    """
+
+    halvings: int = Field(12, ge=1, le=20)
+    weight: float = Field(0.3, gt=0)
+    pull: float = Field(40.0, ge=0)
+    iterations: int = Field(8, ge=1)
 
 
 class TemporalConfig(ModelConfig):
@@ -43,6 +67,11 @@ class TemporalConfig(ModelConfig):
         pools: how often frames of half resolution are halved.
         causal: whether a frame is made of itself and those before it only.
         shared_iterations: conjugate-gradient steps to the image that all frames share; none where it is causal.
+        start: the film that it begins with, given to it (`scanside.recon.film_start`); None for that of its own
+            sweeps. All frames make it, so that it goes with no causal network.
+        low_rank: for each of these numbers n the networks also see their film without what holds less than about
+            ``2⁻ⁿ`` of its energy (`scarce_courses`), in ascending order.
+        subspace: fit the film to the data before the first network, with few time courses.
         consistency: how images are made to fit the data.
         lowering: how the normal operator is computed (see `scanside.recon.consistency`); the weights are the same.
     """
@@ -54,8 +83,21 @@ class TemporalConfig(ModelConfig):
     pools: int = Field(2, ge=1, le=4)
     causal: bool = False
     shared_iterations: int = Field(6, ge=1)
+    start: Start | None = None
+    low_rank: tuple[Annotated[int, Field(ge=1, le=20)], ...] = ()
+    subspace: SubspaceConfig | None = None
     consistency: Consistency = GradientConfig()
     lowering: Lowering = "fft"
+
+    @model_validator(mode="after")
+    def _causal_alone(self) -> TemporalConfig:
+        if self.causal and (self.start is not None or self.low_rank or self.subspace is not None):
+            raise ValueError(
+                "'start', 'low_rank' and 'subspace' are made of all frames of a film: leave out 'causal'"
+            )
+        if list(self.low_rank) != sorted(set(self.low_rank)):
+            raise ValueError(f"'low_rank' holds different numbers in ascending order, got {self.low_rank}")
+        return self
 
     def build(self) -> Temporal:
         """The network with fresh weights."""
@@ -65,6 +107,42 @@ class TemporalConfig(ModelConfig):
     def multiple_of(self) -> int:
         """What the sizes of images must be multiples of: they are halved so often."""
         return int(2 ** (self.pools + 1))
+
+
+def scarce_courses(x: torch.Tensor, n_frames: int, halvings: Sequence[int]) -> list[torch.Tensor]:
+    """What takes time courses out of films that hold little of their energy, by products of small matrices alone.
+
+    C being the correlations of the frames as a matrix (time, time) of trace 1, ``(1 − C)^(2ⁿ)`` leaves nothing of a
+    time course that holds much more than ``2⁻ⁿ`` of the film's energy, and one that holds much less as it is.
+    Singular values would tell the same, but no engine has them.
+
+    Args:
+        x: films ``(B · time, 2, k1, k0)``.
+        n_frames: of each.
+        halvings: the numbers n, ascending.
+
+    Returns:
+        For each of them ``(B, 2 · time, 2 · time)``, real and imaginary part of a frame side by side.
+    """
+    planes = x.detach().reshape(-1, 2 * n_frames, x.shape[-2] * x.shape[-1])
+    # With those of the film times i, products of parts become those of complex numbers.
+    real, imaginary = planes.reshape(-1, n_frames, 2, planes.shape[-1]).unbind(2)
+    turned = torch.stack((-imaginary, real), 2).flatten(1, 2)
+    correlations = planes @ planes.mT + turned @ turned.mT
+    trace = correlations.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
+    left = torch.eye(2 * n_frames, device=x.device) - correlations / (0.5 * trace + 1e-30)
+    found, n = [], 0
+    for wanted in halvings:
+        for _ in range(wanted - n):
+            left = left @ left
+        n = wanted
+        found.append(left)
+    return found
+
+
+def along_time(matrix: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """A matrix ``(B, 2 · time, 2 · time)`` of `scarce_courses` times films ``(B · time, 2, k1, k0)``."""
+    return (matrix @ x.reshape(len(matrix), -1, x.shape[-2] * x.shape[-1])).reshape(x.shape)
 
 
 class TimeConv(nn.Module):
@@ -172,15 +250,16 @@ class Temporal(nn.Module):
         self.config = config
         self.multiple_of = config.multiple_of
         self.n_frames = config.n_frames
-        self.networks = nn.ModuleList(TemporalBody(6, 2, config) for _ in range(config.n_cascades))
+        n_in = 2 * ((3 if config.start is None else 2) + len(config.low_rank))
+        self.networks = nn.ModuleList(TemporalBody(n_in, 2, config) for _ in range(config.n_cascades))
         self.log_weights = initial_weights(config.consistency, config.n_cascades)
 
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         """What `forward` takes, from a batch of training samples."""
-        return film_inputs(self.config.lowering, batch)
+        return film_inputs(self.config.lowering, batch, self.config.start)
 
     def forward(
-        self, image: torch.Tensor, maps: torch.Tensor, noise: torch.Tensor, *sampling: torch.Tensor
+        self, image: torch.Tensor, maps: torch.Tensor, noise: torch.Tensor, *others: torch.Tensor
     ) -> torch.Tensor:
         """Reconstruct.
 
@@ -189,14 +268,19 @@ class Temporal(nn.Module):
             maps: ``(B, coil, 2, k1, k0)`` coil sensitivities.
             noise: ``(B, 1, 1, 1)`` standard deviation of the noise's real and imaginary part in the voxels of a coil,
                 on the scale of the image.
-            *sampling: the inputs of the lowering (`scanside.recon.consistency.film_sampling_inputs`).
+            *others: the film that it begins with, like the image, where it is given one; then the inputs of the
+                lowering (`scanside.recon.consistency.film_sampling_inputs`).
 
         Returns:
             ``(B, 2, time, k1, k0)`` float32.
         """
+        begun, sampling = ((), others) if self.config.start is None else (others[:1], others[1:])
         normal = film_operator(self.config.lowering, maps, sampling)
         measured = fold(image)
-        x, motion = self._shared_views(image, maps, sampling)
+        # Besides the film: where it moves, if that is known.
+        x, *motion = map(fold, begun) if begun else self._shared_views(image, maps, sampling)
+        if self.config.subspace is not None:
+            x = self._few_courses(normal, measured, x, noise, self.config.subspace)
         _, steps = consistency_steps(
             self.config.consistency, normal, measured, self.log_weights.exp(), noise, self.config.n_cascades
         )
@@ -204,12 +288,48 @@ class Temporal(nn.Module):
         # change.
         change = measured - normal(x)
         for network, step in zip(self.networks, steps, strict=True):
-            x = x + network(torch.cat((x, motion, change), dim=1))
+            scarce = scarce_courses(x, self.n_frames, self.config.low_rank)
+            parts = [x - along_time(matrix, x) for matrix in scarce]
+            x = x + network(torch.cat((x, *motion, *parts, change), dim=1))
             change = step(measured - normal(x))
             x = x + change
         # Where no coil sees anything, there are no data, and what the networks put there is nothing.
         seen = maps.square().sum((1, 2)) > 0
         return unfold(x, self.n_frames) * seen[:, None, None]
+
+    def _few_courses(
+        self,
+        normal: NormalOperator,
+        measured: torch.Tensor,
+        x: torch.Tensor,
+        noise: torch.Tensor,
+        config: SubspaceConfig,
+    ) -> torch.Tensor:
+        """The film ``(B · time, 2, k1, k0)`` fitted to the data with few time courses."""
+        (scarce,) = scarce_courses(x, self.n_frames, (config.halvings,))
+
+        def of_frames(films: torch.Tensor) -> torch.Tensor:
+            return films.reshape(-1, 1, 1, 1, 1).expand(-1, self.n_frames, -1, -1, -1).flatten(0, 1)
+
+        pull = of_frames(config.pull * noise.square())
+
+        def applied(film: torch.Tensor) -> torch.Tensor:
+            return normal(film) + config.weight * along_time(scarce, film) + pull * film
+
+        def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return of_frames((a * b).reshape(len(scarce), -1).sum(1))
+
+        tiny = 1e-30  # an empty film stays empty
+        residual = direction = measured + pull * x - applied(x)
+        energy = dot(residual, residual)
+        for _ in range(config.iterations):
+            image = applied(direction)
+            alpha = energy / (dot(direction, image) + tiny)
+            x = x + alpha * direction
+            residual = residual - alpha * image
+            before, energy = energy, dot(residual, residual)
+            direction = residual + energy / (before + tiny) * direction
+        return x
 
     def _shared_views(
         self, image: torch.Tensor, maps: torch.Tensor, sampling: tuple[torch.Tensor, ...]

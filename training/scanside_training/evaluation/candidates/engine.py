@@ -15,6 +15,7 @@ from scanside.engines.engine import Engine
 from scanside.engines.manifest import ColumnsForm, PrecisionChoice
 from scanside.errors import ConfigError
 from scanside.recon.columns import factorise
+from scanside.recon.film_start import STARTS
 from scanside.recon.scaling import image_scale
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, image_of, problem_of
 from scanside_training.evaluation.case import Case
@@ -122,7 +123,8 @@ class _Engine(Silent):
         inputs: tuple[torch.Tensor, ...] = (batch["image"],)
         n_coils: int | None = None
         if manifest.lowering != "none":
-            inputs, n_coils = film_inputs(manifest.lowering, batch), batch["maps"].shape[1]
+            start = next((spec.name for spec in manifest.inputs if spec.name in STARTS), None)
+            inputs, n_coils = film_inputs(manifest.lowering, batch, start), batch["maps"].shape[1]
         n1, n0 = batch["image"].shape[-2:]
         engine = self._engine(n1, n0, n_coils)
         return lambda: image_of(engine(*inputs)[0])
