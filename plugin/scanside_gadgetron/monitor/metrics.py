@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from scanside._version import __version__
 from scanside_gadgetron.monitor.contract import PoolState
-from scanside_gadgetron.monitor.session import classify
+from scanside_gadgetron.monitor.session import CHECKS, check_of, classify
 from scanside_gadgetron.monitor.state import LiveState
 from scanside_gadgetron.pool.events import (
     Event,
@@ -37,6 +37,8 @@ __all__ = ["Metrics"]
 _STAGE_SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _IMAGE_SECONDS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _SESSION_SECONDS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+
+_CHECK_DB = (-10.0, -5.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 _MOST_NAMES = 64
 """Names that hosts or sites choose become labels; a host must not be able to fill Prometheus with them."""
@@ -77,6 +79,16 @@ class Metrics:
             "Images that a classical reconstruction made in place of an engine.",
             "reason",
         )
+        self._checks = counter(
+            "scanside_self_checks",
+            "Images of engines that were checked by lines they were not given, by what these say of them.",
+            "verdict",
+        )
+        self._check_db = histogram(
+            "scanside_self_check_gain_db",
+            "How much better than the fallback an engine predicts lines that it was not given.",
+            _CHECK_DB,
+        )
         self._warnings = counter("scanside_warnings", "Warnings to the operator.")
         self._restarts = counter("scanside_worker_restarts", "Workers that were replaced.", "reason")
         self.dropped = counter(
@@ -103,6 +115,8 @@ class Metrics:
         # Series that do not exist yet make alerts blind: those with known labels begin at zero.
         for outcome in ("done", "failed", "lost"):
             self._sessions.labels(outcome)
+        for verdict in CHECKS:
+            self._checks.labels(verdict)
         for reason in ("died", "hung", "leaked", "reloaded"):
             self._restarts.labels(reason)
         Gauge("scanside_build_info", "Version of Scanside.", ["version"], registry=registry).labels(
@@ -126,6 +140,11 @@ class Metrics:
                 self._image_seconds.labels(pipeline).observe(event.latency_ms / 1e3)
                 if event.fallback is not None:
                     self._fallbacks.labels(classify(event.fallback)).inc()
+                if (check := check_of(event.facts)) is not None:
+                    verdict, db = check
+                    self._checks.labels(verdict).inc()
+                    if db is not None:
+                        self._check_db.observe(db)
             case StageRan():
                 observe = self._stage_seconds.labels(self._stages.label(event.stage)).observe
                 for _ in range(event.items):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -20,7 +20,17 @@ from scanside_gadgetron.pool.events import (
     Warned,
 )
 
-__all__ = ["FALLBACKS", "Session", "SessionEvent", "SessionState", "ShownImage", "StageTotal", "classify"]
+__all__ = [
+    "CHECKS",
+    "FALLBACKS",
+    "Session",
+    "SessionEvent",
+    "SessionState",
+    "ShownImage",
+    "StageTotal",
+    "check_of",
+    "classify",
+]
 
 SessionState: TypeAlias = Literal["queued", "running", "done", "failed", "lost"]
 
@@ -36,8 +46,21 @@ SessionEvent: TypeAlias = (
     | SessionEnded
 )
 
-FALLBACKS = ("unfit", "size", "failed", "deadline", "busy", "non-finite", "data-consistency")
+FALLBACKS = (
+    "unfit",
+    "size",
+    "not-built",
+    "failed",
+    "deadline",
+    "busy",
+    "non-finite",
+    "data-consistency",
+    "self-check",
+)
 """Why an engine's image may not be taken, in one word each; see `scanside.stages.engine.RunEngine`."""
+
+CHECKS = ("better", "undecided", "worse", "worse than nothing", "none")
+"""What a self-check may say of an engine's image; see the stage's attribute ``ScansideCheck``."""
 
 _KEPT_SPANS = 600
 _KEPT_WARNINGS = 100
@@ -49,6 +72,20 @@ def classify(reason: str) -> str:
     """The word that a reason for a fallback begins with; ``other`` for one that is not known."""
     word = reason.partition(":")[0].strip()
     return word if word in FALLBACKS else "other"
+
+
+def check_of(facts: Mapping[str, Any]) -> tuple[str, float | None] | None:
+    """What an image's self-check says, and by how many dB it predicts unseen lines better than the fallback.
+
+    None where it was not checked, or in words that are not known.
+    """
+    word, *told = [*_texts(facts.get("ScansideCheck", [])), ""]
+    if word not in CHECKS:
+        return None
+    try:
+        return word, float(told[0].removesuffix(" dB"))
+    except ValueError:
+        return word, None
 
 
 @dataclass(slots=True)

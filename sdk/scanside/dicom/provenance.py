@@ -59,6 +59,7 @@ class Method:
             "accepted": "ScansideEngineAccepted",
             "data_consistency": "ScansideDataConsistency",
             "not_trained_for": "ScansideFitness",
+            "self_check": "ScansideCheck",
         }
         parameters = tuple((key, ", ".join(meta[name])) for key, name in known.items() if name in meta)
         weights = (*meta.get("ScansideWeights", []), "", "")[1]
@@ -140,6 +141,8 @@ def _comments(method: Method, meta: Meta, incomplete: str | None) -> list[str]:
         comments.append(f"INCOMPLETE DATA: {incomplete}")
     if "ScansideGeometry" in meta:
         comments.append(f"GEOMETRY NOT RELIABLE: {meta.first('ScansideGeometry')}")
+    if method.how == "learned" and meta.first("ScansideCheck").startswith("worse"):
+        comments.append(f"SELF-CHECK: {', '.join(meta['ScansideCheck'])}")
     if "ScansideFitness" in meta:
         comments.append(f"Network was not trained for such scans: {'; '.join(meta['ScansideFitness'])}")
     return comments

@@ -25,6 +25,7 @@ _TOLD = {
     "data_consistency": "ScansideDataConsistency",
     "residual": "SenseResidual",
     "fitness": "ScansideFitness",
+    "check": "ScansideCheck",
 }
 """What the images say of their making, and of how far they are from the acquired lines."""
 

@@ -88,6 +88,29 @@ def test_counts(busy: Watched) -> None:
     assert ("scanside_worker_restarts_total", frozenset({("reason", "stopped")})) not in busy.samples()
 
 
+def test_self_checks(watched: Watched, story: Any) -> None:
+    watched.tell(*story.opened("a"))
+    told = [
+        (["better", "+3.25 dB", "sense", "8 unseen lines"], None),
+        (
+            ["worse than nothing", "-0.75 dB", "sense", "8 unseen lines"],
+            "self-check: maps and lines disagree",
+        ),
+        (["none", "there are no lines to leave out"], None),
+        (["a verdict of the future", "+1 dB"], None),
+    ]
+    for i, (check, fallback) in enumerate(told):
+        image = story.image(i, session="a", facts={"ScansideCheck": check}, fallback=fallback)
+        watched.tell(image)
+    watched.tell(story.image(4, session="a"))
+    found = {v: watched.value("scanside_self_checks_total", verdict=v) for v in ("better", "none", "worse")}
+    assert found == {"better": 1, "none": 1, "worse": 0}
+    assert watched.value("scanside_self_checks_total", verdict="worse than nothing") == 1
+    steps = {le: watched.value("scanside_self_check_gain_db_bucket", le=le) for le in ("-1.0", "0.0", "+Inf")}
+    assert steps == {"-1.0": 0, "0.0": 1, "+Inf": 2}
+    assert watched.value("scanside_fallbacks_total", reason="self-check") == 1
+
+
 def test_times(busy: Watched) -> None:
     assert busy.value("scanside_stage_duration_seconds_count", stage="engine") == 4
     assert busy.value("scanside_stage_duration_seconds_sum", stage="engine") == pytest.approx(0.04)

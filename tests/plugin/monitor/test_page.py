@@ -332,7 +332,11 @@ def test_what_needs_attention_is_in_plain_sight(
     shown.pool.tell(*story.opened("s1"))
     file = shown.put("s1", "0.npy", np.abs(pixels[None]).astype(np.float32))
     reason = "size: k-space of 300 × 310 is none of the sizes that 'student' was prepared for"
-    facts = {"ScansideIncomplete": ["12 of 140 lines are missing"], "ScansidePipeline": ["student"]}
+    facts = {
+        "ScansideIncomplete": ["12 of 140 lines are missing"],
+        "ScansidePipeline": ["student"],
+        "ScansideCheck": ["worse", "-1.20 dB", "sense", "8 unseen lines"],
+    }
     shown.pool.tell(
         story.image(0, file, fallback=reason, facts=facts),
         events.Warned(time=story.NOW, session="s1", text="<b>no</b> noise readouts: nothing is whitened"),
@@ -353,6 +357,7 @@ def test_what_needs_attention_is_in_plain_sight(
     expect(page.locator("#made-by")).to_contain_text("fallback: size")
     expect(page.locator("#made-by")).to_contain_text("incomplete data")
     expect(page.locator("#software")).to_contain_text("last image bythe classical fallback")
+    expect(page.locator("#software")).to_contain_text("worse, -1.20 dB against sense on 8 unseen lines")
     expect(page.locator("#pool")).to_contain_text("no worker has its engines warm yet")
     expect(page.locator("#refused")).to_contain_text("1 (queue full)")
     page.screenshot(path=tmp_path / "attention.png", full_page=True)

@@ -128,6 +128,10 @@ def test_images_say_what_is_wrong_with_them(parts: Any, export: Any) -> None:
     assert "in place of a learned one: sense: the engine took more than 5 ms" in fallback.ImageComments
     (untrained,) = export(parts.image(meta={**parts.learned, "ScansideFitness": ["12 coils", "R = 9"]}))
     assert "not trained for such scans: 12 coils; R = 9" in untrained.ImageComments
+    worse = {**parts.learned, "ScansideCheck": ["worse", "-1.20 dB", "sense", "8 unseen lines"]}
+    (doubtful,) = export(parts.image(meta=worse))
+    assert "SELF-CHECK: worse, -1.20 dB, sense, 8 unseen lines" in doubtful.ImageComments
+    assert "-1.20 dB" in doubtful.ReconstructionAlgorithmSequence[0].AlgorithmParameters
     (partial,) = export(
         parts.image(meta={"ScansideGeometry": "no directions"}).replace(incomplete="half of it")
     )

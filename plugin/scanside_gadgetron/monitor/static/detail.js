@@ -71,6 +71,10 @@ export function showSoftware(session, images) {
   } else if (images.at(-1)?.fallback) facts.push(["last image by", "the classical fallback"]);
   if (last.ScansideWeights) facts.push(["its weights", last.ScansideWeights[0]]);
   if (last.ScansideDataConsistency) facts.push(["data residual", last.ScansideDataConsistency.join(" ")]);
+  if (last.ScansideCheck) {
+    const [word, figure, against, lines] = last.ScansideCheck;
+    facts.push(["self-check", word === "none" ? `none: ${figure}` : `${word}, ${figure} against ${against} on ${lines}`]);
+  }
   if (last.ScansideVersion) facts.push(["Scanside", last.ScansideVersion.join(" ")]);
   fillFacts(get("software"), facts);
 }

@@ -175,6 +175,8 @@ export class Viewer {
     const by = image.attributes.ScansideEngine?.join(" ") ?? image.attributes.ScansidePipeline?.join(" ") ?? "";
     const badges = [];
     if (image.fallback) badges.push(`fallback: ${image.fallback.split(":")[0]}`);
+    const check = image.attributes.ScansideCheck?.[0] ?? "";
+    if (!image.fallback && check.startsWith("worse")) badges.push(`self-check: ${check}`);
     if (image.attributes.ScansideIncomplete) badges.push("incomplete data");
     get("made-by").replaceChildren(by, ...badges.flatMap((text) => ["\n", element("span", { class: "bad" }, text)]));
     const [low, high] = this.window;
