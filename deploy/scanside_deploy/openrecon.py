@@ -410,7 +410,7 @@ def parameter_of(pipeline: Pipeline, shown: Shown) -> Parameter:
 def _can_be(config: StageConfig, setting: str, value: str) -> bool:
     """Whether a setting may have a value while the others stay as they are."""
     try:
-        type(config).model_validate({**config.model_dump(), setting: value})
+        type(config).model_validate({**config.model_dump(by_alias=True), setting: value})
     except ValidationError:
         return False
     return True

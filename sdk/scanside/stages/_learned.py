@@ -189,38 +189,38 @@ class Learned:
     def strip_engine(self, engine: Engine, width: int, context: Context) -> Engine:
         """The same as an engine of this network, but for strips of so many columns of its images.
 
+        Where there is none such, and none may be built, it is the network as PyTorch runs it.
+
         Args:
             engine: for whole images.
             width: a multiple of what the network needs.
             context: says whether it may be built now.
 
         Raises:
-            EngineNotBuilt: there is none, and none may be built; says how.
             EngineError: none can be used on this machine.
         """
         key = (engine, width)
         if key not in self._strips:
-            shape = (engine.shape[0], width)
-            if engine in self._at_hand.engines:
-                why = "the network as PyTorch runs it, as for the whole image"
-                self._strips[key] = self._at_hand.engine(shape, engine.n_coils, why)
-                return self._strips[key]
-            try:
-                self._strips[key] = Engine.load(
-                    self.bundle,
-                    shape,
-                    engine.n_coils,
-                    exactly=True,
-                    name=engine.backend,
-                    precision=engine.report.precision,
-                    build=context.builds_engines,
-                    progress=lambda step: context.tell(f"engine of {self.bundle.name}: {step}"),
-                )
-            except EngineNotBuilt as error:
-                raise EngineNotBuilt(
-                    f"{error}: '{self._command(shape, engine.n_coils)}' builds it"
-                ) from error
+            self._strips[key] = self._strip(engine, (engine.shape[0], width), context)
         return self._strips[key]
+
+    def _strip(self, engine: Engine, shape: tuple[int, int], context: Context) -> Engine:
+        if engine in self._at_hand.engines:
+            return self._at_hand.engine(shape, engine.n_coils, "as for the whole image")
+        try:
+            return Engine.load(
+                self.bundle,
+                shape,
+                engine.n_coils,
+                exactly=True,
+                name=engine.backend,
+                precision=engine.report.precision,
+                build=context.builds_engines,
+                progress=lambda step: context.tell(f"engine of {self.bundle.name}: {step}"),
+            )
+        except EngineNotBuilt as error:
+            logger.info("%s: the network checks itself as PyTorch runs it", error)
+            return self._at_hand.engine(shape, engine.n_coils, str(error))
 
     def close(self) -> None:
         """Forget what was made for the maps of a scan, and which engines served it: others may be built meanwhile."""

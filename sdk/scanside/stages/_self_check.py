@@ -14,14 +14,14 @@ from typing import Literal
 import numpy as np
 import torch
 
-from scanside.items import Image, KSpace
+from scanside.items import Calibration, Image, KSpace
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.left_out import Gain, choose_lines, gain, seen_strip
 from scanside.stages._axes import readout_of
 from scanside.stages._fallback import Fallback
 from scanside.stages._lattice import lattice_of
 
-__all__ = ["Unseen", "Verdict", "strip_width", "unseen"]
+__all__ = ["Unseen", "Verdict", "ahead", "strip_width", "unseen"]
 
 _PART = 4
 _FEWEST_COLUMNS = 48
@@ -189,33 +189,80 @@ def unseen(item: KSpace, width: int) -> Unseen | str:
         return "parts of the readouts were not acquired, as of an asymmetric echo"
     if not bool(maps.any()):
         return "the coil maps are zero"
-    sampled = item.mask.reshape(-1, n1).cpu()
-    where, outer, fair = (torch.zeros_like(sampled) for _ in range(3))
-    for frame in range(len(sampled)) if item.wanted is None else item.wanted:
-        found = choose_lines(sampled[frame], _lattice(sampled[frame])) if bool(sampled[frame].any()) else None
-        if found is None:
-            n = int(sampled[frame].sum())
-            return f"there are no lines to leave out: {n} of {n1} were acquired, too few outside the middle"
-        where[frame, found.lines] = True
-        outer[frame, found.lines] = found.outer
-        fair[frame, found.lines] = found.fair
+    chosen = _chosen(item.mask, item.wanted)
+    if isinstance(chosen, str):
+        return chosen
+    where = chosen[0].reshape(item.mask.shape).to(item.mask.device)
     columns = seen_strip(maps, width)
     hybrid = to_image(item.data, (-1,))[..., columns]
-    mask = item.mask & ~where.reshape(item.mask.shape).to(item.mask.device)
+    mask = item.mask & ~where
     x, y, z = item.extent_mm
-    wanted = slice(None) if item.wanted is None else [*item.wanted]
-    second = None if item.second_maps is None else item.second_maps[..., columns].contiguous()
     strip = item.replace(
         data=to_kspace(hybrid, (-1,)) * mask[..., None, :, :, None],
         mask=mask,
         coil_maps=maps[..., columns].contiguous(),
-        second_maps=second if second is not None and bool(second.any()) else None,
+        second_maps=_second(item, columns),
         reference=None,
         ranges=None,
         field_of_view_mm=(x * hybrid.shape[-1] / n0, y, z),
     )
+    wanted = slice(None) if item.wanted is None else [*item.wanted]
     lines = hybrid.reshape(-1, item.n_coils, n1, hybrid.shape[-1])[wanted]
-    return Unseen(strip, lines, *(flags[wanted].to(lines.device) for flags in (where, outer, fair)))
+    return Unseen(strip, lines, *(flags[wanted].to(lines.device) for flags in chosen))
+
+
+def ahead(item: Calibration, width: int) -> Calibration | None:
+    """The strip that `unseen` will make of a k-space to come, as far as it is known; None where too little is.
+
+    Args:
+        item: calibration lines with coil maps.
+        width: of the strip, in columns.
+    """
+    kspace, lines = item.kspace, item.lines
+    maps = kspace.coil_maps
+    if maps is None or lines is None or readout_of(kspace) is not None or kspace.data.shape[-3] > 1:
+        return None
+    chosen = _chosen(lines, None)
+    if isinstance(chosen, str):
+        return None
+    columns = seen_strip(maps, width)
+    strip = kspace.replace(
+        data=kspace.data[..., columns],
+        coil_maps=maps[..., columns].contiguous(),
+        second_maps=_second(kspace, columns),
+        ranges=None,
+    )
+    return Calibration(strip, lines & ~chosen[0].reshape(lines.shape).to(lines.device))
+
+
+def _second(item: KSpace, columns: slice) -> torch.Tensor | None:
+    """The second set of maps in some columns, where it sees anything there."""
+    if item.second_maps is None:
+        return None
+    second = item.second_maps[..., columns].contiguous()
+    return second if bool(second.any()) else None
+
+
+def _chosen(
+    mask: torch.Tensor, wanted: Sequence[int] | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | str:
+    """Lines to leave out, and which of them are outer and fair ones, ``(frame, k1)`` bool; or why there are none.
+
+    Args:
+        mask: ``(*frame, 1, k1)`` bool.
+        wanted: frames to leave lines out of; None for all.
+    """
+    sampled = mask.reshape(-1, mask.shape[-1]).cpu()
+    where, outer, fair = (torch.zeros_like(sampled) for _ in range(3))
+    for frame in range(len(sampled)) if wanted is None else wanted:
+        found = choose_lines(sampled[frame], _lattice(sampled[frame])) if bool(sampled[frame].any()) else None
+        if found is None:
+            n, n1 = int(sampled[frame].sum()), sampled.shape[-1]
+            return f"there are no lines to leave out: {n} of {n1} were acquired, too few outside the middle"
+        where[frame, found.lines] = True
+        outer[frame, found.lines] = found.outer
+        fair[frame, found.lines] = found.fair
+    return where, outer, fair
 
 
 def _lattice(sampled: torch.Tensor) -> int | None:

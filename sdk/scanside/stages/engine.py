@@ -47,7 +47,7 @@ from scanside.stages._images import images_of
 from scanside.stages._learned import Learned
 from scanside.stages._provenance import describe_engine
 from scanside.stages._rehearsal import RehearsedScan, rehearsal
-from scanside.stages._self_check import Unseen, Verdict, strip_width, unseen
+from scanside.stages._self_check import Unseen, Verdict, ahead, strip_width, unseen
 from scanside.stages._signal import noise_of
 from scanside.stages._virtual_coils import FewerCoils
 from scanside.stages.fourier import Fourier
@@ -106,7 +106,8 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
     Coil maps come from an earlier stage.
 
     Attributes:
-        engine_times: of the engine's calls in this scan, all else left out.
+        engine_times: of the engine's calls in this scan, all else left out, and those of checks.
+        check_times: of the checks in this scan.
     """
 
     class Config(StageConfig):
@@ -290,7 +291,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         self._scan = scan
         self._told: set[str] = set()
         self._lacking: dict[tuple[object, ...], tuple[Why, str]] = {}
-        self.engine_times = StageTimes()
+        self.engine_times, self.check_times = StageTimes(), StageTimes()
         for stage in self._classical:
             stage.open(scan)
         if self.config.check == "lines":
@@ -298,6 +299,11 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             self._aside._scan = aside = RehearsedScan(scan.header, scan.pipeline)  # noqa: SLF001
             for stage in self._aside._classical:  # noqa: SLF001
                 stage.open(aside)
+
+    @property
+    def _while_scanning(self) -> Context:
+        """Nothing is built then."""
+        return replace(self._context, builds_engines=False)
 
     def outdated(self) -> list[str]:
         """Bundles that were replaced since they were opened."""
@@ -312,7 +318,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 network.begin(item)
                 # While lines are still to come there is time to load what none was prepared for.
                 with suppress(_Refused, ShapeError):  # told when there is an image to do without
-                    self._engine(network, item.kspace)
+                    self._prepare_check(item, network, self._engine(network, item.kspace))
             return
         maps = item.coil_maps
         if maps is None:
@@ -534,6 +540,17 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             voxels = self._pulled_back(data, voxels, self.config.consistency * weights, pulls)
         return voxels, data
 
+    def _prepare_check(self, item: Calibration, network: Learned, engine: Engine) -> None:
+        """Begin what a check will need, as calibration lines are there and the last ones are still to come."""
+        if self.config.check == "none":
+            return
+        strip = ahead(item, _strip_of(network, engine))
+        if strip is not None:
+            network.begin(strip)
+            list(self._aside._sense.process(strip))  # noqa: SLF001 — another of its own kind
+            with suppress(EngineError):  # told by the image that is not checked
+                network.strip_engine(engine, _strip_of(network, engine), self._while_scanning)
+
     def _checked(self, item: KSpace, network: Learned, engine: Engine, levels: _Levels) -> Verdict | None:
         """What lines that are left out say of the network's image; None where it is not checked.
 
@@ -548,7 +565,9 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         """
         if self.config.check == "none":
             return None
+        begun = time.perf_counter()
         verdict = self._verdict(item, network, engine, levels)
+        self.check_times.add(1e3 * (time.perf_counter() - begun))
         self._scan.count(f"engine.check.{verdict.word.replace(' ', '-')}")
         if verdict.word == "none":
             self._scan.warn(f"the image of '{network.name}' was not checked (engine.check): {verdict.why}")
@@ -567,7 +586,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             return Verdict("none", why=strip)
         aside = self._aside
         try:
-            narrow = network.strip_engine(engine, width, replace(self._context, builds_engines=False))
+            narrow = network.strip_engine(engine, width, self._while_scanning)
             learned, against, classical = aside._compared(strip, network, narrow, levels)  # noqa: SLF001
         except (EngineError, _Refused) as error:
             return Verdict("none", why=str(error))
