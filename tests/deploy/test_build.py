@@ -237,7 +237,7 @@ def test_large_engines_are_of_the_principal_form(unrolled: Bundle) -> None:
     assert manifest.form_for((640, 512)) == "columns"
     assert manifest.form_for((648, 384)) == "principal"
     assert manifest.columns.below == MAX_ROWS + 1
-    assert BundleSource(unrolled, (384, 32), 3).n_coils == 3
+    assert BundleSource(unrolled, (648, 32), 3).n_coils == 3
     assert unrolled.graph_sha256(form="columns") != unrolled.graph_sha256()
 
 

@@ -116,8 +116,8 @@ def build(
 ) -> None:
     """Make a bundle from a training run, then build its engines for this machine and check them.
 
-    Given a bundle, only its engines are built: all that a scan needs must be there before it begins, as none is built
-    while a scan waits.
+    Given a bundle, only its engines are built. None is built while a scan waits: images that find none are made by
+    the network as PyTorch runs it, which takes longer. An image goes to the smallest engine that holds it.
 
     Plans are built on any machine for GPUs elsewhere, which need not be here: --backend tensorrt_rtx --output FOLDER,
     with --gpus for the kinds of GPUs. Install them where they are to run: scanside engines install FOLDER/PLAN.
@@ -161,6 +161,7 @@ def build(
             raise typer.BadParameter(f"--output is for training runs, and {source} is none")
         folder = Path(source) if Path(source).is_dir() else find_bundle(source)
     bundle = Bundle.open(folder)
+    sizes = [_engine_size(bundle, size) for size in sizes]
     if recording is not None:
         sizes, found = _serving(bundle, recording)
         coils = coils or found
@@ -274,6 +275,18 @@ def _show(title: str, choice: Choice) -> None:
         colour = _COLOURS[one.status]
         rows.add_row(one.backend, one.precision, f"[{colour}]{one.status}[/]", escape(one.why))
     console.print(rows)
+
+
+def _engine_size(bundle: Bundle, size: tuple[int, int]) -> tuple[int, int]:
+    """The size of the engine that is asked for: of an odd one, the next that the network can halve.
+
+    Raises:
+        ShapeError: it is larger than the bundle takes.
+    """
+    from scanside.engines.shapes import own_size
+
+    shapes = bundle.manifest.shapes
+    return size if size in shapes.buckets else own_size(bundle.manifest.lowering, shapes, *size)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -331,6 +331,8 @@ def _passphrase(*, new: bool = False) -> str:
 def _show_facts(bundle: Bundle) -> None:
     from rich.markup import escape
 
+    from scanside.engines.shapes import largest
+
     manifest = bundle.manifest
     shapes, sampling = manifest.shapes, manifest.sampling
     ancestors = manifest.training.ancestors if manifest.training else ()
@@ -340,9 +342,9 @@ def _show_facts(bundle: Bundle) -> None:
         "form 'columns'": "–" if manifest.columns is None else _columns(manifest.columns),
         "outputs": "; ".join(map(str, manifest.outputs)),
         "input image": f"{manifest.input_image}, divided by its quantile {manifest.normalisation.quantile:g}",
-        "sizes (k1×k0)": ", ".join(f"{k1}×{k0}" for k1, k0 in shapes.buckets)
-        + ("; smaller ones are padded" if manifest.lowering != "fft" else "; those between, unpadded")
-        + f"; multiples of {shapes.multiple_of}",
+        "sizes (k1×k0)": f"any up to {_size(largest(shapes))}"
+        + ("" if manifest.lowering != "fft" else f" in multiples of {shapes.multiple_of}")
+        + f"; built beforehand: {', '.join(map(_size, shapes.buckets))}",
         "coils": "–" if shapes.coils is None else _coils(shapes.coils),
         "window": "–" if shapes.frames is None else f"{shapes.frames} frames",
         "precisions": ", ".join(manifest.precisions),
@@ -370,6 +372,10 @@ def _show_facts(bundle: Bundle) -> None:
     for name, value in facts.items():
         rows.add_row(f"[bold]{name}[/]", escape(value))
     console.print(rows)
+
+
+def _size(size: tuple[int, int]) -> str:
+    return "×".join(map(str, size))
 
 
 def _columns(form: ColumnsForm) -> str:

@@ -57,7 +57,9 @@ def _bundle(name: str, folder: Path, entries: list[CacheEntry], times: list[Time
     if not accepted:
         size = "x".join(map(str, min(bundle.manifest.shapes.buckets)))
         others = f"; {len(own)} for other versions, machines or refused" if own else ""
-        advice = f"scanside engines build {name} --bucket {size}, or its images come from the fallback"
+        advice = (
+            f"scanside engines build {name} --bucket {size}, or PyTorch runs the network, which takes longer"
+        )
         return [Check(what, "missing", f"{told}; no engine was accepted on this machine{others}", advice)]
     here = "; ".join(_told(one, times) for one in accepted)
     latest = [found for one in accepted if (found := _latest(one, times)) is not None]

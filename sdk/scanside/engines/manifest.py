@@ -169,8 +169,8 @@ class Shapes(_Record):
 
     Attributes:
         multiple_of: both image sizes must be divisible by it inside the network; padding is done outside.
-        buckets: ``(k1, k0)`` for which engines are built; smaller images are padded to the next one, except with
-            the lowering ``fft`` (see `scanside.engines.shapes`).
+        buckets: ``(k1, k0)`` for which engines are built beforehand. Images of other sizes go to one of these, or to
+            an engine of their own size (see `scanside.engines.shapes`).
         coils: coil counts; None where no coil axis goes in.
         frames: length of the window that the network takes, no other; None where no time axis goes in.
     """

@@ -186,7 +186,8 @@ def largest(shapes: Shapes) -> tuple[int, int]:
 
 
 def holds(lowering: Lowering, shapes: Shapes, shape: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether an engine of some shape serves images of some size: it holds them, and is not much larger.
+    """Whether an engine of some shape serves images of some size: it holds them, with the room that small ones need
+    where the bundle does not list it, and is not much larger.
 
     Args:
         lowering: of the bundle's data consistency.
@@ -197,7 +198,9 @@ def holds(lowering: Lowering, shapes: Shapes, shape: tuple[int, int], size: tupl
     if lowering == "fft":
         return shape == size
     own = own_size(lowering, shapes, *size)
-    return shape[0] >= size[0] and shape[1] >= size[1] and math.prod(shape) <= _MUCH_LARGER * math.prod(own)
+    needed = size if shape in shapes.buckets else own
+    large_enough = shape[0] >= needed[0] and shape[1] >= needed[1]
+    return large_enough and math.prod(shape) <= _MUCH_LARGER * math.prod(own)
 
 
 def check_frames(shapes: Shapes, n_frames: int) -> None:

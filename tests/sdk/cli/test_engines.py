@@ -48,7 +48,8 @@ def test_show(scanside: Scanside, as_json: Callable[..., Any], listed: Path) -> 
     text = scanside("engines", "show", "tiny").stdout
     for part in (
         "Multiplies by one number.",
-        "64×64, 128×96",
+        "any up to 640×640",
+        "built beforehand: 64×64, 128×96",
         "R = 3–5, 16–32 ACS lines",
         "CC0",
         "zero-filled",
@@ -61,7 +62,7 @@ def test_show(scanside: Scanside, as_json: Callable[..., Any], listed: Path) -> 
 def test_show_tells_of_the_exact_form(scanside: Scanside, learned_bundles: Path) -> None:
     text = " ".join(scanside("engines", "show", learned_bundles / "exact").stdout.split())
     assert "form 'columns'" in text
-    assert "exact, for k1 below 384, any number of coils; λ = 4 noise² within 0.01 and 1" in text
+    assert "exact, for k1 below 641, any number of coils; λ = 4 noise² within 0.01 and 1" in text
 
 
 def test_name_that_does_not_exist(scanside: Scanside, listed: Path) -> None:
@@ -132,15 +133,25 @@ def recorded(path: Path, k0: int, k1: int, n_coils: int) -> Path:
 def test_build_engines_for_a_recording(
     scanside: Scanside, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that serve its images and no others: the bundle has 64×64 and 128×96."""
+    """Those that serve its images and no others: the bundle lists 64×64 and 128×96."""
     monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "cache"))
     build = ("engines", "build", "tiny", "--backend", "eager", "--for")
     text = scanside(*build, recorded(tmp_path / "scan.h5", k0=60, k1=100, n_coils=2)).stdout
     assert "128×96" in text
     assert [entry.key.shape for entry in EngineCache(tmp_path / "cache").entries()] == [(128, 96)]
-    large = recorded(tmp_path / "large.h5", k0=60, k1=140, n_coils=2)
+    assert "144×96" in scanside(*build, recorded(tmp_path / "other.h5", k0=60, k1=140, n_coils=2)).stdout
+    large = recorded(tmp_path / "large.h5", k0=60, k1=700, n_coils=2)
     error = scanside(*build, large, status=1).stderr
-    assert "an image of 140×60 fits into no engine" in error
+    assert "an image of 700×60 fits into no engine" in error
+
+
+def test_an_odd_size_gets_the_next_that_the_network_takes(
+    scanside: Scanside, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCANSIDE_ENGINE_CACHE", str(tmp_path / "cache"))
+    build = ("engines", "build", "tiny", "--backend", "eager", "--bucket")
+    assert "104×152" in scanside(*build, "97x149").stdout
+    assert "takes images of up to 640×640" in scanside(*build, "97x1490", status=1).stderr
 
 
 def test_build_engines_for_the_coils_of_a_recording(

@@ -17,6 +17,7 @@ from scanside.engines.gate import Reference, accept
 from scanside.engines.graph import bind
 from scanside.engines.probes import Probe
 from scanside.errors import EngineRejected, ShapeError
+from scanside.recon.consistency import sampling_inputs
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,31 @@ def test_same_image_as_of_the_engine_that_was_accepted(learned_bundles: Path, na
     inputs = [torch.rand(spec.shape) for spec in BundleSource(bundle, (64, 64), n_coils).inputs]
     assert torch.equal(engine(*inputs), accepted(*inputs))
     assert engine.n_coils == accepted.n_coils
+
+
+@pytest.mark.parametrize("size", [(64, 512), (511, 65), (131, 98), (320, 322)])
+def test_padded_result_is_that_of_the_size_itself(learned_bundles: Path, size: tuple[int, int]) -> None:
+    """Networks that look at no neighbours: what data consistency makes of an image does not depend on the engine."""
+    generator = torch.Generator().manual_seed(size[0])
+    k1, k0 = size
+    image, fitted = torch.randn(2, 1, 2, k1, k0, generator=generator)
+    maps = torch.randn(1, 2, 2, k1, k0, generator=generator) / 2
+    mask = (torch.rand(1, k1, 1, generator=generator) < 0.3).float()
+    kept = torch.randn(1, 2, k0, k1, k1, generator=generator) / k1**0.5
+    inputs = {
+        "gradient": (image, maps, *sampling_inputs("pmatrix", mask)),
+        "exact": (image, fitted, kept, torch.ones(1, 1, k1, k0)),
+    }
+    for name, given in inputs.items():
+        at_hand = AtHand(Bundle.open(learned_bundles / name))
+        own, larger = (
+            at_hand.engine((k1 + k1 % 2 + more, k0 + k0 % 2 + more), 2, "")(*given) for more in (0, 30)
+        )
+        assert own.shape == image.shape
+        assert float((own - larger).norm() / own.norm()) < 1e-6, name
+        if k1 % 2 == k0 % 2 == 0:
+            alone = bind(BundleSource(Bundle.open(learned_bundles / name), size, 2))(*given)
+            assert float((own - alone).norm() / own.norm()) < 1e-6, name
 
 
 def test_network_and_trial_serve_all_sizes(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,9 @@ def test_small_images_get_room_around_them() -> None:
     assert not holds("pmatrix", shapes, (256, 256), (64, 64))
     assert holds("pmatrix", shapes, (192, 192), (64, 64))
     assert not holds("pmatrix", shapes, (192, 192), (193, 64))
+    assert not holds("pmatrix", shapes, (64, 104), (64, 100)), "an engine without room"
+    listed = Shapes(multiple_of=8, buckets=((64, 104),))
+    assert holds("pmatrix", listed, (64, 104), (64, 100)), "but whoever built the bundle may know better"
 
 
 def test_too_large_image_is_refused_with_the_largest() -> None:
