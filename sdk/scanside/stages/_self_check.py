@@ -27,8 +27,8 @@ _PART = 4
 _FEWEST_COLUMNS = 48
 """Of fewer a network sees too little: with 32 one of ten decisions was wrong that 48 had right."""
 
-_EVIDENCE = 1.0
-"""So many standard errors the learned image must be behind before the classical one goes out."""
+_EVIDENCE, _LEAST_DB = 1.0, 0.1
+"""So many standard errors, and dB, the learned image must be behind before the classical one goes out."""
 
 _NOISE_FLOOR, _SIGNAL_FLOOR = 0.05, 1e-5
 """Errors below these parts of the noise, which is known no better, and of the image's energy do not matter."""
@@ -45,8 +45,8 @@ class Verdict:
 
     Attributes:
         word: ``better`` or ``worse`` than the classical one; ``worse than nothing``: than zeros in place of lines;
-            ``undecided``, where they differ by less than their errors vary from line to line; ``none`` where there
-            was no check.
+            ``undecided``, where they differ by less than that varies from line to line, or by less than 0.1 dB;
+            ``none`` where there was no check.
         db: by how much, positive where the learned image is better.
         against: name of the classical reconstruction.
         n_lines: how many lines were predicted.
@@ -162,9 +162,9 @@ class Unseen:
 
 
 def _word(found: Gain) -> Word:
-    if found.evidence < -_EVIDENCE:
-        return "worse"
-    return "better" if found.evidence > _EVIDENCE else "undecided"
+    if abs(found.evidence) <= _EVIDENCE or abs(found.db) < _LEAST_DB:
+        return "undecided"
+    return "better" if found.db > 0 else "worse"
 
 
 def strip_width(n_columns: int, step: int) -> int:

@@ -185,12 +185,14 @@ def test_a_better_image_goes_out() -> None:
     assert session.scan.warnings == []
 
 
-def test_images_that_are_alike_are_undecided() -> None:
-    """The fallback's own solution, to the digits that iterations give."""
+@pytest.mark.parametrize("factor", [1 + 1e-6, 0.998])
+def test_images_that_are_alike_are_undecided(factor: float) -> None:
+    """The fallback's own solution, and one that is a little worse on each line alike."""
     session = Session(bundle="smooth", fallback={"sense": {}})
-    session.stage._networks[0].image = lambda _, image: image * (1 + 1e-6)  # type: ignore[method-assign]
+    session.stage._networks[0].image = lambda _, image: image * factor  # type: ignore[method-assign]
     image = session(kspace())
-    assert image.meta["ScansideCheck"][:2] == ["undecided", "+0.00 dB"]
+    assert image.meta["ScansideCheck"][0] == "undecided"
+    assert abs(float(image.meta["ScansideCheck"][1].removesuffix(" dB"))) < 0.1
     assert image.meta["ScansideEngine"][0] == "smooth"
 
 
