@@ -64,7 +64,7 @@ def explained(block: torch.Tensor, maps: torch.Tensor, second: torch.Tensor | No
 
     Args:
         block: ``(*other, coil, k2, k1, k0)`` complex64 calibration lines without gaps around the centre of k-space.
-        maps: ``(*other, coil, z, y, x)`` of length 1 or 0.
+        maps: ``(*other, coil, z, y, x)``, zero where nothing is expected.
         second: of the same shape, orthogonal to them: a second set.
 
     Raises:
@@ -75,8 +75,13 @@ def explained(block: torch.Tensor, maps: torch.Tensor, second: torch.Tensor | No
     for one in (maps,) if second is None else (maps, second):
         here = coarse.of(one)
         along += _along(here, coarse.images)
-        n_explained += here.abs().square().sum(-4)
+        n_explained += (here != 0).any(-4)
     left = coarse.total - along - (coarse.n_coils - n_explained) * coarse.noise
+    # Coarse images are blurred: what they show just outside of where maps end may come from inside.
+    seen = n_explained > 0
+    window, half = _window(seen.shape, _AROUND), _half(seen.shape, _AROUND)
+    blurred = ~seen & (functional.max_pool3d(seen[None].float(), window, 1, half)[0] > 0)
+    left = torch.where(blurred, 0, left)
     return Explained(
         signal=coarse.signal.sum(0),
         left=coarse.beyond_noise(left, coarse.n_coils),
@@ -104,7 +109,7 @@ def second_where_needed(block: torch.Tensor, maps: torch.Tensor, second: torch.T
     """
     coarse = _Coarse(block, maps.shape)
     of_second = coarse.of(second)
-    has_second = of_second.abs().square().sum(-4)
+    has_second = (of_second != 0).any(-4).float()
     along = _along(of_second, coarse.images) - has_second * coarse.noise
     needed = coarse.beyond_noise(along, 1, has_second) > _LEAST_SHARE * coarse.tissue
     if not bool(needed.any()):
@@ -170,8 +175,10 @@ class _Coarse:
 
 
 def _along(maps: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Energy ``(other, z, y, x)`` of coil images along maps of any length."""
     along: torch.Tensor = torch.linalg.vecdot(maps, images, dim=-4)
-    return along.abs().square()
+    power = maps.abs().square().sum(-4)
+    return along.abs().square() / torch.where(power > 0, power, 1)
 
 
 def _to_voxels(n: int, n_lines: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

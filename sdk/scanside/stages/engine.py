@@ -36,6 +36,7 @@ from scanside.recon.columns import on_grid
 from scanside.recon.combine import combine_sets
 from scanside.scan import Scan
 from scanside.stage import Expected, Stage, StageConfig
+from scanside.stages._agreement import MapAgreement, MapCheck
 from scanside.stages._axes import readout_of
 from scanside.stages._classical import Classical
 from scanside.stages._columns import Solve
@@ -71,6 +72,7 @@ Why = Literal[
     "non-finite",
     "data-consistency",
     "self-check",
+    "maps",
 ]
 
 _Levels = dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]]
@@ -85,6 +87,10 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
     and agrees with the acquired lines as well as noise n allows: ``‖A x − y‖² ≤ (residual ‖y‖)² + ‖n‖²``. Otherwise
     the fallback's image goes out, the attribute ``ScansideFallback`` says which and why, the operator is told, and
     the scan's metrics count it.
+
+    Coil maps that do not explain the calibration lines are told, with the place; ``ScansideMaps`` says how much they
+    explain. Where they cannot be those of the scan, nothing that uses them goes out: the image is the root sum of
+    squares of the coils' zero-filled ones.
 
     A network for films gets all frames of a window in one call; the images that are wanted of it (`KSpace.wanted`)
     are taken or left together. Of a frame that no line was acquired of there is no image, and the operator is told:
@@ -289,6 +295,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
     def open(self, scan: Scan) -> None:
         """A new scan."""
         self._scan = scan
+        self._map_check = MapCheck()
         self._told: set[str] = set()
         self._lacking: dict[tuple[object, ...], tuple[Why, str]] = {}
         self.engine_times, self.check_times = StageTimes(), StageTimes()
@@ -330,8 +337,11 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         if not frames.data.numel():
             return
         classical: list[Image] = []
+        agreement = self._map_check.of(item)
         try:
-            network, given, untrained = self._fit(item, frames)
+            network, given, untrained = self._fit(item, frames, agreement)
+            if agreement is not None and agreement.is_wrong:
+                raise _Refused("maps", str(agreement.flaw))
             engine = self._engine(network, item)
             given = self._for_coils(network, given, engine.n_coils)  # another form may serve than was thought
             maps = given.coil_maps
@@ -355,6 +365,8 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         meta = given.meta.copy()
         describe_engine(meta, engine, self._scan.pipeline)
         meta["ScansideDataConsistency"] = f"{residual:.3g}"
+        if agreement is not None:
+            meta["ScansideMaps"] = agreement.meta
         if untrained:
             meta["ScansideFitness"] = untrained
         if verdict is not None:
@@ -365,6 +377,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
 
     def close(self) -> None:
         """Forget the scan."""
+        self._map_check = MapCheck()
         for stage in self._classical:
             stage.close()
         if self.config.check == "lines":
@@ -391,13 +404,18 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 )
         return item.replace(wanted=tuple(frame for frame in wanted if acquired[frame]))
 
-    def _fit(self, item: KSpace, frames: KSpace) -> tuple[Learned, KSpace, tuple[str, ...]]:
+    def _fit(
+        self, item: KSpace, frames: KSpace, agreement: MapAgreement | None
+    ) -> tuple[Learned, KSpace, tuple[str, ...]]:
         """The first network that is fit, else the first that may be used, what it is given, and what is new to it.
 
         Args:
             item: the k-space, perhaps a window.
             frames: of a window, the frames whose images are wanted.
+            agreement: of its maps with its calibration lines.
         """
+        told = agreement is not None and agreement.flaw is not None and not agreement.is_wrong
+        flaws = (str(agreement.flaw),) if agreement is not None and told else ()
         usable: list[tuple[Learned, KSpace, tuple[str, ...]]] = []
         against = []
         for network in self._networks:
@@ -408,7 +426,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 against.append(str(refused))
                 continue
             fitness = fitness_of(network.manifest, given)
-            untrained = () if self.config.fitness == "ignore" else fitness.untrained
+            untrained = () if self.config.fitness == "ignore" else fitness.untrained + flaws
             reasons = fitness.cannot + (untrained if self.config.fitness == "fallback" else ())
             if reasons:
                 against.append(f"'{network.name}': {'; '.join(reasons)}")
@@ -726,7 +744,8 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             ) from refused
         verdict = refused.verdict
         fallback = self._fallback
-        if verdict is not None and verdict.word == "worse than nothing":
+        worse_than_nothing = verdict is not None and verdict.word == "worse than nothing"
+        if worse_than_nothing or refused.why == "maps":
             fallback, made = self._zero_filled, ()
         for choice, image in fallback.images(item, made):
             reason = refused.why if verdict is None else verdict.word

@@ -19,6 +19,7 @@ from scanside.recon.partial_fourier import Band, pocs
 from scanside.recon.sense import solve
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
+from scanside.stages._agreement import MapCheck
 from scanside.stages._axes import readout_of
 from scanside.stages._columns import Columns
 from scanside.stages._finite import check_finite
@@ -43,7 +44,8 @@ class Sense(Stage[Calibration | KSpace, Image]):
     of the solution as the coils see it.
 
     Where the maps have a second set (see `coil-maps`), an image of each is solved for together, which is soft SENSE;
-    their root sum of squares goes out, with the phase of the first.
+    their root sum of squares goes out, with the phase of the first. Where maps do not explain the calibration lines,
+    the operator is told, and where; ``ScansideMaps`` says how much they explain.
 
     Pruessmann et al.: Advances in sensitivity encoding with arbitrary k-space trajectories, Magn Reson Med
     2001;46:638. Uecker et al., Magn Reson Med 2014;71:990.
@@ -91,11 +93,13 @@ class Sense(Stage[Calibration | KSpace, Image]):
     def open(self, scan: Scan) -> None:
         """A new scan: nothing is known of its maps."""
         self._scan = scan
+        self._check = MapCheck()
         self._seen: tuple[torch.Tensor, int, SeenMaps] | None = None
 
     def close(self) -> None:
         """Forget the scan's maps."""
         self._seen = None
+        self._check = MapCheck()
         self.columns.close()
 
     def process(self, item: Calibration | KSpace) -> Iterator[Image]:
@@ -106,6 +110,13 @@ class Sense(Stage[Calibration | KSpace, Image]):
             return
         if item.coil_maps is None:
             raise ConfigError("SENSE needs coil maps, but no stage before it made them: add 'coil-maps'")
+        if (agreement := self._check.of(item)) is not None:
+            meta = item.meta.copy()
+            meta["ScansideMaps"] = agreement.meta
+            item = item.replace(meta=meta)
+            if agreement.flaw is not None:
+                self._scan.warn(agreement.flaw)
+        assert item.coil_maps is not None
         yield from self.images(item, self.acquired(item, item.coil_maps))
 
     def acquired(self, item: KSpace, maps: torch.Tensor) -> Acquired:

@@ -512,6 +512,9 @@ def padded(n: int, *, k0: int | None = None) -> KSpace:
         whole[..., low[0] : low[0] + 24, low[1] : low[1] + 24] = tensor
         return whole
 
+    assert item.coil_maps is not None
+    nearest = [((torch.arange(m) - m // 2) * 24 / m).round().long().add(12).clamp(0, 23) for m in shape]
+    maps = item.coil_maps[..., nearest[0][:, None], nearest[1]].contiguous()
     mask = torch.zeros(1, n, dtype=torch.bool)
     mask[:, n // 2 - 12 : n // 2 + 12] = item.mask
     headers = np.zeros((1, n), item.headers.dtype)
@@ -519,7 +522,7 @@ def padded(n: int, *, k0: int | None = None) -> KSpace:
     full = AxisRange(0, shape[1] - 1, shape[1] // 2)
     return item.replace(
         data=to_size(item.data),
-        coil_maps=to_size(item.coil_maps),
+        coil_maps=maps,
         mask=mask,
         headers=headers,
         ranges=(full, AxisRange(n // 2 - 12, n // 2 + 11, n // 2), AxisRange(0, 0, 0)),
