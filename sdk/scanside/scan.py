@@ -5,10 +5,15 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from scanside.agreement.finding import Finding
 from scanside.mrd.header import Encoding, MrdHeader
 from scanside.texts import printable, shortened
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["Scan", "ScanEnd"]
 
@@ -43,6 +48,9 @@ class Scan:
         parameters: settings that the host sent with the scan (TEXT before the data), by name.
         metrics: how often something happened, by a name such as ``engine.fallback.deadline``, for whoever watches.
         joins_frames: a stage joins the frames of films, and calibrates over them itself.
+        whitening: ``(coil, coil)``, the matrix by which a stage has made the noise of the image's lines white, with a
+            variance of 1 in the real part; None where none did.
+        channels: receiver channels, counted from 0, that the coils of the data are; empty for all in their order.
     """
 
     header: MrdHeader
@@ -52,6 +60,8 @@ class Scan:
     parameters: dict[str, str] = field(default_factory=dict)
     metrics: Counter[str] = field(default_factory=Counter)
     joins_frames: bool = False
+    whitening: npt.NDArray[np.complex128] | None = None
+    channels: tuple[int, ...] = ()
 
     @classmethod
     def from_xml(cls, xml: bytes | str, pipeline: str = "") -> Scan:

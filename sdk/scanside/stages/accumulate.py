@@ -22,6 +22,7 @@ from scanside.mrd.header import Encoding
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
 from scanside.stages._calibration import has_middle
+from scanside.stages._dying_coils import DyingCoils
 from scanside.stages._grid import Grid
 from scanside.stages._interleaved import InterleavedCalibration
 from scanside.stages._lines import different_layout
@@ -63,6 +64,9 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
     What the header announces and never came is told at the end, and of averages in the images that lack some.
     Lines that were lost on the way (`scanside.losses` says how that is found out) are told to the
     operator by their counters, and their k-space goes on with `KSpace.incomplete` set, so that its images say so.
+
+    Coils that received nothing for a part of the lines, though others did, are left out of the image, and the
+    operator is told (``ScansideCoilsLeftOut``, see `scanside.stages._dying_coils`).
 
     What contradicts the header so that lines in their places give no right image (`Scan.findings` of level error:
     spokes under a Cartesian header, several slices in each readout) is refused.
@@ -114,6 +118,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         self._finished: OrderedDict[_Key, None] = OrderedDict()
         self._dropped: Counter[str] = Counter()
         self._counters = ScanCounters()
+        self._coils = DyingCoils(scan)
         self._counting = False
         self._in_turns = InterleavedCalibration()
         self._elsewhere: dict[tuple[_Key, int], tuple[KSpace, KSpace]] = {}
@@ -309,8 +314,11 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             kspace.reference = calibrating.reference(self._device, everything=True)
         else:
             kspace.reference = grid.reference(self._device, everything=False)
-        if kspace.reference is None and not has_middle(kspace):
+        in_turns = kspace.reference is None and not has_middle(kspace)
+        if in_turns:
             self._calibrate_from_elsewhere(key, kspace)
+            in_turns = kspace.reference is None and not self._scan.joins_frames
+        kspace = self._coils(kspace, together=in_turns)
         return [kspace] if self._scan.joins_frames else self._in_turns.take(kspace)
 
     def _calibrate_from_elsewhere(self, key: _Key, kspace: KSpace) -> None:

@@ -227,6 +227,8 @@ class PrewhitenNoise(Stage[Readouts, Readouts]):
             )
         if dwell_us not in self._matrices:
             self._matrices[dwell_us] = self._scaled_matrix(record, dwell_us)
+        if not aside:
+            self._scan.whitening, self._scan.channels = self._matrices[dwell_us], tuple(self._live)
         return self._matrices[dwell_us]
 
     def _scaled_matrix(self, record: NoiseRecord, dwell_us: float) -> npt.NDArray[np.complex128]:
