@@ -22,7 +22,7 @@ from scanside.engines.gate import Reference, accept, refused_report
 from scanside.engines.manifest import FormName, PrecisionChoice
 from scanside.engines.passing import passes
 from scanside.engines.plan_store import Plan, PlanStore
-from scanside.engines.probes import Network, make_probes, read_cases, real_inputs
+from scanside.engines.probes import Network, each_probe, read_cases, real_inputs
 from scanside.errors import BundleError, CacheUnusable, EngineError, EnginePostponed, ShapeError
 from scanside.storage import has_no_room, is_storage_error, storage_problem
 
@@ -324,7 +324,7 @@ class Workshop:
     def _reference(self) -> Reference:
         source, manifest = self._source, self._source.bundle.manifest
         cases = read_cases(manifest.task, source.bundle.vectors(), manifest.lowering)
-        return Reference.compute(source, make_probes(source.network, cases))
+        return Reference.compute(source, each_probe(source.network, cases))
 
 
 def built_shapes(bundle: Bundle) -> set[tuple[tuple[int, int], int | None]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -39,21 +39,26 @@ class Reference:
     """What the eager fp32 network makes of every probe, in the shapes of one engine.
 
     Attributes:
-        probes: the inputs; the first one is real.
+        probes: the inputs, which can be gone through again; the first one is real.
         outputs: one per probe.
     """
 
-    probes: tuple[Probe, ...]
+    probes: Iterable[Probe]
     outputs: tuple[torch.Tensor, ...]
 
     @property
     def stored(self) -> tuple[Probe, torch.Tensor]:
         """The probe that is kept beside an engine, and what is expected of it: one that takes little room."""
-        pairs = list(zip(self.probes, self.outputs, strict=True))
-        return next((pair for pair in pairs if pair[0].repeats), pairs[0])
+        pairs = zip(self.probes, self.outputs, strict=True)
+        return next((pair for pair in pairs if pair[0].repeats), (self.first, self.outputs[0]))
+
+    @property
+    def first(self) -> Probe:
+        """A real one."""
+        return next(iter(self.probes))
 
     @classmethod
-    def compute(cls, source: Source, probes: Sequence[Probe]) -> Reference:
+    def compute(cls, source: Source, probes: Iterable[Probe]) -> Reference:
         """Run the eager network.
 
         Args:
@@ -61,7 +66,7 @@ class Reference:
             probes: see `scanside.engines.probes`.
         """
         eager = Eager().load(Path(), source, "fp32")
-        return cls(tuple(probes), tuple(eager(*probe.inputs) for probe in probes))
+        return cls(probes, tuple(eager(*probe.inputs) for probe in probes))
 
 
 def accept(
@@ -112,7 +117,7 @@ def accept(
             result = runner(*probe.inputs)
             times.append(1e3 * (time.perf_counter() - begun))
             checks += _compared(result, probe, expected, real_norm, precision, limits)
-        checks += _refusals(runner, reference.probes[0].inputs)
+        checks += _refusals(runner, reference.first.inputs)
         median = statistics.median(times[1:] or times)  # the first finds code and memory cold
         backend.settle(runner, folder)
     except Exception as error:  # whatever a backend raises, it was not accepted

@@ -19,7 +19,8 @@ data stay consistent with the image, as those of a scan are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -40,6 +41,7 @@ __all__ = [
     "Case",
     "Network",
     "Probe",
+    "each_probe",
     "make_probes",
     "read_cases",
     "real_inputs",
@@ -57,6 +59,7 @@ _ACS_ONLY = 8
 _NOISE_LEVEL = 0.01  # of a quiet scan: data consistency has most to do
 _NOISY = 100
 _IMAGES = ("image", "fitted", *STARTS)
+_MOST_KEPT_BYTES = 2**28  # of one probe: there are a dozen of them
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,31 @@ def make_probes(network: Network, cases: Mapping[str, Case]) -> list[Probe]:
         cases: from `read_cases`.
     """
     return list(_probes(network, cases))
+
+
+def each_probe(network: Network, cases: Mapping[str, Case]) -> Iterable[Probe]:
+    """The same, to be gone through as often as they are needed.
+
+    Where one takes hundreds of megabytes, as in the exact form of large images, they are not kept meanwhile, but made
+    anew each time.
+
+    Args:
+        network: with the shapes of the engine.
+        cases: from `read_cases`.
+    """
+    n_bytes = 4 * sum(math.prod(spec.shape) for spec in network.inputs)
+    return _MadeAnew(network, cases) if n_bytes > _MOST_KEPT_BYTES else make_probes(network, cases)
+
+
+@dataclass(frozen=True)
+class _MadeAnew:
+    """Probes that are made each time that they are gone through."""
+
+    network: Network
+    cases: Mapping[str, Case]
+
+    def __iter__(self) -> Iterator[Probe]:
+        return _probes(self.network, self.cases)
 
 
 def real_inputs(network: Network, cases: Mapping[str, Case]) -> list[tuple[torch.Tensor, ...]]:

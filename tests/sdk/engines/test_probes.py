@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from scanside.engines import probes as probes_module
 from scanside.engines.backends.base import InputShape
+from scanside.engines.backends.eager import Eager
 from scanside.engines.check import CHECK_FILE, read_check, write_check
 from scanside.engines.columns import column_weight
+from scanside.engines.gate import Reference
+from scanside.engines.graph import GraphSource
 from scanside.engines.manifest import ColumnsForm, Lowering
-from scanside.engines.probes import Network, make_probes, read_cases, vectors_of
+from scanside.engines.probes import Network, each_probe, make_probes, read_cases, vectors_of
 from scanside.engines.shapes import columns_specs, film_specs, unrolled_specs
 from scanside.errors import BundleError
 
@@ -86,6 +90,30 @@ def test_probes_of_the_exact_form_are_the_same_scans(size: tuple[int, int]) -> N
         assert float((back - z).norm() / z.norm()) < 1e-3, twin.name
     assert not bool(probes["zeros"].inputs[1].any())
     torch.testing.assert_close(probes["strong"].inputs[1], 1e5 * probes["real-0"].inputs[1])
+
+
+def test_large_probes_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the exact form at 512 × 512 would take 12 GB; they are made again, the same ones."""
+    case = {**UNROLLED_CASE, "noise": torch.tensor(0.05)}
+    cases = read_cases("unrolled", vectors_of("unrolled", [case], size=32, n_coils=4))
+    shapes = tuple(InputShape(spec.name, spec.shape(32, 32)) for spec in columns_specs())
+    network = Network("unrolled", "columns", shapes, FORM)
+    kept = each_probe(network, cases)
+    assert isinstance(kept, list)
+    monkeypatch.setattr(probes_module, "_MOST_KEPT_BYTES", 2**10)
+    again = each_probe(network, cases)
+    assert not isinstance(again, list)
+    for _ in range(2):
+        for one, other in zip(again, kept, strict=True):
+            assert one.name == other.name
+            assert one is not other
+            assert all(map(torch.equal, one.inputs, other.inputs))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Eager, "load", lambda *_: lambda *inputs: inputs[0])
+        reference = Reference.compute(GraphSource(shapes, {}, {}), again)
+    assert reference.first.name == "real-0"
+    assert reference.stored[0].name == "one-column"
+    assert len(reference.outputs) == len(kept)
 
 
 def test_a_probe_of_the_exact_form_is_small_in_a_file(tmp_path: Path) -> None:
