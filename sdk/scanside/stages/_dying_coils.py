@@ -22,6 +22,7 @@ __all__ = ["DeadCoil", "DyingCoils", "dead_coils", "without_coils"]
 
 _MIDDLE = 4  # this part of the readout is asked
 _ENDS = 16  # this part at each end tells the noise where it is not known
+_TOLD = 32  # of so many lines
 _CENTRE = 8  # this part of the lines, those nearest to the centre, tells what a coil should receive
 _PARTS = 3  # in each of so many parts of the scan, a coil may have lived
 _EXPECTED = 12.0  # so many times its noise's energy a coil should receive, for a line to tell anything
@@ -196,7 +197,9 @@ def _energies(
         return energies, 2 * middle.shape[-1] * np.square(np.abs(before)).sum(1, keepdims=True)
     end = max(n // _ENDS, 1)
     ends = torch.cat([item.data[..., readout][..., part] for part in (slice(end), slice(-end, None))], -1)
-    level = _power(ends, rows, None).flatten(1).median(1, keepdim=True).values / np.log(2)
+    level = _power(ends, rows[:: max(len(rows) // _TOLD, 1)], None).flatten(1).median(
+        1, keepdim=True
+    ).values / np.log(2)
     return energies, (middle.shape[-1] * level).double().cpu().numpy()
 
 
@@ -206,7 +209,7 @@ def _power(data: torch.Tensor, rows: npt.NDArray[np.intp], whitening: _Matrix | 
     if whitening is not None:
         before = torch.from_numpy(np.linalg.inv(whitening)).to(by_coil)
         by_coil = (before @ by_coil.flatten(1)).reshape(by_coil.shape)
-    return by_coil.abs().square()
+    return torch.view_as_real(by_coil).square().sum(-1)
 
 
 def _share(
