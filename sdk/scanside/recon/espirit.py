@@ -21,6 +21,9 @@ __all__ = ["FEW", "espirit", "espirit_sets", "fitting_kernel"]
 FEW = 4
 """So many voxels of an axis are taken one by one: so few lines span no space of patches."""
 
+_SECOND = (
+    0.8  # a second set takes an eigenvalue of this at least, although a lower crop keeps the first everywhere
+)
 _SMALL = 2048  # up to this size all eigenvectors of a matrix are found within seconds
 _SHARE = 8  # of a larger one this part is looked for; it was twice what is needed for 24 coils in 3-D
 _ITERATIONS = 3
@@ -106,11 +109,11 @@ def espirit_sets(
         kernel: edge of a patch.
         calibration: longest edge of the block.
         threshold: of singular values.
-        crop: of the eigenvalues of both sets.
+        crop: of the eigenvalues of both sets; that of the second one is not below 0.8.
 
     Returns:
         The maps of `espirit` and, of the same shape, those of the second eigenvector: orthogonal to the first, of
-        length 1 where its eigenvalue reaches ``crop``, else 0; None where that is nowhere.
+        length 1 where its eigenvalue reaches the crop, else 0; None where that is nowhere.
 
     Raises:
         CalibrationError: as `espirit`.
@@ -224,9 +227,9 @@ def _maps(
         in_slice = (operator * to_z[z][:, None, None]).sum(-3)
         matrices = (to_y @ in_slice @ to_x.mT).permute(2, 3, 0, 1)
         values, vectors = torch.linalg.eigh(matrices)
-        inside = values >= crop
-        maps[:, z] = (vectors[..., -1] * inside[..., -1:]).permute(2, 0, 1)
-        if n_sets > 1 and bool((twice := inside[..., -2:-1]).any()):
+        inside = values[..., -1:] >= crop
+        maps[:, z] = (vectors[..., -1] * inside).permute(2, 0, 1)
+        if n_sets > 1 and bool((twice := values[..., -2:-1] >= max(crop, _SECOND)).any()):
             second = torch.zeros_like(maps) if second is None else second
             second[:, z] = (vectors[..., -2] * twice).permute(2, 0, 1)
     virtual = virtual_coil(acs)

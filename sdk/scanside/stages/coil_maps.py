@@ -75,9 +75,10 @@ class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
             iterations: of inati and walsh; None takes the method's own: 2 and 3.
             calibration: largest edge of the block that espirit uses, in samples.
             threshold: espirit drops singular values below this part of the largest.
-            crop: espirit sets maps to 0 where its eigenvalue lies below this.
+            crop: espirit sets maps to 0 where its eigenvalue lies below this; those of a second set below 0.8 in any
+                case.
             sets: how many sets of maps espirit may give: ``auto``, a second one where the calibration lines hold
-                signal that the first does not explain; 2, wherever its eigenvalue reaches `crop`, as BART's
+                signal that the first does not explain; 2, wherever its eigenvalue allows, as BART's
                 ``ecalib -m2``; 1, never.
         """
 

@@ -94,6 +94,10 @@ def test_both_sets_are_those_of_bart(run_bart: Any, direction: str) -> None:
     assert overlap[0, 0].mean() < 0.99, "one set alone is not what is compared"
     assert torch.equal(first, espirit(kspace[:, :, N // 2 - 12 : N // 2 + 12], (1, N, N)))
     assert (first.conj() * second).sum(0).abs().max() < 1e-4
+    everywhere, still = espirit_sets(kspace[:, :, N // 2 - 12 : N // 2 + 12], (1, N, N), crop=0.0)
+    assert bool((everywhere != 0).any(0).all())
+    assert still is not None
+    assert torch.equal(still, second), "a map everywhere is no reason for a second one"
 
 
 @pytest.mark.parametrize("direction", FIELDS)

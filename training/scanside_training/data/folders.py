@@ -34,7 +34,7 @@ _STAGES: list[str | dict[str, Any]] = [
     "oversampling",
     "accumulate",
     # Maps everywhere: a training slice keeps what lies beyond the calibrated region.
-    {"coil-maps": {"method": "espirit", "crop": 0.0}},
+    {"coil-maps": {"method": "espirit", "crop": 0.0, "sets": 1}},
     "fourier",
     "finish",
 ]
