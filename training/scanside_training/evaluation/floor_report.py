@@ -10,6 +10,7 @@ from scanside.report.page import Part, Picture, Rows, Section, Text
 from scanside_training.evaluation.floor import COMPARED, FloorConfig, Group, Verdict, grouped, verdicts
 from scanside_training.evaluation.pictures import Shown, case_figure
 from scanside_training.evaluation.scores import Score
+from scanside_training.evaluation.self_checks import MATTERS_DB, decisions
 
 __all__ = ["SHARES", "floor_json", "floor_sections", "share_cells"]
 
@@ -87,12 +88,31 @@ def floor_sections(scores: Sequence[Score], config: FloorConfig, worst: Sequence
     columns = ("scan", "candidate", "PSNR, dB", "below the floor, dB", "floor", "told")
     rows = [_row(one) for one in below]
     made.append(Section("Below the floor", [Rows(columns, rows, frozenset(columns[2:4]))] if rows else []))
+    made += _self_checks(scores, config)
     pictures: list[Part] = []
     for shown in worst:
         about_case = ", ".join(f"{name} {value}" for name, value in shown.case.strata.items())
         pictures.append(Picture(case_figure(shown), f"{shown.case.name} ({about_case})", shown.case.name))
     made.append(Section("The worst", pictures))
     return made
+
+
+def _self_checks(scores: Sequence[Score], config: FloorConfig) -> list[Section]:
+    """What checks without the truth say beside it; nothing where there were none whose images can be compared."""
+    found = decisions(scores, config)
+    if not found:
+        return []
+    about = Text(
+        "Right: of the learned image and the classical one that it was checked against, the better one would go "
+        f"out. Images that differ by less than {MATTERS_DB:g} dB do not count."
+    )
+    columns = ("candidate", "checked", "would not go out", "differ", "right", "wrong")
+    rows = []
+    for one in found:
+        right = f"{one.n_right} ({100 * one.n_right / one.n_differ:.0f} %)" if one.n_differ else "–"
+        counts = (str(one.n_checked), str(one.n_behind), str(one.n_differ))
+        rows.append((one.learned, *counts, right, ", ".join(one.wrong) or "none"))
+    return [Section("Self-check", [about, Rows(columns, rows, frozenset(columns[1:5]))])]
 
 
 def _rivals(config: FloorConfig) -> tuple[str, ...]:
