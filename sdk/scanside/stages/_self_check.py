@@ -36,6 +36,10 @@ _NOISE_FLOOR, _SIGNAL_FLOOR = 0.05, 1e-5
 _EVIDENCE_AGAINST_NOTHING, _MORE_THAN_NOTHING = 2.0, 10**0.05
 """The same, where it is behind zeros in place of the lines; and so many times theirs its errors must be."""
 
+_QUIET, _FAR_DB = 0.25, -4.5
+"""Where noise is more than this part of the lines, it must be so many dB behind zeros: what a network adds to lines
+of noise costs the image less than it gains in others."""
+
 Word = Literal["better", "undecided", "worse", "worse than nothing", "none"]
 
 
@@ -143,6 +147,7 @@ class Unseen:
             mine, zeros = learned[fair], self.errors(None)[fair]
             nothing = gain(mine, zeros, *levels)
             far_behind = float(mine.sum()) > _MORE_THAN_NOTHING * float(zeros.sum())
+            far_behind &= per_line < _QUIET * float(zeros.mean()) or nothing.db < _FAR_DB
             if nothing.evidence < -_EVIDENCE_AGAINST_NOTHING and far_behind:
                 return Verdict("worse than nothing", nothing.db, against, len(mine))
         outer = self.outer[self.where]
