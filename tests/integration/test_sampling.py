@@ -95,8 +95,8 @@ def test_irregular_sampling(reconstruct: Any, pattern: Any, announced: bool) -> 
 
 
 def test_too_few_calibration_lines_for_sense(reconstruct: Any) -> None:
-    scan = scan_of(SamplingConfig(acceleration=(2, 1), acs=(3, 0)))
-    with pytest.raises(StageError, match=r"at least 4 along each axis.*kspace_encode_step_1 29..31"):
+    scan = scan_of(SamplingConfig(acceleration=(2, 1), acs=(2, 0)))
+    with pytest.raises(StageError, match=r"at least 3 along each axis.*kspace_encode_step_1 \d+, \d+"):
         reconstruct("sense", scan.header_xml, scan.items())
 
 

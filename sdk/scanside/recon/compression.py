@@ -63,6 +63,14 @@ class CoilCompression:
         virtual = matrices @ columns
         return virtual.reshape(*virtual.shape[:-1], *maps.shape[-3:-1]).movedim(-4, -1).contiguous()
 
+    def of_coils(self, maps: torch.Tensor) -> torch.Tensor:
+        """The maps ``(*other, coil, z, y, x)`` of the coils, from those of the virtual coils: the way back.
+
+        For one matrix everywhere.
+        """
+        coils = self.matrices.mH @ maps.flatten(-3)
+        return coils.reshape(*coils.shape[:-1], *maps.shape[-3:])
+
     def alone(self) -> CoilCompression:
         """With the first position's matrix for all of them."""
         return CoilCompression(self.matrices[0], self.energy)

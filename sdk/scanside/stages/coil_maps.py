@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from scanside.errors import CalibrationError
 from scanside.items import Calibration, KSpace
 from scanside.recon import coil_maps
+from scanside.recon.compression import pca, weakest_component
 from scanside.recon.espirit import FEW, espirit_sets, fitting_kernel
 from scanside.recon.explained import second_where_needed
 from scanside.recon.resize import crop_or_pad
@@ -26,6 +27,9 @@ from scanside.stages._calibration import (
 )
 
 __all__ = ["CoilMaps"]
+
+_MANY = 16  # coils; of more, ESPIRiT takes combinations
+_HELD = 0.99999  # of the signal's energy, by these
 
 
 @dataclass(frozen=True)
@@ -159,8 +163,19 @@ class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
     def _espirit(
         self, block: torch.Tensor, shape: tuple[int, int, int], kernel: tuple[int, int, int]
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """One set of maps, or two."""
+        """One set of maps, or two.
+
+        Time goes with the third power of the coils. Of a large array, they are made for the combinations that hold
+        next to all of the signal, and are those of the coils then.
+        """
         config = self.config
+        if block.shape[-4] > _MANY and bool(block.any()):
+            few = pca(block, energy=_HELD, noise=weakest_component(block))
+            if few.n_virtual < block.shape[-4]:
+                sets = self._espirit(few.apply(block), shape, kernel)
+                first, second = (None if one is None else few.of_coils(one) for one in sets)
+                assert first is not None
+                return first, second
         first, second = espirit_sets(
             block,
             shape,

@@ -54,6 +54,21 @@ def test_maps_are_the_sensitivities(
     assert bool(((length - 1).abs() < 1e-4).logical_or(length == 0).all())
 
 
+def test_large_arrays_are_mapped_by_combinations(
+    accumulated: Any, run_stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The maps are those of the coils, in less time."""
+    noise = NoiseConfig(std=0.005, neighbour_correlation=0.0, spread=0.0, scan="none")
+    scan, (item,), _ = accumulated(coils=CoilConfig(n_coils=32), sampling=EMBEDDED, noise=noise)
+    fast = run_stage(CoilMaps(method="espirit"), scan.header_xml, [item]).one.coil_maps
+    monkeypatch.setattr("scanside.stages.coil_maps._MANY", 32)
+    slow = run_stage(CoilMaps(method="espirit"), scan.header_xml, [item]).one.coil_maps
+    assert fast.shape == slow.shape == (32, 1, 36, 40)
+    assert np.median(mismatch(fast, scan.truth)) < 0.0005
+    assert np.median(mismatch(slow, scan.truth)) < 0.0005
+    assert not torch.equal(fast, slow)
+
+
 def test_maps_that_are_there_stay(accumulated: Any, run_stage: Any) -> None:
     scan, (item,), _ = accumulated()
     known = item.replace(coil_maps=torch.ones(6, 1, 36, 40, dtype=torch.complex64))
