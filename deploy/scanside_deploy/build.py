@@ -40,6 +40,7 @@ from scanside_training.data import ImageTask
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_frame_masks, random_mask
 from scanside_training.data.simulation import DynamicTask, SimulationConfig, draw_shape
 from scanside_training.models import (
+    Exact,
     Unrolled,
 )
 from scanside_training.record import RECORD, Lineage, TrainingRecord, read_record
@@ -132,7 +133,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             shapes=Shapes(
                 multiple_of=network.multiple_of,
                 buckets=options.buckets,
-                coils=None if lowering == "none" else sampling.n_coils,
+                coils=None if lowering in ("none", "columns") else sampling.n_coils,
                 frames=n_frames_of(network),
             ),
             input_image=_input_image(config.data.simulation),
@@ -214,7 +215,7 @@ def _check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None
 def _task(network: Network) -> Task:
     if n_frames_of(network) is not None:
         return "dynamic"
-    return "unrolled" if isinstance(network, Unrolled) else "image"
+    return "unrolled" if isinstance(network, (Unrolled, Exact)) else "image"
 
 
 def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:

@@ -18,7 +18,7 @@ from scanside.engines.manifest import WEIGHTS_FILE, Manifest, Range, Sampling, T
 from scanside.engines.plain import PlainGraph, read_plain
 from scanside.engines.probes import Network, make_probes, read_cases
 from scanside.errors import BundleError, ConfigError
-from scanside.recon.consistency import Lowering
+from scanside.recon.consistency import LOWERINGS, Lowering
 from scanside.storage import naming_disk
 from scanside_deploy.graphs import network_of, write_graphs
 from scanside_training.checkpoint import load_bundle_weights
@@ -70,7 +70,7 @@ def convert_bundle(
             f"bundle '{bundle.name}' does not say how it was trained, and so not what its network is: build it from "
             "its training run (scanside engines build RUN)"
         )
-    lowering: Lowering = "pmatrix" if manifest.lowering == "none" else manifest.lowering
+    lowering: Lowering = next((one for one in LOWERINGS if one == manifest.lowering), "pmatrix")
     config = load_config(bundle.folder / training.config)
     network = network_of(config.model, lowering)
     load_bundle_weights(network, bundle)

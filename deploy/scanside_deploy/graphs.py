@@ -23,6 +23,8 @@ from scanside_training.models import (
     BODIES,
     DualUnet,
     DualUnetConfig,
+    Exact,
+    ExactConfig,
     ModelConfig,
     Temporal,
     Unet,
@@ -31,12 +33,13 @@ from scanside_training.models import (
     UnrolledConfig,
     build_model,
 )
+from scanside_training.models.exact import WEIGHT_LIMITS as EXACT_WEIGHT_LIMITS
+from scanside_training.models.exact import ExactUnrolled
 from scanside_training.models.rules import WEIGHT_LIMITS, ProximalConfig
-from scanside_training.models.unrolled import ExactUnrolled
 
 __all__ = ["Graphs", "Network", "lowering_of", "n_frames_of", "network_of", "write_graphs"]
 
-Network = Unet | Unrolled | DualUnet | Temporal
+Network = Unet | Unrolled | Exact | DualUnet | Temporal
 
 _FILES: dict[Precision, str] = {"fp32": "graph.pt2", "bf16": "graph-bf16.pt2"}
 
@@ -52,7 +55,7 @@ def network_of(model: ModelConfig, lowering: Lowering) -> Network:
             "a network that estimates its coil maps takes coil images, which no engine stage makes: "
             "train it with given maps (leave out model.sensitivities)"
         )
-    if not isinstance(model, UnetConfig):
+    if not isinstance(model, (UnetConfig, ExactConfig)):
         model = model.model_copy(update={"lowering": lowering})
     return build_model(model).eval()
 
@@ -62,7 +65,7 @@ def lowering_of(network: Network) -> AnyLowering:
     config = network.config
     if isinstance(config, UnetConfig) or (isinstance(config, DualUnetConfig) and config.consistency is None):
         return "none"
-    return config.lowering
+    return "columns" if isinstance(config, ExactConfig) else config.lowering
 
 
 def n_frames_of(network: Network | ExactUnrolled) -> int | None:
@@ -97,8 +100,7 @@ def write_graphs(network: Network, writer: BundleWriter, kept: torch.dtype = tor
     """
     inputs, weights = _written(network, _offered(network), _FILES, writer)
     columns = _columns_form(network)
-    if columns is not None:
-        assert isinstance(network, Unrolled)
+    if columns is not None and isinstance(network, Unrolled):
         _written(ExactUnrolled(network).eval(), columns.inputs, columns.graphs, writer)
     save_file({k: v.to(kept).contiguous() for k, v in weights.items()}, writer.path(WEIGHTS_FILE))
     return Graphs(inputs, (TensorSpec(name="image", axes=inputs[0].axes),), dict(_FILES), columns)
@@ -106,6 +108,15 @@ def write_graphs(network: Network, writer: BundleWriter, kept: torch.dtype = tor
 
 def _columns_form(network: Network) -> ColumnsForm | None:
     """The exact form of a network that has one: λ as its training had it."""
+    if isinstance(network, Exact):
+        smallest, largest = EXACT_WEIGHT_LIMITS
+        return ColumnsForm(
+            inputs=columns_specs(),
+            graphs=_FILES,
+            weight=network.config.weight,
+            smallest=smallest,
+            largest=largest,
+        )
     if not isinstance(network, Unrolled) or not isinstance(network.config.consistency, ProximalConfig):
         return None
     smallest, largest = WEIGHT_LIMITS
@@ -142,6 +153,8 @@ def _offered(network: Network) -> tuple[TensorSpec, ...]:
     """What a network of this kind is called with, in its order."""
     if isinstance(network, Unet):
         return (TensorSpec(name="image", axes=("batch", network.config.image_channels, "k1", "k0")),)
+    if isinstance(network, Exact):
+        return columns_specs()
     if isinstance(network, Unrolled):
         return unrolled_specs(lowering_of(network))
     return film_specs(lowering_of(network), network.config.start if isinstance(network, Temporal) else None)

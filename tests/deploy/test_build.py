@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from scanside.engines.backends import backend
-from scanside.engines.build import BundleSource
+from scanside.engines.build import BundleSource, Workshop
 from scanside.engines.bundle import Bundle, BundleWriter
+from scanside.engines.cache import EngineCache
 from scanside.engines.columns import column_inputs, column_weight
 from scanside.engines.engine import Engine
 from scanside.engines.graph import bind
@@ -33,8 +34,8 @@ from scanside_training.config import read_config
 from scanside_training.data import SampleKey, SimulatedSamples
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_frame_masks, random_mask
 from scanside_training.models import Unrolled, build_model
+from scanside_training.models.exact import ExactUnrolled
 from scanside_training.models.rules import HardConfig, ProximalConfig
-from scanside_training.models.unrolled import ExactUnrolled
 from scanside_training.trainer import train
 
 SIMULATION: dict[str, Any] = {
@@ -72,6 +73,7 @@ IMAGE = UNROLLED | {
     "data": UNROLLED["data"]
     | {"simulation": SIMULATION | {"task": {"kind": "image"}, "coils": {"n_coils": [1, 1], "measured": 0}}},
 }
+EXACT = UNROLLED | {"model": {"kind": "exact", "channels": 4, "pools": 2, "n_cascades": 2, "memory": 2}}
 BUCKETS = ((32, 32), (52, 48))
 
 
@@ -83,9 +85,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCANSIDE_CACHE", str(root / "cache"))
-        for name, settings in (("unrolled", UNROLLED), ("image", IMAGE)):
+        for name, settings in (("unrolled", UNROLLED), ("image", IMAGE), ("exact", EXACT)):
             train(read_config(copy.deepcopy(settings), name), root / name)
-        yield {name: root / name for name in ("unrolled", "image")}
+        yield {name: root / name for name in ("unrolled", "image", "exact")}
     torch.set_num_threads(threads)
 
 
@@ -248,6 +250,32 @@ def test_networks_with_other_data_consistency_have_no_exact_form(trained: dict[s
     assert isinstance(hard, Unrolled)
     with pytest.raises(ConfigError, match=r"conjugate gradients \(consistency.kind 'cg'\).*not 'hard'"):
         ExactUnrolled(hard)
+
+
+def test_network_whose_only_form_is_exact(trained: dict[str, Path], tmp_path: Path) -> None:
+    bundle, manifest = built(trained["exact"], tmp_path / "exact")
+    assert (manifest.task, manifest.lowering, manifest.shapes.coils) == ("unrolled", "columns", None)
+    assert manifest.columns is not None
+    assert manifest.graph_files() == tuple(manifest.columns.graphs.values())
+    assert (manifest.columns.weight, manifest.columns.smallest) == (40.0, 5e-4)
+    assert manifest.form_for((52, 48)) == "columns"
+    model, _ = load_model(trained["exact"])
+    config = read_config(copy.deepcopy(EXACT), "exact")
+    sample = SimulatedSamples(config.data, "validation")[SampleKey(0, 0, 1)]
+    batch = {name: one[None] for name, one in sample.items()}
+    with torch.inference_mode():
+        expected = model(*model.inputs(batch))
+    # What the stage makes of the same scan, with λ on its grid.
+    maps, image = (torch.complex(*sample[name].unbind(-3)) for name in ("maps", "image"))
+    weight = column_weight(manifest.columns, float(sample["noise"]))
+    inputs = column_inputs(image, maps, factorise(maps, sample["mask"][:, 0] > 0, weight))
+    found = eager(bundle, (image.shape[0], image.shape[1]), None, "columns")(*inputs)
+    assert float((found - expected).norm() / expected.norm()) < 0.02
+    candidates = Workshop(BundleSource(bundle, (32, 32), None), EngineCache(tmp_path / "cache")).candidates(
+        ("eager",)
+    )
+    reference = next(one for one in candidates if one.precision == "fp32")
+    assert reference.accepted, "in bf16 a network that has hardly been trained differs by too much"
 
 
 def test_manifest_of_an_unrolled_network(trained: dict[str, Path], unrolled: Bundle) -> None:

@@ -26,7 +26,8 @@ from scanside_training.models import (
     UnrolledConfig,
     build_model,
 )
-from scanside_training.models.unrolled import ExactUnrolled, GradientConfig, HardConfig, ProximalConfig
+from scanside_training.models.exact import ExactUnrolled
+from scanside_training.models.unrolled import GradientConfig, HardConfig, ProximalConfig
 
 PRECISIONS = [
     (name, precision)

@@ -145,6 +145,8 @@ def _candidates(
 
 def _sources(bundle: Bundle) -> list[BundleSource]:
     """All forms of a bundle at the size that is measured; the principal one first."""
+    if bundle.manifest.lowering == "columns":
+        return [_source(bundle, "columns")]
     principal = _source(bundle, "principal")
     form = bundle.manifest.form_for(principal.shape)
     return [principal] if form == "principal" else [principal, _source(bundle, form)]

@@ -41,7 +41,6 @@ __all__ = [
     "DataSource",
     "FileRecord",
     "Form",
-    "FormLowering",
     "FormName",
     "GateLimits",
     "Lowering",
@@ -72,11 +71,9 @@ Task: TypeAlias = Literal["image", "unrolled", "dynamic"]
 """``image``: coil-combined image in, image out; ``unrolled``: adjoint image, coil maps and sampling in, image out;
 ``dynamic``: a window of frames at once, in either of these ways."""
 
-Lowering: TypeAlias = Literal["fft", "pmatrix", "dft_matmul", "none"]
-"""How data consistency is written in the graph; ``none`` where there is none."""
-
-FormLowering: TypeAlias = Literal["fft", "pmatrix", "dft_matmul", "columns", "none"]
-"""The same of any form: ``columns`` is the second form of a network (`ColumnsForm`), never the only one."""
+Lowering: TypeAlias = Literal["fft", "pmatrix", "dft_matmul", "columns", "none"]
+"""How data consistency is written in the graph; ``none`` where there is none, ``columns`` where it is solved exactly,
+outside (`ColumnsForm`)."""
 
 FormName: TypeAlias = Literal["principal", "columns"]
 """Which of a bundle's exported graphs: the one that takes all scans, or the exact one for masks along k1."""
@@ -403,7 +400,7 @@ class Form(_Record):
         graphs: the exported graph of each precision; fp32 is the reference and always there.
     """
 
-    lowering: FormLowering
+    lowering: Lowering
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)
     graphs: dict[Precision, str]
 
@@ -468,7 +465,8 @@ class Manifest(_Record):
         input_image: what the image at the input is: ``zero-filled``, ``adjoint``, or a classical method such as
             ``cg-sense``.
         graphs: the exported graph of each precision; fp32 is the reference and always there.
-        columns: a second form of the network, for masks along k1, where there is one.
+        columns: the exact form of the network, for masks along k1, where it has one; with the lowering ``columns``
+            it is the only one.
         trained_on: data behind the weights, those of all ancestors included.
         sampling: scans that they were trained for.
         metrics: measured quality.
@@ -523,8 +521,10 @@ class Manifest(_Record):
         if self.task != "dynamic" and (self.task == "unrolled") == (self.lowering == "none"):
             raise ValueError(
                 f"task '{self.task}' with lowering '{self.lowering}': an unrolled network has data consistency "
-                "in one of the lowerings fft, pmatrix, dft_matmul; an image network has none"
+                "in one of the lowerings fft, pmatrix, dft_matmul, columns; an image network has none"
             )
+        if self.lowering == "columns":
+            self._check_columns_alone()
         if self.columns is not None and self.task != "unrolled":
             raise ValueError(f"task '{self.task}' has no form 'columns': only unrolled networks do")
         if self.form("principal").takes_coils != (self.shapes.coils is not None):
@@ -541,6 +541,17 @@ class Manifest(_Record):
                 raise ValueError(f"'{path}' is named but does not stand in files")
         return self
 
+    def _check_columns_alone(self) -> None:
+        alone = self.columns
+        if alone is None or (alone.inputs, alone.graphs) != (self.inputs, self.graphs):
+            raise ValueError(
+                "lowering 'columns': inputs and graphs are those of the form 'columns', the only one"
+            )
+        if too_large := [k1 for k1, _ in self.shapes.buckets if k1 >= alone.below]:
+            raise ValueError(
+                f"lowering 'columns' takes images of fewer than {alone.below} rows (k1), not {too_large[0]}"
+            )
+
     @property
     def _has_time(self) -> bool:
         return any("time" in spec.axes for spec in self.inputs)
@@ -551,7 +562,7 @@ class Manifest(_Record):
         Raises:
             ValueError: there is none of this name.
         """
-        if name == "principal":
+        if name == "principal" and self.lowering != "columns":
             return Form(lowering=self.lowering, inputs=self.inputs, graphs=self.graphs)
         if self.columns is None:
             raise ValueError(f"bundle '{self.name}' has no form '{name}'")
@@ -564,7 +575,7 @@ class Manifest(_Record):
     def graph_files(self) -> tuple[str, ...]:
         """The files of all exported graphs."""
         forms = (self.form("principal"), *filter(None, (self.columns,)))
-        return tuple(file for form in forms for file in form.graphs.values())
+        return tuple(dict.fromkeys(file for form in forms for file in form.graphs.values()))
 
     def named_files(self) -> Iterator[str]:
         """The files that the manifest says what for; all others are parts of built engines."""

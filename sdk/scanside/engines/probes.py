@@ -28,7 +28,7 @@ import torch
 
 from scanside.engines.backends.base import InputShape
 from scanside.engines.columns import column_inputs, column_weight
-from scanside.engines.manifest import ColumnsForm, FormLowering, Lowering, Task
+from scanside.engines.manifest import ColumnsForm, Lowering, Task
 from scanside.engines.shapes import Fit, reflect
 from scanside.errors import BundleError
 from scanside.recon.columns import factorise
@@ -74,7 +74,7 @@ class Network:
     """
 
     task: Task
-    lowering: FormLowering
+    lowering: Lowering
     inputs: tuple[InputShape, ...]
     columns: ColumnsForm | None = None
 
@@ -222,7 +222,7 @@ def _probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
     return make(network, cases)
 
 
-def _parts(task: Task, lowering: FormLowering) -> tuple[str, ...]:
+def _parts(task: Task, lowering: Lowering) -> tuple[str, ...]:
     """The tensors of a case."""
     if task == "image" or (task == "dynamic" and lowering == "none"):
         return ("image", "truth")

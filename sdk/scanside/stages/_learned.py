@@ -320,8 +320,10 @@ class Learned:
                 return column_inputs(image, maps, system)
             return column_inputs_of_two(torch.stack((image, second[0])), stacked, system)
         first = torch.view_as_real(image).movedim(-1, 0).contiguous()[None]
-        if self.manifest.lowering == "none":
+        lowering = self.manifest.lowering
+        if lowering == "none":
             return (first,)
+        assert lowering != "columns", "engines of that form were served above"
         planes = torch.view_as_real(maps).movedim(-1, -3).contiguous()[None]
         if engine.n_coils is not None and engine.n_coils > len(maps):  # the others are empty
             planes = torch.cat(
@@ -333,7 +335,7 @@ class Learned:
             film = film_start(image, maps, mask)
             known[start] = torch.view_as_real(film).movedim(-1, 0).contiguous()[None]
         make = sampling_inputs if self.n_frames is None else film_sampling_inputs
-        sampling = iter(make(self.manifest.lowering, mask[None, ..., None]))
+        sampling = iter(make(lowering, mask[None, ..., None]))
         return tuple(known[name] if name in known else next(sampling) for name in names)
 
     def second_image(

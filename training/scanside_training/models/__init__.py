@@ -13,6 +13,7 @@ from pydantic import Field
 
 from scanside_training.models.base import Batch, Model
 from scanside_training.models.dual import DualUnet, DualUnetConfig, FusionBody
+from scanside_training.models.exact import Exact, ExactConfig
 from scanside_training.models.temporal import Temporal, TemporalBody, TemporalConfig
 from scanside_training.models.unet import Unet, UnetBody, UnetConfig
 from scanside_training.models.unrolled import Unrolled, UnrolledConfig
@@ -22,6 +23,8 @@ __all__ = [
     "Batch",
     "DualUnet",
     "DualUnetConfig",
+    "Exact",
+    "ExactConfig",
     "Model",
     "ModelConfig",
     "Temporal",
@@ -34,7 +37,7 @@ __all__ = [
 ]
 
 ModelConfig = Annotated[
-    UnetConfig | UnrolledConfig | DualUnetConfig | TemporalConfig, Field(discriminator="kind")
+    UnetConfig | UnrolledConfig | ExactConfig | DualUnetConfig | TemporalConfig, Field(discriminator="kind")
 ]
 """Any model's settings, told apart by ``kind``."""
 
@@ -44,7 +47,7 @@ BODIES = (UnetBody, FusionBody, TemporalBody)
 
 
 def build_model(
-    config: UnetConfig | UnrolledConfig | DualUnetConfig | TemporalConfig,
-) -> Unet | Unrolled | DualUnet | Temporal:
+    config: UnetConfig | UnrolledConfig | ExactConfig | DualUnetConfig | TemporalConfig,
+) -> Unet | Unrolled | Exact | DualUnet | Temporal:
     """The model with fresh weights, from the global random generator of torch."""
     return config.build()

@@ -26,6 +26,7 @@ __all__ = [
     "apply_to_columns",
     "conjugate_gradients",
     "hermitian_sum",
+    "numbers_of",
 ]
 
 
@@ -190,17 +191,17 @@ class ColumnInverse:
     """
 
     def __init__(self, normal: NormalOperator, weight: torch.Tensor) -> None:
-        maps = _numbers(normal.maps)
+        maps = numbers_of(normal.maps)
         spread = normal.point_spread().to(maps.dtype).expand(len(maps), -1, -1)
         self._system = ColumnSystem(maps, spread, weight.detach().flatten().expand(len(maps)))
 
     def __call__(self, right: torch.Tensor) -> torch.Tensor:
         """Solve for a right-hand side ``(B, 2, k1, k0)``."""
-        solution = self._system.solve(_numbers(right))
+        solution = self._system.solve(numbers_of(right))
         return torch.view_as_real(solution).movedim(-1, -3).contiguous()
 
 
-def _numbers(planes: torch.Tensor) -> torch.Tensor:
+def numbers_of(planes: torch.Tensor) -> torch.Tensor:
     """Complex ``(…, k1, k0)`` of planes ``(…, 2, k1, k0)``."""
     return torch.view_as_complex(planes.movedim(-3, -1).contiguous())
 

@@ -15,10 +15,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from scanside.errors import ConfigError
 from scanside.recon.consistency import Lowering, sampling_inputs
 from scanside_training.models.base import Batch, ModelConfig
-from scanside_training.models.consistency import NormalOperator, apply_to_columns, hermitian_sum
+from scanside_training.models.consistency import NormalOperator, hermitian_sum
 from scanside_training.models.rules import (
     Consistency,
     GradientConfig,
@@ -31,7 +30,6 @@ from scanside_training.models.sensitivities import SensitivityConfig, Sensitivit
 from scanside_training.models.unet import UnetBody
 
 __all__ = [
-    "ExactUnrolled",
     "GradientConfig",
     "HardConfig",
     "ProximalConfig",
@@ -83,22 +81,24 @@ class Regulariser(nn.Module):
     """A U-Net that sees the image and what data consistency changed last, and corrects the image.
 
     Args:
-        config: of the unrolled network.
+        channels: features at full resolution.
+        pools: how often the U-Net halves the image.
+        dropout: share of features that are dropped in training.
+        memory: channels that pass from cascade to cascade.
+        more: further channels that it sees.
     """
 
-    def __init__(self, config: UnrolledConfig) -> None:
+    def __init__(self, channels: int, pools: int, dropout: float, memory: int, more: int = 0) -> None:
         super().__init__()
-        self.body = UnetBody(
-            4 + config.memory, 2 + config.memory, config.channels, config.pools, config.dropout
-        )
+        self.body = UnetBody(4 + memory + more, 2 + memory, channels, pools, dropout)
 
     def forward(
-        self, image: torch.Tensor, change: torch.Tensor, memory: torch.Tensor
+        self, image: torch.Tensor, change: torch.Tensor, memory: torch.Tensor, *more: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The corrected image ``(B, 2, k1, k0)`` and the memory ``(B, n, k1, k0)`` for the next cascade."""
         # TensorRT need not take tensors without elements, so none goes into the graph where there is no memory.
         seen = (image, change, memory) if memory.shape[1] else (image, change)
-        out = self.body(torch.cat(seen, dim=1))
+        out = self.body(torch.cat((*seen, *more), dim=1))
         return image + out[:, :2], out[:, 2:] if memory.shape[1] else memory
 
 
@@ -112,7 +112,10 @@ class Unrolled(nn.Module):
         self.config = config
         self.multiple_of = config.multiple_of
         n_networks = 1 if config.share_weights else config.n_cascades
-        self.networks = nn.ModuleList(Regulariser(config) for _ in range(n_networks))
+        self.networks = nn.ModuleList(
+            Regulariser(config.channels, config.pools, config.dropout, config.memory)
+            for _ in range(n_networks)
+        )
         self.log_weights = initial_weights(config.consistency, config.n_cascades)
         self.sensitivities = (
             None if config.sensitivities is None else SensitivityNetwork(config.sensitivities)
@@ -160,57 +163,3 @@ class Unrolled(nn.Module):
             x = x + change
         # Where no coil sees anything, there are no data, and what the networks put there is nothing.
         return x * (maps.square().sum((1, 2)) > 0).unsqueeze(1)
-
-
-class ExactUnrolled(nn.Module):
-    """A trained `Unrolled` whose data consistency is solved exactly, outside, for masks along k1.
-
-    ``argmin ‖A x − y‖² + λ ‖x − z‖²`` is ``(Aᴴ A + λ)⁻¹ Aᴴ y + λ (Aᴴ A + λ)⁻¹ z``: what the data say, and what they
-    leave of the network's image z. Both depend on the scan alone: they are inputs (`scanside.engines.columns`), and
-    of conjugate gradients a matrix product for each column of the image is left. It is what the steps of `Unrolled`
-    converge to, and what training does (`scanside_training.models.consistency.ProximalSolver`).
-
-    Args:
-        network: with given maps and conjugate gradients; parameters are shared, under the same names.
-
-    Raises:
-        ConfigError: it estimates its maps, or has another rule of data consistency.
-    """
-
-    def __init__(self, network: Unrolled) -> None:
-        super().__init__()
-        config = network.config
-        if config.sensitivities is not None or not isinstance(config.consistency, ProximalConfig):
-            raise ConfigError(
-                "only unrolled networks with given maps and data consistency by conjugate gradients "
-                f"(consistency.kind 'cg') have an exact form, not '{config.consistency.kind}'"
-                + ("" if config.sensitivities is None else " with maps of their own")
-            )
-        self.config = config
-        self.multiple_of = network.multiple_of
-        self.networks = network.networks
-        # Not used: λ is in the inputs. With it the names are those of the weights' file.
-        self.log_weights = network.log_weights
-
-    def forward(
-        self, image: torch.Tensor, fitted: torch.Tensor, kept: torch.Tensor, support: torch.Tensor
-    ) -> torch.Tensor:
-        """Reconstruct.
-
-        Args:
-            image: ``(B, 2, k1, k0)`` ``Aᴴ y``, scaled.
-            fitted: ``(B, 2, k1, k0)`` ``(Aᴴ A + λ)⁻¹ Aᴴ y``.
-            kept: ``(B, 2, k0, k1, k1)`` real and imaginary part of ``λ (Aᴴ A + λ)⁻¹`` for each column.
-            support: ``(B, 1, k1, k0)``, 1 where any coil sees something, else 0.
-
-        Returns:
-            ``(B, 2, k1, k0)`` float32.
-        """
-        x, change = fitted, image
-        memory = x.new_zeros(x.shape[0], self.config.memory, *x.shape[2:])
-        for cascade in range(self.config.n_cascades):
-            network = self.networks[0 if self.config.share_weights else cascade]
-            wanted, memory = network(x, change, memory)
-            x = fitted + apply_to_columns(kept, wanted)
-            change = x - wanted
-        return x * support

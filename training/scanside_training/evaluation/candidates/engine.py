@@ -95,19 +95,21 @@ class _Engine(Silent):
 
     def _unrolled(self, case: Case) -> Job:
         manifest, problem = self._bundle.manifest, problem_of(case)
-        if manifest.lowering == "none":
-            raise ConfigError(f"bundle '{manifest.name}' is unrolled and has no lowering")
         scale = (
             torch.ones(()) if case.sample else image_scale(problem.adjoint, manifest.normalisation.quantile)
         )
-        image, maps, noise, *sampling = unrolled_inputs(problem, manifest.lowering, scale)
-        engine = self._engine(image.shape[-2], image.shape[-1], len(problem.maps))
+        n1, n0 = problem.adjoint.shape
+        engine = self._engine(n1, n0, len(problem.maps))
         if isinstance(engine.form, ColumnsForm):
-            weight = column_weight(engine.form, noise)
+            weight = column_weight(engine.form, problem.noise / scale)
             system = factorise(problem.maps, problem.mask, weight)
             return lambda: (
                 image_of(engine(*column_inputs(problem.adjoint / scale, problem.maps, system))[0]) * scale
             )
+        lowering = manifest.lowering
+        assert lowering != "none", "unrolled networks have data consistency"
+        assert lowering != "columns", "engines of that form were served above"
+        image, maps, noise, *sampling = unrolled_inputs(problem, lowering, scale)
         weighs_noise = any(spec.name == "noise" for spec in manifest.inputs)
         inputs = (image, maps, *((noise,) if weighs_noise else ()), *sampling)
         return lambda: image_of(engine(*inputs)[0]) * scale
@@ -122,9 +124,11 @@ class _Engine(Silent):
         batch = default_collate([case.sample])
         inputs: tuple[torch.Tensor, ...] = (batch["image"],)
         n_coils: int | None = None
-        if manifest.lowering != "none":
+        lowering = manifest.lowering
+        assert lowering != "columns", "no network for films has that form"
+        if lowering != "none":
             start = next((spec.name for spec in manifest.inputs if spec.name in STARTS), None)
-            inputs, n_coils = film_inputs(manifest.lowering, batch, start), batch["maps"].shape[1]
+            inputs, n_coils = film_inputs(lowering, batch, start), batch["maps"].shape[1]
         n1, n0 = batch["image"].shape[-2:]
         engine = self._engine(n1, n0, n_coils)
         return lambda: image_of(engine(*inputs)[0])

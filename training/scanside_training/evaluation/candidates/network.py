@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import default_collate
 
-from scanside.engines.shapes import Fit, unrolled_specs
+from scanside.engines.shapes import Fit, columns_specs, unrolled_specs
 from scanside.errors import ConfigError
 from scanside.recon.scaling import image_scale
 from scanside_training.checkpoint import load_model
@@ -17,7 +17,7 @@ from scanside_training.data import ImageTask
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, image_of, problem_of
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.inputs import image_input, padded_size, unrolled_inputs
-from scanside_training.models import DualUnet, Temporal, Unet, Unrolled, build_model
+from scanside_training.models import DualUnet, Exact, Temporal, Unet, Unrolled, build_model
 
 __all__ = ["Run"]
 
@@ -38,7 +38,7 @@ class Run(CandidateConfig):
         """Name where none is given."""
         return self.folder.resolve().name
 
-    def open(self) -> _Image | _Unrolled | _Film:
+    def open(self) -> _Image | _Unrolled | _Exact | _Film:
         """The network with its weights.
 
         Raises:
@@ -51,7 +51,8 @@ class Run(CandidateConfig):
             return _Image(model.to(device), config)
         if isinstance(model, DualUnet | Temporal):
             return _Film(model.to(device))
-        assert isinstance(model, Unrolled)
+        if isinstance(model, Exact):
+            return _Exact(model.to(device))
         if model.sensitivities is not None:
             raise ConfigError(
                 f"the network of {self.folder} estimates its own coil maps, and is given them here"
@@ -116,6 +117,32 @@ class _Unrolled(Silent):
         inputs = unrolled_inputs(problem, lowering, scale)
         if place.size != place.bucket:
             inputs = place.surround(unrolled_specs(lowering), inputs)
+        inputs = tuple(one.to(_device_of(network)) for one in inputs)
+
+        def run() -> torch.Tensor:
+            with torch.inference_mode():
+                out: torch.Tensor = network(*inputs).cpu()
+            return image_of(place.crop(out)[0]) * scale
+
+        return run
+
+
+class _Exact(Silent):
+    timed = True
+
+    def __init__(self, model: Exact) -> None:
+        self._model = model
+        self.n_parameters = _count(model)
+        self.facts: dict[str, str] = {"backend": "eager fp32"}
+
+    def job(self, case: Case) -> Job:
+        problem, network = problem_of(case), self._model
+        n1, n0 = problem.adjoint.shape
+        place = Fit((n1, n0), padded_size((n1, n0), network.multiple_of))
+        scale = torch.ones(()) if case.sample else image_scale(problem.adjoint)
+        image, maps, noise, mask = unrolled_inputs(problem, "dft_matmul", scale)[:4]
+        batch = {"image": image, "maps": maps, "noise": noise.flatten(), "mask": mask}
+        inputs = place.surround(columns_specs(), network.inputs(batch))
         inputs = tuple(one.to(_device_of(network)) for one in inputs)
 
         def run() -> torch.Tensor:
