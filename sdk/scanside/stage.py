@@ -53,8 +53,10 @@ def describe_settings(schema: dict[str, Any], model: type[BaseModel]) -> None:
         section = inspect.cleandoc(base.__doc__ or "").partition("\nAttributes:\n")[2]
         # An entry begins with its name, indented by four; its further lines are indented deeper.
         for name, text in re.findall(r"^ {4}(\w+):((?:.|\n {5,})*)", section, flags=re.MULTILINE):
-            if name in schema.get("properties", {}):
-                schema["properties"][name].setdefault("description", " ".join(text.split()))
+            field = model.model_fields.get(name)
+            key = name if field is None else field.alias or name
+            if key in schema.get("properties", {}):
+                schema["properties"][key].setdefault("description", " ".join(text.split()))
 
 
 class StageConfig(BaseModel):

@@ -29,7 +29,9 @@ class Classical(BaseModel):
         view_sharing: settings of view sharing, of windows of frames; coils are then combined with their maps.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=describe_settings)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra=describe_settings, populate_by_name=True
+    )
 
     sense: Sense.Config | None = None
     fourier: Fourier.Config | None = None
