@@ -36,9 +36,11 @@ def demo(
     console.print()
     console.print(_figures("Learned reconstruction, compared with truth (means)", result.learned.slices))
     console.print()
+    console.print(_figures("A noisy scan: images that check themselves", result.checked.slices))
+    console.print()
     console.print(_film_figures(result.film))
     console.print()
-    for method in (*result.learned.methods, result.film.method):
+    for method in (*result.learned.methods, *result.checked.methods, result.film.method):
         chosen = method.choice and method.choice.chosen
         if chosen:
             console.print(f"{method.pipeline} ran on engine {chosen.backend} {chosen.precision}.")
@@ -48,7 +50,16 @@ def demo(
     console.print(f"The Gadgetron node gave {same} the classical pipeline in this process.")
     made = table("", "")
     made.show_header = False
-    for name in ("report.html", "images.h5", "scan.h5", "truth.npz", "learned", "film", "film.gif"):
+    for name in (
+        "report.html",
+        "images.h5",
+        "scan.h5",
+        "truth.npz",
+        "learned",
+        "checked",
+        "film",
+        "film.gif",
+    ):
         made.add_row(f"[dim]{name}[/]", str((output / name).resolve()))
     console.print()
     console.print(made)

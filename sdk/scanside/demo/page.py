@@ -43,7 +43,7 @@ def write_page(result: DemoResult, observed: Observations, recording: Path) -> N
     """
     found = inspect_file(recording)
     comparison, learned = _classical_section(result), _learned_section(result.learned)
-    film = _film_section(result.film)
+    checked, film = _checked_section(result.checked), _film_section(result.film)
     images = reports.image_sections(result.node.images)
     coils = reports.coil_sections(observed, result.direct.images)
     sampling, noise = reports.sampling_section(found), reports.noise_section(found)
@@ -53,6 +53,7 @@ def write_page(result: DemoResult, observed: Observations, recording: Path) -> N
         highlights=_highlights(result, found),
         sections=[
             learned,
+            checked,
             film,
             _engine_section([*result.learned.methods, result.film.method]),
             comparison,
@@ -68,6 +69,7 @@ def write_page(result: DemoResult, observed: Observations, recording: Path) -> N
     shown = {
         "comparison": comparison,
         "learned": learned,
+        "checked": checked,
         "film": film,
         "images": images[0],
         "sampling": sampling,
@@ -122,6 +124,30 @@ def _learned_section(learned: LearnedResult) -> Section:
             "Networks were trained before, on other images, and came with Scanside; their manifests name data and "
             "licences (scanside engines show NAME). A simulated brain shows that the chain works, and no more of how "
             "good they are: scanside evaluate measures that on data of yours."
+        ),
+    ]
+    return section
+
+
+def _checked_section(checked: LearnedResult) -> Section:
+    """What goes out where a network is of no use, and where another one is."""
+    caption = (
+        "A noisy slice: what each pipeline sends, and what student would have sent without its check; a detail of "
+        f"each; and what is wrong with each, in one scale. {_TRUTH}"
+    )
+    columns = ("method", "PSNR, dB", "SSIM", "PSNR in the object, dB", "SSIM in the object")
+    rows = []
+    for name in _methods(checked.slices):
+        psnr, ssim, psnr_inside, ssim_inside = mean(checked.slices, name)
+        rows.append((_title(name), f"{psnr:.1f}", f"{ssim:.3f}", f"{psnr_inside:.1f}", f"{ssim_inside:.3f}"))
+    section = Section("Learned images that check themselves, for research use only")
+    section.parts += _messages(checked.methods)
+    section.parts += [
+        Picture(_learned_figure(checked), caption, "Images that were sent, a detail, and error maps"),
+        Rows(columns, rows, frozenset(columns[1:])),
+        Text(
+            "A few acquired lines are kept from network and classical method, and both predict them. Where the "
+            "network does so worse by more than chance, its image does not go out (engine.check)."
         ),
     ]
     return section

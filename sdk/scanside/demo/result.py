@@ -69,6 +69,7 @@ class DemoResult:
         node: the reconstruction in the node.
         direct: the reconstruction in this process.
         learned: the learned pipelines on a scan of their own.
+        checked: the same on a noisy scan, where the self-check of a pipeline sends another image than its network's.
         film: a beating heart by the learned pipeline for films, and classically.
     """
 
@@ -78,6 +79,7 @@ class DemoResult:
     node: ReplayResult
     direct: ReplayResult
     learned: LearnedResult
+    checked: LearnedResult
     film: FilmResult
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scanside.demo.checked import NOISY, run_checked
 from scanside.demo.compare import compare_slices
 from scanside.demo.engines import Wanted, built_beside
 from scanside.demo.film import LEARNED_FILM, film_scan, run_film
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_demo"]
 
-_READ_ME = """film             a third scan, a beating heart in real time: raw data, and the images of every method
+_READ_ME = """checked          a noisy scan: raw data, truth, and images that check themselves
+film             a third scan, a beating heart in real time: raw data, and the images of every method
 film.gif         the films of every method and the truth, side by side
 images.h5        the images that the Gadgetron node gave back (ISMRMRD HDF5)
 learned          a second scan: its raw data, truth, and the images of every method, the learned ones from the node
@@ -38,6 +40,7 @@ def run_demo(
     *,
     config: ScanConfig | None = None,
     learned: ScanConfig = LEARNED_SCAN,
+    noisy: ScanConfig = NOISY,
     film: ScanConfig | None = None,
     device: str = "auto",
     on_step: Callable[[str], None] = lambda step: None,  # noqa: ARG005
@@ -49,6 +52,7 @@ def run_demo(
         config: a 2-D scan of one contrast with calibration lines, for the classical pipeline; by default the preset
             ``brain-oblique``.
         learned: the same for the learned pipelines; random sampling is welcome.
+        noisy: the same, of one slice, for the self-check.
         film: one slice in real time, a repetition each frame; by default the preset ``cine``, shortened.
         device: see `scanside.Context`.
         on_step: called with what is about to happen.
@@ -81,6 +85,7 @@ def run_demo(
             node=node,
             direct=direct,
             learned=run_learned(folder / "learned", config=learned, device=device, on_step=on_step),
+            checked=run_checked(folder / "checked", config=noisy, device=device, on_step=on_step),
             film=run_film(folder / "film", config=film, device=device, on_step=on_step),
         )
     on_step("writing the report")

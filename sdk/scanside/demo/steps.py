@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scanside.demo.engines import Wanted, quick_choice
 from scanside.demo.result import MethodResult
@@ -35,6 +35,7 @@ def run_in_node(
     device: str,
     on_step: Callable[[str], None],
     speed: Speed = "max",
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[MethodResult, list[Image]]:
     """Reconstruct a scan in a Gadgetron node with a learned pipeline and the engine that is had quickly.
 
@@ -46,6 +47,7 @@ def run_in_node(
         device: see `scanside.Context`.
         on_step: called with what is about to happen.
         speed: of the stream, see `scanside.replay.replay`.
+        settings: of the pipeline, beside those of its engine.
 
     Returns:
         How the pipeline fared, and its images: none where its bundle or an engine is not to be had.
@@ -62,6 +64,7 @@ def run_in_node(
         return MethodResult(pipeline, choice, missing="no engine was accepted on this machine"), []
     on_step(step)
     settings = {
+        **(settings or {}),
         "engine.sizes": [list(wanted.size)],
         "engine.n_coils": [wanted.n_coils],
         "engine.backend": choice.chosen.backend,
@@ -80,4 +83,7 @@ def _notes(images: list[Image]) -> tuple[str, ...]:
             notes.append(f"the classical fallback made the image: {image.meta['ScansideFallback'][-1]}")
         if "ScansideFitness" in image.meta:
             notes.append(f"the network was not trained for this: {'; '.join(image.meta['ScansideFitness'])}")
+        if image.meta.get("ScansideCheck", ["none"])[0] not in ("none", "undecided"):
+            verdict, gain, rival, lines = image.meta["ScansideCheck"]
+            notes.append(f"the self-check: {verdict}, {gain} against {rival}, on {lines}")
     return tuple(dict.fromkeys(notes))

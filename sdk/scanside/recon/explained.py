@@ -110,8 +110,9 @@ def second_where_needed(block: torch.Tensor, maps: torch.Tensor, second: torch.T
     coarse = _Coarse(block, maps.shape)
     of_second = coarse.of(second)
     has_second = (of_second != 0).any(-4).float()
-    along = _along(of_second, coarse.images) - has_second * coarse.noise
-    needed = coarse.beyond_noise(along, 1, has_second) > _LEAST_SHARE * coarse.tissue
+    # The maps were made of these very lines: in strong noise, all noise of a voxel may lie along them.
+    along = _along(of_second, coarse.images) - has_second * coarse.n_coils * coarse.noise
+    needed = coarse.beyond_noise(along, coarse.n_coils, has_second) > _LEAST_SHARE * coarse.tissue
     if not bool(needed.any()):
         return None
     window, half = _window(needed.shape, _REACH), _half(needed.shape, _REACH)

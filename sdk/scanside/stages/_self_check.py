@@ -81,7 +81,8 @@ class Verdict:
         if self.word == "worse than nothing":
             return (
                 f"'{network}' predicts lines worse than zeros do, by {-self.db:.1f} dB {on}: coil maps and lines "
-                "disagree; look for a coil that fails, or for an object that is larger than the field of view"
+                "disagree, or hold more noise than signal; look for a coil that fails, or for an object that is "
+                "larger than the field of view"
             )
         return f"'{network}' predicts lines worse than '{self.against}' does, by {-self.db:.1f} dB {on}"
 

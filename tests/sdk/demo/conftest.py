@@ -39,6 +39,17 @@ def small_scan() -> ScanConfig:
     return SCAN
 
 
+@pytest.fixture(scope="session")
+def small_noisy() -> ScanConfig:
+    """One slice of the same with fifty times the noise."""
+    return SCAN.model_copy(
+        update={
+            "noise": NoiseConfig(std=0.25, readouts=32),
+            "geometry": SCAN.geometry.model_copy(update={"n_slices": 1}),
+        }
+    )
+
+
 _CINE = preset("cine")
 FILM = _CINE.model_copy(
     update={
@@ -69,6 +80,7 @@ def named_bundles(learned_bundles: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def made(
     small_scan: ScanConfig,
+    small_noisy: ScanConfig,
     small_film: ScanConfig,
     named_bundles: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -81,4 +93,4 @@ def made(
         patch.setattr("scanside.demo.engines.QUICK", (("eager", "fp32"), ("eager", "bf16")))
         patch.setattr("scanside.demo.run.built_beside", lambda _: nullcontext())
         folder = tmp_path_factory.mktemp("demo") / "new"
-        return run_demo(folder, config=small_scan, learned=small_scan, film=small_film)
+        return run_demo(folder, config=small_scan, learned=small_scan, noisy=small_noisy, film=small_film)

@@ -28,10 +28,12 @@ def test_everything_is_there(made: DemoResult) -> None:
     named = {line.split()[0] for line in (made.folder / "README.txt").read_text().splitlines()} - {"*.png"}
     pictures = {
         f"{name}.png"
-        for name in ("comparison", "learned", "film", "images", "sampling", "coil_maps", "noise")
+        for name in ("comparison", "learned", "checked", "film", "images", "sampling", "coil_maps", "noise")
     }
     assert {path.name for path in made.folder.iterdir()} == named | pictures | {"README.txt"}
     images = {path.name for path in (made.folder / "learned").iterdir()}
     assert images == {"scan.h5", "truth.npz", "fft.h5", "sense.h5", "unrolled.h5"}
+    checked = {path.name for path in (made.folder / "checked").iterdir()}
+    assert checked == {"scan.h5", "truth.npz", "fft.h5", "unrolled.h5"}
     films = {path.name for path in (made.folder / "film").iterdir()}
     assert films == {"scan.h5", "fft.h5", "cine-view-sharing.h5"}

@@ -1,0 +1,70 @@
+"""The self-check of learned images, on a scan that is too noisy for one of the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scanside.demo.compare import compare_slices
+from scanside.demo.learned import LEARNED, SCAN
+from scanside.demo.result import ZERO_FILLED, LearnedResult
+from scanside.demo.steps import run_in_node, write_scan
+from scanside.replay import replay
+from scanside.simulate import NoiseConfig, ScanConfig, simulate
+
+if TYPE_CHECKING:
+    from scanside.items import Image
+
+__all__ = ["NOISY", "UNCHECKED", "run_checked"]
+
+UNCHECKED = "student, unchecked"
+
+NOISY = SCAN.model_copy(
+    update={
+        "name": "brain-noisy",
+        "noise": NoiseConfig(std=0.25),
+        "sampling": SCAN.sampling.model_copy(update={"pattern": "random"}),
+        "geometry": SCAN.geometry.model_copy(update={"n_slices": 1}),
+    }
+)
+"""A slice of the scan of the learned pipelines, with twelve times its noise: more than what CG-SENSE, which `student`
+begins with, makes an image of."""
+
+
+def run_checked(
+    folder: Path, *, config: ScanConfig = NOISY, device: str = "auto", on_step: Callable[[str], None]
+) -> LearnedResult:
+    """Simulate a noisy scan and reconstruct it with the learned pipelines, which check their images themselves.
+
+    What `student` would have sent without a check is made beside. A pipeline whose bundle or engine is not to be had
+    is left out, and the result says why.
+
+    Args:
+        folder: made if need be; gets raw data, truth and images.
+        config: a 2-D scan of one contrast.
+        device: see `scanside.Context`.
+        on_step: called with what is about to happen.
+
+    Raises:
+        ScansideError: a part of the chain failed, or an image lies elsewhere than its truth.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    recording = folder / "scan.h5"
+    on_step("simulating a noisy scan")
+    scan = simulate(config)
+    write_scan(scan, recording)
+    scan.truth.save(folder / "truth.npz")
+    images: dict[str, list[Image]] = {
+        ZERO_FILLED: replay(recording, ZERO_FILLED, folder / f"{ZERO_FILLED}.h5", device=device).images
+    }
+    methods = []
+    runs = {UNCHECKED: ("student", {"engine.check": "none"}), **{name: (name, {}) for name in LEARNED}}
+    for name, (pipeline, settings) in runs.items():
+        step = f"reconstructing it with {name} in a Gadgetron node"
+        method, made = run_in_node(pipeline, recording, config, step, device, on_step, settings=settings)
+        if name != UNCHECKED:
+            methods.append(method)
+        if made:
+            images[name] = made
+    return LearnedResult(compare_slices(images, scan.truth), methods)
