@@ -62,7 +62,7 @@ def stages(root: Path, *, network: bool = True) -> list[Any]:
         "accumulate",
         {"window": {"along": "repetition", "size": 4, "stride": 2, "look_ahead": 1}},
         {"coil-compression": {"n_coils": 8}},
-        {"coil-maps": {"method": "espirit"}},
+        {"coil-maps": {"method": "espirit", "sets": 1}},
     ]
     return [*made, {"engine": engine}, "finish"] if network else made
 

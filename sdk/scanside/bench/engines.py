@@ -26,7 +26,7 @@ from scanside.engines.manifest import AcceptanceReport, FormName, Task
 from scanside.engines.probes import read_cases, resized, with_coils
 from scanside.engines.shapes import fit, reflect
 from scanside.engines.timing import calls_in_turn
-from scanside.errors import ConfigError, ShapeError
+from scanside.errors import ConfigError
 from scanside.recon.columns import factorise
 
 __all__ = ["measure"]
@@ -174,9 +174,8 @@ def _factorisation_ms(source: BundleSource) -> float:
 
 def _source(bundle: Bundle, form: FormName = "principal") -> BundleSource:
     shapes = bundle.manifest.shapes
-    try:
-        shape = fit(bundle.manifest.lowering, shapes, _SIZE, _SIZE).bucket
-    except ShapeError:
+    shape = fit(bundle.manifest.lowering, shapes, _SIZE, _SIZE).bucket
+    if shape not in shapes.buckets:
         shape = min(shapes.buckets, key=lambda one: abs(one[0] - _SIZE) + abs(one[1] - _SIZE))
     return BundleSource(bundle, shape, shapes.coils_for(_COILS), form)
 

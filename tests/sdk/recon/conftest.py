@@ -55,7 +55,7 @@ def recorded_array(shared_data: Path) -> Callable[[str, tuple[int, ...]], npt.ND
         stored_shape = struct.pack(f"<{len(shape) + 1}Q", len(shape), *shape)
         assert stream.count(stored_shape) == 1
         start = stream.index(stored_shape) + len(stored_shape)
-        return np.frombuffer(stream, np.complex64, int(np.prod(shape)), start).reshape(-1, *shape[3::-1])
+        return np.frombuffer(stream, np.complex64, int(np.prod(shape)), start).reshape(shape[::-1])
 
     return find
 
