@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from scanside.stages.verdicts import CHECKS, FALLBACKS
 from scanside_gadgetron.monitor.pictures import Picture
 from scanside_gadgetron.pool.events import (
     ImageMade,
@@ -45,22 +46,6 @@ SessionEvent: TypeAlias = (
     | Warned
     | SessionEnded
 )
-
-FALLBACKS = (
-    "unfit",
-    "size",
-    "not-built",
-    "failed",
-    "deadline",
-    "busy",
-    "non-finite",
-    "data-consistency",
-    "self-check",
-)
-"""Why an engine's image may not be taken, in one word each; see `scanside.stages.engine.RunEngine`."""
-
-CHECKS = ("better", "undecided", "worse", "worse than nothing", "none")
-"""What a self-check may say of an engine's image; see the stage's attribute ``ScansideCheck``."""
 
 _KEPT_SPANS = 600
 _KEPT_WARNINGS = 100

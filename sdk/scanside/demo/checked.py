@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from scanside.demo.compare import compare_slices
 from scanside.demo.learned import LEARNED, SCAN
 from scanside.demo.result import ZERO_FILLED, LearnedResult
-from scanside.demo.steps import run_in_node, write_scan
+from scanside.demo.steps import run_in_node, scan_with_truth
 from scanside.replay import replay
-from scanside.simulate import NoiseConfig, ScanConfig, simulate
+from scanside.simulate import NoiseConfig, ScanConfig
 
 if TYPE_CHECKING:
     from scanside.items import Image
@@ -49,12 +49,8 @@ def run_checked(
     Raises:
         ScansideError: a part of the chain failed, or an image lies elsewhere than its truth.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    recording = folder / "scan.h5"
     on_step("simulating a noisy scan")
-    scan = simulate(config)
-    write_scan(scan, recording)
-    scan.truth.save(folder / "truth.npz")
+    scan, recording = scan_with_truth(config, folder)
     images: dict[str, list[Image]] = {
         ZERO_FILLED: replay(recording, ZERO_FILLED, folder / f"{ZERO_FILLED}.h5", device=device).images
     }

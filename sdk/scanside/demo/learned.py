@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from scanside.demo.compare import compare_slices
 from scanside.demo.result import ZERO_FILLED, LearnedResult
-from scanside.demo.steps import run_in_node, write_scan
+from scanside.demo.steps import run_in_node, scan_with_truth
 from scanside.replay import replay
 from scanside.simulate import (
     CoilConfig,
@@ -17,7 +17,6 @@ from scanside.simulate import (
     PhantomConfig,
     SamplingConfig,
     ScanConfig,
-    simulate,
 )
 
 if TYPE_CHECKING:
@@ -62,12 +61,8 @@ def run_learned(
     Raises:
         ScansideError: a part of the chain failed, or an image lies elsewhere than its truth.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    recording = folder / "scan.h5"
     on_step("simulating the scan for the learned pipelines")
-    scan = simulate(config)
-    write_scan(scan, recording)
-    scan.truth.save(folder / "truth.npz")
+    scan, recording = scan_with_truth(config, folder)
     images: dict[str, list[Image]] = {}
     on_step("reconstructing it classically")
     for name in (ZERO_FILLED, CLASSICAL):

@@ -11,13 +11,13 @@ from scanside.demo.result import MethodResult
 from scanside.errors import ScansideError
 from scanside.mrd.hdf5 import Hdf5Writer
 from scanside.replay import replay
-from scanside.simulate import ScanConfig, SimulatedScan
+from scanside.simulate import ScanConfig, SimulatedScan, simulate
 from scanside.simulate.playback import Speed
 
 if TYPE_CHECKING:
     from scanside.items import Image
 
-__all__ = ["run_in_node", "write_scan"]
+__all__ = ["run_in_node", "scan_with_truth", "write_scan"]
 
 
 def write_scan(scan: SimulatedScan, recording: Path) -> None:
@@ -25,6 +25,16 @@ def write_scan(scan: SimulatedScan, recording: Path) -> None:
     with Hdf5Writer(recording, scan.header_xml) as writer:
         for item in scan.items():
             writer.write(item)
+
+
+def scan_with_truth(config: ScanConfig, folder: Path) -> tuple[SimulatedScan, Path]:
+    """Simulate a scan, and write it and its truth into a folder, which is made if need be: the scan and its file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recording = folder / "scan.h5"
+    scan = simulate(config)
+    write_scan(scan, recording)
+    scan.truth.save(folder / "truth.npz")
+    return scan, recording
 
 
 def run_in_node(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from scanside.recon.left_out import Gain, choose_lines, gain, seen_strip
 from scanside.stages._axes import readout_of
 from scanside.stages._fallback import Fallback
 from scanside.stages._lattice import lattice_of
+from scanside.stages.verdicts import Check
 
 __all__ = ["Unseen", "Verdict", "ahead", "strip_width", "unseen"]
 
@@ -40,8 +40,6 @@ _QUIET, _FAR_DB = 0.25, -4.5
 """Where noise is more than this part of the lines, it must be so many dB behind zeros: what a network adds to lines
 of noise costs the image less than it gains in others."""
 
-Word = Literal["better", "undecided", "worse", "worse than nothing", "none"]
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -57,7 +55,7 @@ class Verdict:
         why: there was no check.
     """
 
-    word: Word
+    word: Check
     db: float = 0.0
     against: str = ""
     n_lines: int = 0
@@ -167,7 +165,7 @@ class Unseen:
         return difference.abs().square().sum((-3, -1))
 
 
-def _word(found: Gain) -> Word:
+def _word(found: Gain) -> Check:
     if abs(found.evidence) <= _EVIDENCE or abs(found.db) < _LEAST_DB:
         return "undecided"
     return "better" if found.db > 0 else "worse"

@@ -53,6 +53,7 @@ from scanside.stages._signal import noise_of
 from scanside.stages._virtual_coils import FewerCoils
 from scanside.stages.fourier import Fourier
 from scanside.stages.sense import Sense
+from scanside.stages.verdicts import Why
 from scanside.trace import StageTimes
 
 __all__ = ["RunEngine"]
@@ -61,19 +62,6 @@ logger = logging.getLogger(__name__)
 
 _LEAST_WEIGHT = 5e-4
 """Of the pull back to the data: with less, rounding of fp32 tells in images that are solved for exactly."""
-
-Why = Literal[
-    "unfit",
-    "size",
-    "not-built",
-    "failed",
-    "deadline",
-    "busy",
-    "non-finite",
-    "data-consistency",
-    "self-check",
-    "maps",
-]
 
 _Levels = dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]]
 """Scale of the network's input, and level of the noise in k-space, of the images that are made by one call."""
