@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from scanside.stages.verdicts import CHECKS, FALLBACKS
+from scanside.engines.verdicts import CHECKS, FALLBACKS
 from scanside_gadgetron.monitor.pictures import Picture
 from scanside_gadgetron.pool.events import (
     ImageMade,

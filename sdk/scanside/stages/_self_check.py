@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from scanside.engines.verdicts import Check
 from scanside.items import Calibration, Image, KSpace
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.left_out import Gain, choose_lines, gain, seen_strip
 from scanside.stages._axes import readout_of
 from scanside.stages._fallback import Fallback
 from scanside.stages._lattice import lattice_of
-from scanside.stages.verdicts import Check
 
 __all__ = ["Unseen", "Verdict", "ahead", "strip_width", "unseen"]
 

@@ -20,6 +20,7 @@ from scanside.context import Context
 from scanside.engines.engine import Engine
 from scanside.engines.manifest import PrecisionChoice
 from scanside.engines.trust import TrustPolicy
+from scanside.engines.verdicts import Why
 from scanside.errors import (
     CalibrationError,
     ConfigError,
@@ -53,7 +54,6 @@ from scanside.stages._signal import noise_of
 from scanside.stages._virtual_coils import FewerCoils
 from scanside.stages.fourier import Fourier
 from scanside.stages.sense import Sense
-from scanside.stages.verdicts import Why
 from scanside.trace import StageTimes
 
 __all__ = ["RunEngine"]
