@@ -21,7 +21,7 @@ from scanside_training.checkpoint import (
     write_config,
 )
 from scanside_training.config import TrainConfig, read_config
-from scanside_training.models import Unrolled, UnrolledConfig, build_model
+from scanside_training.models import ExactConfig, Unrolled, UnrolledConfig, build_model
 
 
 @pytest.fixture
@@ -145,6 +145,20 @@ def test_what_is_not_learned_stays_as_configured(tmp_path: Path) -> None:
         begin_with(second, tmp_path)
         assert second.log_weights.detach().exp().item() == pytest.approx(weight)
         torch.testing.assert_close(second.networks.state_dict(), first.networks.state_dict())
+
+
+def test_exact_consistency_begins_with_an_unrolled_network(tmp_path: Path) -> None:
+    settings = {"n_cascades": 2, "channels": 2, "pools": 1, "memory": 1}
+    first = UnrolledConfig.model_validate({**settings, "consistency": {"kind": "cg"}}).build()
+    save_weights(first, tmp_path / "model.safetensors", step=0)
+    second = ExactConfig.model_validate(settings).build()
+    begin_with(second, tmp_path)
+    torch.testing.assert_close(
+        second.networks[1].body.bottleneck.state_dict(), first.networks[1].body.bottleneck.state_dict()
+    )
+    wider = ExactConfig.model_validate({**settings, "channels": 4}).build()
+    with pytest.raises(FormatError, match="holds the weights of another network: networks"):
+        begin_with(wider, tmp_path)
 
 
 def test_begins_with_a_bundle(learned_bundles: Path, tmp_path: Path) -> None:

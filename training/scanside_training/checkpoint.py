@@ -20,6 +20,7 @@ from scanside.engines.manifest import MANIFEST_FILE
 from scanside.errors import ConfigError, FormatError
 from scanside_training.config import TrainConfig, load_config
 from scanside_training.models import build_model
+from scanside_training.models.exact import Exact
 from scanside_training.models.upsampling import Upsampling, renewed
 
 __all__ = [
@@ -75,17 +76,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         FormatError: there is no such file, it is damaged, or its names or shapes are not the network's.
     """
-    try:
-        found = load_file(path)
-    except FileNotFoundError:
-        raise FormatError(
-            f"{path} does not exist: expected weights of a run, which it writes at each validation"
-        ) from None
-    except SafetensorError as error:
-        raise FormatError(
-            f"{path} is truncated or no safetensors file ({error}): resume the run, or copy the file again"
-        ) from error
-    _put(model, found, path, CONFIG)
+    _put(model, _read(path), path, CONFIG)
 
 
 def load_bundle_weights(model: nn.Module, bundle: Bundle) -> None:
@@ -96,6 +87,19 @@ def load_bundle_weights(model: nn.Module, bundle: Bundle) -> None:
         BundleError: the weights cannot be read.
     """
     _put(model, bundle.weights(), bundle.folder, MANIFEST_FILE)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise FormatError(
+            f"{path} does not exist: expected weights of a run, which it writes at each validation"
+        ) from None
+    except SafetensorError as error:
+        raise FormatError(
+            f"{path} is truncated or no safetensors file ({error}): resume the run, or copy the file again"
+        ) from error
 
 
 def _put(model: nn.Module, found: dict[str, torch.Tensor], path: Path, settings: str) -> None:
@@ -119,6 +123,8 @@ def _put(model: nn.Module, found: dict[str, torch.Tensor], path: Path, settings:
 def begin_with(model: nn.Module, folder: Path) -> None:
     """Begin a training with the weights of another; what is not learned stays as the network's settings have it.
 
+    A network of kind ``exact`` may begin with one of kind ``unrolled``, see `Exact.adopted`.
+
     Args:
         model: changed in place.
         folder: of a run, or a bundle, whose files and signature are checked as before a scan.
@@ -129,9 +135,12 @@ def begin_with(model: nn.Module, folder: Path) -> None:
     """
     fixed = {name: one.detach().clone() for name, one in model.named_parameters() if not one.requires_grad}
     if (folder / MANIFEST_FILE).is_file():
-        load_bundle_weights(model, Bundle.open(folder))
+        found, path, settings = Bundle.open(folder).weights(), folder, MANIFEST_FILE
     else:
-        load_weights(model, folder / WEIGHTS)
+        found, path, settings = _read(folder / WEIGHTS), folder / WEIGHTS, CONFIG
+    if isinstance(model, Exact):
+        found = model.adopted(found)
+    _put(model, found, path, settings)
     model.load_state_dict(fixed, strict=False)
 
 

@@ -7,9 +7,11 @@ import torch
 
 from scanside.engines.columns import column_inputs
 from scanside.recon.columns import factorise
-from scanside_training.models import Batch, ExactConfig, build_model
+from scanside_training.models import Batch, ExactConfig, UnrolledConfig, build_model
 from scanside_training.models.consistency import numbers_of
-from scanside_training.models.exact import Exact
+from scanside_training.models.exact import Exact, ExactUnrolled
+from scanside_training.models.rules import ProximalConfig
+from scanside_training.models.unrolled import CascadesConfig
 
 SMALL = ExactConfig(n_cascades=2, channels=4, pools=2, memory=2)
 
@@ -84,6 +86,25 @@ def test_networks_see_what_the_data_leave_open() -> None:
     assert float(one_line.min()) > 0.8
     assert 0.1 < float(half.mean()) < 0.9
     assert not any(bool(one[..., :2].any()) or bool(one[..., :3, :].any()) for one in seen)
+
+
+@pytest.mark.parametrize("share_weights", [False, True])
+def test_it_begins_where_an_unrolled_network_stands(share_weights: bool) -> None:
+    settings = SMALL.model_copy(update={"share_weights": share_weights})
+    network = settings.build()
+    torch.manual_seed(1)
+    other = UnrolledConfig(
+        **settings.model_dump(include={*CascadesConfig.model_fields} - {"kind"}),
+        consistency=ProximalConfig(weight=90.0),
+    ).build()
+    own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    network.load_state_dict(network.adopted(other.state_dict()))
+    batch = a_batch()
+    inputs = network.inputs(batch)
+    with torch.no_grad():
+        torch.testing.assert_close(network(*inputs), ExactUnrolled(other)(*inputs))
+    network.load_state_dict(network.adopted(own))
+    torch.testing.assert_close(dict(network.state_dict()), own)
 
 
 def test_of_nothing_networks_make_nothing() -> None:

@@ -8,6 +8,7 @@ alone, so that one network serves any number of coils.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -16,10 +17,10 @@ from torch import nn
 
 from scanside.errors import ConfigError
 from scanside.recon.columns import ColumnSystem
-from scanside_training.models.base import Batch, ModelConfig
+from scanside_training.models.base import Batch
 from scanside_training.models.consistency import apply_to_columns, numbers_of
 from scanside_training.models.rules import ProximalConfig
-from scanside_training.models.unrolled import Regulariser, Unrolled
+from scanside_training.models.unrolled import CascadesConfig, Unrolled
 
 __all__ = ["Exact", "ExactConfig", "ExactUnrolled"]
 
@@ -98,25 +99,14 @@ class ExactUnrolled(_Cascades):
         self.log_weights = network.log_weights
 
 
-class ExactConfig(ModelConfig):
+class ExactConfig(CascadesConfig):
     """Multi-coil reconstruction with exact data consistency, for masks along k1.
 
     Attributes:
-        n_cascades: how often network and data consistency alternate.
-        share_weights: whether all cascades use one network, as MoDL does.
-        channels: features of the U-Nets at full resolution.
-        pools: how often they halve the image.
-        dropout: share of features that are dropped in training.
-        memory: channels that pass from one cascade's network to the next beside the image.
         weight: λ / noise² of data consistency, 1 / the squared error that the network's image is thought to have.
     """
 
     kind: Literal["exact"] = "exact"
-    n_cascades: int = Field(5, ge=1)
-    share_weights: bool = False
-    channels: int = Field(16, ge=1)
-    pools: int = Field(3, ge=1, le=6)
-    dropout: float = Field(0.0, ge=0, lt=1)
     memory: int = Field(4, ge=0)
     weight: float = Field(40.0, gt=0)
 
@@ -139,13 +129,22 @@ class Exact(_Cascades):
     task = "unrolled"
 
     def __init__(self, config: ExactConfig) -> None:
-        networks = nn.ModuleList(
-            Regulariser(config.channels, config.pools, config.dropout, config.memory, more=1)
-            for _ in range(1 if config.share_weights else config.n_cascades)
-        )
-        super().__init__(networks, config.n_cascades, config.memory, openness=True)
+        super().__init__(config.networks(more=1), config.n_cascades, config.memory, openness=True)
         self.config = config
         self.multiple_of = config.multiple_of
+
+    def adopted(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights of this network from those of an `Unrolled` one of the same size.
+
+        What its networks do not see, how much the data leave open, counts for nothing at first, so that training goes
+        on from the other's exact form, with a λ / noise² that is now fixed. Weights of its own kind stay as they are.
+        """
+        adopted = {name: tensor for name, tensor in weights.items() if name != "log_weights"}
+        for name, own in self.state_dict().items():
+            other = adopted.get(name)
+            if other is not None and other.ndim > 1 and other.shape[1] == own.shape[1] - 1:
+                adopted[name] = torch.cat((other, torch.zeros_like(other[:, :1])), dim=1)
+        return adopted
 
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         """What `forward` takes, from a batch of training samples: their systems are factorised here."""

@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 
-class UnrolledConfig(ModelConfig):
-    """Multi-coil reconstruction with data consistency.
+class CascadesConfig(ModelConfig):
+    """U-Nets that alternate with data consistency.
 
     Attributes:
         n_cascades: how often network and data consistency alternate.
@@ -49,6 +49,27 @@ class UnrolledConfig(ModelConfig):
         pools: how often they halve the image.
         dropout: share of features that are dropped in training.
         memory: channels that pass from one cascade's network to the next beside the image.
+    """
+
+    n_cascades: int = Field(5, ge=1)
+    share_weights: bool = False
+    channels: int = Field(16, ge=1)
+    pools: int = Field(3, ge=1, le=6)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    memory: int = Field(0, ge=0)
+
+    def networks(self, more: int = 0) -> nn.ModuleList:
+        """Fresh ones: one for all cascades, or one for each, which see so many further channels."""
+        return nn.ModuleList(
+            Regulariser(self.channels, self.pools, self.dropout, self.memory, more)
+            for _ in range(1 if self.share_weights else self.n_cascades)
+        )
+
+
+class UnrolledConfig(CascadesConfig):
+    """Multi-coil reconstruction with data consistency.
+
+    Attributes:
         consistency: how images are made to fit the data.
         lowering: how the normal operator is computed (see `scanside.recon.consistency`); the weights are the same.
         sensitivities: a network that estimates the coil maps jointly, from images of the calibration lines; without
@@ -56,12 +77,6 @@ class UnrolledConfig(ModelConfig):
     """
 
     kind: Literal["unrolled"] = "unrolled"
-    n_cascades: int = Field(5, ge=1)
-    share_weights: bool = False
-    channels: int = Field(16, ge=1)
-    pools: int = Field(3, ge=1, le=6)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    memory: int = Field(0, ge=0)
     consistency: Consistency = ProximalConfig()
     lowering: Lowering = "fft"
     sensitivities: SensitivityConfig | None = None
@@ -111,11 +126,7 @@ class Unrolled(nn.Module):
         super().__init__()
         self.config = config
         self.multiple_of = config.multiple_of
-        n_networks = 1 if config.share_weights else config.n_cascades
-        self.networks = nn.ModuleList(
-            Regulariser(config.channels, config.pools, config.dropout, config.memory)
-            for _ in range(n_networks)
-        )
+        self.networks = config.networks()
         self.log_weights = initial_weights(config.consistency, config.n_cascades)
         self.sensitivities = (
             None if config.sensitivities is None else SensitivityNetwork(config.sensitivities)
