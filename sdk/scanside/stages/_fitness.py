@@ -17,7 +17,7 @@ from scanside.recon.compression import ENERGY
 from scanside.recon.stacked import rows_seen
 from scanside.stages._axes import readout_of
 from scanside.stages._lattice import lattice_of
-from scanside.stages._signal import acquired_band, energy_beyond, noise_of, snr_of
+from scanside.stages._signal import acquired_band, energy_beyond, noise_of_item, snr_of
 from scanside.stages._virtual_coils import lost_in_compression
 from scanside.stages.partial_fourier import axis_name, one_sided
 
@@ -153,7 +153,7 @@ def _not_whole(item: KSpace) -> list[str]:
     (first, last), n1 = acquired_band(item), item.data.shape[-2]
     if last - first + 1 == n1:
         return []
-    beyond = energy_beyond(item, (first, last), _noise_level(item))
+    beyond = energy_beyond(item, (first, last), noise_of_item(item))
     if beyond < _BEYOND:
         return []
     return [
@@ -180,18 +180,10 @@ def _undetermined(item: KSpace) -> list[str]:
 
 def _noise(manifest: Manifest, item: KSpace) -> list[str]:
     trained = manifest.sampling.snr
-    found = None if trained is None else snr_of(item, _noise_level(item))
+    found = None if trained is None else snr_of(item, noise_of_item(item))
     if trained is None or found is None or trained.low / _UNSURE <= found <= trained.high * _UNSURE:
         return []
     return [f"SNR about {found:.2g}, trained for {trained}"]
-
-
-def _noise_level(item: KSpace) -> float:
-    n_before = item.data.ndim - 4
-    data, mask = (
-        (item.data, item.mask) if n_before <= 1 else (item.data.flatten(0, -5), item.mask.flatten(0, -3))
-    )
-    return float(noise_of(data, mask, readout_of(item)))
 
 
 def _outside(name: str, value: float, allowed: Range) -> list[str]:

@@ -206,7 +206,6 @@ def unseen(item: KSpace, width: int) -> Unseen | str:
         mask=mask,
         coil_maps=maps[..., columns].contiguous(),
         second_maps=_second(item, columns),
-        reference=None,
         ranges=None,
         field_of_view_mm=(x * hybrid.shape[-1] / n0, y, z),
     )

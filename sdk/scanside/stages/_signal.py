@@ -12,10 +12,11 @@ from scanside.recon.fourier import to_image
 from scanside.recon.noise_level import noise_level
 from scanside.recon.partial_fourier import Band, sampled_band
 from scanside.recon.scaling import image_scale
+from scanside.stages._axes import readout_of
 from scanside.stages._calibration import calibration_region_of, has_middle
 from scanside.stages.partial_fourier import planned_band
 
-__all__ = ["acquired_band", "energy_beyond", "noise_of", "snr_of"]
+__all__ = ["acquired_band", "energy_beyond", "noise_of", "noise_of_item", "snr_of"]
 
 _OUTERMOST = 8  # the energy beyond a band is told from the last of so many parts of its lines
 
@@ -27,6 +28,14 @@ def noise_of(data: torch.Tensor, mask: torch.Tensor, readout: slice | None) -> t
     acquired = [frame for frame, lines in enumerate(mask.flatten(1).any(1).tolist()) if lines]
     levels = [noise_level(data[frame, :, 0], mask[frame, 0], readout) for frame in acquired]
     return torch.stack(levels).square().mean().sqrt()
+
+
+def noise_of_item(item: KSpace) -> float:
+    """The noise level of all images of a k-space together."""
+    data, mask = item.data, item.mask
+    if data.ndim > 5:
+        data, mask = data.flatten(0, -5), mask.flatten(0, -3)
+    return float(noise_of(data, mask, readout_of(item)))
 
 
 def snr_of(item: KSpace, noise: float) -> float | None:

@@ -111,9 +111,9 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             bundle: name of the bundle, or its path; of several, the first that is fit for a k-space is taken. Each
                 may be pinned: ``NAME@sha256:DIGITS`` takes that very release or none.
             fallback: classical stage that takes over, ``{sense: {…}}`` or ``{fourier: {…}}`` with its settings, for
-                windows of frames also ``{low-rank-sparse: {…}}`` or ``{view-sharing: {…}}``; of several, the first
-                that takes the k-space and is in time. None makes an error of it. A network that improves a CG-SENSE
-                image gets it from here.
+                windows of frames also ``{low-rank-sparse: {…}}`` or ``{view-sharing: {…}}``; by default ``sense`` as
+                the pipeline of that name has it. Of several, the first that takes the k-space and is in time. None
+                makes an error of it. A network that improves a CG-SENSE image gets it from here.
             fallback_ms: longest time that a fallback may take, where a later one could have its place: one that takes
                 longer for the first k-space of a scan is left out for the rest of it. ``pace`` is the time in which
                 the scan acquires the wanted frames; None for any.
@@ -151,7 +151,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
 
         bundle: str | Annotated[tuple[str, ...], Field(min_length=1)]
         fallback: Classical | Annotated[tuple[Classical, ...], Field(min_length=1)] | None = Classical(
-            sense=Sense.Config()
+            sense=Sense.Config(l2_noise=10)
         )
         fallback_ms: Allowed = "pace"
         sizes: tuple[tuple[int, int], ...] = ()
@@ -688,7 +688,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
 
     def _second(self, maps: torch.Tensor, mask: torch.Tensor, weight: float) -> Solve:
         """What pulls an image back, prepared while the network is busy; SENSE was solved with its own weight."""
-        return self._sense.columns.second(maps, mask, (self._sense.config.l2, weight))
+        return self._sense.columns.second(maps, mask, (self._sense.weight, weight))
 
     def _weight(self, variance: torch.Tensor) -> float:
         """λ of the pull by columns, for a variance of the noise on the network's scale."""

@@ -24,6 +24,7 @@ from scanside.stages._axes import readout_of
 from scanside.stages._columns import Columns
 from scanside.stages._finite import check_finite
 from scanside.stages._images import images_of
+from scanside.stages._noise_weight import NoiseWeight
 from scanside.stages.partial_fourier import axis_name, one_sided, with_a_phase
 
 __all__ = ["Sense"]
@@ -36,7 +37,8 @@ class Sense(Stage[Calibration | KSpace, Image]):
     columns of the image, where whole readouts of a slice were sampled. Columns are factorised as soon as maps and
     lines are known, which may be before the last line has come, and once for repetitions that have the same (see
     `scanside.recon.columns`). The meta attribute ``SenseSolver`` tells which; of iterations others tell their number
-    and the residual, and a solution that has not converged is one with a warning.
+    and the residual, and a solution that has not converged is one with a warning. Where l2 follows the noise,
+    ``SenseWeight`` tells it.
 
     Only what was acquired is fitted: lines that were left out by undersampling or partial Fourier, and samples
     that an asymmetric echo lacks, count as unknown. Of what lies beyond one end of the acquired band the coils alone
@@ -46,6 +48,9 @@ class Sense(Stage[Calibration | KSpace, Image]):
     Where the maps have a second set (see `coil-maps`), an image of each is solved for together, which is soft SENSE;
     their root sum of squares goes out, with the phase of the first. Where maps do not explain the calibration lines,
     the operator is told, and where; ``ScansideMaps`` says how much they explain.
+
+    Attributes:
+        weight: of the Tikhonov term of the latest images.
 
     Pruessmann et al.: Advances in sensitivity encoding with arbitrary k-space trajectories, Magn Reson Med
     2001;46:638. Uecker et al., Magn Reson Med 2014;71:990.
@@ -60,7 +65,11 @@ class Sense(Stage[Calibration | KSpace, Image]):
                 percent where sampling is full and a tenth where λ = 0.02, as at high acceleration; and noise grows
                 no further than to 1 / (2 √l2) of its level, elevenfold. In simulated scans (R = 2 to 4 in 2-D and
                 2 × 2 in 3-D, noise of 0.5 to 2 % of the tissue's signal) the error was mostly within 3 % of that
-                with the best value, at worst 19 % above it; noisier scans gain from up to 0.01.
+                with the best value, at worst 19 % above it; noisier scans gain from more, see `l2_noise`.
+            l2_noise: raises `l2` to this / SNR² where that is more, SNR being bright tissue over the noise's standard
+                deviation, as told by the lines of a slice: 1 / l2_noise is the energy of its voxels, bright tissue
+                being 1. With 10, simulated scans of SNR 5 to 20 were 3 to 6 dB better than with 0.002, and others no
+                worse than 0.1 dB. What it takes off all of the image is given back. 0 leaves `l2` as it is.
             solver: ``cg`` iterates. ``columns`` solves exactly, and iterates where that is not possible: slabs,
                 asymmetric echoes, and images of more than 383 rows. It pays where maps are known early, or serve
                 repetitions; at 256 × 256 it takes up to 134 MB for each slice, 512 MB in all.
@@ -71,6 +80,7 @@ class Sense(Stage[Calibration | KSpace, Image]):
         """
 
         l2: float = Field(0.002, ge=0)
+        l2_noise: float = Field(0.0, ge=0)
         solver: Literal["cg", "columns"] = "cg"
         tolerance: float = Field(1e-4, gt=0, lt=1)
         max_iterations: int = Field(100, ge=1)
@@ -89,6 +99,8 @@ class Sense(Stage[Calibration | KSpace, Image]):
     def __init__(self, config: StageConfig | None = None, **settings: Any) -> None:
         super().__init__(config, **settings)
         self.columns = Columns()
+        self.weight = self.config.l2
+        self._weights = NoiseWeight(self.config.l2, self.config.l2_noise)
 
     def open(self, scan: Scan) -> None:
         """A new scan: nothing is known of its maps."""
@@ -100,13 +112,17 @@ class Sense(Stage[Calibration | KSpace, Image]):
         """Forget the scan's maps."""
         self._seen = None
         self._check = MapCheck()
+        self._weights.close()
         self.columns.close()
 
     def process(self, item: Calibration | KSpace) -> Iterator[Image]:
         """Reconstruct the images of one k-space; or prepare for them, when the calibration lines are there."""
         if isinstance(item, Calibration):
             if self.config.solver == "columns":
-                self.columns.begin(item, self.config.l2)
+                reference = item.kspace.reference
+                self.columns.begin(
+                    item, self.config.l2 if reference is None else self._weights.early(reference)
+                )
             return
         if item.coil_maps is None:
             raise ConfigError("SENSE needs coil maps, but no stage before it made them: add 'coil-maps'")
@@ -150,8 +166,13 @@ class Sense(Stage[Calibration | KSpace, Image]):
         return self._solved(item, data, item.meta.copy())
 
     def _solved(self, item: KSpace, data: Acquired, meta: Meta) -> torch.Tensor:
+        self.weight = self._weights.of(item)
+        if self.config.l2_noise:
+            meta["SenseWeight"] = f"{self.weight:.3g}"
         solution = self._by_columns(item, data, meta) if self.config.solver == "columns" else None
-        return self._by_iterations(item, data, meta) if solution is None else solution
+        if solution is None:
+            solution = self._by_iterations(item, data, meta)
+        return solution if self.weight == self.config.l2 else _rescaled(solution, data, self.weight)
 
     def _by_columns(self, item: KSpace, data: Acquired, meta: Meta) -> torch.Tensor | None:
         """The images; None where they are not to be had so, which the operator is told."""
@@ -160,14 +181,14 @@ class Sense(Stage[Calibration | KSpace, Image]):
             return None
         check_finite(data.right, item)
         meta["SenseSolver"] = ["columns"]
-        return self.columns.solve(item, data.right, self.config.l2)
+        return self.columns.solve(item, data.right, self.weight)
 
     def _by_iterations(self, item: KSpace, data: Acquired, meta: Meta) -> torch.Tensor:
         """The images by conjugate gradients."""
         result = solve(
             data.operator,
             data.right,
-            l2=self.config.l2,
+            l2=self.weight,
             tolerance=self.config.tolerance,
             max_iterations=self.config.max_iterations,
         )
@@ -184,6 +205,21 @@ class Sense(Stage[Calibration | KSpace, Image]):
         meta["SenseIterations"] = [str(result.iterations)]
         meta["SenseResidual"] = [f"{residual:.3g}"]
         return result.solution
+
+
+def _rescaled(images: torch.Tensor, data: Acquired, weight: float) -> torch.Tensor:
+    """The multiples of solutions of ``(Aᴴ A + λ) x = Aᴴ y`` that are nearest to y: λ takes some off everything.
+
+    Args:
+        images: x, of each member of `other`.
+        data: what was acquired.
+        weight: λ.
+    """
+    explained, energy = (
+        (one * images.conj()).real.sum(data.operator.image_dims, keepdim=True) for one in (data.right, images)
+    )
+    predicted = explained - weight * energy  # ‖A x‖²
+    return images * torch.where(predicted > 0, explained / predicted, 1.0)
 
 
 def _completed(images: torch.Tensor, item: KSpace, bands: Mapping[int, Band]) -> torch.Tensor:
