@@ -37,18 +37,18 @@ class Fallback:
         allowed: time for a window.
 
     Attributes:
-        sense: CG-SENSE, where it is one of them.
+        sense: CG-SENSE: that of the choices, or one more, as some networks begin with its images whatever the
+            fallback is.
     """
 
     def __init__(self, choices: Sequence[Classical], allowed: Allowed) -> None:
         self._choices = [(choice, choice.stage()) for choice in choices]
         self._allowed = allowed
-        self.sense = next((stage for _, stage in self._choices if isinstance(stage, Sense)), None)
-
-    @property
-    def stages(self) -> list[Stage[Any, Image]]:
-        """All of them, in their order."""
-        return [stage for _, stage in self._choices]
+        among = next((stage for _, stage in self._choices if isinstance(stage, Sense)), None)
+        self.sense = among or Sense()
+        self.stages: list[Stage[Any, Image]] = [stage for _, stage in self._choices]
+        if among is None:
+            self.stages.append(self.sense)
 
     def prepare(self, context: Context) -> None:
         """Have all of them ready."""

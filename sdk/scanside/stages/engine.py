@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from pydantic import Field, model_validator
 
@@ -31,26 +28,23 @@ from scanside.errors import (
     ShapeError,
 )
 from scanside.items import Calibration, Image, KSpace
-from scanside.recon.acquired import Acquired
-from scanside.recon.cg import conjugate_gradient
-from scanside.recon.columns import on_grid
 from scanside.recon.combine import combine_sets
 from scanside.scan import Scan
 from scanside.stage import Expected, Stage, StageConfig
 from scanside.stages._agreement import MapAgreement, MapCheck
-from scanside.stages._axes import readout_of
+from scanside.stages._checker import SelfCheck
 from scanside.stages._classical import Classical
-from scanside.stages._columns import Solve
-from scanside.stages._deadline import DeadlineExceeded, DeadlineRunner, StillBusy
+from scanside.stages._deadline import DeadlineRunner
 from scanside.stages._fallback import Allowed, Fallback, wanted_frames
-from scanside.stages._finite import check_finite, is_finite
+from scanside.stages._finite import is_finite
 from scanside.stages._fitness import fitness_of
+from scanside.stages._imager import Asked, Imager, Levels, Pull
 from scanside.stages._images import images_of
 from scanside.stages._learned import Learned
 from scanside.stages._provenance import describe_engine
-from scanside.stages._rehearsal import RehearsedScan, rehearsal
-from scanside.stages._self_check import Unseen, Verdict, ahead, strip_width, unseen
-from scanside.stages._signal import noise_of
+from scanside.stages._refused import Refused
+from scanside.stages._rehearsal import rehearsal
+from scanside.stages._self_check import Verdict
 from scanside.stages._virtual_coils import FewerCoils
 from scanside.stages.fourier import Fourier
 from scanside.stages.sense import Sense
@@ -59,12 +53,6 @@ from scanside.trace import StageTimes
 __all__ = ["RunEngine"]
 
 logger = logging.getLogger(__name__)
-
-_LEAST_WEIGHT = 5e-4
-"""Of the pull back to the data: with less, rounding of fp32 tells in images that are solved for exactly."""
-
-_Levels = dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]]
-"""Scale of the network's input, and level of the noise in k-space, of the images that are made by one call."""
 
 
 class RunEngine(Stage[Calibration | KSpace, Image]):
@@ -98,10 +86,6 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
     waits: an image of another size goes to a larger engine that was built earlier, or the network runs as PyTorch
     runs it, in the image's own size, and the image says so and how to build a faster one (``ScansideEngineChoice``).
     Coil maps come from an earlier stage.
-
-    Attributes:
-        engine_times: of the engine's calls in this scan, all else left out, and those of checks.
-        check_times: of the checks in this scan.
     """
 
     class Config(StageConfig):
@@ -207,61 +191,42 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 logger.warning("no engine of '%s' is ready: %s", network.name, error)
             self._networks.append(network)
         self._fallback = Fallback(self.config.fallbacks, self.config.fallback_ms)
-        # A network that was trained on CG-SENSE images gets them whatever the fallback is.
-        self._sense = self._fallback.sense or Sense()
-        self._classical: list[Fallback | Sense] = [self._fallback]
-        if self._fallback.sense is None:
-            self._classical.append(self._sense)
         self._zero_filled = Fallback((Classical(fourier=Fourier.Config()),), None)
-        self._classical.append(self._zero_filled)
-        for stage in self._classical:
-            stage.prepare(context)
-        self._in_time = DeadlineRunner()
+        for fallback in (self._fallback, self._zero_filled):
+            fallback.prepare(context)
+        imager = partial(
+            Imager,
+            pull=Pull(self.config.consistency, self.config.consistency_iterations),
+            in_time=DeadlineRunner(),
+            deadline_ms=self.config.deadline_ms,
+        )
+        self._imager = imager(self._fallback.sense)
         self._fewer_coils = FewerCoils()
-        if self.config.check == "lines":
-            self._aside = self._for_strips(context)
+        self._check = SelfCheck(self.config.fallbacks, imager) if self.config.check == "lines" else None
+        if self._check is not None:
+            self._check.prepare(self._networks, context)
         if context.builds_engines:
             self._rehearse()
-
-    def _for_strips(self, context: Context) -> RunEngine:
-        """Another of its kind that makes the images of checks, of which no operator hears."""
-        aside = copy(self)
-        aside._fallback = Fallback(self.config.fallbacks, None)  # noqa: SLF001 — another of its own kind
-        aside._sense = aside._fallback.sense or Sense()  # noqa: SLF001
-        aside._classical = [aside._fallback]  # noqa: SLF001
-        if aside._fallback.sense is None:  # noqa: SLF001
-            aside._classical.append(aside._sense)  # noqa: SLF001
-        for stage in aside._classical:  # noqa: SLF001
-            stage.prepare(context)
-        for network in self._networks:
-            for engine in network.engines:
-                try:
-                    network.strip_engine(engine, _strip_of(network, engine), context)
-                except EngineError as error:
-                    logger.warning("images of '%s' will not be checked: %s", network.name, error)
-        return aside
 
     def _rehearse(self) -> None:
         """Make an image of each size by each network, so that none of a scan is the first."""
         for network in self._networks:
             shapes = network.manifest.shapes
-            alone = copy(self)
-            alone._networks = [network]  # noqa: SLF001 — another of its own kind
             for size in self.config.sizes or (min(shapes.buckets),):
                 for n_coils in sorted({shapes.coils_for(n) or n for n in self.config.n_coils}):
                     if network.engine(size, n_coils) is None:
                         continue
                     self._context.check()
                     scan, item = rehearsal(network.manifest, size, n_coils, self._context.torch_device)
-                    alone.open(scan)
+                    self.open(scan)
                     try:
-                        list(alone.process(item))
+                        list(self._images(item, [network]))
                     except (ScansideError, RuntimeError) as error:
                         logger.warning(
                             "a first image by '%s', which is none of a scan: %s", network.name, error
                         )
                     finally:
-                        alone.close()
+                        self.close()
 
     def expect(self, expected: Expected) -> Expected:
         """Have engines ready for the sizes of a scan; what cannot be had is told by the images that lack it."""
@@ -280,25 +245,27 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         """Those that are loaded."""
         return [engine for network in self._networks for engine in network.engines]
 
+    @property
+    def engine_times(self) -> StageTimes:
+        """Of the engine's calls in this scan; all else is left out, checks too."""
+        return self._imager.times
+
+    @property
+    def check_times(self) -> StageTimes:
+        """Of the checks in this scan."""
+        return StageTimes() if self._check is None else self._check.times
+
     def open(self, scan: Scan) -> None:
         """A new scan."""
         self._scan = scan
         self._map_check = MapCheck()
         self._told: set[str] = set()
         self._lacking: dict[tuple[object, ...], tuple[Why, str]] = {}
-        self.engine_times, self.check_times = StageTimes(), StageTimes()
-        for stage in self._classical:
-            stage.open(scan)
-        if self.config.check == "lines":
-            self._aside.engine_times = StageTimes()
-            self._aside._scan = aside = RehearsedScan(scan.header, scan.pipeline)  # noqa: SLF001
-            for stage in self._aside._classical:  # noqa: SLF001
-                stage.open(aside)
-
-    @property
-    def _while_scanning(self) -> Context:
-        """Nothing is built then."""
-        return replace(self._context, builds_engines=False)
+        self._imager.open()
+        for fallback in (self._fallback, self._zero_filled):
+            fallback.open(scan)
+        if self._check is not None:
+            self._check.open(scan)
 
     def outdated(self) -> list[str]:
         """Bundles that were replaced since they were opened."""
@@ -307,16 +274,25 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
     def process(self, item: Calibration | KSpace) -> Iterator[Image]:
         """Reconstruct the images of one k-space; or prepare for them, when the calibration lines are there."""
         if isinstance(item, Calibration):
-            if any(network.wants == "sense" for network in self._networks):
-                yield from self._sense.process(item)
-            for network in self._networks:
-                network.begin(item)
-                # While lines are still to come there is time to load what none was prepared for.
-                with suppress(_Refused, ShapeError):  # told when there is an image to do without
-                    self._prepare_check(item, network, self._engine(network, item.kspace))
-            return
-        maps = item.coil_maps
-        if maps is None:
+            self._begin(item)
+        else:
+            yield from self._images(item, self._networks)
+
+    def _begin(self, item: Calibration) -> None:
+        """What images to come will need, in the time in which their last lines are still to come."""
+        if any(network.wants == "sense" for network in self._networks):
+            list(self._fallback.sense.process(item))
+        for network in self._networks:
+            network.begin(item)
+            # While lines are still to come there is time to load what none was prepared for.
+            with suppress(Refused, ShapeError):  # told when there is an image to do without
+                engine = self._engine(network, item.kspace)
+                if self._check is not None:
+                    self._check.begin(item, network, engine)
+
+    def _images(self, item: KSpace, networks: Sequence[Learned]) -> Iterator[Image]:
+        """The images of one k-space, by the first of some networks that is fit for it, or by the fallback."""
+        if item.coil_maps is None:
             raise ConfigError(
                 "the network needs coil maps, but no stage before it made them: add 'coil-maps'"
             )
@@ -324,30 +300,26 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         frames = wanted_frames(item)
         if not frames.data.numel():
             return
-        classical: list[Image] = []
+        asked: Asked | None = None
         agreement = self._map_check.of(item)
         try:
-            network, given, untrained = self._fit(item, frames, agreement)
+            network, given, untrained = self._fit(item, frames, networks, agreement)
             if agreement is not None and agreement.is_wrong:
-                raise _Refused("maps", str(agreement.flaw))
+                raise Refused("maps", str(agreement.flaw))
             engine = self._engine(network, item)
             given = self._for_coils(network, given, engine.n_coils)  # another form may serve than was thought
-            maps = given.coil_maps
-            assert maps is not None
             if engine.choice.late:
                 self._scan.count("engine.late")
                 self._scan.warn(
                     f"no engine of '{network.name}' is sure to be in time (engine.deadline_ms): "
                     f"{engine.choice.chosen}"
                 )
-            data = self._sense.acquired(given, maps)
-            if network.wants == "sense":
-                classical = list(self._sense.images(given, data))
-            levels: _Levels = {}
-            voxels, residual = self._reconstruct(given, maps, data, network, engine, classical, levels)
-            verdict = self._checked(given, network, engine, levels)
-        except _Refused as refused:
-            yield from self._fall_back(item, refused, classical)
+            asked = self._imager.asked(given, network, engine)
+            levels: Levels = {}
+            voxels, residual = self._reconstruct(asked, levels)
+            verdict = self._checked(asked, levels)
+        except Refused as refused:
+            yield from self._fall_back(item, refused, () if asked is None else asked.classical)
             return
         self._scan.count("engine.images")
         meta = given.meta.copy()
@@ -366,11 +338,10 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
     def close(self) -> None:
         """Forget the scan."""
         self._map_check = MapCheck()
-        for stage in self._classical:
-            stage.close()
-        if self.config.check == "lines":
-            for stage in self._aside._classical:  # noqa: SLF001
-                stage.close()
+        for fallback in (self._fallback, self._zero_filled):
+            fallback.close()
+        if self._check is not None:
+            self._check.close()
         for network in self._networks:
             network.close()
         self._fewer_coils.close()
@@ -393,24 +364,25 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         return item.replace(wanted=tuple(frame for frame in wanted if acquired[frame]))
 
     def _fit(
-        self, item: KSpace, frames: KSpace, agreement: MapAgreement | None
+        self, item: KSpace, frames: KSpace, networks: Sequence[Learned], agreement: MapAgreement | None
     ) -> tuple[Learned, KSpace, tuple[str, ...]]:
         """The first network that is fit, else the first that may be used, what it is given, and what is new to it.
 
         Args:
             item: the k-space, perhaps a window.
             frames: of a window, the frames whose images are wanted.
+            networks: of which one is taken.
             agreement: of its maps with its calibration lines.
         """
         told = agreement is not None and agreement.flaw is not None and not agreement.is_wrong
         flaws = (str(agreement.flaw),) if agreement is not None and told else ()
         usable: list[tuple[Learned, KSpace, tuple[str, ...]]] = []
         against = []
-        for network in self._networks:
+        for network in networks:
             given = frames if network.n_frames is None else item
             try:
                 given = self._for_coils(network, given, network.coils_for(_size(item), item.n_coils))
-            except _Refused as refused:
+            except Refused as refused:
                 against.append(str(refused))
                 continue
             fitness = fitness_of(network.manifest, given)
@@ -421,7 +393,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             else:
                 usable.append((network, given, untrained))
         if not usable:
-            raise _Refused("unfit", f"no bundle is fit for this k-space: {'. '.join(against)}")
+            raise Refused("unfit", f"no bundle is fit for this k-space: {'. '.join(against)}")
         network, given, untrained = min(usable, key=lambda one: bool(one[2]))
         if untrained:
             self._scan.count("engine.untrained")
@@ -436,7 +408,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             return self._fewer_coils(item, n_coils)
         except CalibrationError as error:
             what = f"'{network.name}': its {item.n_coils} coils would have to be compressed: {error}"
-            raise _Refused("unfit", what) from error
+            raise Refused("unfit", what) from error
 
     def _engine(self, network: Learned, item: KSpace) -> Engine:
         size, n_coils = _size(item), item.n_coils
@@ -446,7 +418,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         if self.config.other_sizes == "fallback":
             coils = "" if network.manifest.shapes.coils is None else f" and {n_coils} coils"
             what = f"no engine of '{network.name}' was prepared for {size[0]}×{size[1]}{coils}"
-            raise _Refused("size", f"{what}: name them in engine.sizes and engine.n_coils")
+            raise Refused("size", f"{what}: name them in engine.sizes and engine.n_coils")
         wanted = (network.name, size, n_coils)
         if wanted not in self._lacking:  # what was not there is not looked for again in the same scan
             try:
@@ -454,270 +426,51 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             except (ScansideError, OSError) as error:
                 why: Why = "not-built" if isinstance(error, EngineNotBuilt) else "size"
                 self._lacking[wanted] = why, self._postponed.get(network.name, str(error))
-        raise _Refused(*self._lacking[wanted])
+        raise Refused(*self._lacking[wanted])
 
-    def _reconstruct(
-        self,
-        item: KSpace,
-        maps: torch.Tensor,
-        data: Acquired,
-        network: Learned,
-        engine: Engine,
-        classical: Sequence[Image],
-        levels: _Levels,
-    ) -> tuple[torch.Tensor, float]:
+    def _reconstruct(self, asked: Asked, levels: Levels) -> tuple[torch.Tensor, float]:
         """The wanted images ``(*other, z, y, x)``, and the largest of their distances to the acquired lines."""
-        voxels, data = self._made(item, maps, data, network, engine, classical, levels)
+        voxels, data = self._imager.images(asked, levels)
+        name = asked.network.name
         if not is_finite(voxels):
-            raise _Refused("non-finite", f"'{network.name}' gave NaN or infinite values")
+            raise Refused("non-finite", f"'{name}' gave NaN or infinite values")
         residual = data.distance(voxels)
         limit = self.config.residual
         if limit is not None and residual > limit:
             # Even the true image is as far from the lines as their noise.
             noise = data.noise_share(min(level for _, level in levels.values())) if levels else 0.0
             if residual > math.hypot(limit, noise):
-                raise _Refused(
+                raise Refused(
                     "data-consistency",
-                    f"the image of '{network.name}' disagrees with the acquired lines: its relative residual is "
+                    f"the image of '{name}' disagrees with the acquired lines: its relative residual is "
                     f"{residual:.3g}, allowed is {limit:g} (engine.residual) beside the noise's {noise:.3g}",
                 )
-        return voxels if item.second_maps is None else combine_sets(voxels), residual
+        return voxels if asked.item.second_maps is None else combine_sets(voxels), residual
 
-    def _made(
-        self,
-        item: KSpace,
-        maps: torch.Tensor,
-        data: Acquired,
-        network: Learned,
-        engine: Engine,
-        classical: Sequence[Image],
-        levels: _Levels,
-    ) -> tuple[torch.Tensor, Acquired]:
-        """The wanted images as the network makes them, and what was acquired of them.
-
-        Of two sets of maps, the images of both, ``(2, *other, z, y, x)``.
-
-        Args:
-            item: the k-space.
-            maps: its coil sensitivities.
-            data: what was acquired of it.
-            network: that is used.
-            engine: of the network.
-            classical: images by CG-SENSE, where the network improves these.
-            levels: of images that are known; those that are not are added.
-        """
-        if classical:
-            start = torch.stack([image.data[0] for image in classical])
-            start = start.reshape(*item.mask.shape[:-2], *start.shape[-3:])
-        else:
-            start = data.right
-        check_finite(start, item, item.reference)
-        second = item.second_maps
-        if second is not None:  # by a network that knows of the first image alone
-            start, other = start
-            second = second.expand(*item.mask.shape[:-2], *maps.shape[-4:])
-        voxels, weights = torch.zeros_like(start), start.new_ones(start.shape[:-3], dtype=torch.float32)
-        pulls: dict[tuple[int, ...], tuple[float, Solve]] = {}
-        by_call = maps if network.n_frames else maps.expand(*item.mask.shape[:-2], *maps.shape[-4:])
-        for call in [()] if network.n_frames else np.ndindex(*item.mask.shape[:-2]):
-            image = start[call][..., 0, :, :]
-            if bool(image.any()):  # of nothing, a network has nothing to make
-                if call not in levels:
-                    level = noise_of(item.data[call], item.mask[call], readout_of(item))
-                    levels[call] = network.scale(image), level
-                scale, noise = levels[call]
-                image, noise = image / scale, noise / scale
-                weights[call] = noise.square()
-                if self._pulls_by_columns(item):
-                    weight = self._weight(weights[call])
-                    pulls[call] = weight, self._second(by_call[call], item.mask[call], weight)
-                beside = None if second is None else (other[call][0] / scale, second[call][:, 0])
-                inputs = network.inputs(
-                    engine, image, by_call[call][:, 0], item.mask[call][..., 0, :], noise, beside
-                )
-                made = network.image(self._called(partial(engine, *inputs)), image)
-                voxels[call][..., 0, :, :] = scale * made
-        if item.wanted is not None:
-            voxels, weights, item = voxels[[*item.wanted]], weights[[*item.wanted]], wanted_frames(item)
-            data = self._sense.acquired(item, maps)
-        if second is not None:
-            voxels = self._with_second(item, data, voxels, second, network, engine, weights.sqrt())
-        if self.config.consistency is not None:
-            voxels = self._pulled_back(data, voxels, self.config.consistency * weights, pulls)
-        return voxels, data
-
-    def _prepare_check(self, item: Calibration, network: Learned, engine: Engine) -> None:
-        """Begin what a check will need, as calibration lines are there and the last ones are still to come."""
-        if self.config.check == "none":
-            return
-        strip = ahead(item, _strip_of(network, engine))
-        if strip is not None:
-            network.begin(strip)
-            list(self._aside._sense.process(strip))  # noqa: SLF001 — another of its own kind
-            with suppress(EngineError):  # told by the image that is not checked
-                network.strip_engine(engine, _strip_of(network, engine), self._while_scanning)
-
-    def _checked(self, item: KSpace, network: Learned, engine: Engine, levels: _Levels) -> Verdict | None:
+    def _checked(self, asked: Asked, levels: Levels) -> Verdict | None:
         """What lines that are left out say of the network's image; None where it is not checked.
 
         Args:
-            item: the k-space.
-            network: that made the image.
-            engine: of the network.
-            levels: of the image.
+            asked: what the network was to make.
+            levels: of its image.
 
         Raises:
-            _Refused: another image is to go out.
+            Refused: another image is to go out.
         """
-        if self.config.check == "none":
+        if self._check is None:
             return None
-        begun = time.perf_counter()
-        verdict = self._verdict(item, network, engine, levels)
-        self.check_times.add(1e3 * (time.perf_counter() - begun))
+        network = asked.network
+        verdict = self._check(asked.item, network, asked.engine, levels)
         self._scan.count(f"engine.check.{verdict.word.replace(' ', '-')}")
         if verdict.word == "none":
             self._scan.warn(f"the image of '{network.name}' was not checked (engine.check): {verdict.why}")
         if verdict.is_worse and self.config.worse == "fallback":
-            raise _Refused("self-check", verdict.text(network.name), verdict)
+            raise Refused("self-check", verdict.text(network.name), verdict)
         if verdict.is_worse:
             self._scan.warn(f"{verdict.text(network.name)}; its image goes out all the same (engine.worse)")
         return verdict
 
-    def _verdict(self, item: KSpace, network: Learned, engine: Engine, levels: _Levels) -> Verdict:
-        if not levels:
-            return Verdict("none", why="all acquired lines are zero")
-        width = _strip_of(network, engine)
-        strip = unseen(item, width)
-        if isinstance(strip, str):
-            return Verdict("none", why=strip)
-        aside = self._aside
-        try:
-            narrow = network.strip_engine(engine, width, self._while_scanning)
-            learned, against, classical = aside._compared(strip, network, narrow, levels)  # noqa: SLF001
-        except (EngineError, _Refused) as error:
-            return Verdict("none", why=str(error))
-        noise = torch.stack([level for _, level in levels.values()]).square().mean().sqrt()
-        return strip.judge(learned, against, classical, noise)
-
-    def _compared(
-        self, strip: Unseen, network: Learned, engine: Engine, levels: _Levels
-    ) -> tuple[torch.Tensor, str, torch.Tensor]:
-        """Errors of the network's image of a strip, and of the fallback's, whose name stands between them."""
-        item, maps = strip.item, strip.item.coil_maps
-        assert maps is not None
-        data = self._sense.acquired(item, maps)
-        made = list(self._sense.images(item, data)) if network.wants == "sense" else []
-        voxels, _ = self._made(item, maps, data, network, engine, made, dict(levels))
-        if item.second_maps is not None:  # it is both images that predict lines, not what is made of them
-            return strip.errors(voxels), "sense", strip.errors(self._sense.solution(item, data))
-        return strip.errors(voxels), *strip.classical(self._fallback, made)
-
-    def _with_second(
-        self,
-        item: KSpace,
-        data: Acquired,
-        voxels: torch.Tensor,
-        maps: torch.Tensor,
-        network: Learned,
-        engine: Engine,
-        noise: torch.Tensor,
-    ) -> torch.Tensor:
-        """A network's images, and those of the second set of maps that what they leave of the data gives.
-
-        Args:
-            item: the k-space.
-            data: what was acquired of it.
-            voxels: ``(*other, z, y, x)``, the network's images.
-            maps: ``(*other, coil, z, y, x)``, the second set.
-            network: that made them.
-            engine: of the network.
-            noise: ``(*other)``, as the network's images were scaled.
-
-        Returns:
-            ``(2, *other, z, y, x)``.
-        """
-        images = torch.stack((voxels, torch.zeros_like(voxels)))
-        right = data.right[1] - data.operator.normal(images)[1]
-        for call in np.ndindex(*item.mask.shape[:-2]):
-            if bool(voxels[call].any()):
-                images[1][call][0] = network.second_image(
-                    engine, right[call][0], maps[call][:, 0], item.mask[call][0], noise[call]
-                )
-        return images
-
-    def _pulled_back(
-        self,
-        data: Acquired,
-        voxels: torch.Tensor,
-        weights: torch.Tensor,
-        pulls: Mapping[tuple[int, ...], tuple[float, Solve]],
-    ) -> torch.Tensor:
-        """The images nearest to the network's that explain the acquired lines as well as noise allows.
-
-        Args:
-            data: what was acquired.
-            voxels: ``(*other, z, y, x)``, the network's images.
-            weights: ``(*other)``, λ of each, for conjugate gradients.
-            pulls: λ of each, and what solves for it, where that is done by columns.
-        """
-        if pulls:
-            solution = voxels.clone()
-            for call, (weight, solve) in pulls.items():
-                solution[call] = solve(data.right[call] + weight * voxels[call], data.right[call])
-            return solution
-        pull = weights[..., None, None, None]
-        result = conjugate_gradient(
-            lambda image: data.operator.normal(image) + pull * image,
-            data.right + pull * voxels,
-            x0=voxels,
-            tolerance=1e-6,
-            max_iterations=self.config.consistency_iterations,
-            dims=data.operator.image_dims,
-        )
-        return result.solution
-
-    def _pulls_by_columns(self, item: KSpace) -> bool:
-        """Whether images are pulled back to the data exactly."""
-        return (
-            self.config.consistency is not None
-            and item.wanted is None
-            and item.second_maps is None
-            and self._sense.config.solver == "columns"
-            and self._sense.columns.cannot(item) is None
-        )
-
-    def _second(self, maps: torch.Tensor, mask: torch.Tensor, weight: float) -> Solve:
-        """What pulls an image back, prepared while the network is busy; SENSE was solved with its own weight."""
-        return self._sense.columns.second(maps, mask, (self._sense.weight, weight))
-
-    def _weight(self, variance: torch.Tensor) -> float:
-        """λ of the pull by columns, for a variance of the noise on the network's scale."""
-        assert self.config.consistency is not None
-        return on_grid(max(self.config.consistency * float(variance), _LEAST_WEIGHT))
-
-    def _called(self, call: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """What an engine gives, in time."""
-        limit = self.config.deadline_ms
-        begun = time.perf_counter()
-        try:
-            return call() if limit is None else self._in_time(call, limit)
-        except DeadlineExceeded:
-            raise _Refused(
-                "deadline", f"the engine took more than {limit:g} ms (engine.deadline_ms)"
-            ) from None
-        except StillBusy:
-            raise _Refused(
-                "busy", "the engine is still busy with an image that it was too slow for"
-            ) from None
-        except (
-            ScansideError,
-            RuntimeError,
-        ) as error:  # native code reports whatever it meets as RuntimeError
-            raise _Refused("failed", f"the engine failed: {error}") from error
-        finally:
-            self.engine_times.add(1e3 * (time.perf_counter() - begun))
-
-    def _fall_back(self, item: KSpace, refused: _Refused, made: Sequence[Image]) -> Iterator[Image]:
+    def _fall_back(self, item: KSpace, refused: Refused, made: Sequence[Image]) -> Iterator[Image]:
         """Images of the fallback.
 
         Args:
@@ -745,26 +498,6 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             if verdict is not None:
                 meta["ScansideCheck"] = verdict.meta
             yield image.replace(meta=meta)
-
-
-class _Refused(Exception):
-    """A network's image is not to be had, or not to be used.
-
-    Args:
-        why: in one word.
-        text: the same for an operator.
-        verdict: where it is one of the self-check.
-    """
-
-    def __init__(self, why: Why, text: str, verdict: Verdict | None = None) -> None:
-        super().__init__(text)
-        self.why = why
-        self.verdict = verdict
-
-
-def _strip_of(network: Learned, engine: Engine) -> int:
-    """Columns of an engine's images that a check judges."""
-    return strip_width(engine.shape[1], network.manifest.shapes.multiple_of)
 
 
 def _size(item: KSpace) -> tuple[int, int]:

@@ -119,7 +119,7 @@ def expected(item: KSpace) -> torch.Tensor:
 
 
 def sense_images(item: KSpace) -> list[torch.Tensor]:
-    stage = Sense()
+    stage = Sense(l2_noise=10)
     stage.open(small_scan())
     return [image.data for image in stage.process(item)]
 
