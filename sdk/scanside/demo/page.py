@@ -33,6 +33,9 @@ _DETAIL = 0.34
 """Share of the image's sides that the detail shows."""
 
 
+_MEASURES = ("PSNR, dB", "SSIM", "PSNR in the object, dB", "SSIM in the object")
+
+
 def write_page(result: DemoResult, observed: Observations, recording: Path) -> None:
     """Write the page, and its pictures as PNG files beside it.
 
@@ -103,18 +106,9 @@ def _learned_section(learned: LearnedResult) -> Section:
     )
     rows = []
     for name in methods:
-        psnr, ssim, psnr_inside, ssim_inside = mean(learned.slices, name)
         by_slice = ", ".join(f"{one.quality[name].psnr_db:.1f}" for one in learned.slices)
-        inside = (f"{psnr_inside:.1f}", f"{ssim_inside:.3f}")
-        rows.append((_title(name), f"{psnr:.1f}", f"{ssim:.3f}", *inside, by_slice))
-    columns = (
-        "method, means of all slices",
-        "PSNR, dB",
-        "SSIM",
-        "PSNR in the object, dB",
-        "SSIM in the object",
-        "PSNR of each slice, dB",
-    )
+        rows.append((*_row(name, learned.slices), by_slice))
+    columns = ("method, means of all slices", *_MEASURES, "PSNR of each slice, dB")
     section = Section("Learned reconstruction, for research use only")
     section.parts += _messages(learned.methods)
     section.parts += [
@@ -135,11 +129,8 @@ def _checked_section(checked: LearnedResult) -> Section:
         "A noisy slice: what each pipeline sends, and what student would have sent without its check; a detail of "
         f"each; and what is wrong with each, in one scale. {_TRUTH}"
     )
-    columns = ("method", "PSNR, dB", "SSIM", "PSNR in the object, dB", "SSIM in the object")
-    rows = []
-    for name in _methods(checked.slices):
-        psnr, ssim, psnr_inside, ssim_inside = mean(checked.slices, name)
-        rows.append((_title(name), f"{psnr:.1f}", f"{ssim:.3f}", f"{psnr_inside:.1f}", f"{ssim_inside:.3f}"))
+    columns = ("method", *_MEASURES)
+    rows = [_row(name, checked.slices) for name in _methods(checked.slices)]
     section = Section("Learned images that check themselves, for research use only")
     section.parts += _messages(checked.methods)
     section.parts += [
@@ -151,6 +142,12 @@ def _checked_section(checked: LearnedResult) -> Section:
         ),
     ]
     return section
+
+
+def _row(name: str, slices: Sequence[SliceResult]) -> tuple[str, ...]:
+    """A method and `_MEASURES` of it."""
+    psnr, ssim, psnr_inside, ssim_inside = mean(slices, name)
+    return _title(name), f"{psnr:.1f}", f"{ssim:.3f}", f"{psnr_inside:.1f}", f"{ssim_inside:.3f}"
 
 
 def _film_section(film: FilmResult) -> Section:
