@@ -12,6 +12,7 @@ from pydantic import Field
 from scanside.context import Context
 from scanside.errors import ConfigError
 from scanside.items import Image, KSpace
+from scanside.recon.acquired import Acquired
 from scanside.scan import Scan
 from scanside.stage import Stage
 from scanside.stages._classical import Classical
@@ -68,18 +69,23 @@ class Fallback:
         for stage in self.stages:
             stage.close()
 
-    def images(self, item: KSpace, made: Sequence[Image]) -> Iterator[tuple[Classical, Image]]:
+    def images(
+        self, item: KSpace, made: Sequence[Image], data: Acquired | None = None
+    ) -> Iterator[tuple[Classical, Image]]:
         """The images of a k-space, of a window the wanted ones, and who made them.
 
         Args:
             item: the k-space.
             made: those that CG-SENSE has made already.
+            data: what was acquired of it, where CG-SENSE needs to look no further, nor to compare maps with lines.
         """
         possible = self._possible(item)
         for (choice, stage), following in zip(possible, [*possible[1:], None], strict=True):
             begun = time.perf_counter()
             if stage is self.sense and made:
                 images = list(made)
+            elif stage is self.sense and data is not None:
+                images = list(self.sense.images(item, data))
             else:
                 images = list(stage.process(item if choice.of_films else wanted_frames(item)))
             took_ms = 1e3 * (time.perf_counter() - begun)

@@ -15,6 +15,7 @@ import torch
 
 from scanside.engines.verdicts import Check
 from scanside.items import Calibration, Image, KSpace
+from scanside.recon.acquired import Acquired
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.left_out import Gain, choose_lines, gain, seen_strip
 from scanside.stages._axes import readout_of
@@ -103,15 +104,18 @@ class Unseen:
     outer: torch.Tensor
     fair: torch.Tensor
 
-    def classical(self, fallback: Fallback, made: Sequence[Image]) -> tuple[str, torch.Tensor]:
+    def classical(
+        self, fallback: Fallback, made: Sequence[Image], data: Acquired
+    ) -> tuple[str, torch.Tensor]:
         """Name and errors of the reconstruction that would go out in place of the learned one.
 
         Args:
             fallback: that makes it.
             made: images of the strip that CG-SENSE has made already.
+            data: what was acquired of the strip.
         """
         name, images = "", []
-        for choice, image in fallback.images(self.item, made):
+        for choice, image in fallback.images(self.item, made, data):
             name = choice.name
             # A magnitude tells nothing of lines that were not acquired.
             images.append(image.data[0] if image.data.is_complex() else torch.zeros_like(image.data[0]))
