@@ -24,8 +24,11 @@ _PER_LINE = 2.0  # coarse voxels for each calibration line of an axis
 _AROUND = 5  # coarse voxels of an axis over which energies are averaged
 _REACH = 7  # and so many for which one with signal speaks
 _SURE = 5.0  # energies of so many standard deviations of the noise are none of it
-_LEAST_SHARE = 1e-3
-"""A second set serves where it explains more than this part of what a voxel with tissue holds."""
+_LEAST_SHARE = 2e-3
+"""A second set serves where it explains more than this part of what a voxel with tissue holds.
+
+Coarse images are blurred: of tissue that ends just inside of the field of view, a part that is smaller shows beyond.
+"""
 
 
 @dataclass(frozen=True)

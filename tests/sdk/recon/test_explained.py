@@ -77,6 +77,23 @@ def test_a_second_set_is_kept_where_something_lies_and_nowhere_else() -> None:
     assert second_where_needed(lines_of(maps * spot(20, 32)), maps, second) is None
 
 
+def test_blur_beyond_the_edge_needs_no_second_set() -> None:
+    """Of few lines, tissue that ends just inside shows where nothing lies, and where the first set may be any."""
+    coils = waves(6, 1)
+    other = waves(6, 2)
+    other = other - coils * torch.linalg.vecdot(coils, other, dim=0)
+    other = other / torch.linalg.vector_norm(other, dim=0)
+    rows = torch.arange(N)[:, None]
+    maps, second = torch.where(rows < 2, other, coils), coils * (rows < 2)
+
+    def needed(first: int) -> torch.Tensor | None:
+        tissue = ((rows >= first) & (rows < 40)).float().expand(N, N)[None]
+        return second_where_needed(lines_of(coils * tissue)[:, :, 2:22], maps, second)
+
+    assert needed(5) is None
+    assert needed(0) is not None
+
+
 def test_frames_and_slabs_count_together() -> None:
     maps = waves(6, 1)
     blocks = torch.stack([lines_of(maps * spot(32, 32)), lines_of(maps * spot(20, 40))])
