@@ -3,7 +3,7 @@
 An OpenRecon application is a container image with one label, whose value is a JSON object in base64: what the
 application is called (``general``), what it needs (``reconstruction``), and what the scanner's user may set
 (``parameters``). The scanner starts a container for each scan, connects to its port as an MRD client, and sends the
-parameters as TEXT before the data; `scanside.parameters` makes settings of them.
+parameters as TEXT before the data; `scanside.serving.parameters` makes settings of them.
 
 The form of the label, version 1.1.0, is modelled here as it is published with Siemens' JSON Schema for it. Builds of
 such images in public add rules, which `scanside_deploy.package` checks in the finished image, and the label here: the
@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from scanside._version import __version__
 from scanside.errors import ConfigError
-from scanside.parameters import parameter_name, parameter_names
 from scanside.pipeline import Pipeline, pipeline_path
+from scanside.serving.parameters import parameter_name, parameter_names
 from scanside.stage import StageConfig, describe_validation
 
 __all__ = [
@@ -49,7 +49,7 @@ LABEL = "com.siemens-healthineers.magneticresonance.openrecon.metadata:1.1.0"
 PORT = 9002
 
 CHOICE, CONFIGURATION = "config", "openrecon"
-"""What hosts choose a configuration by, and how they ask for the server's own, see `scanside.parameters`."""
+"""What hosts choose a configuration by, and how they ask for the server's own, see `scanside.serving.parameters`."""
 
 START = "opt/fire/start-scanside.sh"
 """What FIRE starts in its chroot, from the root there."""

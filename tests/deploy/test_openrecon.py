@@ -22,9 +22,9 @@ from scanside.mrd.messages import Close, ConfigFile, HeaderXml, ImageMessage, Te
 from scanside.mrd.reader import decode
 from scanside.mrd.streams import MemoryStream
 from scanside.mrd.writer import encode
-from scanside.parameters import HostParameters
 from scanside.pipeline import Pipeline, pipeline_names
 from scanside.serving import PipelinePool, serve_stream
+from scanside.serving.parameters import HostParameters
 from scanside.simulate import ScanConfig, simulate
 from scanside_deploy.openrecon import (
     LABEL,

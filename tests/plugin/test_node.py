@@ -233,7 +233,9 @@ def test_configurations_that_cannot_work(talk: Talk, config: bytes, says: str) -
 
 
 def test_missing_torch_is_said(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scanside.serving.find_spec", lambda name: None if name == "torch" else object())
+    monkeypatch.setattr(
+        "scanside.serving.pipelines.find_spec", lambda name: None if name == "torch" else object()
+    )
     config = b"<configuration><pipeline>fft</pipeline></configuration>"
     assert "pip install 'scanside[torch]'" in talk(DATA, config, PipelinePool()).error
 

@@ -40,8 +40,8 @@ from scanside_gadgetron.pool.expectation import expected_readouts
 if TYPE_CHECKING:
     from scanside.pipeline import Pipeline
     from scanside.scan import Scan
-    from scanside.series_log import SessionSeries
     from scanside.serving import Outcome, Request
+    from scanside.serving.series_log import SessionSeries
 
 __all__ = ["EventObserver", "LiveTrace", "Outbox", "Pictures", "outcome_name"]
 

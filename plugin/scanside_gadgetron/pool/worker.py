@@ -28,8 +28,8 @@ from scanside.mrd.streams import BytesLike, ByteStream, SocketStream
 from scanside.noise_store import NoiseStore
 from scanside.pipeline import Pipeline
 from scanside.recording import Recorder, SessionRecording
-from scanside.series_log import SeriesLog
 from scanside.serving import PipelinePool, serve_stream
+from scanside.serving.series_log import SeriesLog
 from scanside.trace import Trace
 from scanside_gadgetron.monitor.logs import session_log, setup_logging
 from scanside_gadgetron.pool.channel import Beat, Begin, Channel, Idle, Retire, Run, Unprepared

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scanside import Image
-from scanside.series_log import SeriesLog
+from scanside.serving.series_log import SeriesLog
 from scanside.testing.small import small_image, small_waveform
 
 

@@ -337,7 +337,7 @@ def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     script, program = tmp_path / "script.py", tmp_path / "python"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} {script} "$@"\n')
     program.chmod(0o755)
-    monkeypatch.setattr("scanside.replay.sys.executable", str(program))
+    monkeypatch.setattr("scanside.replay.peers.sys.executable", str(program))
     return script
 
 
@@ -375,7 +375,7 @@ def test_node_that_dies_at_once(recording: Path, python: Path) -> None:
 
 
 def test_node_that_hangs(recording: Path, python: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scanside.replay.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("scanside.replay.conversation.ANSWER_SECONDS", 0.3)
     python.write_text(
         "import socket, sys\n"
         "sock = socket.create_connection(('localhost', int(sys.argv[3])))\n"

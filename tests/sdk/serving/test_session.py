@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from scanside import serving
 from scanside.context import Context
+from scanside.convert import items_of
 from scanside.errors import (
     ConfigError,
     MissingExtra,
@@ -43,7 +43,7 @@ from scanside.mrd.writer import encode
 from scanside.pipeline import Pipeline, pipeline_names, pipeline_path
 from scanside.registry import load_stage, stage_names
 from scanside.scan import Scan
-from scanside.serving import PipelinePool, Request, run_session, serve_stream
+from scanside.serving import Outcome, PipelinePool, Request, node_reader, run_session, serve_stream
 from scanside.stage import Stage, StageConfig
 from scanside.testing.small import small_image, small_readouts, small_scan, small_waveform
 
@@ -276,7 +276,9 @@ class TestPool:
         assert Kept.Config.reserved() == {"here", "there"}
 
     def test_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(serving, "find_spec", lambda name: None if name == "torch" else object())
+        monkeypatch.setattr(
+            "scanside.serving.pipelines.find_spec", lambda name: None if name == "torch" else object()
+        )
         with (
             pytest.raises(MissingExtra, match=r"pip install 'scanside\[torch\]'"),
             PipelinePool().lend("grappa"),
@@ -360,11 +362,11 @@ class Session:
         self.asked.append((name, dict(settings)))
         return self._make()
 
-    def talk(self, sent: bytes) -> tuple[list[object], serving.Outcome]:
+    def talk(self, sent: bytes) -> tuple[list[object], Outcome]:
         """Send bytes, end writing, and decode everything that comes."""
         ours, theirs = socket.socketpair()
         stream = SocketStream(theirs, send_timeout=300)
-        outcomes: list[serving.Outcome] = []
+        outcomes: list[Outcome] = []
         thread = threading.Thread(
             target=lambda: outcomes.append(serve_stream(stream, self.pool, drain_seconds=20)), daemon=True
         )
@@ -453,7 +455,7 @@ def test_parameters_of_the_host() -> None:
     came, _ = session.talk(conversation(ConfigFile("test"), *texts))
     image = came[0]
     assert isinstance(image, ImageMessage)
-    meta = serving.items_of(image, small_scan())
+    meta = items_of(image, small_scan())
     (item,) = meta
     assert isinstance(item, Image)
     assert dict(item.meta) == {
@@ -552,7 +554,7 @@ def test_a_pipeline_is_prepared_for_a_session_without_building_engines() -> None
 def test_a_host_is_told_that_preparing_takes_long(
     monkeypatch: pytest.MonkeyPatch, config: ConfigFile | ConfigText, n_texts: int
 ) -> None:
-    monkeypatch.setattr(serving, "_LONG_SECONDS", 0.05)
+    monkeypatch.setattr("scanside.serving.session._LONG_SECONDS", 0.05)
     came, outcome = Session(lambda: Pipeline([Slow()])).talk(conversation(config))
     assert outcome.error is None
     texts = [one.text for one in came if isinstance(one, Text) and "is being prepared" in one.text]
@@ -562,7 +564,7 @@ def test_a_host_is_told_that_preparing_takes_long(
 
 def test_preparing_ends_when_the_host_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that was killed closes its connection in order: that it is gone shows once it is told something."""
-    monkeypatch.setattr(serving, "_LONG_SECONDS", 0.1)
+    monkeypatch.setattr("scanside.serving.session._LONG_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host = socket.create_connection(listener.getsockname())
         stream = SocketStream(listener.accept()[0], send_timeout=20)
@@ -654,7 +656,7 @@ def test_host_that_stops_reading_ends_the_session() -> None:
     ours, theirs = socket.socketpair()
     stream = SocketStream(theirs, send_timeout=0.3)
     pool = PipelinePool(load=lambda name, settings: Pipeline([Flood()]))
-    session = ServerSession.resume(stream, b"<configuration/>", HEADER, reader=serving.node_reader(stream))
+    session = ServerSession.resume(stream, b"<configuration/>", HEADER, reader=node_reader(stream))
     sender = threading.Thread(target=ours.sendall, args=(encode(*small_readouts(), Close()),), daemon=True)
     sender.start()
     began = time.monotonic()

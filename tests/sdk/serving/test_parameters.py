@@ -17,9 +17,9 @@ from scanside.mrd.messages import Close, ConfigFile, ConfigText, HeaderXml, Text
 from scanside.mrd.reader import decode
 from scanside.mrd.streams import MemoryStream
 from scanside.mrd.writer import encode
-from scanside.parameters import HostParameters, parameter_name, parameter_names
 from scanside.pipeline import Pipeline, pipeline_names
 from scanside.serving import PipelinePool, serve_stream
+from scanside.serving.parameters import HostParameters, parameter_name, parameter_names
 from scanside.stage import Stage, StageConfig
 from scanside.testing.small import small_image, small_readouts, small_scan
 
