@@ -21,7 +21,8 @@ from scanside.engines.build import BundleSource
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import available_bundles, find_bundle
 from scanside.engines.manifest import FormName, Precision
-from scanside.engines.plans import DEFAULT_TARGETS, PlanRecord, build_plan_folder
+from scanside.engines.plan_record import DEFAULT_TARGETS, PlanRecord
+from scanside.engines.plans import build_plan_folder
 from scanside.errors import BackendUnavailable, EngineError, ScansideError
 
 __all__ = ["Outcome", "build_plans", "main"]

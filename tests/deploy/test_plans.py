@@ -14,7 +14,7 @@ from scanside.engines.backends.trt_build import RTX, build_plan, cannot_convert
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import available_bundles
 from scanside.engines.graph import GraphSource
-from scanside.engines.plans import DEFAULT_TARGETS, RECORD_FILE, PlanRecord
+from scanside.engines.plan_record import DEFAULT_TARGETS, RECORD_FILE, PlanRecord
 from scanside.engines.shapes import columns_specs
 from scanside.errors import BackendUnavailable, EngineError
 from scanside_deploy import graphs, plans
@@ -116,6 +116,7 @@ class Builder:
 
 @pytest.fixture
 def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
+    monkeypatch.delenv("SCANSIDE_ENGINES", raising=False)  # shipped bundles alone
     made = Builder()
     monkeypatch.setattr(plans, "build_plan_folder", made)
     return made

@@ -99,7 +99,7 @@ def write_plan(folder: Path, bundle: Path, content: bytes = b"times 2", **change
     """A plan of a bundle in a folder, under its name; see the fixture ``plan_folder``."""
     from scanside.engines.bundle import Bundle
     from scanside.engines.hashing import file_record
-    from scanside.engines.plans import PLAN_FILE, RECORD_FILE, PlanRecord, this_platform
+    from scanside.engines.plan_record import PLAN_FILE, RECORD_FILE, PlanRecord, this_platform
 
     opened = Bundle.open(bundle)
     draft = folder / ".draft"

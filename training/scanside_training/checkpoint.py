@@ -32,6 +32,7 @@ __all__ = [
     "load_bundle_weights",
     "load_model",
     "load_weights",
+    "network_of",
     "read_checkpoint",
     "renew_moments",
     "save_weights",
@@ -68,6 +69,11 @@ def load_model(run_folder: Path | str, weights: str = WEIGHTS) -> tuple[nn.Modul
     model: nn.Module = build_model(config.model)
     load_weights(model, folder / weights)
     return model.eval(), config
+
+
+def network_of(run_folder: Path) -> nn.Module:
+    """The network of `load_model` alone, for losses that look through it."""
+    return load_model(run_folder)[0]
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

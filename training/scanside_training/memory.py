@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import default_collate
 from torch.utils.weak import WeakIdKeyDictionary
 
+from scanside_training.checkpoint import network_of
 from scanside_training.config import TrainConfig
 from scanside_training.data import SampleKey, SimulatedSamples
 from scanside_training.losses import build_loss
@@ -30,7 +31,7 @@ def training_memory(config: TrainConfig) -> int:
     """
     samples = SimulatedSamples(config.data, "train")
     batch = default_collate([samples[SampleKey(0, 0, index)] for index in range(config.data.batch_size)])
-    model, loss = build_model(config.model).train(), build_loss(config.loss)
+    model, loss = build_model(config.model).train(), build_loss(config.loss, network_of)
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16-mixed"):

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from scanside.errors import NonFiniteError
-from scanside_training.checkpoint import load_model, renew_moments
+from scanside_training.checkpoint import load_model, network_of, renew_moments
 from scanside_training.config import TrainConfig
 from scanside_training.distillation import Distillation
 from scanside_training.losses import build_loss
@@ -48,7 +48,7 @@ class Reconstruction(pl.LightningModule):
         self.seconds: Callable[[], float] = lambda: 0.0
         """Time spent in training, over all parts of a resumed run."""
         self.model = build_model(config.model)
-        self.loss = build_loss(config.loss)
+        self.loss = build_loss(config.loss, network_of)
         self.distillation: Distillation | None = None
         if config.distillation is not None:
             teacher, _ = load_model(config.distillation.teacher)

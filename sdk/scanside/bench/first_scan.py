@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from scanside.bench.scans import FrameScan, live_blocks
+from scanside.bench.scans import LEARNED, FrameScan, live_blocks
 from scanside.context import Context
 from scanside.errors import ScansideError
 from scanside.items import Image
@@ -56,10 +56,8 @@ def prepared(name: str, scan: FrameScan) -> Pipeline:
 
 def main() -> None:
     """Take the scans."""
-    from scanside.bench.learned import SCAN
-
-    pipeline = prepared(sys.argv[1], SCAN)
-    sys.stdout.write(json.dumps([_last_to_image(pipeline, SCAN) for _ in range(_SCANS)]) + "\n")
+    pipeline = prepared(sys.argv[1], LEARNED)
+    sys.stdout.write(json.dumps([_last_to_image(pipeline, LEARNED) for _ in range(_SCANS)]) + "\n")
 
 
 def _last_to_image(pipeline: Pipeline, scan: FrameScan) -> float:

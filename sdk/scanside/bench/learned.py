@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from scanside.bench.first_scan import first_scan, prepared
 from scanside.bench.result import BenchResult, Headline
-from scanside.bench.scans import FrameScan, live_blocks
+from scanside.bench.scans import LEARNED, live_blocks
 from scanside.errors import ScansideError
 from scanside.items import Image
 from scanside.mrd.flags import CALIBRATING, flagged
@@ -24,8 +24,6 @@ from scanside.trace import StageTimes, Trace
 __all__ = ["measure"]
 
 PIPELINES = ("unrolled", "student")
-SCAN = FrameScan(n_coils=8, n_samples=512, n_lines=256, acceleration=4, n_acs=24, noise=True)
-"""256 × 256 with 8 coils; the readout is oversampled."""
 
 _LIMITS_MS = {"the first time": 30, "repetitions with the same maps and mask": 15}
 _FIRST = 1.2
@@ -46,7 +44,7 @@ def measure(progress: Callable[[str], None]) -> BenchResult:
     rows: list[dict[str, object]] = []
     headline = []
     for name in PIPELINES:
-        pipeline = prepared(name, SCAN)
+        pipeline = prepared(name, LEARNED)
         for series, limit in _LIMITS_MS.items():
             progress(f"pipeline {name}, {series}")
             rest, parts, backend = _times(pipeline, same_calibration=series != "the first time")
@@ -90,14 +88,14 @@ def _times(pipeline: Pipeline, *, same_calibration: bool) -> tuple[StageTimes, d
     }
     after: dict[str, StageTimes] = {label: StageTimes() for label in pipeline.labels}
     backend = ""
-    frame, _ = SCAN.frame()
+    frame, _ = LEARNED.frame()
     trace = Trace()
-    with pipeline.open(Scan.from_xml(SCAN.header_xml), trace) as run:
-        for message in decode(SCAN.noise_readout()):
+    with pipeline.open(Scan.from_xml(LEARNED.header_xml), trace) as run:
+        for message in decode(LEARNED.noise_readout()):
             assert isinstance(message, Readouts)
             list(run.push(message))
         for repetition in range(_FRAMES + _COLD):
-            SCAN.number(frame, repetition)
+            LEARNED.number(frame, repetition)
             *blocks, last = _blocks(frame, repetition, same_calibration=same_calibration)
             calibrated = trace.stages["coil-maps"].total_ms
             for block in blocks:

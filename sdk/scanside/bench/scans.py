@@ -144,3 +144,7 @@ class FrameScan:
     def _noise(shape: tuple[int, ...], seed: int) -> npt.NDArray[np.complex64]:
         parts = np.random.default_rng(seed).standard_normal((*shape, 2), np.float32)
         return parts.view(np.complex64)[..., 0]
+
+
+LEARNED = FrameScan(n_coils=8, n_samples=512, n_lines=256, acceleration=4, n_acs=24, noise=True)
+"""For learned pipelines: 256 × 256 with 8 coils; the readout is oversampled."""

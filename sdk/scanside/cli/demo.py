@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from scanside.demo import SliceResult
-    from scanside.demo.film import FilmResult
+    from scanside.demo.result import FilmResult
 
 __all__ = ["demo"]
 

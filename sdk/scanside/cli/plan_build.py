@@ -40,7 +40,7 @@ def build_plans(
     """
     from rich.markup import escape
 
-    from scanside.engines.plans import DEFAULT_TARGETS, check_targets
+    from scanside.engines.plan_record import DEFAULT_TARGETS, check_targets
     from scanside_deploy import plans
 
     targets = DEFAULT_TARGETS if gpus is None else check_targets([one.strip() for one in gpus.split(",")])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scanside import metrics
 from scanside.demo.compare import Magnitude, sensitivity_of, true_slice
-from scanside.demo.result import ZERO_FILLED, MethodResult
+from scanside.demo.result import ZERO_FILLED, FilmQuality, FilmResult, MethodResult
 from scanside.demo.steps import run_in_node, write_scan
 from scanside.errors import ScansideError
 from scanside.mrd.geometry import Geometry
@@ -21,7 +20,7 @@ from scanside.simulate import DynamicsConfig, ScanConfig, Truth, preset, simulat
 if TYPE_CHECKING:
     from scanside.items import Image
 
-__all__ = ["FILM", "LEARNED_FILM", "FilmQuality", "FilmResult", "film_scan", "run_film"]
+__all__ = ["FILM", "LEARNED_FILM", "film_scan", "run_film"]
 
 CLASSICAL_FILM = "cine-view-sharing"
 LEARNED_FILM = "cine"
@@ -30,37 +29,6 @@ FILM = 32
 
 _MOVES = 0.15
 """What changes by more than this part of the largest change belongs to the heart."""
-
-
-class FilmQuality(NamedTuple):
-    """How close the frames of a film are to the truth, means over the frames (see `scanside.metrics`)."""
-
-    psnr_db: float
-    ssim: float
-    psnr_moving_db: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FilmResult:
-    """Films of several methods beside the truth.
-
-    Attributes:
-        truth: ``(time, y, x)`` magnitudes, what the receive array sees of the object.
-        films: of each method, likewise, each scaled by one factor to fit the truth best.
-        quality: of each method.
-        moving: ``(y, x)``, where the truth changes in time.
-        geometry: where the slice lies.
-        frame_ms: time from one frame to the next.
-        method: how the learned pipeline fared.
-    """
-
-    truth: Magnitude
-    films: Mapping[str, Magnitude]
-    quality: Mapping[str, FilmQuality]
-    moving: metrics.Mask
-    geometry: Geometry
-    frame_ms: float
-    method: MethodResult
 
 
 def film_scan(frames: int = FILM) -> ScanConfig:

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scanside.demo.compare import Magnitude, Quality, SliceResult, mean
-from scanside.demo.film import FilmResult
-from scanside.demo.result import CLASSICAL, TITLES, ZERO_FILLED, DemoResult, LearnedResult, MethodResult
+from scanside.demo.result import (
+    CLASSICAL,
+    TITLES,
+    ZERO_FILLED,
+    DemoResult,
+    FilmResult,
+    LearnedResult,
+    MethodResult,
+)
 from scanside.inspection import inspect_file
 from scanside.report import figures, reports
 from scanside.report.films import Film, film_window, gif_of, liveliest_row

@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from scanside.demo.compare import SliceResult
+from scanside import metrics
+from scanside.demo.compare import Magnitude, SliceResult
+from scanside.mrd.geometry import Geometry
 from scanside.replay import ReplayResult
 
 if TYPE_CHECKING:
-    from scanside.demo.film import FilmResult
     from scanside.engines.choice import Choice
 
-__all__ = ["CLASSICAL", "TITLES", "ZERO_FILLED", "DemoResult", "LearnedResult", "MethodResult"]
+__all__ = [
+    "CLASSICAL",
+    "TITLES",
+    "ZERO_FILLED",
+    "DemoResult",
+    "FilmQuality",
+    "FilmResult",
+    "LearnedResult",
+    "MethodResult",
+]
 
 ZERO_FILLED = "fft"
 CLASSICAL = "grappa"
@@ -56,6 +66,37 @@ class LearnedResult:
 
     slices: list[SliceResult]
     methods: list[MethodResult]
+
+
+class FilmQuality(NamedTuple):
+    """How close the frames of a film are to the truth, means over the frames (see `scanside.metrics`)."""
+
+    psnr_db: float
+    ssim: float
+    psnr_moving_db: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilmResult:
+    """Films of several methods beside the truth.
+
+    Attributes:
+        truth: ``(time, y, x)`` magnitudes, what the receive array sees of the object.
+        films: of each method, likewise, each scaled by one factor to fit the truth best.
+        quality: of each method.
+        moving: ``(y, x)``, where the truth changes in time.
+        geometry: where the slice lies.
+        frame_ms: time from one frame to the next.
+        method: how the learned pipeline fared.
+    """
+
+    truth: Magnitude
+    films: Mapping[str, Magnitude]
+    quality: Mapping[str, FilmQuality]
+    moving: metrics.Mask
+    geometry: Geometry
+    frame_ms: float
+    method: MethodResult
 
 
 @dataclass(frozen=True, slots=True)

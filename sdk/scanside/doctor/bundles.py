@@ -12,7 +12,7 @@ from scanside.errors import BundleError, ScansideError
 if TYPE_CHECKING:
     from scanside.engines.bundle import Bundle
     from scanside.engines.cache import CacheEntry
-    from scanside.engines.times import Times
+    from scanside.engines.taken_times import Times
 
 __all__ = ["check_bundles"]
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from scanside.engines.backends.base import Precision
 from scanside.engines.cache import CacheEntry
-
-if TYPE_CHECKING:
-    from scanside.engines.times import Times
+from scanside.engines.taken_times import Times
 
 __all__ = ["IN_TIME", "Candidate", "Choice", "Verdict", "rank"]
 

@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 from scanside.engines.cache import CacheEntry, EngineCache
 from scanside.engines.catalog import available_bundles
 from scanside.engines.manifest import MANIFEST_FILE, Manifest
+from scanside.engines.plan_record import PlanRecord
 from scanside.engines.plan_store import Plan, PlanStore, StoredPlan, plan_key
-from scanside.engines.plans import PlanRecord
 from scanside.engines.trust import Signer
 from scanside.errors import BundleError
 

@@ -24,7 +24,7 @@ from scanside.engines.cache import EngineCache, EngineKey
 from scanside.engines.hashing import write_atomically
 from scanside.engines.manifest import SIGNATURE_FILE, canonical_json
 from scanside.engines.permissions import who_else_can_write
-from scanside.engines.plans import RECORD_FILE, PlanRecord
+from scanside.engines.plan_record import RECORD_FILE, PlanRecord
 from scanside.engines.sealed import check_files, plain_files, read_small
 from scanside.engines.signing import check_signature, load_private_key, sign
 from scanside.engines.trust import Signer, TrustPolicy

@@ -12,82 +12,27 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Annotated
 
 import torch
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from scanside.engines.backends import backend
 from scanside.engines.backends.base import Runner
 from scanside.engines.build import BundleSource
-from scanside.engines.cache import CacheEntry, EngineCache, EngineKey, scratch_cache
+from scanside.engines.cache import CacheEntry, EngineCache, scratch_cache
 from scanside.engines.check import read_check
 from scanside.engines.choice import Candidate
 from scanside.engines.gate import short_check
-from scanside.engines.manifest import Precision, canonical_json, validated
-from scanside.engines.timing import Timed, time_in_turn
+from scanside.engines.manifest import canonical_json, validated
+from scanside.engines.taken_times import EngineTime, Times
+from scanside.engines.timing import time_in_turn
 from scanside.errors import BundleError, CacheUnusable, EngineError
 
-__all__ = ["EngineTime", "Runners", "Timekeeper", "Times", "kept_times"]
+__all__ = ["Runners", "Timekeeper", "kept_times"]
 
 logger = logging.getLogger(__name__)
 
 _KIND = "times"
 _PATIENCE_S = 120.0
-
-
-class EngineTime(BaseModel):
-    """The time of one engine.
-
-    Attributes:
-        engine: see `EngineKey.digest`.
-        backend: that built it.
-        precision: of the network parts.
-        ms: of one call, the lowest of the medians of several rounds.
-        busy: share of the time that other work took meanwhile, where the system tells.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    engine: Annotated[str, Field(min_length=1)]
-    backend: Annotated[str, Field(min_length=1)]
-    precision: Precision
-    ms: PositiveFloat
-    busy: NonNegativeFloat | None
-
-    def __str__(self) -> str:
-        return f"{self.backend} {self.precision} {self.ms:.1f} ms"
-
-
-class Times(BaseModel):
-    """Times of engines that were taken in turn.
-
-    Attributes:
-        weights_sha256: of the network.
-        shape: ``(k1, k0)`` of the engines.
-        n_coils: of their input; None where no coils go in.
-        threads: on which they ran.
-        created: when.
-        engines: all that were timed.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    weights_sha256: str
-    shape: tuple[PositiveInt, PositiveInt]
-    n_coils: PositiveInt | None
-    threads: PositiveInt
-    created: AwareDatetime
-    engines: tuple[EngineTime, ...]
-
-    @property
-    def busy(self) -> tuple[EngineTime, ...]:
-        """Those whose time says little, as other work was in the way."""
-        return tuple(one for one in self.engines if not Timed(one.ms, one.busy).quiet)
-
-    def ms(self, key: EngineKey) -> float | None:
-        """Time of an engine; None where it was not among them."""
-        return next((one.ms for one in self.engines if one.engine == key.digest), None)
 
 
 def kept_times(cache: EngineCache) -> list[Times]:

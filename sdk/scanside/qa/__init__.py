@@ -8,8 +8,9 @@ testing and quality assurance of MRI), on images that Scanside reconstructs from
 from __future__ import annotations
 
 from scanside.qa.check import check
-from scanside.qa.limits import Limits, Verdict
+from scanside.qa.limits import Limits
 from scanside.qa.result import QaResult
 from scanside.qa.store import QaStore
+from scanside.qa.verdict import Verdict
 
 __all__ = ["Limits", "QaResult", "QaStore", "Verdict", "check"]

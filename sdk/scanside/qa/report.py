@@ -16,9 +16,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Circle, Rectangle
 
 from scanside.metrics import fitted
-from scanside.qa.limits import Verdict
 from scanside.qa.measures import ghosting_rois
 from scanside.qa.result import QaResult
+from scanside.qa.verdict import Verdict
 from scanside.report.figures import BLUE, FAINT, INK, ORANGE
 from scanside.report.page import Facts, Messages, Page, Part, Picture, Rows, Section
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from scanside._version import __version__
-from scanside.qa.limits import Verdict
+from scanside.qa.verdict import Verdict
 
 __all__ = ["QaResult"]
 

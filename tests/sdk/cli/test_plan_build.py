@@ -11,7 +11,7 @@ import torch
 from typer.testing import Result
 
 from scanside.engines.backends.trt_build import RTX, BuiltPlan, cannot_convert
-from scanside.engines.plans import DEFAULT_TARGETS, RECORD_FILE, PlanRecord
+from scanside.engines.plan_record import DEFAULT_TARGETS, RECORD_FILE, PlanRecord
 from scanside.errors import EngineError
 
 Scanside = Callable[..., Result]
@@ -38,7 +38,7 @@ def builder(listed: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tu
             raise EngineError("no such operator")
         return BuiltPlan(b"plan", 1234, (1, 2, *source.shape), {"torch": "2"})
 
-    monkeypatch.setattr("scanside.engines.backends.trt_build.build_plan", build)
+    monkeypatch.setattr("scanside.engines.plans.build_plan", build)
     return asked
 
 

@@ -15,7 +15,7 @@ from scanside.engines.backends.eager import Eager
 from scanside.engines.bundle import Bundle
 from scanside.engines.cache import EngineCache, engine_cache_folder
 from scanside.engines.engine import Engine
-from scanside.engines.times import EngineTime, Times
+from scanside.engines.taken_times import EngineTime, Times
 
 
 def by_name() -> dict[str, Check]:

@@ -16,8 +16,8 @@ from scanside.engines import catalog
 from scanside.engines.build import BundleSource, Workshop
 from scanside.engines.bundle import Bundle
 from scanside.engines.cache import EngineCache
+from scanside.engines.plan_record import PLAN_FILE
 from scanside.engines.plan_store import PlanStore
-from scanside.engines.plans import PLAN_FILE
 
 
 @pytest.fixture

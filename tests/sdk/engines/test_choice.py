@@ -10,7 +10,7 @@ import pytest
 from scanside.engines.cache import CacheEntry, EngineKey
 from scanside.engines.choice import Candidate, Verdict, rank
 from scanside.engines.manifest import AcceptanceReport, Check
-from scanside.engines.times import EngineTime, Times
+from scanside.engines.taken_times import EngineTime, Times
 
 
 def candidate(name: str, ms: float | None = 10.0, precision: str = "fp32", **check: object) -> Candidate:

@@ -22,7 +22,8 @@ from scanside.engines.cache import EngineCache
 from scanside.engines.choice import Candidate
 from scanside.engines.engine import Engine
 from scanside.engines.graph import bind
-from scanside.engines.times import EngineTime, Timekeeper, Times, kept_times
+from scanside.engines.taken_times import EngineTime, Times
+from scanside.engines.times import Timekeeper, kept_times
 from scanside.errors import EngineError, EngineNotBuilt, ShapeError
 from scanside.recon.consistency import film_sampling_inputs
 from scanside.testing.backends import small_source

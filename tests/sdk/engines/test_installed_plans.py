@@ -17,9 +17,9 @@ from scanside.engines.bundle import Bundle, replace_manifest, sign_bundle
 from scanside.engines.cache import EngineCache
 from scanside.engines.choice import Candidate
 from scanside.engines.engine import Engine
+from scanside.engines.plan_record import PLAN_FILE
 from scanside.engines.plan_states import PlanState, plan_states
 from scanside.engines.plan_store import PlanStore, sign_plan
-from scanside.engines.plans import PLAN_FILE
 from scanside.engines.signing import generate_key
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import EngineError, EngineNotBuilt, EnginePostponed

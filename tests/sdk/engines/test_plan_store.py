@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from scanside.engines.cache import EngineCache, EngineKey
+from scanside.engines.plan_record import PLAN_FILE, RECORD_FILE, PlanRecord
 from scanside.engines.plan_store import Plan, PlanStore, is_plan, plan_folders, sign_plan
-from scanside.engines.plans import PLAN_FILE, RECORD_FILE, PlanRecord
 from scanside.engines.signing import generate_key
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import BundleError, CacheUnusable, SignatureError

@@ -14,14 +14,8 @@ from scanside.engines.backends.trt_build import RTX, cannot_convert
 from scanside.engines.build import BundleSource
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle
-from scanside.engines.plans import (
-    PLAN_FILE,
-    RECORD_FILE,
-    PlanRecord,
-    build_plan_folder,
-    check_targets,
-    plan_name,
-)
+from scanside.engines.plan_record import PLAN_FILE, RECORD_FILE, PlanRecord, check_targets, plan_name
+from scanside.engines.plans import build_plan_folder
 from scanside.errors import BackendUnavailable, BundleError, ConfigError
 
 SHA = "0" * 64

@@ -20,9 +20,10 @@ from scanside.engines.build import BundleSource, Workshop
 from scanside.engines.bundle import Bundle
 from scanside.engines.cache import EngineCache
 from scanside.engines.engine import Engine
+from scanside.engines.plan_record import PLAN_FILE
 from scanside.engines.plan_states import plan_states
 from scanside.engines.plan_store import PlanStore, sign_plan
-from scanside.engines.plans import PLAN_FILE, build_plan_folder
+from scanside.engines.plans import build_plan_folder
 from scanside.engines.signing import generate_key
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import EngineError

@@ -17,7 +17,8 @@ from scanside.engines import times as module
 from scanside.engines.cache import CacheEntry, EngineCache, EngineKey
 from scanside.engines.choice import Candidate
 from scanside.engines.manifest import AcceptanceReport, Check
-from scanside.engines.times import Runners, Timekeeper, Times, kept_times
+from scanside.engines.taken_times import Times
+from scanside.engines.times import Runners, Timekeeper, kept_times
 from scanside.engines.timing import Timed
 from scanside.errors import EngineError
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scanside.errors import ConfigError, ShapeError
-from scanside_training.checkpoint import WEIGHTS, load_model, save_weights, write_config
+from scanside_training.checkpoint import WEIGHTS, load_model, network_of, save_weights, write_config
 from scanside_training.config import read_config
 from scanside_training.losses import Loss, LossConfig, build_loss
 from scanside_training.models import build_model
@@ -26,7 +26,8 @@ def run(tiny: dict[str, Any], tmp_path: Path) -> Path:
 
 def loss_of(run: Path, *layers: str) -> Loss:
     return build_loss(
-        LossConfig.model_validate({"terms": [{"kind": "perceptual", "run": run, "layers": layers}]})
+        LossConfig.model_validate({"terms": [{"kind": "perceptual", "run": run, "layers": layers}]}),
+        network_of,
     )
 
 
@@ -50,6 +51,12 @@ def test_it_is_the_difference_of_features(run: Path) -> None:
     found["total"].backward()
     assert output.grad is not None
     assert output.grad.abs().sum() > 0
+
+
+def test_without_what_reads_networks_it_says_so(run: Path) -> None:
+    config = LossConfig.model_validate({"terms": [{"kind": "perceptual", "run": run}]})
+    with pytest.raises(ConfigError, match=r"hand in what reads it, as network_of"):
+        build_loss(config)
 
 
 def test_the_network_is_neither_trained_nor_saved(run: Path) -> None:

@@ -13,7 +13,7 @@ from scanside_training.losses.edges import EdgeConfig
 from scanside_training.losses.perceptual import PerceptualConfig
 from scanside_training.losses.pixelwise import L1Config, L2Config, WeightedL2Config
 from scanside_training.losses.ssim import SsimConfig
-from scanside_training.losses.term import entry, mean_within
+from scanside_training.losses.term import NetworkOf, entry, mean_within, no_networks
 from scanside_training.models.base import Batch
 from scanside_training.models.frames import as_images
 
@@ -47,13 +47,17 @@ class LossConfig(BaseModel):
         return self
 
 
-def build_loss(config: LossConfig) -> Loss:
+def build_loss(config: LossConfig, network_of: NetworkOf = no_networks) -> Loss:
     """The loss that a configuration asks for.
+
+    Args:
+        config: its terms.
+        network_of: reads the networks that terms look through.
 
     Raises:
         ConfigError: a file that it names cannot be used.
     """
-    return Loss(config)
+    return Loss(config, network_of)
 
 
 class Loss(nn.Module):
@@ -61,12 +65,13 @@ class Loss(nn.Module):
 
     Args:
         config: the terms and their weights.
+        network_of: reads the networks that terms look through.
     """
 
-    def __init__(self, config: LossConfig) -> None:
+    def __init__(self, config: LossConfig, network_of: NetworkOf = no_networks) -> None:
         super().__init__()
         self.config = config
-        self.terms = nn.ModuleList(term.build() for term in config.terms)
+        self.terms = nn.ModuleList(term.build(network_of) for term in config.terms)
 
     def forward(self, output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         """Compare an output with ``batch["target"]``.

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from scanside.errors import ShapeError
-from scanside_training.losses.term import Term, TermConfig, magnitude
+from scanside_training.losses.term import NetworkOf, Term, TermConfig, magnitude
 from scanside_training.models.base import Batch
 
 __all__ = ["EdgeConfig", "sobel"]
@@ -22,7 +22,7 @@ class EdgeConfig(TermConfig):
 
     kind: Literal["edge"] = "edge"
 
-    def build(self) -> Term:
+    def build(self, network_of: NetworkOf) -> Term:
         """The term."""
         return _Edge()
 

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 
 from scanside.errors import ConfigError, ShapeError
 from scanside_training.features import captured
-from scanside_training.losses.term import Term, TermConfig, magnitude
+from scanside_training.losses.term import NetworkOf, Term, TermConfig, magnitude
 from scanside_training.models.base import Batch
 from scanside_training.models.unet import Unet
 
@@ -35,18 +35,14 @@ class PerceptualConfig(TermConfig):
     run: Path
     layers: tuple[str, ...] = Field(("body.encoder.0", "body.encoder.1"), min_length=1)
 
-    def build(self) -> Term:
+    def build(self, network_of: NetworkOf) -> Term:
         """The term; the network is read here.
 
         Raises:
             ConfigError: there is no such run, or its network is no U-Net or has no such layer.
             FormatError: its weights are damaged.
         """
-        # Checkpoints hold configurations, and these hold losses.
-        from scanside_training.checkpoint import load_model
-
-        network, _ = load_model(self.run)
-        return _Perceptual(network, self.layers, self.run)
+        return _Perceptual(network_of(self.run), self.layers, self.run)
 
 
 class _Perceptual(Term):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from scanside_training.losses.term import Term, TermConfig, magnitude
+from scanside_training.losses.term import NetworkOf, Term, TermConfig, magnitude
 from scanside_training.losses.weights import BatchWeights, CentreWeights, FileWeights
 from scanside_training.models.base import Batch
 
@@ -26,7 +26,7 @@ class L1Config(TermConfig):
     kind: Literal["l1"] = "l1"
     of: Literal["modulus", "channels"] = "modulus"
 
-    def build(self) -> Term:
+    def build(self, network_of: NetworkOf) -> Term:
         """The term."""
         return _L1(self)
 
@@ -36,7 +36,7 @@ class L2Config(TermConfig):
 
     kind: Literal["l2"] = "l2"
 
-    def build(self) -> Term:
+    def build(self, network_of: NetworkOf) -> Term:
         """The term."""
         return _L2()
 
@@ -56,7 +56,7 @@ class WeightedL2Config(TermConfig):
         CentreWeights()
     )
 
-    def build(self) -> Term:
+    def build(self, network_of: NetworkOf) -> Term:
         """The term; a map in a file is read here."""
         return _WeightedL2(self)
 

@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from scanside.errors import ShapeError
-from scanside_training.losses.term import Term, TermConfig, magnitude
+from scanside_training.losses.term import NetworkOf, Term, TermConfig, magnitude
 from scanside_training.models.base import Batch
 
 __all__ = ["WINDOW", "SsimConfig", "ssim_map"]
@@ -27,7 +27,7 @@ class SsimConfig(TermConfig):
 
     kind: Literal["ssim"] = "ssim"
 
-    def build(self) -> Term:
+    def build(self, network_of: NetworkOf) -> Term:
         """The term."""
         return _Ssim()
 

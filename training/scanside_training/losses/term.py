@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -9,7 +13,19 @@ from torch import nn
 from scanside.errors import ConfigError, ShapeError
 from scanside_training.models.base import Batch
 
-__all__ = ["Term", "TermConfig", "entry", "magnitude", "mean_within"]
+__all__ = ["NetworkOf", "Term", "TermConfig", "entry", "magnitude", "mean_within", "no_networks"]
+
+NetworkOf: TypeAlias = Callable[[Path], nn.Module]
+"""Reads the trained network of a run's folder."""
+
+
+def no_networks(run: Path) -> nn.Module:
+    """For losses that look through no network.
+
+    Raises:
+        ConfigError: always.
+    """
+    raise ConfigError(f"the loss looks through the network of {run}: hand in what reads it, as network_of")
 
 
 class TermConfig(BaseModel):

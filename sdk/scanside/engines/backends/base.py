@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from scanside.engines.plain import PlainGraph
-    from scanside.engines.plans import PlanRecord
+    from scanside.engines.plan_record import PlanRecord
 
 __all__ = ["Backend", "InputShape", "Precision", "Runner", "Source"]
 

@@ -13,7 +13,7 @@ from scanside.engines.backends.cuda_graph import CudaGraphRunner
 from scanside.engines.backends.rtx_network import RtxNetwork, known_capabilities
 from scanside.engines.backends.trt_backend import TensorRtBackend
 from scanside.engines.backends.trt_build import RTX, installed
-from scanside.engines.plans import PLAN_FILE, RECORD_FILE, PlanRecord, this_platform
+from scanside.engines.plan_record import PLAN_FILE, RECORD_FILE, PlanRecord, this_platform
 from scanside.errors import EngineError
 
 __all__ = ["TensorRtRtx"]

@@ -12,7 +12,7 @@ import torch
 from scanside.engines.backends.base import InputShape
 from scanside.engines.backends.tensorrt_rtx import TensorRtRtx
 from scanside.engines.graph import ShapesOnly
-from scanside.engines.plans import PLAN_FILE, RECORD_FILE, PlanRecord
+from scanside.engines.plan_record import PLAN_FILE, RECORD_FILE, PlanRecord
 from scanside.errors import BundleError, EngineError
 from scanside.testing import BackendTests
 
