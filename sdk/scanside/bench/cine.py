@@ -13,13 +13,13 @@ from scanside.bench.result import BenchResult, Headline
 from scanside.context import Context
 from scanside.errors import ScansideError
 from scanside.items import Image
+from scanside.mrd.dtypes import TICK_MS
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.readouts import Readouts, Waveform
 from scanside.pipeline import Pipeline
 from scanside.scan import Scan, ScanEnd
 from scanside.simulate import play, preset, simulate
 from scanside.simulate.playback import Speed
-from scanside.simulate.schedule import TICK_MS
 from scanside.stages.window import JoinFrames
 from scanside.trace import StageTimes
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from scanside.dicom._pydicom import Dataset
 from scanside.dicom.header import HeaderFields
-from scanside.dicom.texts import TICK_MS, date, decimal, positive, short, time_of_day, time_of_ticks
+from scanside.dicom.texts import date, decimal, positive, short, time_of_day, time_of_ticks
+from scanside.mrd.dtypes import TICK_MS
 from scanside.mrd.header import Encoding
 
 __all__ = ["describe_acquisition", "describe_timing"]

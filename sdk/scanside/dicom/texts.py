@@ -6,11 +6,9 @@ import datetime
 import re
 
 from scanside.dicom._pydicom import format_number_as_ds
+from scanside.mrd.dtypes import TICK_MS
 
-__all__ = ["TICK_MS", "date", "decimal", "long_text", "positive", "short", "time_of_day", "time_of_ticks"]
-
-TICK_MS = 2.5
-"""Unit of the time stamps of readouts and images; scanners count from midnight."""
+__all__ = ["date", "decimal", "long_text", "positive", "short", "time_of_day", "time_of_ticks"]
 
 _DAY_MS = 24 * 3600 * 1000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scanside.inspection.inspect import TICK_MS, Inspection
+from scanside.inspection.inspect import Inspection
 from scanside.inspection.orientation import describe_orientation, direction_letters
 from scanside.inspection.pattern import describe_band
 from scanside.inspection.survey import EncodingSurvey
+from scanside.mrd.dtypes import TICK_MS
 from scanside.mrd.flags import CALIBRATING, flagged
 from scanside.mrd.geometry import Geometry
 from scanside.mrd.header import MrdHeader

@@ -11,14 +11,12 @@ from scanside.agreement import Comparison, Finding, Level
 from scanside.errors import FileFormatError, FormatError, HeaderError, StreamError
 from scanside.inspection.checks import check
 from scanside.inspection.survey import Collector, EncodingSurvey, Survey
+from scanside.mrd.dtypes import TICK_MS
 from scanside.mrd.files import Hdf5Recording, Recording, open_recording
 from scanside.mrd.header import MrdHeader
 from scanside.mrd.readouts import Readouts
 
-__all__ = ["TICK_MS", "Inspection", "inspect_file"]
-
-TICK_MS = 2.5
-"""Unit of time stamps on Siemens scanners; the standard leaves it to the vendor."""
+__all__ = ["Inspection", "inspect_file"]
 
 
 _LEVELS: tuple[Level, ...] = ("error", "warning", "note")

@@ -21,6 +21,7 @@ __all__ = [
     "IMAGE_TYPES",
     "SAMPLING_DESCRIPTION",
     "SAMPLING_LIMIT",
+    "TICK_MS",
     "WAVEFORM_HEADER",
     "Headers",
     "image_data_type",
@@ -28,6 +29,9 @@ __all__ = [
 
 Headers = npt.NDArray[np.void]
 """An array of one of the structured types below."""
+
+TICK_MS = 2.5
+"""Unit of time stamps, as Siemens scanners and the converters count, from midnight; the standard leaves it open."""
 
 COUNTERS = (
     "kspace_encode_step_1",

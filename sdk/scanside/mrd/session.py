@@ -48,12 +48,13 @@ from scanside.mrd.writer import MessageWriter
 from scanside.mrd.xml import XmlError, parse_xml, without_declaration
 from scanside.texts import shortened
 
-__all__ = ["ClientSession", "Opening", "ServerSession", "SessionState"]
+__all__ = ["LONGEST_REPORT", "ClientSession", "Opening", "ServerSession", "SessionState"]
 
 _log = logging.getLogger(__name__)
 
 _MOST_TEXTS = 10_000
-_LONGEST_REPORT = 4000
+LONGEST_REPORT = 4000
+"""Characters of an error that goes from side to side."""
 
 _DATA = (Readouts, Waveform, ImageMessage, ImageArray, ReconData, Bucket)
 
@@ -189,7 +190,7 @@ class _Session:
                 self._text(message)
                 continue
             if isinstance(message, ErrorText):
-                raise PeerReported(shortened(message.text, _LONGEST_REPORT))
+                raise PeerReported(shortened(message.text, LONGEST_REPORT))
             if isinstance(message, Close):
                 self._move(_INPUT_ENDS)
             return message
@@ -436,7 +437,7 @@ class ClientSession(_Session):
 
     def _text(self, message: Text) -> None:
         if (error := reported_error(message)) is not None:
-            raise PeerReported(shortened(error, _LONGEST_REPORT))
+            raise PeerReported(shortened(error, LONGEST_REPORT))
         super()._text(message)
 
 

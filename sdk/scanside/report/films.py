@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
+from scanside.mrd.dtypes import TICK_MS
 from scanside.report.views import View, Window, image_views, select, window_of
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Film", "film_window", "films_of", "gif_of", "liveliest_row"]
 
 _SHORTEST = 3  # frames
-_TICK_MS = 2.5
 _BEAT_MS = 1000.0
 _AT_MOST = 100  # frames of a GIF
 _PLAYED_MS = (20.0, 500.0)
@@ -125,5 +125,5 @@ def liveliest_row(film: Film) -> int:
 
 def _frame_ms(images: Sequence[Image]) -> float | None:
     stamps = np.array([int(image.header["acquisition_time_stamp"]) for image in images])
-    step = float(np.median(np.diff(stamps))) * _TICK_MS
+    step = float(np.median(np.diff(stamps))) * TICK_MS
     return step if step > 0 else None

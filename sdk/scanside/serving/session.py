@@ -27,7 +27,7 @@ from scanside.items import Image, Item, Readouts
 from scanside.mrd.messages import Data, ImageArray, ImageMessage, Text
 from scanside.mrd.peers import Peer
 from scanside.mrd.reader import Limits, MessageReader
-from scanside.mrd.session import ServerSession
+from scanside.mrd.session import LONGEST_REPORT, ServerSession
 from scanside.mrd.streams import ByteStream
 from scanside.pipeline import Pipeline
 from scanside.scan import Scan
@@ -57,7 +57,6 @@ its end can be lost."""
 _LONG_SECONDS = 5.0
 """After which a host that waits for a pipeline is told so."""
 _MOST_TOLD = 10
-_LONGEST_REPORT = 4000
 _QUIET_OPENING_SECONDS = 30.0
 """How long a peer whose opening failed may send next to nothing before it is told: scanners pause later than that."""
 
@@ -333,7 +332,7 @@ def _n_images(message: object) -> int:
 
 def _report(error: Exception) -> str:
     """What the operator reads."""
-    text = printable(shortened(str(error), _LONGEST_REPORT)) or "no message"
+    text = printable(shortened(str(error), LONGEST_REPORT)) or "no message"
     # Our own errors say what to do; of others the kind is worth knowing, and where to look.
     if isinstance(error, ScansideError):
         return f"Scanside: {text}"

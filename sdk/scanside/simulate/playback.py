@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from scanside.mrd.dtypes import TICK_MS
 from scanside.mrd.readouts import Readouts, Waveform
-from scanside.simulate.schedule import TICK_MS
 
 __all__ = ["Speed", "play"]
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from scanside.mrd.dtypes import Headers
+from scanside.mrd.dtypes import TICK_MS, Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.readouts import Readouts, Waveform
 from scanside.simulate.coils import CoilArray
@@ -19,7 +19,7 @@ from scanside.simulate.header import noise_header, scan_header
 from scanside.simulate.noise import NoiseModel
 from scanside.simulate.phantoms import ObjectState, make_phantom
 from scanside.simulate.sampling import Pattern, phase_bands, readout_of, sampling_pattern
-from scanside.simulate.schedule import TICK_MS, Schedule
+from scanside.simulate.schedule import Schedule
 from scanside.simulate.signal import Frame, Signal
 from scanside.simulate.truth import Truth
 from scanside.simulate.waveforms import ecg

@@ -12,10 +12,7 @@ from scanside.simulate.config import ScanConfig
 from scanside.simulate.geometry import ScanGrid
 from scanside.simulate.sampling import Band, Pattern, Readout, readout_of
 
-__all__ = ["TICK_MS", "Schedule"]
-
-TICK_MS = 2.5
-"""Unit of time stamps, as Siemens scanners and the converters count."""
+__all__ = ["Schedule"]
 
 # From the counter that holds all others to the innermost: FIRST and LAST flags of a counter mark the ends of all
 # readouts that share it and every counter before it, whatever the order of acquisition.

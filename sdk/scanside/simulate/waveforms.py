@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scanside.mrd.dtypes import WAVEFORM_HEADER
+from scanside.mrd.dtypes import TICK_MS, WAVEFORM_HEADER
 from scanside.mrd.readouts import Waveform
 from scanside.simulate.config import ScanConfig
-from scanside.simulate.schedule import TICK_MS
 
 __all__ = ["ECG_ID", "ecg"]
 

@@ -9,15 +9,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from scanside.mrd.dtypes import Headers
+from scanside.mrd.dtypes import TICK_MS, Headers
 from scanside.mrd.readouts import Waveform
 
 __all__ = ["Beats", "Clock", "Flaw", "StampTriggers", "WaveformTriggers"]
 
-_TICK_MS = 2.5
-"""Unit of time stamps, as Siemens scanners and the converters count."""
-
-_DAY = int(24 * 3600e3 / _TICK_MS)
+_DAY = int(24 * 3600e3 / TICK_MS)
 
 Flaw: TypeAlias = Literal["short", "long"]
 """A false trigger makes an interval short, a missing one makes it long."""
@@ -44,7 +41,7 @@ class Clock:
             self._first = int(ticks.flat[0])
         # No scan takes half a day: what looks so is a day later, or earlier.
         begun = (self._first or 0) - _DAY // 2
-        return ((ticks - begun) % _DAY + begun).astype(np.float64) * _TICK_MS
+        return ((ticks - begun) % _DAY + begun).astype(np.float64) * TICK_MS
 
 
 class WaveformTriggers:
