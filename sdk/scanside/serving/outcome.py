@@ -5,17 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from scanside.items import Image, Item
 from scanside.pipeline import Pipeline
 from scanside.scan import Scan
-from scanside.trace import Trace
-
-if TYPE_CHECKING:
-    pass
-
 from scanside.serving.request import Request
+from scanside.trace import Trace
 
 __all__ = [
     "Guarded",

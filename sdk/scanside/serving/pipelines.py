@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from scanside.context import Context
 from scanside.engines.catalog import available_bundles, split_pin
@@ -21,10 +21,6 @@ from scanside.errors import (
 )
 from scanside.pipeline import Pipeline, pipeline_names, pipeline_path
 from scanside.texts import shown
-
-if TYPE_CHECKING:
-    pass
-
 
 __all__ = [
     "DEFAULT_PIPELINE",

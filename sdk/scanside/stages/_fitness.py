@@ -21,10 +21,14 @@ from scanside.stages._signal import acquired_band, energy_beyond, noise_of_item,
 from scanside.stages._virtual_coils import lost_in_compression
 from scanside.stages.partial_fourier import axis_name, one_sided
 
-__all__ = ["Fitness", "fitness_of"]
+__all__ = ["SENSE_IMAGES", "Fitness", "fitness_of"]
 
 _BEYOND = 5e-4  # more of the signal's energy than this beyond the acquired band tells in images
 _UNSURE = 2.0  # by this factor the SNR of a scan may be estimated wrongly
+
+
+SENSE_IMAGES = ("cg-sense", "sense")
+"""What manifests call the image that networks improve."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:
     except ShapeError as error:
         found.append(str(error))
     else:
-        if item.second_maps is not None:
+        # What improves CG-SENSE sees one image, of both sets.
+        if item.second_maps is not None and manifest.input_image not in SENSE_IMAGES:
             found += _obstacles_of_two_sets(
                 manifest.form_for(place.bucket) == "columns", n1, item.second_maps
             )

@@ -17,6 +17,7 @@ from scanside.items import Image, KSpace
 from scanside.recon.acquired import Acquired
 from scanside.recon.cg import conjugate_gradient
 from scanside.recon.columns import on_grid
+from scanside.recon.combine import combine_sets
 from scanside.stages._axes import readout_of
 from scanside.stages._columns import Solve
 from scanside.stages._deadline import DeadlineExceeded, DeadlineRunner, StillBusy
@@ -123,10 +124,13 @@ class Imager:
         item, network, maps, data = asked.item, asked.network, asked.maps, asked.data
         start = _start_of(asked)
         check_finite(start, item, item.reference)
-        second = item.second_maps
-        if second is not None:  # by a network that knows of the first image alone
-            start, other = start
+        second, both = item.second_maps, None
+        if second is not None:
             second = second.expand(*item.mask.shape[:-2], *maps.shape[-4:])
+            if network.wants == "sense":  # it sees one image, of both
+                both = self._sense.solution(item, data)
+            else:  # it knows of the first image alone
+                start, other = start
         voxels, weights = torch.zeros_like(start), start.new_ones(start.shape[:-3], dtype=torch.float32)
         pulls: dict[tuple[int, ...], tuple[float, Solve]] = {}
         by_call = maps if network.n_frames else maps.expand(*item.mask.shape[:-2], *maps.shape[-4:])
@@ -145,7 +149,9 @@ class Imager:
                     by_weights = (self._sense.weight, weight)
                     solve = self._sense.columns.second(by_call[call], item.mask[call], by_weights)
                     pulls[call] = weight, solve
-                beside = None if second is None else (other[call][0] / scale, second[call][:, 0])
+                beside = None
+                if second is not None and both is None:
+                    beside = other[call][0] / scale, second[call][:, 0]
                 inputs = network.inputs(
                     asked.engine, image, by_call[call][:, 0], item.mask[call][..., 0, :], noise, beside
                 )
@@ -154,7 +160,10 @@ class Imager:
         if item.wanted is not None:
             voxels, weights, item = voxels[[*item.wanted]], weights[[*item.wanted]], wanted_frames(item)
             data = self._sense.acquired(item, maps)
-        if second is not None:
+        if both is not None:
+            whole = combine_sets(both)
+            voxels = both * torch.where(whole != 0, voxels / whole, 0)
+        elif second is not None:
             voxels = _with_second(asked, data, voxels, second, weights.sqrt())
         if self._pull.strength is not None:
             voxels = self._pulled_back(data, voxels, self._pull.strength * weights, pulls)

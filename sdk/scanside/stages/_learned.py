@@ -34,6 +34,7 @@ from scanside.recon.film_start import STARTS, film_start
 from scanside.recon.scaling import film_scale, image_scale
 from scanside.recon.stacked import StackedMaps
 from scanside.stages._columns import Columns
+from scanside.stages._fitness import SENSE_IMAGES
 
 __all__ = ["Learned"]
 
@@ -42,7 +43,6 @@ logger = logging.getLogger(__name__)
 _Key = tuple[tuple[int, int], int | None]
 
 _ADJOINT = ("adjoint", "zero-filled")
-_CLASSICAL = ("cg-sense", "sense")
 
 
 class Learned:
@@ -83,10 +83,10 @@ class Learned:
         self._at_hand = AtHand(self.bundle)
         self._columns = Columns(MAX_ROWS)
         self._expected_weight = self._smallest_weight
-        if self.manifest.input_image not in (*_ADJOINT, *_CLASSICAL):
+        if self.manifest.input_image not in (*_ADJOINT, *SENSE_IMAGES):
             raise ConfigError(
                 f"bundle '{self.bundle.name}' wants an input image '{self.manifest.input_image}', which this stage "
-                f"cannot make: it makes {', '.join((*_ADJOINT, *_CLASSICAL))}"
+                f"cannot make: it makes {', '.join((*_ADJOINT, *SENSE_IMAGES))}"
             )
         if self.n_frames is not None and self.wants != "adjoint":
             raise ConfigError(

@@ -225,7 +225,7 @@ def test_columns_of_both_are_begun_with_the_calibration_lines(stage: RunEngine, 
 
 
 def test_a_network_that_takes_one_set_leaves_the_image_to_sense(learned_bundles: Any) -> None:
-    stage = RunEngine(bundle="smooth", backend="eager", n_coils=(4,))
+    stage = RunEngine(bundle="gradient", backend="eager", n_coils=(4,))
     stage.prepare(Context(device="cpu"))
     stage.open(small_scan())
     item = item_of_two()
@@ -239,4 +239,31 @@ def test_a_network_that_takes_one_set_leaves_the_image_to_sense(learned_bundles:
     torch.testing.assert_close(image.data, classical.data)
     (without,) = stage.process(small_kspace(coil_maps=True))
     assert "ScansideFallback" not in without.meta
+    stage.close()
+
+
+@pytest.mark.parametrize("consistency", [None, 4.0])
+def test_a_network_that_improves_sense_sees_one_image_of_both(
+    learned_bundles: Any, consistency: float | None
+) -> None:
+    stage = RunEngine(
+        bundle="smooth", backend="eager", n_coils=(4,), residual=None, consistency=consistency, check="lines"
+    )
+    stage.prepare(Context(device="cpu"))
+    stage.open(small_scan())
+    item = item_of_two()
+    (image,) = stage.process(item)
+    assert "ScansideFallback" not in image.meta
+    sense = Sense(l2_noise=10)
+    sense.open(small_scan())
+    (classical,) = sense.process(item)
+    seen = classical.data
+    smooth = seen + 0.25 * (seen.roll(1, -1) + seen.roll(-1, -1) - 2 * seen)
+    assert bool(item.second_maps.any())
+    if consistency is None:
+        torch.testing.assert_close(image.data, smooth, rtol=1e-4, atol=1e-4)
+        assert float(image.meta.first("ScansideDataConsistency")) > 0.05
+    else:  # pulled back to the lines, both images of it
+        assert float((image.data - seen).norm()) < 0.5 * float((smooth - seen).norm())
+        assert float(image.meta.first("ScansideDataConsistency")) < 0.05
     stage.close()
