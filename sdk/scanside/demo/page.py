@@ -145,7 +145,8 @@ def _checked_section(checked: LearnedResult) -> Section:
         Rows(columns, rows, frozenset(columns[1:])),
         Text(
             "A few acquired lines are kept from network and classical method, and both predict them. Where the "
-            "network does so worse by more than chance, its image does not go out (engine.check)."
+            "network does so worse by more than chance, its image does not go out (engine.check). So that there is "
+            "something to notice, student begins here with CG-SENSE of one weight for all scans (l2_noise: 0)."
         ),
     ]
     return section
