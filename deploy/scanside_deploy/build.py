@@ -24,7 +24,6 @@ from scanside.engines.manifest import (
     Range,
     Sampling,
     Shapes,
-    Task,
     Training,
 )
 from scanside.errors import ConfigError
@@ -32,17 +31,12 @@ from scanside.recon.consistency import Lowering
 from scanside.storage import naming_disk
 from scanside_deploy.cases import CaseKind, calibration, reference_vectors
 from scanside_deploy.datasheet import data_sheet
-from scanside_deploy.graphs import Network, lowering_of, n_frames_of, network_of, write_graphs
+from scanside_deploy.graphs import network_of, write_graphs
 from scanside_training.ancestry import described, lineage_of
 from scanside_training.checkpoint import CONFIG, WEIGHTS, load_weights
 from scanside_training.config import TrainConfig, load_config
-from scanside_training.data import ImageTask
-from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_frame_masks, random_mask
-from scanside_training.data.simulation import DynamicTask, SimulationConfig, draw_shape
-from scanside_training.models import (
-    Exact,
-    Unrolled,
-)
+from scanside_training.data.simulation import SimulationConfig, draw_shape
+from scanside_training.models import Network
 from scanside_training.record import RECORD, Lineage, TrainingRecord, read_record
 
 __all__ = ["BuildOptions", "build_bundle"]
@@ -103,8 +97,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
     _check_licence(options, sources, lineage)
     network = _network(run, config, options)
     _check_buckets(options.buckets, network.multiple_of)
-    lowering = lowering_of(network)
-    cases = CaseKind(_task(network), lowering, n_frames_of(network))
+    cases = CaseKind(network.task, network.lowering, network.n_frames)
     with (
         naming_disk(output.parent, f"the bundle '{options.name}' was not written"),
         BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer,
@@ -126,17 +119,17 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             created=datetime.now(timezone.utc),
             made_with={**record.versions, "scanside": __version__},
             description=options.description,
-            task=_task(network),
+            task=network.task,
             inputs=graphs.inputs,
             outputs=graphs.outputs,
-            lowering=lowering,
+            lowering=network.lowering,
             shapes=Shapes(
                 multiple_of=network.multiple_of,
                 buckets=options.buckets,
-                coils=None if lowering in ("none", "columns") else sampling.n_coils,
-                frames=n_frames_of(network),
+                coils=None if network.lowering in ("none", "columns") else sampling.n_coils,
+                frames=network.n_frames,
             ),
-            input_image=_input_image(config.data.simulation),
+            input_image=config.data.simulation.task.input_image,
             graphs=graphs.files,
             columns=graphs.columns,
             trained_on=sources,
@@ -212,12 +205,6 @@ def _check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None
             )
 
 
-def _task(network: Network) -> Task:
-    if n_frames_of(network) is not None:
-        return "dynamic"
-    return "unrolled" if isinstance(network, (Unrolled, Exact)) else "image"
-
-
 def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:
     """The scans that were simulated."""
     simulation = config.data.simulation
@@ -226,7 +213,7 @@ def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:
         acceleration=acceleration,
         acs_lines=acs_lines,
         # A pattern that is drawn more often than others stands there several times.
-        kinds=tuple(dict.fromkeys(_masks(simulation).patterns)),
+        kinds=tuple(dict.fromkeys(simulation.task.masks_of(simulation.masks).patterns)),
         matrix=Range(
             low=min(simulation.k1[0], simulation.k0[0]), high=max(simulation.k1[1], simulation.k0[1])
         ),
@@ -246,7 +233,7 @@ def _ranges_of_masks(simulation: SimulationConfig) -> tuple[Range, Range]:
     accelerations, widths = [], []
     for _ in range(_N_MASKS):
         n = draw_shape(simulation, rng).k1
-        for lines in _drawn(simulation, n, rng):
+        for lines in simulation.task.lines_of(simulation.masks, n, rng):
             accelerations.append(n / max(int(lines.sum()), 1))
             widths.append(_width_of_centre(lines))
     acceleration = Range(
@@ -255,26 +242,9 @@ def _ranges_of_masks(simulation: SimulationConfig) -> tuple[Range, Range]:
     return acceleration, Range(low=min(widths), high=max(widths))
 
 
-def _masks(simulation: SimulationConfig) -> MaskConfig | FrameMaskConfig:
-    task = simulation.task
-    return task.masks if isinstance(task, DynamicTask) else simulation.masks
-
-
-def _drawn(simulation: SimulationConfig, n: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """The lines of one scan ``(frame, k1)``."""
-    if isinstance(simulation.task, DynamicTask):
-        return random_frame_masks(simulation.task.masks, n, simulation.task.time, rng)[0]
-    return random_mask(simulation.masks, n, rng)[0][None]
-
-
 def _width_of_centre(lines: npt.NDArray[np.bool_]) -> int:
     """Lines without a gap around index N//2; 0 where that one is missing."""
     centre = len(lines) // 2
     gaps = np.flatnonzero(~np.pad(lines, 1)) - 1
     above, below = gaps[gaps >= centre].min(), gaps[gaps <= centre].max()
     return max(int(above - below) - 1, 0)
-
-
-def _input_image(simulation: SimulationConfig) -> str:
-    task = simulation.task
-    return task.input if isinstance(task, ImageTask) else "adjoint"

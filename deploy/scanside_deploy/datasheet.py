@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from scanside.engines.manifest import DataSource, Sampling
 from scanside_training.config import TrainConfig
-from scanside_training.data.simulation import DynamicTask
 from scanside_training.record import Lineage, TrainingRecord
 
 __all__ = ["data_sheet"]
@@ -38,7 +37,7 @@ def data_sheet(
     machine = ", ".join(f"{key} {value}" for key, value in record.machine.items())
     versions = ", ".join(f"{key} {value}" for key, value in record.versions.items())
     task = config.data.simulation.task
-    frames = f" films, windows of {task.time} frames" if isinstance(task, DynamicTask) else ""
+    frames = f" films, windows of {task.n_frames} frames" if task.films else ""
     research = lineage.unknown or any(one.licence == "research" for one in (*sources, *lineage.data))
     licence = (
         "research: the weights must not be given away"

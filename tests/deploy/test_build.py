@@ -33,8 +33,7 @@ from scanside_training.checkpoint import load_model
 from scanside_training.config import read_config
 from scanside_training.data import SampleKey, SimulatedSamples
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_frame_masks, random_mask
-from scanside_training.models import Unrolled, build_model
-from scanside_training.models.exact import ExactUnrolled
+from scanside_training.models import Unrolled
 from scanside_training.models.rules import HardConfig, ProximalConfig
 from scanside_training.trainer import train
 
@@ -116,7 +115,7 @@ def network_of(run: Path, lowering: Any) -> torch.nn.Module:
     """The trained network, with a lowering that is not its own."""
     model, _ = load_model(run)
     assert isinstance(model, Unrolled)
-    network: torch.nn.Module = build_model(model.config.model_copy(update={"lowering": lowering})).eval()
+    network: torch.nn.Module = model.config.model_copy(update={"lowering": lowering}).build().eval()
     network.load_state_dict(model.state_dict())
     return network
 
@@ -196,7 +195,7 @@ def test_exact_form_is_what_the_steps_of_the_network_converge_to(
     assert isinstance(model.config.consistency, ProximalConfig)
     enough = model.config.consistency.model_copy(update={"iterations": 150, "initial_iterations": 150})
     changed = model.config.model_copy(update={"lowering": "pmatrix", "consistency": enough})
-    network = build_model(changed).eval()
+    network = changed.build().eval()
     network.load_state_dict(model.state_dict())
     mask = torch.arange(32) % 2 == 0
     image, maps, *_ = inputs_of(bundle.manifest, (32, 48), 3)
@@ -225,9 +224,10 @@ def test_engines_of_the_exact_form_serve_any_number_of_coils_and_smaller_images(
     inputs = exact_inputs(bundle, (image, maps, noise), torch.arange(50) % 3 == 0)
     place = fit("pmatrix", bundle.manifest.shapes, 50, 45)
     model, _ = load_model(trained["unrolled"])
-    assert isinstance(model, Unrolled)
+    exact = model.exact()
+    assert exact is not None
     with torch.inference_mode():
-        expected = place.crop(ExactUnrolled(model).eval()(*place.surround(columns_specs(), inputs)))
+        expected = place.crop(exact.network.eval()(*place.surround(columns_specs(), inputs)))
     found = eager(bundle, place.bucket, None, "columns")(*inputs)
     assert found.shape == (1, 2, 50, 45)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -245,11 +245,9 @@ def test_large_engines_are_of_the_principal_form(unrolled: Bundle) -> None:
 
 def test_networks_with_other_data_consistency_have_no_exact_form(trained: dict[str, Path]) -> None:
     model, _ = load_model(trained["unrolled"])
-    assert isinstance(model, Unrolled)
-    hard = build_model(model.config.model_copy(update={"consistency": HardConfig()}))
-    assert isinstance(hard, Unrolled)
-    with pytest.raises(ConfigError, match=r"conjugate gradients \(consistency.kind 'cg'\).*not 'hard'"):
-        ExactUnrolled(hard)
+    assert model.exact() is not None
+    hard = model.config.model_copy(update={"consistency": HardConfig()}).build()
+    assert hard.exact() is None
 
 
 def test_network_whose_only_form_is_exact(trained: dict[str, Path], tmp_path: Path) -> None:
@@ -551,7 +549,7 @@ def test_networks_for_films(films: dict[str, tuple[Path, Bundle]]) -> None:
         if name == "temporal":
             lowered = network.config.model_copy(update={"lowering": "pmatrix"})  # type: ignore[union-attr]
             weights = network.state_dict()
-            network = build_model(lowered).eval()
+            network = lowered.build().eval()
             network.load_state_dict(weights)
         with torch.inference_mode():
             expected = network(*inputs)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from scanside.engines.archive import load_graph
 from scanside.engines.backends.base import InputShape
@@ -20,13 +21,11 @@ from scanside.errors import BackendUnavailable, EngineError
 from scanside_deploy import graphs, plans
 from scanside_training.models import (
     DualUnetConfig,
-    ModelConfig,
+    NetworkConfig,
     TemporalConfig,
     UnetConfig,
     UnrolledConfig,
-    build_model,
 )
-from scanside_training.models.exact import ExactUnrolled
 from scanside_training.models.unrolled import GradientConfig, HardConfig, ProximalConfig
 
 PRECISIONS = [
@@ -56,7 +55,7 @@ _SMALL = {"n_cascades": 2, "channels": 8, "pools": 2}
 _FEW_STEPS = ProximalConfig(iterations=2, initial_iterations=2)
 _N_FRAMES, _N_COILS, _SIZE = 3, 4, (64, 48)
 
-NETWORKS: dict[str, ModelConfig] = {
+NETWORKS: dict[str, NetworkConfig] = {
     "U-Net": UnetConfig(channels=8, pools=3),
     "VarNet, pmatrix": UnrolledConfig(**_SMALL, lowering="pmatrix", consistency=GradientConfig()),
     "hard replacement, pmatrix": UnrolledConfig(**_SMALL, lowering="pmatrix", consistency=HardConfig()),
@@ -83,13 +82,16 @@ def test_every_form_of_network_is_built(name: str, tmp_path: Path) -> None:
     """In bf16, whose graphs have all operators of those in fp32, and refuse more of them."""
     if reason := cannot_convert(RTX):
         pytest.skip(reason)
-    network: Any = build_model(NETWORKS[name]).eval()
-    offered = graphs._offered(network)
+    network = NETWORKS[name].build().eval()
+    module: torch.nn.Module = network
+    offered = network.offered()
     if name.startswith("exact"):
-        network, offered = ExactUnrolled(network).eval(), columns_specs()
+        exact = network.exact()
+        assert exact is not None
+        module, offered = exact.network.eval(), columns_specs()
     writer: Any = SimpleNamespace(path=lambda file: tmp_path / file)
-    inputs, weights = graphs._written(network, offered, {"bf16": "graph.pt2"}, writer)
-    n_frames = getattr(network, "n_frames", None)
+    inputs, weights = graphs._written(module, network, offered, {"bf16": "graph.pt2"}, writer)
+    n_frames = network.n_frames
     shapes = tuple(InputShape(one.name, one.shape(*_SIZE, _N_COILS, n_frames=n_frames)) for one in inputs)
     stored = {name: weight.float() for name, weight in weights.items()}
     source = GraphSource(shapes, {"bf16": load_graph(tmp_path / "graph.pt2")}, stored)

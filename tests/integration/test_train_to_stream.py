@@ -22,7 +22,7 @@ from scanside.recon.scaling import image_scale
 from scanside.recon.sense import SenseOperator
 from scanside.replay import replay
 from scanside_training.checkpoint import load_model
-from scanside_training.models import Unrolled, build_model
+from scanside_training.models import Unrolled
 
 pytestmark = pytest.mark.slow
 
@@ -143,7 +143,7 @@ def of_the_network(run: Path, item: KSpace, size: tuple[int, int]) -> torch.Tens
     place = fit("pmatrix", Bundle.open(run.parent / "bundles/least").manifest.shapes, *size)
     if place.size != place.bucket:
         lowering = "pmatrix"
-        larger = build_model(network.config.model_copy(update={"lowering": lowering})).eval()
+        larger = network.config.model_copy(update={"lowering": lowering}).build().eval()
         larger.load_state_dict(network.state_dict())
         network = larger
     inputs = (pairs(image / scale), pairs(maps), noise, *sampling_inputs(lowering, mask[None, :, None]))

@@ -21,14 +21,14 @@ from scanside_training.checkpoint import (
     write_config,
 )
 from scanside_training.config import TrainConfig, read_config
-from scanside_training.models import ExactConfig, Unrolled, UnrolledConfig, build_model
+from scanside_training.models import ExactConfig, Unrolled, UnrolledConfig
 
 
 @pytest.fixture
 def run(tiny: dict[str, Any], tmp_path: Path) -> tuple[Path, TrainConfig, torch.nn.Module]:
     """A run's folder as `scanside train` leaves it, as far as loading needs it."""
     config = read_config(tiny, "tiny")
-    model = build_model(config.model)
+    model = config.model.build()
     write_config(config, tmp_path)
     save_weights(model, tmp_path / "model.safetensors", step=3)
     return tmp_path, config, model
@@ -81,7 +81,7 @@ def test_truncated_weights(run: tuple[Path, TrainConfig, torch.nn.Module], lengt
 
 def test_weights_of_another_network(run: tuple[Path, TrainConfig, torch.nn.Module]) -> None:
     folder, config, model = run
-    wider = build_model(config.model.model_copy(update={"channels": 6}))
+    wider = config.model.model_copy(update={"channels": 6}).build()
     with pytest.raises(FormatError, match=r"another network: \S+ is \(4.*expected \(6.* and \d+ more"):
         load_weights(wider, folder / "model.safetensors")
     tensors = load_file(folder / "model.safetensors")

@@ -19,7 +19,7 @@ from scanside.errors import ConfigError
 from scanside_training import distillation as module
 from scanside_training.distillation import Distillation, DistillationConfig, standardised
 from scanside_training.losses import LossConfig, build_loss
-from scanside_training.models import UnetConfig, UnrolledConfig, build_model
+from scanside_training.models import UnetConfig, UnrolledConfig
 from scanside_training.models.base import Batch
 
 LAYERS = ("body.encoder.0", "body.bottleneck", "body.decoder.1")
@@ -39,12 +39,12 @@ def _same_weights_each_time() -> Iterator[None]:
 
 @pytest.fixture
 def teacher() -> nn.Module:
-    return build_model(UnetConfig(image_channels=1, channels=6, pools=2, dropout=0.3))
+    return UnetConfig(image_channels=1, channels=6, pools=2, dropout=0.3).build()
 
 
 @pytest.fixture
 def student() -> nn.Module:
-    return build_model(UnetConfig(image_channels=1, channels=2, pools=2))
+    return UnetConfig(image_channels=1, channels=2, pools=2).build()
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_student_keeps_its_mode_and_carries_no_hooks(
 
 
 def test_layers_by_pairs(teacher: nn.Module, batch: Batch) -> None:
-    shallow = build_model(UnetConfig(image_channels=1, channels=2, pools=1))
+    shallow = UnetConfig(image_channels=1, channels=2, pools=1).build()
     pair = {"teacher": "body.encoder.1", "student": "body.bottleneck"}
     distil = Distillation(teacher, shallow, config(pair), batch)
     assert float(distil(shallow, batch, LOSS)[1]["distillation"]) > 0.1
@@ -205,7 +205,7 @@ def test_layers_by_pairs(teacher: nn.Module, batch: Batch) -> None:
 def test_unrolled_networks() -> None:
     settings = {"n_cascades": 2, "pools": 1, "consistency": {"kind": "hard"}}
     teacher, student = (
-        build_model(UnrolledConfig.model_validate({**settings, "channels": channels})) for channels in (4, 2)
+        UnrolledConfig.model_validate({**settings, "channels": channels}).build() for channels in (4, 2)
     )
     generator = torch.Generator().manual_seed(7)
     image, target = torch.randn(2, 1, 2, 8, 8, generator=generator)

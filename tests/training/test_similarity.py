@@ -12,7 +12,7 @@ import torch
 from scipy.stats import ortho_group
 
 from scanside.errors import ConfigError, ShapeError
-from scanside_training.models import UnetConfig, build_model
+from scanside_training.models import UnetConfig
 from scanside_training.similarity import LinearCka, Similarity, layer_similarity, similarity_figure
 
 Array = npt.NDArray[np.float64]
@@ -103,7 +103,7 @@ def test_batches_that_are_too_small() -> None:
 def networks() -> list[Any]:
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        return [build_model(UnetConfig(image_channels=1, channels=c, pools=2, dropout=0.5)) for c in (6, 2)]
+        return [UnetConfig(image_channels=1, channels=c, pools=2, dropout=0.5).build() for c in (6, 2)]
 
 
 def test_layers_of_networks() -> None:

@@ -10,7 +10,6 @@ from scanside.engines.manifest import MANIFEST_FILE, Ancestor, DataSource, Train
 from scanside.errors import ConfigError
 from scanside_training.checkpoint import CONFIG, WEIGHTS
 from scanside_training.config import TrainConfig, load_config
-from scanside_training.data.simulation import DynamicTask
 from scanside_training.record import AncestorRecord, Lineage, SourceRecord, read_record
 
 __all__ = ["described", "lineage_of"]
@@ -33,7 +32,7 @@ def lineage_of(config: TrainConfig) -> Lineage:
 
 def described(config: TrainConfig, sources: tuple[SourceRecord, ...]) -> tuple[DataSource, ...]:
     """What a run was trained on, for a manifest."""
-    things = "films" if isinstance(config.data.simulation.task, DynamicTask) else "slices"
+    things = "films" if config.data.simulation.task.films else "slices"
     return tuple(one.described(things) for one in sources)
 
 

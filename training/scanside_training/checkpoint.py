@@ -19,8 +19,7 @@ from scanside.engines.bundle import Bundle
 from scanside.engines.manifest import MANIFEST_FILE
 from scanside.errors import ConfigError, FormatError
 from scanside_training.config import TrainConfig, load_config
-from scanside_training.models import build_model
-from scanside_training.models.exact import Exact
+from scanside_training.models import Network
 from scanside_training.models.upsampling import Upsampling, renewed
 
 __all__ = [
@@ -49,7 +48,7 @@ LAST_CHECKPOINT = "last.ckpt"
 """All that resuming needs: weights, their average, optimiser, schedule, counters."""
 
 
-def load_model(run_folder: Path | str, weights: str = WEIGHTS) -> tuple[nn.Module, TrainConfig]:
+def load_model(run_folder: Path | str, weights: str = WEIGHTS) -> tuple[Network, TrainConfig]:
     """The trained network of a run, in evaluation mode on the CPU.
 
     Args:
@@ -66,12 +65,12 @@ def load_model(run_folder: Path | str, weights: str = WEIGHTS) -> tuple[nn.Modul
             f"{folder} is no folder of a training run: it has no {CONFIG}; make one with 'scanside train'"
         )
     config = load_config(folder / CONFIG)
-    model: nn.Module = build_model(config.model)
+    model = config.model.build()
     load_weights(model, folder / weights)
     return model.eval(), config
 
 
-def network_of(run_folder: Path) -> nn.Module:
+def network_of(run_folder: Path) -> Network:
     """The network of `load_model` alone, for losses that look through it."""
     return load_model(run_folder)[0]
 
@@ -126,10 +125,11 @@ def _put(model: nn.Module, found: dict[str, torch.Tensor], path: Path, settings:
     model.load_state_dict(found)
 
 
-def begin_with(model: nn.Module, folder: Path) -> None:
+def begin_with(model: Network, folder: Path) -> None:
     """Begin a training with the weights of another; what is not learned stays as the network's settings have it.
 
-    A network of kind ``exact`` may begin with one of kind ``unrolled``, see `Exact.adopted`.
+    A network may take weights of another kind, as one of kind ``exact`` takes those of kind ``unrolled``: see
+    `Network.adopted`.
 
     Args:
         model: changed in place.
@@ -144,9 +144,7 @@ def begin_with(model: nn.Module, folder: Path) -> None:
         found, path, settings = Bundle.open(folder).weights(), folder, MANIFEST_FILE
     else:
         found, path, settings = _read(folder / WEIGHTS), folder / WEIGHTS, CONFIG
-    if isinstance(model, Exact):
-        found = model.adopted(found)
-    _put(model, found, path, settings)
+    _put(model, model.adopted(found), path, settings)
     model.load_state_dict(fixed, strict=False)
 
 

@@ -19,7 +19,8 @@ from scanside_training.data import DataConfig
 from scanside_training.data.simulation import possible_sizes
 from scanside_training.distillation import DistillationConfig
 from scanside_training.losses import LossConfig
-from scanside_training.models import ModelConfig
+from scanside_training.models import NetworkConfig
+from scanside_training.plugins import PluginSettings
 
 __all__ = [
     "OptimiserConfig",
@@ -133,7 +134,7 @@ class TrainConfig(_Settings):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    model: ModelConfig
+    model: NetworkConfig
     loss: LossConfig
     data: DataConfig
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -263,7 +264,7 @@ def read_settings(cls: type[AnySettings], document: Mapping[str, Any], where: st
     try:
         return cls.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_sentences(error, cls, what))) from error
+        raise ConfigError(f"{where}: " + "; ".join(_sentences(error, cls, what, document))) from error
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -276,9 +277,11 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return together
 
 
-def _sentences(error: ValidationError, cls: type[BaseModel], what: str) -> Iterator[str]:
+def _sentences(
+    error: ValidationError, cls: type[BaseModel], what: str, document: Mapping[str, Any]
+) -> Iterator[str]:
     for problem in error.errors():
-        models, names = _walk(problem["loc"], cls)
+        models, names = _walk(problem["loc"], cls, document)
         where = ".".join(names)
         if problem["type"] == "extra_forbidden":
             known = list(dict.fromkeys(field for model in models for field in model.model_fields))
@@ -295,12 +298,17 @@ def _sentences(error: ValidationError, cls: type[BaseModel], what: str) -> Itera
             yield f"{where} = {shown(problem['input'])}: {problem['msg']}"
 
 
-def _walk(location: tuple[int | str, ...], cls: type[BaseModel]) -> tuple[list[type[BaseModel]], list[str]]:
+def _walk(
+    location: tuple[int | str, ...], cls: type[BaseModel], document: Any
+) -> tuple[list[type[BaseModel]], list[str]]:
     """The models whose setting stands at a location, and its path without the tags of unions."""
     models: list[type[BaseModel]] = [cls]
     names: list[str] = []
     for i, part in enumerate(location):
+        models = [_chosen(model, document) for model in models]
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        if fields or isinstance(part, int):
+            document = _below(document, part)
         if isinstance(part, int):
             names[-1] = f"{names[-1]}[{part}]"
         elif fields:
@@ -312,6 +320,23 @@ def _walk(location: tuple[int | str, ...], cls: type[BaseModel]) -> tuple[list[t
         else:  # the tag by which one member of a union was chosen
             models = [model for model in models if part in _tags(model)] or models
     return models, names
+
+
+def _chosen(model: type[BaseModel], settings: Any) -> type[BaseModel]:
+    """The plug-in that settings are of, where they are of one."""
+    if not issubclass(model, PluginSettings):
+        return model
+    try:
+        return model.chosen(settings)
+    except ValueError:  # told by another sentence
+        return model
+
+
+def _below(document: Any, part: int | str) -> Any:
+    try:
+        return document[part]
+    except (KeyError, IndexError, TypeError):
+        return None
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

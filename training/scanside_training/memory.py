@@ -16,7 +16,6 @@ from scanside_training.checkpoint import network_of
 from scanside_training.config import TrainConfig
 from scanside_training.data import SampleKey, SimulatedSamples
 from scanside_training.losses import build_loss
-from scanside_training.models import build_model
 
 __all__ = ["peak_memory", "training_memory"]
 
@@ -31,7 +30,7 @@ def training_memory(config: TrainConfig) -> int:
     """
     samples = SimulatedSamples(config.data, "train")
     batch = default_collate([samples[SampleKey(0, 0, index)] for index in range(config.data.batch_size)])
-    model, loss = build_model(config.model).train(), build_loss(config.loss, network_of)
+    model, loss = config.model.build().train(), build_loss(config.loss, network_of)
 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16-mixed"):

@@ -17,7 +17,7 @@ from scanside_training.checkpoint import load_model, network_of, renew_moments
 from scanside_training.config import TrainConfig
 from scanside_training.distillation import Distillation
 from scanside_training.losses import build_loss
-from scanside_training.models import Batch, build_model
+from scanside_training.models import Batch
 from scanside_training.optimisers import build_optimiser
 from scanside_training.schedule import rate_of
 
@@ -47,7 +47,7 @@ class Reconstruction(pl.LightningModule):
         """Batches used before this part of the run, the step at which it began, and batches per step."""
         self.seconds: Callable[[], float] = lambda: 0.0
         """Time spent in training, over all parts of a resumed run."""
-        self.model = build_model(config.model)
+        self.model = config.model.build()
         self.loss = build_loss(config.loss, network_of)
         self.distillation: Distillation | None = None
         if config.distillation is not None:

@@ -18,7 +18,7 @@ from scanside_training.data import (
     SampleKey,
     SampleShape,
     SimulationConfig,
-    simulate_film,
+    simulate_sample,
 )
 from scanside_training.data.films import film_window
 from scanside_training.models.base import film_inputs
@@ -54,7 +54,7 @@ def plain(**changes: object) -> SimulationConfig:
 def scanned(
     film: torch.Tensor, config: SimulationConfig, n_coils: int = 3, seed: int = 0
 ) -> dict[str, torch.Tensor]:
-    return simulate_film(config, film, SampleShape(n_coils, N, N), np.random.default_rng(seed))
+    return simulate_sample(config, film, SampleShape(n_coils, N, N), np.random.default_rng(seed))
 
 
 def cplx(pairs: torch.Tensor, axis: int) -> np.ndarray:

@@ -18,7 +18,6 @@ from scanside_training.evaluation.candidates.pipeline import PipelineRun
 from scanside_training.evaluation.candidates.tuned import Tuned
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.measured import CflData
-from scanside_training.models import build_model
 from scanside_training.trainer import train
 
 
@@ -116,7 +115,7 @@ def test_unrolled_network_at_another_size(untrained: Path, case: Case) -> None:
     candidate = Run(folder=untrained).open()
     image = candidate.job(case)()
     assert image.shape == case.whole.shape  # 44 × 50 is no multiple of 8
-    assert candidate.n_parameters == sum(p.numel() for p in build_model(candidate._model.config).parameters())
+    assert candidate.n_parameters == sum(p.numel() for p in candidate._model.config.build().parameters())
     assert quality(case, image) > 15
     assert torch.isfinite(torch.view_as_real(image)).all()
 

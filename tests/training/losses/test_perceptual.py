@@ -12,7 +12,6 @@ from scanside.errors import ConfigError, ShapeError
 from scanside_training.checkpoint import WEIGHTS, load_model, network_of, save_weights, write_config
 from scanside_training.config import read_config
 from scanside_training.losses import Loss, LossConfig, build_loss
-from scanside_training.models import build_model
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def run(tiny: dict[str, Any], tmp_path: Path) -> Path:
     torch.manual_seed(1)
     config = read_config(tiny, "tiny")
     write_config(config, tmp_path)
-    save_weights(build_model(config.model), tmp_path / WEIGHTS, step=0)
+    save_weights(config.model.build(), tmp_path / WEIGHTS, step=0)
     return tmp_path
 
 

@@ -7,9 +7,9 @@ import torch
 
 from scanside.engines.columns import column_inputs
 from scanside.recon.columns import factorise
-from scanside_training.models import Batch, ExactConfig, UnrolledConfig, build_model
+from scanside_training.models import Batch, ExactConfig, UnrolledConfig
 from scanside_training.models.consistency import numbers_of
-from scanside_training.models.exact import Exact, ExactUnrolled
+from scanside_training.models.exact import Exact
 from scanside_training.models.rules import ProximalConfig
 from scanside_training.models.unrolled import CascadesConfig
 
@@ -18,7 +18,7 @@ SMALL = ExactConfig(n_cascades=2, channels=4, pools=2, memory=2)
 
 def a_network(seed: int = 0) -> Exact:
     torch.manual_seed(seed)
-    network = build_model(SMALL)
+    network = SMALL.build()
     assert isinstance(network, Exact)
     return network
 
@@ -102,7 +102,9 @@ def test_it_begins_where_an_unrolled_network_stands(share_weights: bool) -> None
     batch = a_batch()
     inputs = network.inputs(batch)
     with torch.no_grad():
-        torch.testing.assert_close(network(*inputs), ExactUnrolled(other)(*inputs))
+        exact = other.exact()
+        assert exact is not None
+        torch.testing.assert_close(network(*inputs), exact.network(*inputs))
     network.load_state_dict(network.adopted(own))
     torch.testing.assert_close(dict(network.state_dict()), own)
 

@@ -16,12 +16,11 @@ from scanside.recon.consistency import LOWERINGS, Lowering
 from scanside.recon.fourier import to_image, to_kspace
 from scanside_training.memory import peak_memory
 from scanside_training.models import (
-    BODIES,
+    Body,
     DualUnet,
     DualUnetConfig,
     Temporal,
     TemporalConfig,
-    build_model,
 )
 from scanside_training.models.attention import BlockAttention
 from scanside_training.models.base import Batch
@@ -66,7 +65,7 @@ def test_operator_against_plain_complex_numbers(lowering: Lowering, batch: Batch
     maps = torch.complex(*batch["maps"].double().unbind(2))[:, None]
     lines = batch["mask"][:, :, None].double()
     expected = (maps.conj() * to_image(lines * to_kspace(maps * film, (-2,)), (-2,))).sum(2)
-    model = build_model(TemporalConfig(**LIGHT, lowering=lowering))
+    model = TemporalConfig(**LIGHT, lowering=lowering).build()
     image, sensitivities, _, *sampling = model.inputs(batch)
     found = unfold(film_operator(lowering, sensitivities, tuple(sampling))(fold(image)), TIME)
     torch.testing.assert_close(torch.complex(*found.double().unbind(1)), expected, atol=1e-5, rtol=1e-5)
@@ -76,10 +75,10 @@ def test_operator_against_plain_complex_numbers(lowering: Lowering, batch: Batch
     "config", [TemporalConfig(**LIGHT), DualUnetConfig(**DUAL, n_cascades=2, consistency=HARD)]
 )
 def test_lowerings_agree(config: TemporalConfig | DualUnetConfig, batch: Batch) -> None:
-    network = lively(build_model(config))
+    network = lively(config.build())
     made = []
     for lowering in LOWERINGS:
-        other = build_model(config.model_copy(update={"lowering": lowering})).eval()
+        other = config.model_copy(update={"lowering": lowering}).build().eval()
         other.load_state_dict(network.state_dict())
         with torch.inference_mode():
             made.append(other(*other.inputs(batch)))
@@ -101,7 +100,7 @@ def test_a_fresh_light_network_shares_views(batch: Batch) -> None:
 
     measured = normal(still_film)
     scanned = batch | {"image": torch.stack((measured.real, measured.imag), 1).float()}
-    model = build_model(TemporalConfig(**{**LIGHT, "shared_iterations": 40})).eval()
+    model = TemporalConfig(**{**LIGHT, "shared_iterations": 40}).build().eval()
     with torch.inference_mode():
         found = model(*model.inputs(scanned))
     # Nothing moves, and the frames together have nearly all lines.
@@ -144,7 +143,7 @@ def test_a_fresh_network_of_few_time_courses_finds_a_film_that_has_few(batch: Ba
     scanned = batch | {"image": torch.stack((measured.real, measured.imag), 1).float()}
 
     def error(**settings: Any) -> float:
-        model = build_model(TemporalConfig(**{**LIGHT, "shared_iterations": 40}, **settings)).eval()
+        model = TemporalConfig(**{**LIGHT, "shared_iterations": 40}, **settings).build().eval()
         with torch.inference_mode():
             found = torch.complex(*model(*model.inputs(scanned)).double().unbind(1))
         return float((found - truth).norm() / truth.norm())
@@ -155,7 +154,7 @@ def test_a_fresh_network_of_few_time_courses_finds_a_film_that_has_few(batch: Ba
 def test_few_time_courses_are_fitted_as_the_formula_says(batch: Batch) -> None:
     """``(Aᴴ A + w D + p σ²) x = Aᴴ y + p σ² s`` where the steps are many."""
     config = SubspaceConfig(halvings=6, weight=0.3, pull=20, iterations=100)
-    model = build_model(TemporalConfig(**LIGHT, subspace=config))
+    model = TemporalConfig(**LIGHT, subspace=config).build()
     image, maps, noise, *sampling = model.inputs(batch)
     normal, measured = film_operator("fft", maps, tuple(sampling)), fold(image)
     start = fold(torch.randn(image.shape, generator=torch.Generator().manual_seed(1)))
@@ -173,7 +172,7 @@ def test_causal_frames_know_nothing_of_later_ones(batch: Batch) -> None:
     later["mask"][:, 3:] = 1 - later["mask"][:, 3:]
     changes = {}
     for causal in (True, False):
-        model = lively(build_model(TemporalConfig(**LIGHT, causal=causal)))
+        model = lively(TemporalConfig(**LIGHT, causal=causal).build())
         with torch.inference_mode():
             before, after = (model(*model.inputs(one)) for one in (batch, later))
         changes[causal] = (after - before).abs().amax((0, 1, 3, 4))
@@ -193,7 +192,7 @@ def test_acquired_samples_stay(batch: Batch) -> None:
         TemporalConfig(**LIGHT, consistency=HARD),
         DualUnetConfig(**DUAL, n_cascades=2, consistency=HARD),
     ):
-        model = lively(build_model(config))
+        model = lively(config.build())
         with torch.inference_mode():
             made = torch.complex(*model(*model.inputs(one_coil)).unbind(1))
         acquired = lines.expand(-1, -1, -1, K0)
@@ -203,7 +202,7 @@ def test_acquired_samples_stay(batch: Batch) -> None:
 
 def test_where_no_coil_sees_anything_there_is_nothing(batch: Batch) -> None:
     batch["maps"][..., :3] = 0
-    model = lively(build_model(TemporalConfig(**LIGHT)))
+    model = lively(TemporalConfig(**LIGHT).build())
     with torch.inference_mode():
         made = model(*model.inputs(batch))
     assert not made[..., :3].any()
@@ -215,7 +214,7 @@ def test_cascades_train_in_the_memory_of_one(batch: Batch) -> None:
         config = DualUnetConfig(
             **DUAL | {"channels": 8}, n_cascades=n_cascades, consistency=HARD, checkpointing=checkpointing
         )
-        model = build_model(config)
+        model = config.build()
         inputs = model.inputs(batch)
         return peak_memory(lambda: model(*inputs).square().mean().backward())
 
@@ -228,9 +227,7 @@ def test_checkpointing_changes_no_gradient(batch: Batch) -> None:
     gradients = []
     for checkpointing in (True, False):
         torch.manual_seed(3)
-        model = build_model(
-            DualUnetConfig(**DUAL, n_cascades=2, consistency=HARD, checkpointing=checkpointing)
-        )
+        model = (DualUnetConfig(**DUAL, n_cascades=2, consistency=HARD, checkpointing=checkpointing)).build()
         torch.manual_seed(4)  # of dropout
         model(*model.inputs(batch)).square().mean().backward()
         gradients.append([one.grad for one in model.parameters() if one.requires_grad])
@@ -248,8 +245,8 @@ def test_attention_weighs_channels_then_places() -> None:
     logs = ratio.log()
     parts = logs.mean(1, keepdim=True) + logs.mean((2, 3), keepdim=True) - logs.mean((1, 2, 3), keepdim=True)
     torch.testing.assert_close(logs, parts, atol=1e-4, rtol=1e-4)
-    plain = build_model(DualUnetConfig(**DUAL))
-    attending = build_model(DualUnetConfig(**DUAL, attention=True))
+    plain = DualUnetConfig(**DUAL).build()
+    attending = DualUnetConfig(**DUAL, attention=True).build()
     assert not any(isinstance(one, BlockAttention) for one in plain.modules())
     assert sum(isinstance(one, BlockAttention) for one in attending.modules()) == 2 * 5
 
@@ -258,7 +255,7 @@ def test_a_fresh_network_begins_with_the_film_that_it_is_given(batch: Batch) -> 
     """A step of data consistency aside, which changes nothing of a film that explains its data."""
     generator = torch.Generator().manual_seed(3)
     film = torch.randn(batch["image"].shape, generator=generator)
-    model = build_model(TemporalConfig(**LIGHT, start="low_rank_sparse")).eval()
+    model = TemporalConfig(**LIGHT, start="low_rank_sparse").build().eval()
     _, maps, _, _, *sampling = model.inputs(batch)
     measured = unfold(film_operator("fft", maps, tuple(sampling))(fold(film)), TIME)
     with torch.inference_mode():
@@ -303,9 +300,9 @@ EXPORTED = {
 
 @pytest.mark.parametrize(("config", "precision"), EXPORTED.values(), ids=EXPORTED.keys())
 def test_export(config: TemporalConfig | DualUnetConfig, precision: torch.dtype, batch: Batch) -> None:
-    network = copy.deepcopy(lively(build_model(config)))
+    network = copy.deepcopy(lively(config.build()))
     for module in network.modules():
-        if isinstance(module, BODIES):
+        if isinstance(module, Body):
             module.to(precision)
     m = network.multiple_of
     example = network.inputs(

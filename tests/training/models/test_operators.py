@@ -10,11 +10,10 @@ import torch
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside_training.models import (
     DualUnetConfig,
-    ModelConfig,
+    NetworkConfig,
     TemporalConfig,
     UnetConfig,
     UnrolledConfig,
-    build_model,
 )
 
 REFUSED = {
@@ -36,7 +35,7 @@ NETWORKS = {
 SIZE = (16, 24)
 
 
-def inputs_of(config: ModelConfig) -> tuple[torch.Tensor, ...]:
+def inputs_of(config: NetworkConfig) -> tuple[torch.Tensor, ...]:
     noise, maps = torch.full((1, 1, 1, 1), 0.1), torch.ones(1, 2, 2, *SIZE)
     if isinstance(config, UnetConfig):
         return (torch.ones(1, 2, *SIZE),)
@@ -52,7 +51,7 @@ def inputs_of(config: ModelConfig) -> tuple[torch.Tensor, ...]:
 def test_nothing_that_a_backend_refuses(name: str) -> None:
     config = NETWORKS[name]
     with torch.no_grad():
-        program = torch.export.export(build_model(config).eval(), inputs_of(config))
+        program = torch.export.export(config.build().eval(), inputs_of(config))
     names = {str(node.target).removeprefix("aten.").partition(".")[0] for node in program.graph.nodes}
     found = {one: why for one, why in REFUSED.items() if any(name.startswith(one) for name in names)}
     assert not found

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from scanside_training.models import DualUnetConfig, ModelConfig, UnetConfig, UnrolledConfig, build_model
+from scanside_training.models import DualUnetConfig, NetworkConfig, UnetConfig, UnrolledConfig
 from scanside_training.models.upsampling import Upsampling, renewed
 
 
@@ -68,8 +68,8 @@ def test_weights_of_today_are_left_alone() -> None:
     ],
     ids=lambda config: config.kind,
 )
-def test_networks_take_the_weights_of_earlier_ones(config: ModelConfig) -> None:
-    network = build_model(config).eval()
+def test_networks_take_the_weights_of_earlier_ones(config: NetworkConfig) -> None:
+    network = config.build().eval()
     earlier = with_transposed(network).eval()
     weights = earlier.state_dict()
     shapes = {name: tensor.shape for name, tensor in weights.items()}

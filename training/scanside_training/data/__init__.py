@@ -11,7 +11,7 @@ from __future__ import annotations
 from scanside_training.data.appearance import AppearanceConfig
 from scanside_training.data.calibration import EspiritConfig
 from scanside_training.data.coils import CoilsConfig
-from scanside_training.data.films import simulate_film
+from scanside_training.data.films import DynamicTask
 from scanside_training.data.module import (
     DataConfig,
     EpochKeys,
@@ -24,15 +24,14 @@ from scanside_training.data.module import (
 from scanside_training.data.placement import PlacementConfig
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
 from scanside_training.data.simulation import (
-    DynamicTask,
-    ImageTask,
     SampleShape,
     SimulationConfig,
-    UnrolledTask,
+    TaskConfig,
     draw_shape,
     middle_shape,
     simulate_sample,
 )
+from scanside_training.data.slices import ImageTask, UnrolledTask
 from scanside_training.data.sources import (
     BeatingHearts,
     BrainT1w,
@@ -82,10 +81,10 @@ __all__ = [
     "SubjectLists",
     "SubjectSplit",
     "Synthetic",
+    "TaskConfig",
     "UnrolledTask",
     "draw_shape",
     "middle_shape",
     "random_mask",
-    "simulate_film",
     "simulate_sample",
 ]

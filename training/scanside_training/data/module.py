@@ -17,10 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from scanside.errors import ConfigError
-from scanside_training.data.films import simulate_film
 from scanside_training.data.settings import Settings
 from scanside_training.data.simulation import (
-    DynamicTask,
     SimulationConfig,
     draw_shape,
     middle_shape,
@@ -85,12 +83,12 @@ class DataConfig(Settings):
     def _films_for_films(self) -> DataConfig:
         simulations = [self.simulation, *([self.validation_simulation] if self.validation_simulation else [])]
         for simulation in simulations:
-            dynamic = isinstance(simulation.task, DynamicTask)
-            wrong = [source.kind for source in self.sources if source.films != dynamic]
+            films = simulation.task.films
+            wrong = [source.kind for source in self.sources if source.films != films]
             if wrong:
                 raise ValueError(
-                    f"the task '{simulation.task.kind}' is made from {'films' if dynamic else 'slices'}, and "
-                    f"{', '.join(wrong)} gives {'slices' if dynamic else 'films'}: change sources or simulation.task"
+                    f"the task '{simulation.task.kind}' is made from {'films' if films else 'slices'}, and "
+                    f"{', '.join(wrong)} gives {'slices' if films else 'films'}: change sources or simulation.task"
                 )
         return self
 
@@ -232,7 +230,7 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         return len(self._all)
 
     def __getitem__(self, key: SampleKey) -> dict[str, Tensor]:
-        """The sample of a key: see `scanside_training.data.simulate_sample`, and `simulate_film`."""
+        """The sample of a key: see `scanside_training.data.simulate_sample`."""
         root = [self._seed, _STREAM[self._part], key.epoch]
         rng = np.random.default_rng([*root, 1, key.sample])
         if self._part == "train":
@@ -242,8 +240,7 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
             shape = middle_shape(self._simulation)
             source, index, _ = self._fixed(key.sample)
         pixels = torch.from_numpy(source[index])
-        simulate = simulate_film if isinstance(self._simulation.task, DynamicTask) else simulate_sample
-        return simulate(self._simulation, pixels, shape, rng, self._measured)
+        return simulate_sample(self._simulation, pixels, shape, rng, self._measured)
 
     def subject(self, key: SampleKey) -> str:
         """Whose slice a sample for validation or test is made from."""

@@ -8,32 +8,31 @@ without anything wrapping. Along k1 the whole field of view is kept, as aliasing
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor
 
 from scanside.metrics import object_mask
-from scanside.recon.film_start import Start
-from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.scaling import image_scale
-from scanside.recon.sense import cg_sense
-from scanside_training.data.appearance import AppearanceConfig, random_appearance
-from scanside_training.data.calibration import EspiritConfig, espirit_maps
-from scanside_training.data.coils import CoilsConfig, random_maps
-from scanside_training.data.placement import PlacementConfig, random_scan_of
+from scanside_training.data.appearance import AppearanceConfig
+from scanside_training.data.calibration import EspiritConfig
+from scanside_training.data.coils import CoilsConfig
+from scanside_training.data.placement import PlacementConfig
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
 from scanside_training.data.settings import FloatRange, IntRange, Settings
+from scanside_training.plugins import PluginSettings
 
 __all__ = [
-    "DynamicTask",
-    "ImageTask",
+    "Sample",
     "SampleShape",
     "SimulationConfig",
-    "UnrolledTask",
+    "TaskConfig",
     "complex_of",
     "draw_shape",
     "middle_shape",
@@ -48,46 +47,68 @@ __all__ = [
 Sample = dict[str, Tensor]
 
 
-class UnrolledTask(Settings):
-    """The network gets ``Aᴴ y``, coil maps and mask, and applies the scan's operator itself."""
+class TaskConfig(PluginSettings):
+    """How a slice or a film becomes a sample: what a network gets of it, and what should come out.
 
-    kind: Literal["unrolled"] = "unrolled"
-
-
-class ImageTask(Settings):
-    """The network gets an image, and puts out an image."""
-
-    kind: Literal["image"] = "image"
-    input: Literal["zero-filled", "cg-sense"] = "zero-filled"
-    """How the image that goes in is made."""
-    channels: Literal["magnitude", "complex"] = "magnitude"
-    """One channel, or two (real, imaginary)."""
-    iterations: int = Field(default=10, ge=1)
-    """``cg-sense``: conjugate gradient steps at most."""
-    tolerance: float = Field(default=1e-5, gt=0)
-    """``cg-sense``: residual at which they stop, as that of the stage ``sense``."""
-    l2: float = Field(default=0.002, ge=0)
-    """``cg-sense``: Tikhonov weight, relative to the largest eigenvalue of ``Aᴴ A``."""
-
-
-class DynamicTask(Settings):
-    """The network gets the zero-filled frames of a film, and of those that apply the scan's operator coil maps and
-    masks; `scanside_training.data.films` tells how a film is scanned.
+    A task of one's own is registered in the entry points ``scanside.tasks``.
     """
 
-    kind: Literal["dynamic"] = "dynamic"
-    time: int = Field(default=12, ge=2)
-    """Frames of a sample: consecutive ones of a beat, from any of it on; the beat closes."""
-    masks: FrameMaskConfig = FrameMaskConfig()
-    """Which lines each frame acquires; ``simulation.masks`` is for single images."""
-    start: Start | None = None
-    """The film that networks begin with, where they take one: made of the whole film, before columns are left out."""
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    GROUP: ClassVar = "scanside.tasks"
+    NOUN: ClassVar = "task"
+
+    films: ClassVar[bool] = False
+    """Whether samples are made from films, and not from slices."""
+
+    @property
+    def n_frames(self) -> int | None:
+        """Frames of a sample; None where it is a single image."""
+        return None
+
+    @property
+    def input_image(self) -> str:
+        """What the image that goes in is, for the manifest of a bundle: ``Aᴴ y``."""
+        return "adjoint"
+
+    def masks_of(self, masks: MaskConfig) -> MaskConfig | FrameMaskConfig:
+        """Which lines may be acquired.
+
+        Args:
+            masks: of the simulation, for tasks that have none of their own.
+        """
+        return masks
+
+    def lines_of(self, masks: MaskConfig, n: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+        """The lines that one sample acquires, ``(frame, k1)``.
+
+        Args:
+            masks: of the simulation.
+            n: lines of the matrix.
+            rng: draws them.
+        """
+        return random_mask(masks, n, rng)[0][None]
+
+    @abstractmethod
+    def sample(
+        self,
+        config: SimulationConfig,
+        pixels: Tensor,
+        shape: SampleShape,
+        rng: np.random.Generator,
+        measured: Tensor | None,
+    ) -> Sample:
+        """Scan a slice or a film: see `simulate_sample`."""
+
+
+def _unrolled() -> TaskConfig:
+    return TaskConfig.model_validate({"kind": "unrolled"})
 
 
 class SimulationConfig(Settings):
     """Which scans are simulated, and what the network gets of them."""
 
-    task: Annotated[UnrolledTask | ImageTask | DynamicTask, Field(discriminator="kind")] = UnrolledTask()
+    task: TaskConfig = Field(default_factory=_unrolled)
     """What a sample holds."""
     k1: IntRange = (160, 208)
     """Matrix along phase encoding, drawn for every batch."""
@@ -117,7 +138,7 @@ class SimulationConfig(Settings):
                 f"readout_crop {crop} must be a multiple of {self.multiple} and not larger than k0 {self.k0}"
             )
         least = 2 * self.espirit.kernel - 1
-        masks = self.task.masks if isinstance(self.task, DynamicTask) else self.masks
+        masks = self.task.masks_of(self.masks)
         if self.espirit.probability and self.coils.n_coils[1] > 1 and masks.acs[0] < least:
             raise ValueError(
                 f"masks.acs starts at {masks.acs[0]}, but ESPIRiT with a kernel of {self.espirit.kernel} needs "
@@ -184,83 +205,31 @@ def simulate_sample(
     rng: np.random.Generator,
     measured: Tensor | None = None,
 ) -> Sample:
-    """Scan a slice.
+    """Scan a slice or a film, as the task says.
 
     Args:
         config: what may be drawn.
-        pixels: ``(y, x)`` real or complex slice of any size.
+        pixels: ``(y, x)``, or ``(t, y, x)`` where the task takes films; real or complex, of any size.
         shape: coils and matrix.
         rng: draws everything.
         measured: ``config.coils.load()``.
 
     Returns:
-        float32 tensors, all intensities divided by ``scale``:
-        ``image``: what goes in, ``(1 or 2, k1, k0)``;
+        float32 tensors, all intensities divided by ``scale``; Scanside's own tasks give:
+        ``image``: what goes in, ``(1 or 2, k1, k0)``, of films ``(2, time, k1, k0)``;
         ``target``: what should come out, of the same shape: the noise-free coil images combined with the maps that
         the network gets, ``Σ_coil conj(map) · image_coil``, so that their phases agree;
-        ``maps``: ``(coil, 2, k1, k0)``, unrolled task only;
-        ``mask``: ``(k1, 1)``, 1 where a line was acquired, the centre of k-space at ``k1 // 2``;
-        ``roi``: ``(1, k1, k0)``, 1 inside the object;
-        ``scale``: ``()``, `scanside.recon.scaling.image_scale` of the image that goes in;
-        ``noise``: ``()``, standard deviation of the noise's real and imaginary part per coil and voxel.
+        ``maps``: ``(coil, 2, k1, k0)``, where networks apply the scan's operator; the same for all frames;
+        ``mask``: ``(k1, 1)`` or ``(time, k1, 1)``, 1 where a line was acquired, the centre of k-space at ``k1 // 2``;
+        ``roi``: ``(1, k1, k0)``, 1 inside the object, the same for all frames;
+        ``scale``: ``()``, `scanside.recon.scaling.image_scale` or `film_scale` of the image that goes in;
+        ``noise``: ``()``, standard deviation of the noise's real and imaginary part per coil and voxel;
+        ``low_rank_sparse``: the film that networks begin with, like ``image``, where the task says so.
 
     Raises:
         ConfigError: the ACS lines are more than the acceleration leaves.
     """
-    task = config.task
-    assert not isinstance(task, DynamicTask)
-    grid = (shape.k1, shape.k0)
-    object_ = random_scan_of(
-        config.placement, random_appearance(config.appearance, complex_of(pixels), rng), grid, rng
-    )
-    maps = random_maps(config.coils, measured, shape.n_coils, grid, rng)
-    coils = maps * object_
-    noise = float(image_scale(object_)) / math.exp(rng.uniform(*np.log(config.snr)))
-    lines, n_acs = random_mask(config.masks, shape.k1, rng)
-    mask = torch.from_numpy(lines)[:, None]
-
-    hybrid = to_kspace(coils, (-2,)) * mask
-    hybrid[:, lines] += noise * white((shape.n_coils, int(lines.sum()), shape.k0), rng)
-    if shape.n_coils > 1 and rng.random() < config.espirit.probability:
-        first = shape.k1 // 2 - n_acs // 2
-        maps = espirit_maps(config.espirit, to_kspace(hybrid[:, first : first + n_acs], (-1,)), grid)
-    target = (maps.conj() * coils).sum(0)
-    image = _input(task, hybrid, maps, mask)
-    scale = image_scale(image)
-    roi = object_of(target)
-    columns = some_columns(config.readout_crop, roi, rng)
-    sample = {
-        "mask": mask.float(),
-        "roi": roi[None, :, columns].float(),
-        "scale": scale,
-        "noise": noise / scale,
-    }
-    if isinstance(task, ImageTask) and task.channels == "magnitude":
-        magnitudes = {"image": image.abs(), "target": target.abs()}
-        return sample | {name: values[None, :, columns] / scale for name, values in magnitudes.items()}
-    sample["image"] = real_pairs(image[:, columns] / scale)
-    sample["target"] = real_pairs(target[:, columns] / scale)
-    if isinstance(task, UnrolledTask):
-        sample["maps"] = real_pairs(maps[..., columns])
-    return sample
-
-
-def _input(task: UnrolledTask | ImageTask, hybrid: Tensor, maps: Tensor, mask: Tensor) -> Tensor:
-    """The image that goes in, complex ``(k1, k0)``.
-
-    `hybrid` is k-space along k1, 0 where nothing was acquired, and image along k0.
-    """
-    if isinstance(task, ImageTask) and task.input == "cg-sense":
-        result = cg_sense(
-            to_kspace(hybrid, (-1,))[:, None],
-            maps[:, None],
-            mask.mT,
-            l2=task.l2,
-            tolerance=task.tolerance,
-            max_iterations=task.iterations,
-        )
-        return result.solution[0]
-    return (maps.conj() * to_image(hybrid, (-2,))).sum(0)
+    return config.task.sample(config, pixels, shape, rng, measured)
 
 
 def some_columns(crop: int | None, roi: Tensor, rng: np.random.Generator) -> slice:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from scanside_training.data import generated, generated_films
 from scanside_training.data.cache import Decoded, cached_slices
@@ -30,8 +30,8 @@ from scanside_training.data.matlab import read_matlab
 from scanside_training.data.parallel import each
 from scanside_training.data.resample import cubic
 from scanside_training.data.roots import data_file
-from scanside_training.data.settings import Settings
 from scanside_training.data.splits import SubjectFractions, SubjectLists, SubjectSplit
+from scanside_training.plugins import PluginSettings
 
 __all__ = [
     "BeatingHearts",
@@ -41,6 +41,8 @@ __all__ = [
     "CineSax",
     "CineSaxFilms",
     "CoilMapsBrain",
+    "FileSource",
+    "GeneratedSource",
     "Licence",
     "MrdFolder",
     "PhantomArray16",
@@ -72,13 +74,19 @@ class SliceSource(Protocol):
         """Slice ``(y, x)``, complex64 or float32; or film ``(t, y, x)``, also in smaller real types."""
 
 
-class _Source(Settings):
-    """What all kinds share."""
+class SourceConfig(PluginSettings):
+    """What all kinds share. A source of one's own is registered in the entry points ``scanside.sources``."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    GROUP: ClassVar = "scanside.sources"
+    NOUN: ClassVar = "source"
 
     films: ClassVar[bool] = False
     """Whether it gives films."""
 
-    kind: str
+    licence: Licence
+    """Whether weights trained on the data may be given away."""
     weight: float = Field(default=1.0, ge=0)
     """How often slices of this source are drawn for training, relative to the other sources."""
     split: SubjectSplit
@@ -95,7 +103,7 @@ class _Source(Settings):
             FormatError: a file is not what it should be.
         """
         settings = self.model_dump(mode="json", exclude={"weight", "split", "root", "licence"})
-        return cached_slices(self.kind, settings, self._files(), self._decode)
+        return cached_slices(self.kind, settings, self.files(), self.decode)
 
     def origin(self, seed: int = 0) -> str:
         """Tells subjects of one name apart: those of another folder, or drawn from another seed.
@@ -106,15 +114,15 @@ class _Source(Settings):
         return ""
 
     @abstractmethod
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
         """Files that the slices are read from."""
 
     @abstractmethod
-    def _decode(self) -> Decoded:
+    def decode(self) -> Decoded:
         """Subject and pixels of every slice."""
 
 
-class _FileSource(_Source):
+class FileSource(SourceConfig):
     """A data set in one file."""
 
     file: ClassVar[str]
@@ -135,11 +143,12 @@ class _FileSource(_Source):
         """The file: slices and films of the same people may come from it."""
         return self.file
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """See `SourceConfig.files`."""
         return [self.path]
 
 
-class BrainT2Complex(_FileSource):
+class BrainT2Complex(FileSource):
     """T2-weighted head slices with their phase: six subjects of 30 slices."""
 
     file: ClassVar[str] = "brain-t2-complex/slices_001-180.npz"
@@ -148,14 +157,15 @@ class BrainT2Complex(_FileSource):
     licence: Literal["research"] = "research"
     split: SubjectSplit = SubjectLists(train=("0", "1", "2", "3"), validation=("4",), test=("5",))
 
-    def _decode(self) -> Decoded:
+    def decode(self) -> Decoded:
+        """See `SourceConfig.decode`."""
         with np.load(self.path) as archive:
             iq, scale = archive["iq"], archive["scale"]
         slices = [((i + 1j * q) * s).astype(np.complex64) for (i, q), s in zip(iq, scale, strict=True)]
         return Decoded([str(index // 30) for index in range(len(slices))], list(slices))
 
 
-class BrainT1w(_FileSource):
+class BrainT1w(FileSource):
     """T1-weighted head slices of one subject, magnitude; acquired as a volume, of which any plane may be taken."""
 
     file: ClassVar[str] = "brain-t1w/t1w_axial_every2.npz"
@@ -168,7 +178,8 @@ class BrainT1w(_FileSource):
     planes: tuple[Literal["axial", "coronal", "sagittal"], ...] = Field(default=("axial",), min_length=1)
     """Coronal and sagittal slices are interpolated from head to foot; every other one is taken."""
 
-    def _decode(self) -> Decoded:
+    def decode(self) -> Decoded:
+        """See `SourceConfig.decode`."""
         with np.load(self.path) as archive:
             volume = archive["vol"].astype(np.float32)
         slices = [one for plane in self.planes for one in self._of_plane(volume, plane)]
@@ -188,7 +199,7 @@ def _stretched(pixels: npt.NDArray[np.float32], factor: int) -> Slices:
     return cubic(torch.from_numpy(pixels)[None], rows, columns)[0].numpy()
 
 
-class CoilMapsBrain(_FileSource):
+class CoilMapsBrain(FileSource):
     """The one complex brain slice that comes with the measured coil maps."""
 
     file: ClassVar[str] = MEASURED
@@ -197,11 +208,12 @@ class CoilMapsBrain(_FileSource):
     licence: Literal["clean"] = "clean"
     split: SubjectSplit = SubjectLists(train=("0",))
 
-    def _decode(self) -> Decoded:
+    def decode(self) -> Decoded:
+        """See `SourceConfig.decode`."""
         return Decoded(["0"], [read_matlab(self.path)["xGT"].astype(np.complex64)])
 
 
-class PhantomArray16(_FileSource):
+class PhantomArray16(FileSource):
     """A fully sampled scan of a phantom with 16 coils."""
 
     file: ClassVar[str] = "scanner-ismrmrd/phantom_array16.h5"
@@ -210,12 +222,13 @@ class PhantomArray16(_FileSource):
     licence: Literal["clean"] = "clean"
     split: SubjectSplit = SubjectLists(train=("0",))
 
-    def _decode(self) -> Decoded:
+    def decode(self) -> Decoded:
+        """See `SourceConfig.decode`."""
         slices = decode_recording(self.path)
         return Decoded(["0"] * len(slices), list(slices), [recording_digest(self.path)] * len(slices))
 
 
-class CineSax(_FileSource):
+class CineSax(FileSource):
     """Short-axis cardiac cine of 25 subjects, magnitude: every `frame_step`-th frame."""
 
     file: ClassVar[str] = "cine-sax/cine_sax.h5"
@@ -227,7 +240,8 @@ class CineSax(_FileSource):
         train=tuple(str(n) for n in range(18)), validation=("18", "19", "20"), test=("21", "22", "23", "24")
     )
 
-    def _decode(self) -> Decoded:
+    def decode(self) -> Decoded:
+        """See `SourceConfig.decode`."""
         subjects, slices = [], []
         with h5py.File(self.path, "r") as file:
             # Chunks span many slices: reading one slice after the other would decompress them many times.
@@ -238,7 +252,7 @@ class CineSax(_FileSource):
         return Decoded(subjects, slices)
 
 
-class CineSaxFilms(_FileSource):
+class CineSaxFilms(FileSource):
     """Short-axis cardiac cine of 25 subjects, magnitude of 8 bit: a beat of 20 frames each."""
 
     file: ClassVar[str] = "cine-sax/cine_sax.h5"
@@ -250,12 +264,13 @@ class CineSaxFilms(_FileSource):
         train=tuple(str(n) for n in range(18)), validation=("18", "19", "20"), test=("21", "22", "23", "24")
     )
 
-    def _decode(self) -> Decoded:
+    def decode(self) -> Decoded:
+        """See `SourceConfig.decode`."""
         with h5py.File(self.path, "r") as file:
             return Decoded([str(subject) for subject in file["subject"][:]], list(file["frames"][:]))
 
 
-class CardiacMagnitude(_FileSource):
+class CardiacMagnitude(FileSource):
     """Cardiac short-axis slices, magnitude. Whose they are is not known: they count as one subject."""
 
     file: ClassVar[str] = "cardiac-magnitude/chest100_u16.npz"
@@ -264,13 +279,14 @@ class CardiacMagnitude(_FileSource):
     licence: Literal["research"] = "research"
     split: SubjectSplit = SubjectLists(train=("unknown",))
 
-    def _decode(self) -> Decoded:
+    def decode(self) -> Decoded:
+        """See `SourceConfig.decode`."""
         with np.load(self.path) as archive:
             slices = [pixels.astype(np.float32) for pixels in archive["img"]]
         return Decoded(["unknown"] * len(slices), slices)
 
 
-class _Generated(_Source):
+class GeneratedSource(SourceConfig):
     """Individuals that are drawn, each from a stream of its own, so that they are the same whoever draws them."""
 
     licence: Literal["clean"] = "clean"
@@ -280,7 +296,8 @@ class _Generated(_Source):
     """Of the individuals; by default that of the data."""
     split: SubjectSplit = SubjectFractions()
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """See `SourceConfig.files`."""
         return []
 
     def open(self, seed: int = 0) -> SliceSource:
@@ -292,20 +309,21 @@ class _Generated(_Source):
         told = self.model_dump(mode="json", exclude={"weight", "split", "licence", "n_subjects"})
         return ", ".join(f"{name} {value}" for name, value in (told | {"seed": self.seed or seed}).items())
 
-    def _decode(self) -> Decoded:
+    def decode(self) -> Decoded:
+        """See `SourceConfig.decode`."""
         of_all = each(self._subject, range(self.n_subjects))
         subjects = [str(subject) for subject, made in enumerate(of_all) for _ in made]
         return Decoded(subjects, [one for made in of_all for one in made])
 
     def _subject(self, subject: int) -> list[Slices]:
-        return self._draw(np.random.default_rng([self.seed or 0, subject]))
+        return self.draw(np.random.default_rng([self.seed or 0, subject]))
 
     @abstractmethod
-    def _draw(self, rng: np.random.Generator) -> list[Slices]:
+    def draw(self, rng: np.random.Generator) -> list[Slices]:
         """Everything of one individual."""
 
 
-class Synthetic(_Generated):
+class Synthetic(GeneratedSource):
     """Generated objects: heads whose folds, contrast, shape and plane vary, hearts, and heaps of textured shapes."""
 
     kind: Literal["synthetic"] = "synthetic"
@@ -317,12 +335,13 @@ class Synthetic(_Generated):
     size: int = Field(default=288, ge=32)
     """Edge of the slices in pixels."""
 
-    def _draw(self, rng: np.random.Generator) -> list[Slices]:
+    def draw(self, rng: np.random.Generator) -> list[Slices]:
+        """See `GeneratedSource.draw`."""
         kind = generated.draw_kind(rng, shapes=self.shapes, hearts=self.hearts)
         return list(generated.slices_of(kind, self.slices_per_subject, self.size, rng))
 
 
-class BeatingHearts(_Generated):
+class BeatingHearts(GeneratedSource):
     """Generated films of one beat: chests with a heart along planes of all kinds, and heaps of shapes that move."""
 
     films: ClassVar[bool] = True
@@ -337,14 +356,15 @@ class BeatingHearts(_Generated):
     size: int = Field(default=208, ge=32)
     """Edge of the frames in pixels."""
 
-    def _draw(self, rng: np.random.Generator) -> list[Slices]:
+    def draw(self, rng: np.random.Generator) -> list[Slices]:
+        """See `GeneratedSource.draw`."""
         kind: Literal["shapes", "cardiac"] = "shapes" if rng.random() < self.shapes else "cardiac"
         made = generated_films.films_of(kind, self.films_per_subject, self.frames, self.size, rng)
         # Half precision is finer than any noise that is added, and half as much to read.
         return [film.astype(np.float16) for film in made]
 
 
-class MrdFolder(_Source):
+class MrdFolder(SourceConfig):
     """A folder of fully sampled 2-D Cartesian ISMRMRD files: one sub-folder per subject, or a ``subjects.csv``."""
 
     kind: Literal["mrd-folder"] = "mrd-folder"
@@ -359,25 +379,11 @@ class MrdFolder(_Source):
         """The folder."""
         return str(self.folder.resolve())
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """See `SourceConfig.files`."""
         table = self.folder / SUBJECTS_TABLE
         return [path for _, path in folder_recordings(self.folder)] + [table] * table.exists()
 
-    def _decode(self) -> Decoded:
+    def decode(self) -> Decoded:
+        """See `SourceConfig.decode`."""
         return decode_folder(self.folder)
-
-
-SourceConfig = Annotated[
-    BrainT2Complex
-    | BrainT1w
-    | CoilMapsBrain
-    | PhantomArray16
-    | CineSax
-    | CineSaxFilms
-    | CardiacMagnitude
-    | Synthetic
-    | BeatingHearts
-    | MrdFolder,
-    Field(discriminator="kind"),
-]
-"""Any source, told apart by ``kind``."""

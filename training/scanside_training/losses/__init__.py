@@ -9,16 +9,15 @@
 
 from __future__ import annotations
 
-from scanside_training.losses.combination import AnyTerm, Loss, LossConfig, build_loss
+from scanside_training.losses.combination import Loss, LossConfig, build_loss
 from scanside_training.losses.edges import EdgeConfig
 from scanside_training.losses.perceptual import PerceptualConfig
 from scanside_training.losses.pixelwise import L1Config, L2Config, WeightedL2Config
 from scanside_training.losses.ssim import SsimConfig, ssim_map
-from scanside_training.losses.term import magnitude
+from scanside_training.losses.term import Term, TermConfig, magnitude
 from scanside_training.losses.weights import BatchWeights, CentreWeights, FileWeights, centre_weights
 
 __all__ = [
-    "AnyTerm",
     "BatchWeights",
     "CentreWeights",
     "EdgeConfig",
@@ -29,6 +28,8 @@ __all__ = [
     "LossConfig",
     "PerceptualConfig",
     "SsimConfig",
+    "Term",
+    "TermConfig",
     "WeightedL2Config",
     "build_loss",
     "centre_weights",

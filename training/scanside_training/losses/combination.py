@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from scanside.errors import ShapeError
-from scanside_training.losses.edges import EdgeConfig
-from scanside_training.losses.perceptual import PerceptualConfig
-from scanside_training.losses.pixelwise import L1Config, L2Config, WeightedL2Config
-from scanside_training.losses.ssim import SsimConfig
-from scanside_training.losses.term import NetworkOf, entry, mean_within, no_networks
+from scanside_training.losses.pixelwise import L1Config
+from scanside_training.losses.term import NetworkOf, TermConfig, entry, mean_within, no_networks
 from scanside_training.models.base import Batch
 from scanside_training.models.frames import as_images
 
-__all__ = ["AnyTerm", "Loss", "LossConfig", "build_loss"]
-
-AnyTerm = Annotated[
-    L1Config | L2Config | WeightedL2Config | SsimConfig | EdgeConfig | PerceptualConfig,
-    Field(discriminator="kind"),
-]
-"""Any term's settings, told apart by ``kind``."""
+__all__ = ["Loss", "LossConfig", "build_loss"]
 
 
 class LossConfig(BaseModel):
@@ -35,7 +24,7 @@ class LossConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    terms: tuple[AnyTerm, ...] = Field((L1Config(),), min_length=1)
+    terms: tuple[TermConfig, ...] = Field((L1Config(),), min_length=1)
 
     @model_validator(mode="after")
     def _terms_differ(self) -> LossConfig:
@@ -119,5 +108,5 @@ class Loss(nn.Module):
         return mean_within(term(output, target, batch), roi)
 
 
-def _name(term: AnyTerm) -> str:
+def _name(term: TermConfig) -> str:
     return f"{term.kind}_roi" if term.within_roi else term.kind

@@ -11,20 +11,18 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import nn
 from torch.nn.functional import interpolate
 
 from scanside.errors import ConfigError, ShapeError
 from scanside_training.features import captured
 from scanside_training.losses.term import NetworkOf, Term, TermConfig, magnitude
-from scanside_training.models.base import Batch
-from scanside_training.models.unet import Unet
+from scanside_training.models.base import Batch, Network
 
 __all__ = ["PerceptualConfig"]
 
 
 class PerceptualConfig(TermConfig):
-    """Mean squared difference of features of a trained U-Net (``model.kind: unet``), which stays as it is.
+    """Mean squared difference of features of a trained network for images, which stays as it is.
 
     Attributes:
         run: folder of the run that trained it.
@@ -39,25 +37,25 @@ class PerceptualConfig(TermConfig):
         """The term; the network is read here.
 
         Raises:
-            ConfigError: there is no such run, or its network is no U-Net or has no such layer.
+            ConfigError: there is no such run, or its network takes more than an image, or has no such layer.
             FormatError: its weights are damaged.
         """
         return _Perceptual(network_of(self.run), self.layers, self.run)
 
 
 class _Perceptual(Term):
-    def __init__(self, network: nn.Module, layers: tuple[str, ...], run: Path) -> None:
+    def __init__(self, network: Network, layers: tuple[str, ...], run: Path) -> None:
         super().__init__()
-        if not isinstance(network, Unet):
+        if network.task != "image":
             raise ConfigError(
-                f"the network of {run} is a {type(network).__name__}: features for a loss come from a U-Net that "
-                "takes an image alone (model.kind: unet)"
+                f"the network of {run} is of kind '{network.config.kind}': features for a loss come from a network "
+                "that takes an image alone, such as 'unet'"
             )
         with captured(network, layers):
             pass  # says which layers there are
         self.layers = layers
         # In a tuple, the network is no submodule: neither saved nor trained.
-        self._unregistered = (network.requires_grad_(False).eval(),)
+        self._unregistered: tuple[Network] = (network.requires_grad_(False).eval(),)
 
     def forward(self, output: torch.Tensor, target: torch.Tensor, batch: Batch) -> torch.Tensor:
         error = torch.zeros_like(output[:, :1])
@@ -71,11 +69,11 @@ class _Perceptual(Term):
 
     def _features(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         network = self._unregistered[0].to(image.device)
-        config, multiple = network.config, network.multiple_of
-        shown = magnitude(image) if config.image_channels == 1 else image
-        if shown.shape[1] != config.image_channels or any(n % multiple for n in shown.shape[-2:]):
+        (taken,), multiple = network.offered(), network.multiple_of
+        shown = magnitude(image) if taken.axes[1] == 1 else image
+        if shown.shape[1] != taken.axes[1] or any(n % multiple for n in shown.shape[-2:]):
             raise ShapeError(
-                f"the network of the perceptual loss takes images of {config.image_channels} channel(s) whose sizes "
+                f"the network of the perceptual loss takes images of {taken.axes[1]} channel(s) whose sizes "
                 f"are multiples of {multiple}, and these are {tuple(image.shape[1:])}"
             )
         with captured(network, self.layers) as features:

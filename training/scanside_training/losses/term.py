@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
 from scanside.errors import ConfigError, ShapeError
-from scanside_training.models.base import Batch
+from scanside_training.models.base import Batch, Network
+from scanside_training.plugins import PluginSettings
 
 __all__ = ["NetworkOf", "Term", "TermConfig", "entry", "magnitude", "mean_within", "no_networks"]
 
-NetworkOf: TypeAlias = Callable[[Path], nn.Module]
+NetworkOf: TypeAlias = Callable[[Path], Network]
 """Reads the trained network of a run's folder."""
 
 
-def no_networks(run: Path) -> nn.Module:
+def no_networks(run: Path) -> Network:
     """For losses that look through no network.
 
     Raises:
         ConfigError: always.
     """
     raise ConfigError(f"the loss looks through the network of {run}: hand in what reads it, as network_of")
-
-
-class TermConfig(BaseModel):
-    """Settings that every term has; unknown keys are errors.
-
-    Attributes:
-        weight: what the term is multiplied by in the total.
-        within_roi: whether only the pixels of ``batch["roi"]`` count.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    weight: float = Field(1.0, gt=0)
-    within_roi: bool = False
 
 
 class Term(nn.Module):
@@ -58,6 +46,29 @@ class Term(nn.Module):
             looks at whole neighbourhoods.
         """
         raise NotImplementedError
+
+
+class TermConfig(PluginSettings):
+    """Settings that every term has; a term of one's own is registered in the entry points ``scanside.losses``.
+
+    Attributes:
+        weight: what the term is multiplied by in the total.
+        within_roi: whether only the pixels of ``batch["roi"]`` count.
+    """
+
+    GROUP: ClassVar = "scanside.losses"
+    NOUN: ClassVar = "term of a loss"
+
+    weight: float = Field(1.0, gt=0)
+    within_roi: bool = False
+
+    @abstractmethod
+    def build(self, network_of: NetworkOf) -> Term:
+        """The term.
+
+        Args:
+            network_of: reads the networks that it looks through.
+        """
 
 
 def magnitude(image: torch.Tensor) -> torch.Tensor:

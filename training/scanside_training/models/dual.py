@@ -17,8 +17,10 @@ from pydantic import Field, model_validator
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from scanside.engines.manifest import TensorSpec
+from scanside.engines.shapes import film_specs
 from scanside.recon.consistency import Lowering
-from scanside_training.models.base import Batch, ModelConfig, film_inputs
+from scanside_training.models.base import Batch, Body, Network, NetworkConfig, film_inputs
 from scanside_training.models.frames import film_operator, fold, unfold
 from scanside_training.models.rules import GradientConfig, HardConfig, consistency_steps, initial_weights
 from scanside_training.models.unet import UnetBody
@@ -26,7 +28,7 @@ from scanside_training.models.unet import UnetBody
 __all__ = ["DualUnet", "DualUnetConfig", "FusionBody"]
 
 
-class DualUnetConfig(ModelConfig):
+class DualUnetConfig(NetworkConfig):
     """Film to film.
 
     Attributes:
@@ -68,6 +70,10 @@ class DualUnetConfig(ModelConfig):
         """The network with fresh weights."""
         return DualUnet(self)
 
+    def lowered(self, lowering: Lowering) -> DualUnetConfig:
+        """The same network with its data consistency written in another way."""
+        return self.model_copy(update={"lowering": lowering})
+
     @property
     def multiple_of(self) -> int:
         """What the sizes of images must be multiples of: they are halved so often."""
@@ -94,11 +100,8 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class FusionBody(nn.Module):
-    """3-D residual network: ``(B, channels, time, y, x)`` to ``(B, 2, time, y, x)``.
-
-    It computes in the precision of its weights and takes and gives float32.
-    """
+class FusionBody(Body):
+    """3-D residual network: ``(B, channels, time, y, x)`` to ``(B, 2, time, y, x)``."""
 
     def __init__(self, channels: int, n_blocks: int) -> None:
         super().__init__()
@@ -136,20 +139,25 @@ class DualNetwork(nn.Module):
         return corrected
 
 
-class DualUnet(nn.Module):
+class DualUnet(Network):
     """Task ``dynamic``: from the zero-filled frames of a film to the film."""
 
     task = "dynamic"
+    config: DualUnetConfig
+    n_frames: int
 
     def __init__(self, config: DualUnetConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.multiple_of = config.multiple_of
+        super().__init__(config)
         self.n_frames = config.n_frames
+        self.lowering = "none" if config.consistency is None else config.lowering
         self.networks = nn.ModuleList(DualNetwork(config) for _ in range(config.n_cascades))
         self.log_weights = (
             None if config.consistency is None else initial_weights(config.consistency, config.n_cascades)
         )
+
+    def offered(self) -> tuple[TensorSpec, ...]:
+        """The film, and what tells of the scan where there is data consistency."""
+        return film_specs(self.lowering)
 
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         """What `forward` takes, from a batch of training samples."""

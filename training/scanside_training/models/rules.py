@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from scanside_training.models.base import ModelConfig
+from scanside_training.models.base import PartConfig
 from scanside_training.models.consistency import NormalOperator, ProximalSolver
 
 __all__ = [
@@ -28,13 +28,13 @@ WEIGHT_LIMITS = (2e-3, 1.0)
 """Smallest and largest λ: what conjugate gradients solve in a few steps, and what still lets the data count."""
 
 
-class HardConfig(ModelConfig):
+class HardConfig(PartConfig):
     """Acquired samples replace those of the image."""
 
     kind: Literal["hard"] = "hard"
 
 
-class GradientConfig(ModelConfig):
+class GradientConfig(PartConfig):
     """One gradient step on the misfit, its length learned for each cascade.
 
     Attributes:
@@ -45,7 +45,7 @@ class GradientConfig(ModelConfig):
     step: float = Field(1.0, gt=0)
 
 
-class ProximalConfig(ModelConfig):
+class ProximalConfig(PartConfig):
     """The image nearest to the network's that explains the data as well as their noise allows.
 
     The weight λ of the network's image against the data, one for all cascades, is in units of the noise's variance:

@@ -9,13 +9,13 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from scanside_training.models.base import ModelConfig
+from scanside_training.models.base import PartConfig
 from scanside_training.models.unet import UnetBody
 
 __all__ = ["SensitivityConfig", "SensitivityNetwork"]
 
 
-class SensitivityConfig(ModelConfig):
+class SensitivityConfig(PartConfig):
     """Settings.
 
     Attributes:

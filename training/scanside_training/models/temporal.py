@@ -21,9 +21,11 @@ from pydantic import Field, model_validator
 from torch import nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, pixel_shuffle, pixel_unshuffle
 
+from scanside.engines.manifest import TensorSpec
+from scanside.engines.shapes import film_specs
 from scanside.recon.consistency import Lowering
 from scanside.recon.film_start import Start
-from scanside_training.models.base import Batch, ModelConfig, film_inputs
+from scanside_training.models.base import Batch, Body, Network, NetworkConfig, PartConfig, film_inputs
 from scanside_training.models.consistency import NormalOperator, conjugate_gradients
 from scanside_training.models.frames import film_operator, fold, unfold
 from scanside_training.models.rules import Consistency, GradientConfig, consistency_steps, initial_weights
@@ -35,7 +37,7 @@ _SHARED_WEIGHT = 0.01
 """λ of the image that all frames share: a line that one of twelve frames has still counts nine tenths."""
 
 
-class SubspaceConfig(ModelConfig):
+class SubspaceConfig(PartConfig):
     """The film nearest to the data that has few time courses: those which the film has that it starts from.
 
     ``argmin ‖A x − y‖² + weight ⟨x, D x⟩ + pull noise² ‖x − s‖²``, D being `scarce_courses` and s the film that it
@@ -58,7 +60,7 @@ class SubspaceConfig(ModelConfig):
     iterations: int = Field(8, ge=1)
 
 
-class TemporalConfig(ModelConfig):
+class TemporalConfig(NetworkConfig):
     """Film to film, with data consistency.
 
     Attributes:
@@ -103,6 +105,10 @@ class TemporalConfig(ModelConfig):
     def build(self) -> Temporal:
         """The network with fresh weights."""
         return Temporal(self)
+
+    def lowered(self, lowering: Lowering) -> TemporalConfig:
+        """The same network with its data consistency written in another way."""
+        return self.model_copy(update={"lowering": lowering})
 
     @property
     def multiple_of(self) -> int:
@@ -197,11 +203,10 @@ class Block(nn.Module):
         return leaky_relu(self.second(self.between(x)), _LEAK)
 
 
-class TemporalBody(nn.Module):
+class TemporalBody(Body):
     """A U-Net over frames and time: ``(B · time, n_in, y, x)`` to ``(B · time, n_out, y, x)``.
 
-    Sizes are divisible by ``2**(pools + 1)``. It computes in the precision of its weights and takes and gives
-    float32.
+    Sizes are divisible by ``2**(pools + 1)``.
     """
 
     def __init__(self, n_in: int, n_out: int, config: TemporalConfig) -> None:
@@ -241,19 +246,24 @@ class TemporalBody(nn.Module):
         return pixel_shuffle(self.last(x), 2).float()
 
 
-class Temporal(nn.Module):
+class Temporal(Network):
     """Task ``dynamic``: from ``Aᴴ y`` of the frames of a film, coil maps and sampling to the film."""
 
     task = "dynamic"
+    config: TemporalConfig
+    n_frames: int
 
     def __init__(self, config: TemporalConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.multiple_of = config.multiple_of
+        super().__init__(config)
         self.n_frames = config.n_frames
+        self.lowering = config.lowering
         n_in = 2 * ((3 if config.start is None else 2) + len(config.low_rank))
         self.networks = nn.ModuleList(TemporalBody(n_in, 2, config) for _ in range(config.n_cascades))
         self.log_weights = initial_weights(config.consistency, config.n_cascades)
+
+    def offered(self) -> tuple[TensorSpec, ...]:
+        """The film, what tells of the scan, and the film that it begins with where it is given one."""
+        return film_specs(self.lowering, self.config.start)
 
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         """What `forward` takes, from a batch of training samples."""

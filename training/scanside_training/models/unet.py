@@ -11,8 +11,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from scanside.engines.manifest import TensorSpec
 from scanside_training.models.attention import BlockAttention
-from scanside_training.models.base import Batch, ModelConfig
+from scanside_training.models.base import Batch, Body, Network, NetworkConfig
 from scanside_training.models.upsampling import Upsampling
 
 __all__ = ["Unet", "UnetBody", "UnetConfig"]
@@ -57,12 +58,8 @@ class UpBlock(nn.Module):
         return joined
 
 
-class UnetBody(nn.Module):
-    """The network alone: ``(B, n_in, y, x)`` to ``(B, n_out, y, x)``, sizes divisible by ``2**pools``.
-
-    It computes in the precision of its weights and takes and gives float32, so that ``body.to(torch.bfloat16)``
-    lowers the network's precision and nothing else's.
-    """
+class UnetBody(Body):
+    """The network alone: ``(B, n_in, y, x)`` to ``(B, n_out, y, x)``, sizes divisible by ``2**pools``."""
 
     def __init__(
         self,
@@ -101,7 +98,7 @@ class UnetBody(nn.Module):
         return out.float()
 
 
-class UnetConfig(ModelConfig):
+class UnetConfig(NetworkConfig):
     """Image to image: zero-filled or classical in, corrected image out.
 
     Attributes:
@@ -127,18 +124,21 @@ class UnetConfig(ModelConfig):
         return int(2**self.pools)
 
 
-class Unet(nn.Module):
+class Unet(Network):
     """Adds the correction of a U-Net to an image: task ``image``."""
 
     task = "image"
+    config: UnetConfig
 
     def __init__(self, config: UnetConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.multiple_of = config.multiple_of
+        super().__init__(config)
         self.body = UnetBody(
             config.image_channels, config.image_channels, config.channels, config.pools, config.dropout
         )
+
+    def offered(self) -> tuple[TensorSpec, ...]:
+        """The image alone."""
+        return (TensorSpec(name="image", axes=("batch", self.config.image_channels, "k1", "k0")),)
 
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         """What `forward` takes, from a batch of training samples."""

@@ -15,10 +15,14 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from scanside.engines.manifest import TensorSpec
+from scanside.engines.shapes import unrolled_specs
 from scanside.recon.consistency import Lowering, sampling_inputs
-from scanside_training.models.base import Batch, ModelConfig
+from scanside_training.models.base import Batch, ExactForm, Network, NetworkConfig
+from scanside_training.models.cascades import ExactCascades
 from scanside_training.models.consistency import NormalOperator, hermitian_sum
 from scanside_training.models.rules import (
+    WEIGHT_LIMITS,
     Consistency,
     GradientConfig,
     HardConfig,
@@ -39,7 +43,7 @@ __all__ = [
 ]
 
 
-class CascadesConfig(ModelConfig):
+class CascadesConfig(NetworkConfig):
     """U-Nets that alternate with data consistency.
 
     Attributes:
@@ -85,6 +89,20 @@ class UnrolledConfig(CascadesConfig):
         """The network with fresh weights."""
         return Unrolled(self)
 
+    def lowered(self, lowering: Lowering) -> UnrolledConfig:
+        """The same network with its data consistency written in another way."""
+        return self.model_copy(update={"lowering": lowering})
+
+    @property
+    def unfit(self) -> str | None:
+        """No stage makes what a network for coil maps takes."""
+        if self.sensitivities is None:
+            return None
+        return (
+            "a network that estimates its coil maps takes coil images, which no engine stage makes: "
+            "train it with given maps (leave out model.sensitivities)"
+        )
+
     @property
     def multiple_of(self) -> int:
         """What the sizes of images must be multiples of: they are halved so often."""
@@ -117,20 +135,34 @@ class Regulariser(nn.Module):
         return image + out[:, :2], out[:, 2:] if memory.shape[1] else memory
 
 
-class Unrolled(nn.Module):
+class Unrolled(Network):
     """Task ``unrolled``: from ``Aᴴ y``, coil maps and sampling to an image."""
 
     task = "unrolled"
+    config: UnrolledConfig
 
     def __init__(self, config: UnrolledConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.multiple_of = config.multiple_of
+        super().__init__(config)
+        self.lowering = config.lowering
         self.networks = config.networks()
         self.log_weights = initial_weights(config.consistency, config.n_cascades)
         self.sensitivities = (
             None if config.sensitivities is None else SensitivityNetwork(config.sensitivities)
         )
+
+    def offered(self) -> tuple[TensorSpec, ...]:
+        """Image, maps, noise and the inputs of the lowering."""
+        return unrolled_specs(self.lowering)
+
+    def exact(self) -> ExactForm | None:
+        """What its steps converge to, and what training does, where these are conjugate gradients for given maps
+        (`scanside_training.models.consistency.ProximalSolver`); parameters are shared, under the same names.
+        """
+        if self.sensitivities is not None or self.config.consistency.kind != "cg":
+            return None
+        config = self.config
+        network = ExactCascades(self.networks, self.log_weights, config.n_cascades, config.memory)
+        return ExactForm(network, float(self.log_weights.detach().exp()), WEIGHT_LIMITS)
 
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
         """What `forward` takes, from a batch of training samples."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch.utils.data import default_collate
@@ -17,7 +17,7 @@ from scanside_training.data import ImageTask
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, image_of, problem_of
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.inputs import image_input, padded_size, unrolled_inputs
-from scanside_training.models import DualUnet, Exact, Temporal, Unet, Unrolled, build_model
+from scanside_training.models import Network
 
 __all__ = ["Run"]
 
@@ -42,28 +42,24 @@ class Run(CandidateConfig):
         """The network with its weights.
 
         Raises:
-            ConfigError: there is no such run, its network finds its own coil maps, or there is no CUDA device.
+            ConfigError: there is no such run, its network takes what no scan gives, or there is no CUDA device.
             FormatError: its weights are damaged.
         """
         model, config = load_model(self.folder, self.weights)
         device = _device(self.device)
-        if isinstance(model, Unet):
+        if model.config.unfit:
+            raise ConfigError(f"the network of {self.folder} cannot be compared: {model.config.unfit}")
+        if model.task == "image":
             return _Image(model.to(device), config)
-        if isinstance(model, DualUnet | Temporal):
+        if model.task == "dynamic":
             return _Film(model.to(device))
-        if isinstance(model, Exact):
-            return _Exact(model.to(device))
-        if model.sensitivities is not None:
-            raise ConfigError(
-                f"the network of {self.folder} estimates its own coil maps, and is given them here"
-            )
-        return _Unrolled(model.to(device))
+        return _Exact(model.to(device)) if model.lowering == "columns" else _Unrolled(model.to(device))
 
 
 class _Image(Silent):
     timed = True
 
-    def __init__(self, model: Unet, config: TrainConfig) -> None:
+    def __init__(self, model: Network, config: TrainConfig) -> None:
         self._model = model
         task = config.data.simulation.task
         self._task = task if isinstance(task, ImageTask) else ImageTask()
@@ -71,7 +67,7 @@ class _Image(Silent):
         self.facts: dict[str, str] = {"backend": "eager fp32"}
 
     def job(self, case: Case) -> Job:
-        channels = self._model.config.image_channels
+        channels = self._model.offered()[0].axes[1]
         if case.problem is not None:
             task = self._task
             image, scale = image_input(case.problem, task.input, task.l2, task.iterations)
@@ -97,10 +93,10 @@ class _Image(Silent):
 class _Unrolled(Silent):
     timed = True
 
-    def __init__(self, model: Unrolled) -> None:
+    def __init__(self, model: Network) -> None:
         self._model = model
         # The weights are the same whatever the lowering; this one holds for sizes of any kind.
-        self._any_size = build_model(model.config.model_copy(update={"lowering": "pmatrix"})).eval()
+        self._any_size = model.config.lowered("pmatrix").build().eval()
         self._any_size.load_state_dict(model.state_dict())
         self._any_size.to(_device_of(model))
         self.n_parameters = _count(model)
@@ -110,8 +106,10 @@ class _Unrolled(Silent):
         problem = problem_of(case)
         n1, n0 = problem.adjoint.shape
         place = Fit((n1, n0), padded_size((n1, n0), self._model.multiple_of))
-        network: Any = self._model if place.size == place.bucket else self._any_size
-        lowering = network.config.lowering
+        network = self._model if place.size == place.bucket else self._any_size
+        lowering = network.lowering
+        assert lowering != "none", "unrolled networks have data consistency"
+        assert lowering != "columns", "those are another class's"
         # Samples are scaled already, by the scale of the image before columns were left out.
         scale = torch.ones(()) if case.sample else image_scale(problem.adjoint)
         inputs = unrolled_inputs(problem, lowering, scale)
@@ -130,7 +128,7 @@ class _Unrolled(Silent):
 class _Exact(Silent):
     timed = True
 
-    def __init__(self, model: Exact) -> None:
+    def __init__(self, model: Network) -> None:
         self._model = model
         self.n_parameters = _count(model)
         self.facts: dict[str, str] = {"backend": "eager fp32"}
@@ -156,7 +154,7 @@ class _Exact(Silent):
 class _Film(Silent):
     timed = True
 
-    def __init__(self, model: DualUnet | Temporal) -> None:
+    def __init__(self, model: Network) -> None:
         self._model = model
         self.n_parameters = _count(model)
         self.facts: dict[str, str] = {"backend": "eager fp32"}

@@ -1,0 +1,180 @@
+"""Tasks whose samples are made from slices: the scan's operator given to the network, or an image alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from scanside.recon.fourier import to_image, to_kspace
+from scanside.recon.scaling import image_scale
+from scanside.recon.sense import cg_sense
+from scanside_training.data.appearance import random_appearance
+from scanside_training.data.calibration import espirit_maps
+from scanside_training.data.coils import random_maps
+from scanside_training.data.placement import random_scan_of
+from scanside_training.data.sampling import random_mask
+from scanside_training.data.simulation import (
+    Sample,
+    SampleShape,
+    SimulationConfig,
+    TaskConfig,
+    complex_of,
+    object_of,
+    real_pairs,
+    some_columns,
+    white,
+)
+
+__all__ = ["ImageTask", "ScannedSlice", "UnrolledTask", "scanned"]
+
+
+@dataclass(frozen=True)
+class ScannedSlice:
+    """A slice as an imaginary scanner acquired it, before columns are left out; intensities are the slice's own.
+
+    Attributes:
+        hybrid: ``(coil, k1, k0)`` complex, k-space along k1, 0 where nothing was acquired, and image along k0.
+        maps: ``(coil, k1, k0)`` complex, those that the network gets.
+        mask: ``(k1, 1)``, which lines were acquired.
+        target: ``(k1, k0)`` complex, the noise-free coil images combined with the maps.
+        noise: standard deviation of the noise's real and imaginary part per coil and voxel.
+    """
+
+    hybrid: Tensor
+    maps: Tensor
+    mask: Tensor
+    target: Tensor
+    noise: float
+
+    @property
+    def adjoint(self) -> Tensor:
+        """``Aᴴ y``, complex ``(k1, k0)``."""
+        return (self.maps.conj() * to_image(self.hybrid, (-2,))).sum(0)
+
+
+def scanned(
+    config: SimulationConfig,
+    pixels: Tensor,
+    shape: SampleShape,
+    rng: np.random.Generator,
+    measured: Tensor | None,
+) -> ScannedSlice:
+    """Scan a slice; the arguments are those of `simulate_sample`."""
+    grid = (shape.k1, shape.k0)
+    object_ = random_scan_of(
+        config.placement, random_appearance(config.appearance, complex_of(pixels), rng), grid, rng
+    )
+    maps = random_maps(config.coils, measured, shape.n_coils, grid, rng)
+    coils = maps * object_
+    noise = float(image_scale(object_)) / math.exp(rng.uniform(*np.log(config.snr)))
+    lines, n_acs = random_mask(config.masks, shape.k1, rng)
+    mask = torch.from_numpy(lines)[:, None]
+
+    hybrid = to_kspace(coils, (-2,)) * mask
+    hybrid[:, lines] += noise * white((shape.n_coils, int(lines.sum()), shape.k0), rng)
+    if shape.n_coils > 1 and rng.random() < config.espirit.probability:
+        first = shape.k1 // 2 - n_acs // 2
+        maps = espirit_maps(config.espirit, to_kspace(hybrid[:, first : first + n_acs], (-1,)), grid)
+    return ScannedSlice(hybrid, maps, mask, (maps.conj() * coils).sum(0), noise)
+
+
+class UnrolledTask(TaskConfig):
+    """The network gets ``Aᴴ y``, coil maps and mask, and applies the scan's operator itself."""
+
+    kind: Literal["unrolled"] = "unrolled"
+
+    def sample(
+        self,
+        config: SimulationConfig,
+        pixels: Tensor,
+        shape: SampleShape,
+        rng: np.random.Generator,
+        measured: Tensor | None,
+    ) -> Sample:
+        """Scan a slice."""
+        scan = scanned(config, pixels, shape, rng, measured)
+        columns, scale, common = _common(config, scan, scan.adjoint, rng)
+        return {
+            **common,
+            "image": real_pairs(scan.adjoint[:, columns] / scale),
+            "target": real_pairs(scan.target[:, columns] / scale),
+            "maps": real_pairs(scan.maps[..., columns]),
+        }
+
+
+class ImageTask(TaskConfig):
+    """The network gets an image, and puts out an image."""
+
+    kind: Literal["image"] = "image"
+    input: Literal["zero-filled", "cg-sense"] = "zero-filled"
+    """How the image that goes in is made."""
+    channels: Literal["magnitude", "complex"] = "magnitude"
+    """One channel, or two (real, imaginary)."""
+    iterations: int = Field(default=10, ge=1)
+    """``cg-sense``: conjugate gradient steps at most."""
+    tolerance: float = Field(default=1e-5, gt=0)
+    """``cg-sense``: residual at which they stop, as that of the stage ``sense``."""
+    l2: float = Field(default=0.002, ge=0)
+    """``cg-sense``: Tikhonov weight, relative to the largest eigenvalue of ``Aᴴ A``."""
+
+    @property
+    def input_image(self) -> str:
+        """What the image that goes in is."""
+        return self.input
+
+    def sample(
+        self,
+        config: SimulationConfig,
+        pixels: Tensor,
+        shape: SampleShape,
+        rng: np.random.Generator,
+        measured: Tensor | None,
+    ) -> Sample:
+        """Scan a slice."""
+        scan = scanned(config, pixels, shape, rng, measured)
+        image = self._cg_sense(scan) if self.input == "cg-sense" else scan.adjoint
+        columns, scale, common = _common(config, scan, image, rng)
+        planes = _magnitude if self.channels == "magnitude" else real_pairs
+        images = {"image": image, "target": scan.target}
+        return common | {name: planes(one[:, columns] / scale) for name, one in images.items()}
+
+    def _cg_sense(self, scan: ScannedSlice) -> Tensor:
+        result = cg_sense(
+            to_kspace(scan.hybrid, (-1,))[:, None],
+            scan.maps[:, None],
+            scan.mask.mT,
+            l2=self.l2,
+            tolerance=self.tolerance,
+            max_iterations=self.iterations,
+        )
+        return result.solution[0]
+
+
+def _common(
+    config: SimulationConfig, scan: ScannedSlice, image: Tensor, rng: np.random.Generator
+) -> tuple[slice, Tensor, Sample]:
+    """Columns of a sample, the scale of its intensities, and what samples of all tasks hold."""
+    scale = image_scale(image)
+    roi = object_of(scan.target)
+    columns = some_columns(config.readout_crop, roi, rng)
+    return (
+        columns,
+        scale,
+        {
+            "mask": scan.mask.float(),
+            "roi": roi[None, :, columns].float(),
+            "scale": scale,
+            "noise": scan.noise / scale,
+        },
+    )
+
+
+def _magnitude(values: Tensor) -> Tensor:
+    """``(1, k1, k0)``."""
+    return values.abs()[None]
