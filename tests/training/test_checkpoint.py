@@ -21,7 +21,7 @@ from scanside_training.checkpoint import (
     write_config,
 )
 from scanside_training.config import TrainConfig, read_config
-from scanside_training.models import ExactConfig, Unrolled, UnrolledConfig
+from scanside_training.models import ExactConfig, Network, UnetConfig, Unrolled, UnrolledConfig
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_exact_consistency_begins_with_an_unrolled_network(tmp_path: Path) -> No
 
 def test_begins_with_a_bundle(learned_bundles: Path, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(learned_bundles / "smooth", tmp_path / "bundle"))
-    model = torch.nn.Module()
+    model = Network(UnetConfig())
     model.register_parameter("weight", torch.nn.Parameter(torch.zeros(1)))
     begin_with(model, bundle)
     assert model.weight.item() == 0.25

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
 
 from scanside.errors import ScansideError
 from scanside.registry import Registry
@@ -73,21 +72,17 @@ class PluginSettings(BaseModel):
             raise ValueError(str(error)) from error
 
     @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> Any:
         if cls is not _base_of(cls):
             return handler(source)
 
         def validated(settings: Any) -> PluginSettings:
             return settings if isinstance(settings, cls) else cls.chosen(settings).model_validate(settings)
 
-        return core_schema.no_info_plain_validator_function(validated)
+        return PlainValidator(validated).__get_pydantic_core_schema__(Any, handler)
 
     @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         if cls is not _base_of(cls):
             return handler(schema)
         kinds = [cls.registry().load(name) for name in cls.registry().names()]
