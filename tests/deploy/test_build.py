@@ -182,7 +182,7 @@ def exact_inputs(bundle: Bundle, inputs: Sequence[torch.Tensor], mask: torch.Ten
     assert form is not None
     coils = torch.complex(*maps[0].unbind(1))
     system = factorise(coils, mask, column_weight(form, noise.item()))
-    return list(column_inputs(torch.complex(*image[0]), coils, system))
+    return [image, *column_inputs(torch.complex(*image[0]), coils, system)]
 
 
 def test_exact_form_is_what_the_steps_of_the_network_converge_to(
@@ -266,7 +266,8 @@ def test_network_whose_only_form_is_exact(trained: dict[str, Path], tmp_path: Pa
     # What the stage makes of the same scan, with λ on its grid.
     maps, image = (torch.complex(*sample[name].unbind(-3)) for name in ("maps", "image"))
     weight = column_weight(manifest.columns, float(sample["noise"]))
-    inputs = column_inputs(image, maps, factorise(maps, sample["mask"][:, 0] > 0, weight))
+    solved = column_inputs(image, maps, factorise(maps, sample["mask"][:, 0] > 0, weight))
+    inputs = (sample["image"][None], *solved)
     found = eager(bundle, (image.shape[0], image.shape[1]), None, "columns")(*inputs)
     assert float((found - expected).norm() / expected.norm()) < 0.02
     candidates = Workshop(BundleSource(bundle, (32, 32), None), EngineCache(tmp_path / "cache")).candidates(

@@ -29,8 +29,8 @@ def column_weight(form: ColumnsForm, noise: torch.Tensor | float) -> float:
 
 def column_inputs(
     image: torch.Tensor, maps: torch.Tensor, system: ColumnSystem
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What the network takes.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the network takes beside ``Aᴴ y``.
 
     Args:
         image: ``(k1, k0)`` complex ``Aᴴ y``, scaled.
@@ -38,15 +38,15 @@ def column_inputs(
         system: ``Aᴴ A + λ`` of these maps.
 
     Returns:
-        ``image`` and ``fitted`` ``(1, 2, k1, k0)``, ``kept`` ``(1, 2, k0, k1, k1)``, ``support`` ``(1, 1, k1, k0)``.
+        ``fitted`` ``(1, 2, k1, k0)``, ``kept`` ``(1, 2, k0, k1, k1)``, ``support`` ``(1, 1, k1, k0)``.
     """
-    return _planes(image), _planes(system.solve(image)), system.kept()[None], _support(maps)
+    return _planes(system.solve(image)), system.kept()[None], _support(maps)
 
 
 def column_inputs_of_two(
     images: torch.Tensor, maps: StackedMaps, system: ColumnSystem
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What the network takes where there is a second set of maps, which it does not know of.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the network takes beside ``Aᴴ y`` where there is a second set of maps, which it does not know of.
 
     The second image is eliminated: of the joint problem, with the same λ for both, the network sees what is left for
     the first one, whose operator is the Schur complement ``N₁₁ − N₁₂ (N₂₂ + λ)⁻¹ N₂₁``. Its ``fitted`` and ``kept``
@@ -62,7 +62,7 @@ def column_inputs_of_two(
     """
     n1 = images.shape[-2]
     fitted = maps.apart(system.solve(maps.stacked(images)))[0]
-    return _planes(images[0]), _planes(fitted), system.kept_of_first(n1)[None], _support(maps.first)
+    return _planes(fitted), system.kept_of_first(n1)[None], _support(maps.first)
 
 
 def _support(maps: torch.Tensor) -> torch.Tensor:

@@ -29,11 +29,11 @@ import torch
 from scanside.engines.backends.base import InputShape
 from scanside.engines.columns import column_inputs, column_weight
 from scanside.engines.manifest import ColumnsForm, Lowering, Task
+from scanside.engines.roles import Known, inputs_of
 from scanside.engines.shapes import Fit, reflect
 from scanside.errors import BundleError
 from scanside.recon.columns import factorise
-from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
-from scanside.recon.film_start import STARTS, film_start
+from scanside.recon.film_start import STARTS
 from scanside.recon.fourier import to_image, to_kspace
 
 __all__ = [
@@ -391,27 +391,21 @@ class _Scan:
         kspace = to_kspace(s * torch.complex(*self.truth.unbind(0)).unsqueeze(-3))
         noise = self.noise * torch.view_as_complex(_noise((*kspace.shape, 2)))
         adjoint = (s.conj() * to_image((kspace + noise) * self.mask.unsqueeze(-3))).sum(-3)
-        if network.lowering == "columns":
+        two_axes = any(spec.name == "mask" and spec.shape[-1] > 1 for spec in network.inputs)
+        mask = self.mask.expand(-1, s.shape[-1]) if two_axes else self.mask
+
+        def solved() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             assert network.columns is not None
             system = factorise(s, self.mask[:, 0] > 0, column_weight(network.columns, self.noise))
             return column_inputs(adjoint, s, system)
-        two_axes = any(spec.name == "mask" and spec.shape[-1] > 1 for spec in network.inputs)
-        mask = self.mask.expand(-1, s.shape[-1]) if two_axes else self.mask
-        make = film_sampling_inputs if network.task == "dynamic" else sampling_inputs
-        sampling = iter(make(network.lowering, mask[None]))
-        known = {"image": _planes(adjoint), "maps": self.maps[None]}
-        for spec in network.inputs:
-            if spec.name in STARTS:
-                known[spec.name] = _planes(film_start(adjoint, s, self.mask[..., 0]))
-        inputs = []
-        for spec in network.inputs:
-            if spec.name == "noise":
-                inputs.append(torch.full(spec.shape, self.noise))
-            else:
-                inputs.append((known[spec.name] if spec.name in known else next(sampling)).contiguous())
-        return tuple(inputs)
 
-
-def _planes(image: torch.Tensor) -> torch.Tensor:
-    """Complex ``(*time, k1, k0)`` as ``(1, 2, *time, k1, k0)``."""
-    return torch.view_as_real(image).movedim(-1, 0)[None]
+        known = Known(
+            network.lowering,
+            image=adjoint[None],
+            maps=s[None],
+            mask=mask[None],
+            noise=torch.tensor([self.noise]),
+            exact=solved,
+            at_hand={"maps": self.maps[None].contiguous()},
+        )
+        return inputs_of((spec.name for spec in network.inputs), known)

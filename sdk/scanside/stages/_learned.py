@@ -11,6 +11,7 @@ import logging
 import math
 import shlex
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -24,13 +25,12 @@ from scanside.engines.catalog import find_bundle, manifest_sha256, split_pin
 from scanside.engines.columns import column_inputs, column_inputs_of_two, column_weight
 from scanside.engines.engine import Engine
 from scanside.engines.manifest import ColumnsForm, PrecisionChoice
+from scanside.engines.roles import Known, inputs_of
 from scanside.engines.shapes import fit, holds, own_size
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError, ShapeError
 from scanside.items import Calibration
 from scanside.recon.columns import MAX_ROWS
-from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
-from scanside.recon.film_start import STARTS, film_start
 from scanside.recon.scaling import film_scale, image_scale
 from scanside.recon.stacked import StackedMaps
 from scanside.stages._columns import Columns
@@ -308,35 +308,45 @@ class Learned:
             second: image and maps of a second set, where there is one; only an engine that is given its columns can
                 do with it.
         """
-        if self._magnitude:
-            return (image.abs()[None, None],)
-        if isinstance(engine.form, ColumnsForm):
-            weight = column_weight(engine.form, noise)
-            if weight != self._expected_weight:
-                self._expected_weight = None
-            stacked = StackedMaps(maps, None if second is None else second[1])
-            system = self._columns.system(stacked, mask, weight)
-            if second is None:
-                return column_inputs(image, maps, system)
-            return column_inputs_of_two(torch.stack((image, second[0])), stacked, system)
-        first = torch.view_as_real(image).movedim(-1, 0).contiguous()[None]
-        lowering = self.manifest.lowering
-        if lowering == "none":
-            return (first,)
-        assert lowering != "columns", "engines of that form were served above"
-        planes = torch.view_as_real(maps).movedim(-1, -3).contiguous()[None]
-        if engine.n_coils is not None and engine.n_coils > len(maps):  # the others are empty
-            planes = torch.cat(
-                (planes, planes.new_zeros(1, engine.n_coils - len(maps), *planes.shape[2:])), 1
-            )
-        known = {"image": first, "maps": planes, "noise": noise.view(1, 1, 1, 1)}
-        names = [spec.name for spec in self.manifest.inputs]
-        for start in set(names).intersection(STARTS):
-            film = film_start(image, maps, mask)
-            known[start] = torch.view_as_real(film).movedim(-1, 0).contiguous()[None]
-        make = sampling_inputs if self.n_frames is None else film_sampling_inputs
-        sampling = iter(make(lowering, mask[None, ..., None]))
-        return tuple(known[name] if name in known else next(sampling) for name in names)
+        form = engine.form
+        known = Known(
+            form.lowering,
+            image=image[None],
+            maps=self._padded(maps, engine.n_coils)[None],
+            mask=mask[None, ..., None],
+            noise=noise,
+            exact=partial(self._solved, form, image, maps, mask, noise, second)
+            if isinstance(form, ColumnsForm)
+            else None,
+            at_hand={"image": image.abs()[None, None]} if self._magnitude else {},
+        )
+        return inputs_of((spec.name for spec in form.inputs), known)
+
+    def _solved(
+        self,
+        form: ColumnsForm,
+        image: torch.Tensor,
+        maps: torch.Tensor,
+        mask: torch.Tensor,
+        noise: torch.Tensor,
+        second: tuple[torch.Tensor, torch.Tensor] | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What data consistency by columns needs ready made; the arguments are those of `inputs`."""
+        weight = column_weight(form, noise)
+        if weight != self._expected_weight:
+            self._expected_weight = None
+        stacked = StackedMaps(maps, None if second is None else second[1])
+        system = self._columns.system(stacked, mask, weight)
+        if second is None:
+            return column_inputs(image, maps, system)
+        return column_inputs_of_two(torch.stack((image, second[0])), stacked, system)
+
+    @staticmethod
+    def _padded(maps: torch.Tensor, n_coils: int | None) -> torch.Tensor:
+        """Maps ``(coil, y, x)`` of so many coils as an engine takes: the others are empty."""
+        if n_coils is None or n_coils <= len(maps):
+            return maps
+        return torch.cat((maps, maps.new_zeros(n_coils - len(maps), *maps.shape[1:])))
 
     def second_image(
         self,

@@ -21,7 +21,7 @@ from scanside_training.data import (
     simulate_sample,
 )
 from scanside_training.data.films import film_window
-from scanside_training.models.base import film_inputs
+from scanside_training.models import TemporalConfig
 
 N = 48
 
@@ -103,7 +103,7 @@ def test_the_film_to_begin_with_is_that_of_the_whole_film(film: torch.Tensor) ->
     (first,) = [n for n in range(N - 31) if torch.equal(whole["image"][..., n : n + 32], part["image"])]
     assert torch.equal(part["low_rank_sparse"], whole["low_rank_sparse"][..., first : first + 32])
     without = {name: one[None] for name, one in whole.items() if name != "low_rank_sparse"}
-    inputs = film_inputs("fft", without, "low_rank_sparse")
+    inputs = TemporalConfig(n_frames=4, start="low_rank_sparse").build().inputs(without)
     torch.testing.assert_close(inputs[3][0], expected, rtol=1e-4, atol=1e-5)
 
 

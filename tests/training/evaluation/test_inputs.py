@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from scanside.engines.roles import inputs_of
 from scanside.engines.shapes import Fit, unrolled_specs
 from scanside.recon.consistency import Lowering
 from scanside.recon.sense import SenseOperator
-from scanside_training.evaluation.inputs import padded_size, unrolled_inputs
+from scanside_training.evaluation.inputs import known_of, padded_size
 from scanside_training.evaluation.problem import Problem
 from scanside_training.models.consistency import NormalOperator
 
@@ -26,8 +27,9 @@ def test_padded_size() -> None:
 @pytest.mark.parametrize("lowering", ["pmatrix", "dft_matmul"])
 def test_normal_operator_stays_that_of_the_scan(problem: Problem, lowering: Lowering) -> None:
     place = Fit((problem.adjoint.shape[0], problem.adjoint.shape[1]), (48, 64))
-    own = unrolled_inputs(problem, lowering, torch.tensor(2.0))
-    image, maps, noise, *sampling = place.surround(unrolled_specs(lowering), own)
+    specs = unrolled_specs(lowering)
+    own = inputs_of((spec.name for spec in specs), known_of(problem, lowering, torch.tensor(2.0)))
+    image, maps, noise, *sampling = place.surround(specs, own)
     assert image.shape == (1, 2, 48, 64)
     assert float(noise) == pytest.approx(float(problem.noise) / 2)
     result = NormalOperator(lowering, maps, tuple(sampling))(image)

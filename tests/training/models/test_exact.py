@@ -58,7 +58,7 @@ def test_training_feeds_what_the_stage_feeds() -> None:
     for number in range(2):
         maps, image = numbers_of(batch["maps"][number]), numbers_of(batch["image"][number])
         system = factorise(maps, batch["mask"][number, :, 0] > 0, weight)
-        for one, expected in zip(found, column_inputs(image, maps, system), strict=True):
+        for one, expected in zip(found[1:], column_inputs(image, maps, system), strict=True):
             torch.testing.assert_close(one[number : number + 1], expected, rtol=1e-4, atol=1e-5)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
 
-from scanside.recon.consistency import Lowering, sampling_inputs
+from scanside.engines.columns import column_inputs, column_weight
+from scanside.engines.manifest import ColumnsForm
+from scanside.engines.manifest import Lowering as AnyLowering
+from scanside.engines.roles import Known
+from scanside.recon.columns import factorise
 from scanside.recon.scaling import image_scale
 from scanside_training.evaluation.problem import Problem
 
-__all__ = ["image_input", "padded_size", "unrolled_inputs"]
+__all__ = ["image_input", "known_of", "padded_size"]
 
 
 def padded_size(size: tuple[int, int], multiple_of: int) -> tuple[int, int]:
@@ -19,21 +24,30 @@ def padded_size(size: tuple[int, int], multiple_of: int) -> tuple[int, int]:
     return n1, n0
 
 
-def unrolled_inputs(problem: Problem, lowering: Lowering, scale: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Inputs of the task ``unrolled`` for one scan, in its own size.
+def known_of(
+    problem: Problem, lowering: AnyLowering, scale: torch.Tensor, form: ColumnsForm | None = None
+) -> Known:
+    """What is known of a scan, in its own size, for a network with data consistency.
 
     Args:
         problem: the scan.
-        lowering: that the network was built with.
+        lowering: of the network.
         scale: that the image is divided by.
-
-    Returns:
-        Image ``(1, 2, y, x)``, maps ``(1, coil, 2, y, x)``, noise ``(1, 1, 1, 1)`` and the lowering's
-        inputs, float32.
+        form: of a network whose data consistency is solved for it.
     """
-    image, maps = _pairs(problem.adjoint / scale)[None], _pairs(problem.maps)[None]
-    noise = (problem.noise / scale).reshape(1, 1, 1, 1).float()
-    return image, maps, noise, *sampling_inputs(lowering, problem.mask[None, :, None].float())
+    image, noise = problem.adjoint / scale, problem.noise / scale
+    exact = None
+    if form is not None:
+        system = factorise(problem.maps, problem.mask, column_weight(form, noise))
+        exact = partial(column_inputs, image, problem.maps, system)
+    return Known(
+        lowering,
+        image=image[None],
+        maps=problem.maps[None],
+        mask=problem.mask[None, :, None],
+        noise=noise,
+        exact=exact,
+    )
 
 
 def image_input(
@@ -43,8 +57,3 @@ def image_input(
     image = problem.adjoint if kind == "zero-filled" else problem.cg_sense(l2, iterations)
     scale = image_scale(image)
     return image / scale, scale
-
-
-def _pairs(values: torch.Tensor) -> torch.Tensor:
-    """Complex ``(*, y, x)`` as float32 ``(*, 2, y, x)``."""
-    return torch.stack((values.real, values.imag), -3).float()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -13,11 +14,13 @@ from torch import nn
 
 from scanside.engines.manifest import Lowering as AnyLowering
 from scanside.engines.manifest import Task, TensorSpec
-from scanside.recon.consistency import Lowering, film_sampling_inputs
-from scanside.recon.film_start import Start, film_start
+from scanside.engines.roles import Known, inputs_of, planes
+from scanside.recon.columns import ColumnSystem
+from scanside.recon.consistency import Lowering
+from scanside_training.models.consistency import numbers_of
 from scanside_training.plugins import PluginSettings
 
-__all__ = ["Batch", "Body", "ExactForm", "Network", "NetworkConfig", "PartConfig", "film_inputs"]
+__all__ = ["Batch", "Body", "ExactForm", "Network", "NetworkConfig", "PartConfig"]
 
 Batch = dict[str, torch.Tensor]
 
@@ -83,9 +86,21 @@ class Network(nn.Module):
     def offered(self) -> tuple[TensorSpec, ...]:
         """What `forward` is called with, in its order; an engine takes of these what the output depends on."""
 
-    @abstractmethod
     def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
-        """What `forward` takes, from a batch of training samples."""
+        """What `forward` takes, from a batch of training samples.
+
+        What samples do not hold is made of them as they are: the film that a network begins with, where the task does
+        not bring that of the whole film, of which a sample is a part.
+        """
+        exact = self.exact() if self.lowering == "columns" else None
+        known = Known(
+            self.lowering,
+            mask=batch.get("mask"),
+            noise=batch.get("noise"),
+            exact=None if exact is None else partial(exact.solved, batch),
+            at_hand={role: one for role, one in batch.items() if role not in ("mask", "noise")},
+        )
+        return inputs_of((spec.name for spec in self.offered()), known)
 
     def exact(self) -> ExactForm | None:
         """The form whose data consistency is solved exactly, outside of it; None where there is none."""
@@ -110,32 +125,17 @@ class ExactForm:
     weight: float
     limits: tuple[float, float]
 
+    def solved(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Its inputs beside the image, from a batch of training samples: their systems are factorised here."""
+        maps, image = numbers_of(batch["maps"]), numbers_of(batch["image"])
+        weight = (self.weight * batch["noise"].square()).clamp(*self.limits)
+        system = ColumnSystem(maps, batch["mask"][..., 0] > 0, weight)
+        support = (batch["maps"].square().sum((1, 2)) > 0).to(batch["maps"]).unsqueeze(1)
+        return planes(system.solve(image)), system.kept(), support
+
 
 class Body(nn.Module):
     """Part of a network that computes in the precision of its weights, and takes and gives float32.
 
     ``body.to(torch.bfloat16)`` lowers the precision of it and of nothing else.
     """
-
-
-def film_inputs(lowering: Lowering, batch: Batch, start: Start | None = None) -> tuple[torch.Tensor, ...]:
-    """What networks for films with data consistency take: image, maps, noise and the lowering's own inputs.
-
-    Args:
-        lowering: of the network.
-        batch: of samples. Where they do not hold the film that the network begins with, it is made of them as they
-            are: that of a whole film, of which a sample is a part, is a little different.
-        start: which film goes in before the lowering's inputs; None for none.
-    """
-    sampling = film_sampling_inputs(lowering, batch["mask"])
-    first = (batch["image"], batch["maps"], batch["noise"].view(-1, 1, 1, 1))
-    begun = () if start is None else (batch[start] if start in batch else _begun(batch),)
-    return (*first, *begun, *sampling)
-
-
-def _begun(batch: Batch) -> torch.Tensor:
-    """The films that networks begin with, ``(B, 2, time, k1, k0)``."""
-    images, maps = (torch.complex(*batch[name].unbind(axis)) for name, axis in (("image", 1), ("maps", 2)))
-    masks = batch["mask"][..., 0]
-    films = [film_start(*one) for one in zip(images, maps, masks, strict=True)]
-    return torch.view_as_real(torch.stack(films)).movedim(-1, 1).contiguous()

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from scanside.engines.manifest import TensorSpec
 from scanside.engines.shapes import film_specs
 from scanside.recon.consistency import Lowering
-from scanside_training.models.base import Batch, Body, Network, NetworkConfig, film_inputs
+from scanside_training.models.base import Body, Network, NetworkConfig
 from scanside_training.models.frames import film_operator, fold, unfold
 from scanside_training.models.rules import GradientConfig, HardConfig, consistency_steps, initial_weights
 from scanside_training.models.unet import UnetBody
@@ -158,12 +158,6 @@ class DualUnet(Network):
     def offered(self) -> tuple[TensorSpec, ...]:
         """The film, and what tells of the scan where there is data consistency."""
         return film_specs(self.lowering)
-
-    def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
-        """What `forward` takes, from a batch of training samples."""
-        if self.config.consistency is None:
-            return (batch["image"],)
-        return film_inputs(self.config.lowering, batch)
 
     def forward(self, image: torch.Tensor, *scan: torch.Tensor) -> torch.Tensor:
         """Reconstruct.

@@ -10,10 +10,8 @@ from pydantic import Field
 
 from scanside.engines.manifest import TensorSpec
 from scanside.engines.shapes import columns_specs
-from scanside.recon.columns import ColumnSystem
-from scanside_training.models.base import Batch, ExactForm, Network
+from scanside_training.models.base import ExactForm, Network
 from scanside_training.models.cascades import exact_cascades
-from scanside_training.models.consistency import numbers_of
 from scanside_training.models.unrolled import CascadesConfig
 
 __all__ = ["Exact", "ExactConfig"]
@@ -78,15 +76,6 @@ class Exact(Network):
     def exact(self) -> ExactForm:
         """Itself."""
         return ExactForm(self, self.config.weight, WEIGHT_LIMITS)
-
-    def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
-        """What `forward` takes, from a batch of training samples: their systems are factorised here."""
-        maps, image = numbers_of(batch["maps"]), numbers_of(batch["image"])
-        weight = (self.config.weight * batch["noise"].square()).clamp(*WEIGHT_LIMITS)
-        system = ColumnSystem(maps, batch["mask"][..., 0] > 0, weight)
-        fitted = torch.view_as_real(system.solve(image)).movedim(-1, 1).contiguous()
-        support = (batch["maps"].square().sum((1, 2)) > 0).to(fitted).unsqueeze(1)
-        return batch["image"], fitted, system.kept(), support
 
     def forward(
         self, image: torch.Tensor, fitted: torch.Tensor, kept: torch.Tensor, support: torch.Tensor

@@ -25,7 +25,7 @@ from scanside.engines.manifest import TensorSpec
 from scanside.engines.shapes import film_specs
 from scanside.recon.consistency import Lowering
 from scanside.recon.film_start import Start
-from scanside_training.models.base import Batch, Body, Network, NetworkConfig, PartConfig, film_inputs
+from scanside_training.models.base import Body, Network, NetworkConfig, PartConfig
 from scanside_training.models.consistency import NormalOperator, conjugate_gradients
 from scanside_training.models.frames import film_operator, fold, unfold
 from scanside_training.models.rules import Consistency, GradientConfig, consistency_steps, initial_weights
@@ -264,10 +264,6 @@ class Temporal(Network):
     def offered(self) -> tuple[TensorSpec, ...]:
         """The film, what tells of the scan, and the film that it begins with where it is given one."""
         return film_specs(self.lowering, self.config.start)
-
-    def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
-        """What `forward` takes, from a batch of training samples."""
-        return film_inputs(self.config.lowering, batch, self.config.start)
 
     def forward(
         self, image: torch.Tensor, maps: torch.Tensor, noise: torch.Tensor, *others: torch.Tensor

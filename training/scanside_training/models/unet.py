@@ -13,7 +13,7 @@ from torch import nn
 
 from scanside.engines.manifest import TensorSpec
 from scanside_training.models.attention import BlockAttention
-from scanside_training.models.base import Batch, Body, Network, NetworkConfig
+from scanside_training.models.base import Body, Network, NetworkConfig
 from scanside_training.models.upsampling import Upsampling
 
 __all__ = ["Unet", "UnetBody", "UnetConfig"]
@@ -139,10 +139,6 @@ class Unet(Network):
     def offered(self) -> tuple[TensorSpec, ...]:
         """The image alone."""
         return (TensorSpec(name="image", axes=("batch", self.config.image_channels, "k1", "k0")),)
-
-    def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
-        """What `forward` takes, from a batch of training samples."""
-        return (batch["image"],)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """From ``(B, 1 or 2, k1, k0)`` to the same, float32; k1 and k0 are multiples of `multiple_of`."""

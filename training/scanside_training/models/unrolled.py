@@ -17,8 +17,8 @@ from torch import nn
 
 from scanside.engines.manifest import TensorSpec
 from scanside.engines.shapes import unrolled_specs
-from scanside.recon.consistency import Lowering, sampling_inputs
-from scanside_training.models.base import Batch, ExactForm, Network, NetworkConfig
+from scanside.recon.consistency import Lowering
+from scanside_training.models.base import ExactForm, Network, NetworkConfig
 from scanside_training.models.cascades import ExactCascades
 from scanside_training.models.consistency import NormalOperator, hermitian_sum
 from scanside_training.models.rules import (
@@ -151,8 +151,12 @@ class Unrolled(Network):
         )
 
     def offered(self) -> tuple[TensorSpec, ...]:
-        """Image, maps, noise and the inputs of the lowering."""
-        return unrolled_specs(self.lowering)
+        """Image, maps, noise and the inputs of the lowering; coil images where it finds maps itself."""
+        image, maps, *others = unrolled_specs(self.lowering)
+        if self.sensitivities is None:
+            return (image, maps, *others)
+        coils = (TensorSpec(name=role, axes=maps.axes) for role in ("coil_images", "calibration"))
+        return (*coils, *others)
 
     def exact(self) -> ExactForm | None:
         """What its steps converge to, and what training does, where these are conjugate gradients for given maps
@@ -163,14 +167,6 @@ class Unrolled(Network):
         config = self.config
         network = ExactCascades(self.networks, self.log_weights, config.n_cascades, config.memory)
         return ExactForm(network, float(self.log_weights.detach().exp()), WEIGHT_LIMITS)
-
-    def inputs(self, batch: Batch) -> tuple[torch.Tensor, ...]:
-        """What `forward` takes, from a batch of training samples."""
-        sampling = sampling_inputs(self.config.lowering, batch["mask"])
-        noise = batch["noise"].view(-1, 1, 1, 1)
-        if self.sensitivities is not None:
-            return (batch["coil_images"], batch["calibration"], noise, *sampling)
-        return (batch["image"], batch["maps"], noise, *sampling)
 
     def forward(
         self, image: torch.Tensor, maps: torch.Tensor, noise: torch.Tensor, *sampling: torch.Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -10,17 +11,14 @@ from torch.utils.data import default_collate
 
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle
-from scanside.engines.columns import column_inputs, column_weight
 from scanside.engines.engine import Engine
 from scanside.engines.manifest import ColumnsForm, PrecisionChoice
+from scanside.engines.roles import Known, inputs_of
 from scanside.errors import ConfigError
-from scanside.recon.columns import factorise
-from scanside.recon.film_start import STARTS
 from scanside.recon.scaling import image_scale
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, image_of, problem_of
 from scanside_training.evaluation.case import Case
-from scanside_training.evaluation.inputs import image_input, unrolled_inputs
-from scanside_training.models.base import film_inputs
+from scanside_training.evaluation.inputs import image_input, known_of
 
 __all__ = ["EngineOf"]
 
@@ -100,19 +98,11 @@ class _Engine(Silent):
         )
         n1, n0 = problem.adjoint.shape
         engine = self._engine(n1, n0, len(problem.maps))
-        if isinstance(engine.form, ColumnsForm):
-            weight = column_weight(engine.form, problem.noise / scale)
-            system = factorise(problem.maps, problem.mask, weight)
-            return lambda: (
-                image_of(engine(*column_inputs(problem.adjoint / scale, problem.maps, system))[0]) * scale
-            )
-        lowering = manifest.lowering
-        assert lowering != "none", "unrolled networks have data consistency"
-        assert lowering != "columns", "engines of that form were served above"
-        image, maps, noise, *sampling = unrolled_inputs(problem, lowering, scale)
-        weighs_noise = any(spec.name == "noise" for spec in manifest.inputs)
-        inputs = (image, maps, *((noise,) if weighs_noise else ()), *sampling)
-        return lambda: image_of(engine(*inputs)[0]) * scale
+        form = engine.form
+        known = known_of(problem, form.lowering, scale, form if isinstance(form, ColumnsForm) else None)
+        # Solving is part of what is timed, as in other engines, and factorising is not.
+        roles = [spec.name for spec in form.inputs]
+        return lambda: image_of(engine(*inputs_of(roles, replace(known)))[0]) * scale
 
     def _film(self, case: Case) -> Job:
         manifest = self._bundle.manifest
@@ -122,13 +112,14 @@ class _Engine(Silent):
                 f"{case.whole.shape}"
             )
         batch = default_collate([case.sample])
-        inputs: tuple[torch.Tensor, ...] = (batch["image"],)
-        n_coils: int | None = None
-        lowering = manifest.lowering
-        assert lowering != "columns", "no network for films has that form"
-        if lowering != "none":
-            start = next((spec.name for spec in manifest.inputs if spec.name in STARTS), None)
-            inputs, n_coils = film_inputs(lowering, batch, start), batch["maps"].shape[1]
+        n_coils = None if manifest.shapes.coils is None else batch["maps"].shape[1]
+        known = Known(
+            manifest.lowering,
+            mask=batch["mask"],
+            noise=batch["noise"],
+            at_hand={role: one for role, one in batch.items() if role not in ("mask", "noise")},
+        )
+        inputs = inputs_of((spec.name for spec in manifest.inputs), known)
         n1, n0 = batch["image"].shape[-2:]
         engine = self._engine(n1, n0, n_coils)
         return lambda: image_of(engine(*inputs)[0])

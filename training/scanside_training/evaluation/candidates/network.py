@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch.utils.data import default_collate
 
-from scanside.engines.shapes import Fit, columns_specs, unrolled_specs
+from scanside.engines.roles import inputs_of
+from scanside.engines.shapes import Fit
 from scanside.errors import ConfigError
 from scanside.recon.scaling import image_scale
 from scanside_training.checkpoint import load_model
@@ -16,7 +17,7 @@ from scanside_training.config import TrainConfig
 from scanside_training.data import ImageTask
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, image_of, problem_of
 from scanside_training.evaluation.case import Case
-from scanside_training.evaluation.inputs import image_input, padded_size, unrolled_inputs
+from scanside_training.evaluation.inputs import image_input, known_of, padded_size
 from scanside_training.models import Network
 
 __all__ = ["Run"]
@@ -107,14 +108,12 @@ class _Unrolled(Silent):
         n1, n0 = problem.adjoint.shape
         place = Fit((n1, n0), padded_size((n1, n0), self._model.multiple_of))
         network = self._model if place.size == place.bucket else self._any_size
-        lowering = network.lowering
-        assert lowering != "none", "unrolled networks have data consistency"
-        assert lowering != "columns", "those are another class's"
         # Samples are scaled already, by the scale of the image before columns were left out.
         scale = torch.ones(()) if case.sample else image_scale(problem.adjoint)
-        inputs = unrolled_inputs(problem, lowering, scale)
+        offered = network.offered()
+        inputs = inputs_of((one.name for one in offered), known_of(problem, network.lowering, scale))
         if place.size != place.bucket:
-            inputs = place.surround(unrolled_specs(lowering), inputs)
+            inputs = place.surround(offered, inputs)
         inputs = tuple(one.to(_device_of(network)) for one in inputs)
 
         def run() -> torch.Tensor:
@@ -138,9 +137,11 @@ class _Exact(Silent):
         n1, n0 = problem.adjoint.shape
         place = Fit((n1, n0), padded_size((n1, n0), network.multiple_of))
         scale = torch.ones(()) if case.sample else image_scale(problem.adjoint)
-        image, maps, noise, mask = unrolled_inputs(problem, "dft_matmul", scale)[:4]
-        batch = {"image": image, "maps": maps, "noise": noise.flatten(), "mask": mask}
-        inputs = place.surround(columns_specs(), network.inputs(batch))
+        known = known_of(problem, network.lowering, scale)
+        roles = ("image", "maps", "noise")
+        batch = dict(zip(roles, inputs_of(roles, known), strict=True))
+        batch |= {"noise": batch["noise"].flatten(), "mask": problem.mask[None, :, None].float()}
+        inputs = place.surround(network.offered(), network.inputs(batch))
         inputs = tuple(one.to(_device_of(network)) for one in inputs)
 
         def run() -> torch.Tensor:

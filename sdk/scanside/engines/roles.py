@@ -1,0 +1,121 @@
+"""What networks are given, by role: the same tensors from a training sample, from the stream, and for the gate.
+
+Whoever calls a network says what is known of a scan (`Known`) and which roles the network takes; the tensors are made
+here, so that what the trainer feeds is what the stage feeds.
+
+=================== ========================================================================================
+role                tensor, real float32, complex numbers as two planes
+=================== ========================================================================================
+``image``           ``(B, 1 or 2, *time, k1, k0)``, what the bundle says of its input image, scaled
+``maps``            ``(B, coil, 2, k1, k0)`` coil sensitivities
+``noise``           ``(B, 1, 1, 1)`` standard deviation of its real and imaginary part in a coil's voxels, scaled
+``mask``            ``(B, *time, k1, 1 or k0)``, with its centre at index 0 for the lowering ``fft``
+``p``               ``(B, *time, 2, k1, k1)``, see `scanside.recon.consistency`
+``dft1``, ``dft0``  ``(2, k1, k1)`` and ``(2, k0, k0)``, likewise
+``low_rank_sparse`` the film that a network begins with, like ``image`` (`scanside.recon.film_start`)
+``fitted``          ``(B, 2, k1, k0)``, see `scanside.engines.columns`, as the next two
+``kept``            ``(B, 2, k0, k1, k1)``
+``support``         ``(B, 1, k1, k0)``, 1 where any coil sees something
+=================== ========================================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+from scanside.engines.manifest import Lowering
+from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
+from scanside.recon.film_start import STARTS, film_start
+
+__all__ = ["Known", "inputs_of", "planes"]
+
+_SAMPLING = {"fft": ("mask",), "pmatrix": ("p",), "dft_matmul": ("mask", "dft1", "dft0")}
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of scans where a network is called.
+
+    Attributes:
+        lowering: of the network's data consistency.
+        image: ``(B, *time, k1, k0)`` complex, scaled.
+        maps: ``(B, coil, k1, k0)`` complex.
+        mask: ``(B, *time, k1, 1 or k0)``, centre of k-space at ``n // 2``.
+        noise: ``(B,)``, on the scale of the image.
+        exact: solves data consistency: gives ``fitted``, ``kept`` and ``support``.
+        at_hand: tensors by role that need not be made.
+    """
+
+    lowering: Lowering
+    image: torch.Tensor | None = None
+    maps: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    noise: torch.Tensor | None = None
+    exact: Callable[[], tuple[torch.Tensor, torch.Tensor, torch.Tensor]] | None = None
+    at_hand: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def tensor(self, role: str) -> torch.Tensor:
+        """What a network is given for a role."""
+        if role in self.at_hand:
+            return self.at_hand[role]
+        if role in ("fitted", "kept", "support"):
+            return self._solved[role]
+        if role in STARTS:
+            return self._started
+        if role == "image":
+            assert self.image is not None
+            return planes(self.image)
+        if role == "maps":
+            assert self.maps is not None
+            return torch.view_as_real(self.maps).movedim(-1, -3).contiguous()
+        if role == "noise":
+            assert self.noise is not None
+            return self.noise.reshape(-1, 1, 1, 1).to(torch.float32)
+        return self._sampling[role]
+
+    @cached_property
+    def _sampling(self) -> dict[str, torch.Tensor]:
+        assert self.mask is not None
+        assert self.lowering != "none", "such networks have no inputs that tell of the sampling"
+        assert self.lowering != "columns", "nor have these"
+        make = sampling_inputs if self.mask.ndim == 3 else film_sampling_inputs
+        made = make(self.lowering, self.mask)
+        return dict(zip(_SAMPLING[self.lowering], made, strict=False))
+
+    @cached_property
+    def _solved(self) -> dict[str, torch.Tensor]:
+        assert self.exact is not None
+        return dict(zip(("fitted", "kept", "support"), self.exact(), strict=True))
+
+    @cached_property
+    def _started(self) -> torch.Tensor:
+        assert self.mask is not None
+        image, maps = (self._complex(role) for role in ("image", "maps"))
+        films = [film_start(*one) for one in zip(image, maps, self.mask[..., 0], strict=True)]
+        return planes(torch.stack(films))
+
+    def _complex(self, role: str) -> torch.Tensor:
+        """Image or maps as complex numbers, where perhaps only their planes are known."""
+        found = self.image if role == "image" else self.maps
+        if found is not None:
+            return found
+        return torch.complex(*self.at_hand[role].unbind(1 if role == "image" else 2))
+
+
+def inputs_of(roles: Iterable[str], known: Known) -> tuple[torch.Tensor, ...]:
+    """What a network is called with.
+
+    Args:
+        roles: that it takes, in its order.
+        known: of the scans.
+    """
+    return tuple(known.tensor(role) for role in roles)
+
+
+def planes(image: torch.Tensor) -> torch.Tensor:
+    """Complex ``(B, *time, k1, k0)`` as float32 ``(B, 2, *time, k1, k0)``."""
+    return torch.view_as_real(image).movedim(-1, 1).contiguous()
