@@ -1,4 +1,4 @@
-"""Tests for other people's stages, engine backends and transports: subclass them, or call them.
+"""Tests for other people's stages, networks, engine backends and transports: subclass them, or call them.
 
 A stage of yours passes them like this, under pytest::
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BackendTests",
+    "NetworkTests",
     "StageTests",
     "TransportTests",
     "assert_adjoint",
@@ -42,13 +43,15 @@ __all__ = [
 ]
 
 _MODULES = {
-    "BackendTests": "backends",
-    "StageTests": "stages",
-    "TransportTests": "transports",
-    "assert_adjoint": "adjoint",
+    "BackendTests": "scanside.testing.backends",
+    # Certifying a network takes all of training and deployment, which are above this package.
+    "NetworkTests": "scanside_deploy.testing",
+    "StageTests": "scanside.testing.stages",
+    "TransportTests": "scanside.testing.transports",
+    "assert_adjoint": "scanside.testing.adjoint",
     **dict.fromkeys(
         ("small_image", "small_kspace", "small_readouts", "small_scan", "small_waveform"),
-        "small",
+        "scanside.testing.small",
     ),
 }
 
@@ -56,7 +59,7 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'scanside.testing' has no attribute {name!r}")
-    return getattr(import_module(f"scanside.testing.{_MODULES[name]}"), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

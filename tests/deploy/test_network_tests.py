@@ -1,0 +1,134 @@
+"""All kinds of networks, by the tests that certify anyone's; and that these tests find what they look for."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import pytest
+import torch
+
+from scanside.engines.manifest import TensorSpec
+from scanside.testing import NetworkTests
+from scanside_training.models import (
+    DualUnetConfig,
+    ExactConfig,
+    Network,
+    NetworkConfig,
+    TemporalConfig,
+    UnetConfig,
+    UnrolledConfig,
+)
+from scanside_training.models.rules import GradientConfig, HardConfig, ProximalConfig
+from scanside_training.models.temporal import SubspaceConfig
+
+SMALL: dict[str, Any] = {"channels": 4, "pools": 1}
+FEW_STEPS = ProximalConfig(iterations=3, initial_iterations=4)
+
+
+class TestUnet(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return UnetConfig(**SMALL)
+
+
+class TestUnetOfMagnitudes(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return UnetConfig(**SMALL, image_channels=1)
+
+
+class TestUnrolled(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return UnrolledConfig(**SMALL, n_cascades=2, memory=2, consistency=FEW_STEPS)
+
+
+class TestUnrolledByGradients(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return UnrolledConfig(**SMALL, n_cascades=2, share_weights=True, consistency=GradientConfig())
+
+
+class TestExact(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return ExactConfig(**SMALL, n_cascades=2)
+
+
+class TestDualUnet(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return DualUnetConfig(**SMALL, n_frames=3, fusion_channels=4, dropout=0)
+
+
+class TestDualUnetCascades(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return DualUnetConfig(
+            **SMALL, n_frames=3, fusion_channels=4, dropout=0, n_cascades=2, consistency=HardConfig()
+        )
+
+
+class TestTemporal(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return TemporalConfig(**SMALL, n_frames=4, n_cascades=2, low_rank=(6,), subspace=SubspaceConfig())
+
+
+class TestTemporalThatIsGivenItsStart(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return TemporalConfig(**SMALL, n_frames=4, n_cascades=1, start="low_rank_sparse")
+
+
+class FaultyConfig(NetworkConfig):
+    """A network with a fault of one's choice."""
+
+    kind: Literal["unet"] = "unet"
+    fault: str
+    multiple_of: ClassVar[int] = 2  # type: ignore[assignment]
+
+    def build(self) -> Faulty:
+        return Faulty(self)
+
+
+class Faulty(Network):
+    task = "image"
+    config: FaultyConfig
+
+    def __init__(self, config: FaultyConfig) -> None:
+        super().__init__(config)
+        self.body = torch.nn.Conv2d(2, 2, 3, padding=1, bias=False)
+        self.unused = torch.nn.Parameter(torch.ones(1), requires_grad=config.fault == "unused weight")
+
+    def offered(self) -> tuple[TensorSpec, ...]:
+        return (TensorSpec(name="image", axes=("batch", 2, "k1", "k0")),)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.body(image)
+        if self.config.fault == "fixed size":
+            return output + torch.zeros(*image.shape[:2], 24, 32)
+        if self.config.fault == "norm":
+            return output / output.abs().max()
+        return output.half() if self.config.fault == "type" else output
+
+
+@pytest.mark.parametrize(
+    ("fault", "test", "said"),
+    [
+        ("none", "test_exports", ""),
+        ("none", "test_takes_an_empty_scan", ""),
+        ("unused weight", "test_gradient", "no gradient.*unused"),
+        ("norm", "test_takes_an_empty_scan", "not finite"),
+        ("type", "test_says_what_it_takes", "float16"),
+        ("fixed size", "test_exports", "must match"),
+        ("fixed size", "test_takes_images_in_larger_engines", "must match"),
+    ],
+)
+def test_faults_are_found(fault: str, test: str, said: str) -> None:
+    class TestFaulty(NetworkTests):
+        def config(self) -> NetworkConfig:
+            return FaultyConfig(fault=fault)
+
+    run = getattr(TestFaulty(), test)
+    if fault == "none":
+        run()
+        return
+    with pytest.raises((AssertionError, RuntimeError), match=said):
+        run()
+
+
+def test_a_test_says_what_it_tests() -> None:
+    with pytest.raises(NotImplementedError, match=r"must say in config\(\)"):
+        NetworkTests().test_gradient()
