@@ -39,7 +39,7 @@ from scanside_training.data.simulation import SimulationConfig, draw_shape
 from scanside_training.models import Network
 from scanside_training.record import RECORD, Lineage, TrainingRecord, read_record
 
-__all__ = ["BuildOptions", "build_bundle"]
+__all__ = ["BuildOptions", "build_bundle", "check_buckets", "sampling_of", "shapes_of"]
 
 _N_MASKS = 2000  # enough to meet the rare ones
 
@@ -96,7 +96,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
     sources = tuple(dict.fromkeys((*own, *lineage.data)))
     _check_licence(options, sources, lineage)
     network = _network(run, config, options)
-    _check_buckets(options.buckets, network.multiple_of)
+    check_buckets(options.buckets, network.multiple_of)
     cases = CaseKind(network.task, network.lowering, network.n_frames)
     with (
         naming_disk(output.parent, f"the bundle '{options.name}' was not written"),
@@ -105,7 +105,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
         graphs = write_graphs(network, writer, getattr(torch, options.weights))
         save_file(reference_vectors(cases, config.data), writer.path(VECTORS_FILE))
         save_file(calibration(cases, config.data), writer.path(CALIBRATION_FILE))
-        sampling = _sampling(config, options)
+        sampling = sampling_of(config.data.simulation, options.anatomy)
         sheet = data_sheet(options.name, options.description, config, record, own, lineage, sampling)
         writer.path("datasheet.md").write_text(sheet, "utf-8")
         writer.path(CONFIG).write_bytes((run / CONFIG).read_bytes())
@@ -123,12 +123,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             inputs=graphs.inputs,
             outputs=graphs.outputs,
             lowering=network.lowering,
-            shapes=Shapes(
-                multiple_of=network.multiple_of,
-                buckets=options.buckets,
-                coils=None if network.lowering in ("none", "columns") else sampling.n_coils,
-                frames=network.n_frames,
-            ),
+            shapes=shapes_of(network, options.buckets, sampling),
             input_image=config.data.simulation.task.input_image,
             graphs=graphs.files,
             columns=graphs.columns,
@@ -194,7 +189,7 @@ def _network(run: Path, config: TrainConfig, options: BuildOptions) -> Network:
     return network
 
 
-def _check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None:
+def check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None:
     """Said before anything is exported, which takes a while."""
     for k1, k0 in buckets:
         if k1 % multiple_of or k0 % multiple_of:
@@ -205,9 +200,29 @@ def _check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None
             )
 
 
-def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:
-    """The scans that were simulated."""
-    simulation = config.data.simulation
+def shapes_of(network: Network, buckets: tuple[tuple[int, int], ...], sampling: Sampling) -> Shapes:
+    """Sizes that engines of a network take.
+
+    Args:
+        network: of the bundle.
+        buckets: for which engines are built beforehand.
+        sampling: scans that it was trained for.
+    """
+    return Shapes(
+        multiple_of=network.multiple_of,
+        buckets=buckets,
+        coils=sampling.n_coils if any("coil" in spec.axes for spec in network.offered()) else None,
+        frames=network.n_frames,
+    )
+
+
+def sampling_of(simulation: SimulationConfig, anatomy: tuple[str, ...]) -> Sampling:
+    """The scans that a simulation draws.
+
+    Args:
+        simulation: of the training.
+        anatomy: what its data show.
+    """
     acceleration, acs_lines = _ranges_of_masks(simulation)
     return Sampling(
         acceleration=acceleration,
@@ -219,7 +234,7 @@ def _sampling(config: TrainConfig, options: BuildOptions) -> Sampling:
         ),
         n_coils=Range(low=simulation.coils.n_coils[0], high=simulation.coils.n_coils[1]),
         snr=Range(low=simulation.snr[0], high=simulation.snr[1]),
-        anatomy=options.anatomy,
+        anatomy=anatomy,
     )
 
 

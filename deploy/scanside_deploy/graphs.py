@@ -61,14 +61,17 @@ def write_graphs(network: Network, writer: BundleWriter, kept: torch.dtype = tor
         writer: of the bundle.
         kept: type in which the weights are kept.
     """
-    inputs, weights = _written(network, network, network.offered(), _FILES, writer)
+    # Without a body nothing of a network computes in another precision.
+    bodies = any(isinstance(part, Body) for part in network.modules())
+    files = {one: file for one, file in _FILES.items() if bodies or one == "fp32"}
+    inputs, weights = _written(network, network, network.offered(), files, writer)
     exact, columns = network.exact(), None
     if exact is not None:
         alone = exact.network is network
         smallest, largest = exact.limits
         columns = ColumnsForm(
             inputs=columns_specs(),
-            graphs=_FILES if alone else {precision: f"columns-{file}" for precision, file in _FILES.items()},
+            graphs=files if alone else {precision: f"columns-{file}" for precision, file in files.items()},
             weight=exact.weight,
             smallest=smallest,
             largest=largest,
@@ -76,7 +79,7 @@ def write_graphs(network: Network, writer: BundleWriter, kept: torch.dtype = tor
         if not alone:
             _written(exact.network.eval(), network, columns.inputs, columns.graphs, writer)
     save_file({k: v.to(kept).contiguous() for k, v in weights.items()}, writer.path(WEIGHTS_FILE))
-    return Graphs(inputs, (TensorSpec(name="image", axes=inputs[0].axes),), dict(_FILES), columns)
+    return Graphs(inputs, (TensorSpec(name="image", axes=inputs[0].axes),), files, columns)
 
 
 def _written(

@@ -36,8 +36,25 @@ _PLANS_BACKEND = "tensorrt_rtx"
 
 def build(
     source: Annotated[
-        str, typer.Argument(metavar="RUN|BUNDLE", help="Folder of a finished training run, or a bundle.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="RUN|BUNDLE",
+            show_default=False,
+            help="Folder of a finished training run, or a bundle; none with --module.",
+        ),
+    ] = None,
+    *,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PACKAGE.MODULE:NAME",
+            help="Make the bundle of a torch.nn.Module that was trained elsewhere, or of a .pt2 file, with --ports.",
+        ),
+    ] = None,
+    ports: Annotated[
+        Path | None,
+        typer.Option(metavar="YAML", help="What the module takes, and what it was trained on."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -114,7 +131,7 @@ def build(
         ),
     ] = None,
 ) -> None:
-    """Make a bundle from a training run, then build its engines for this machine and check them.
+    """Make a bundle from a training run, or from a network trained elsewhere, then build its engines and check them.
 
     Given a bundle, only its engines are built. None is built while a scan waits: images that find none are made by
     the network as PyTorch runs it, which takes longer. An image goes to the smallest engine that holds it.
@@ -132,16 +149,22 @@ def build(
     for_plans = gpus is not None or (output is not None and backends == [_PLANS_BACKEND])
     if for_plans and (output is None or (backends or [_PLANS_BACKEND]) != [_PLANS_BACKEND]):
         raise typer.BadParameter(f"plans are built with --backend {_PLANS_BACKEND} --output FOLDER")
-    from_run = Path(source).is_dir() and not (Path(source) / MANIFEST_FILE).exists()
+    if (source is None) != (module is not None and ports is not None):
+        raise typer.BadParameter(
+            "give a run or a bundle, or --module and --ports of a network trained elsewhere"
+        )
+    from_run = source is None or (Path(source).is_dir() and not (Path(source) / MANIFEST_FILE).exists())
     if from_run:
+        what = f"{source} is a training run" if source else f"--module {module} is no bundle yet"
         if for_plans:
-            raise typer.BadParameter(f"{source} is a training run: make its bundle first, then plans of that")
+            raise typer.BadParameter(f"{what}: make its bundle first, then plans of that")
         if output is None:
-            raise typer.BadParameter(f"{source} is a training run: say with --output where its bundle goes")
+            raise typer.BadParameter(f"{what}: say with --output where its bundle goes")
         if recording is not None:
-            raise typer.BadParameter(f"--for is for bundles, and {source} is a training run: name its sizes")
+            raise typer.BadParameter(f"--for is for bundles, and {what}: name its sizes")
         need_training()
         from scanside_deploy.build import BuildOptions, build_bundle
+        from scanside_deploy.own import build_own, read_module, read_ports
 
         options = BuildOptions(
             name=name or output.name,
@@ -154,9 +177,15 @@ def build(
             size_limit=None if size_limit_mb is None else int(size_limit_mb * 1e6),
             licence=licence,
         )
-        build_bundle(Path(source), output, options, replace=replace)
+        if source is not None:
+            build_bundle(Path(source), output, options, replace=replace)
+        else:
+            assert module is not None
+            assert ports is not None
+            build_own(read_module(module), read_ports(ports), output, options, replace=replace)
         folder = output
     else:
+        assert source is not None
         if output is not None and not for_plans:
             raise typer.BadParameter(f"--output is for training runs, and {source} is none")
         folder = Path(source) if Path(source).is_dir() else find_bundle(source)

@@ -28,12 +28,19 @@ from functools import cached_property
 import torch
 
 from scanside.engines.manifest import Lowering
+from scanside.errors import ConfigError
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.film_start import STARTS, film_start
 
-__all__ = ["Known", "inputs_of", "planes"]
+__all__ = ["ROLES", "Known", "inputs_of", "planes"]
 
 _SAMPLING = {"fft": ("mask",), "pmatrix": ("p",), "dft_matmul": ("mask", "dft1", "dft0")}
+
+
+_SOLVED = ("fitted", "kept", "support")
+
+ROLES = frozenset(("image", "maps", "noise", *STARTS, *_SOLVED)).union(*_SAMPLING.values())
+"""All that there are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,29 +66,43 @@ class Known:
     at_hand: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def tensor(self, role: str) -> torch.Tensor:
-        """What a network is given for a role."""
+        """What a network is given for a role.
+
+        Raises:
+            ConfigError: it cannot be made of what is known.
+        """
         if role in self.at_hand:
             return self.at_hand[role]
-        if role in ("fitted", "kept", "support"):
+        if role in _SOLVED:
             return self._solved[role]
         if role in STARTS:
             return self._started
-        if role == "image":
-            assert self.image is not None
+        if role == "image" and self.image is not None:
             return planes(self.image)
-        if role == "maps":
-            assert self.maps is not None
+        if role == "maps" and self.maps is not None:
             return torch.view_as_real(self.maps).movedim(-1, -3).contiguous()
-        if role == "noise":
-            assert self.noise is not None
+        if role == "noise" and self.noise is not None:
             return self.noise.reshape(-1, 1, 1, 1).to(torch.float32)
-        return self._sampling[role]
+        if self.mask is not None and role in self._sampling:
+            return self._sampling[role]
+        known = ", ".join(sorted(self._roles))
+        raise ConfigError(
+            f"a network with data consistency '{self.lowering}' is not given the role '{role}' here; it is given: "
+            f"{known}"
+        )
+
+    @property
+    def _roles(self) -> set[str]:
+        """That can be made."""
+        of_scan = {"image": self.image, "maps": self.maps, "noise": self.noise}
+        found = {role for role, one in of_scan.items() if one is not None} | {*self.at_hand}
+        return found | (set() if self.mask is None else {*self._sampling})
 
     @cached_property
     def _sampling(self) -> dict[str, torch.Tensor]:
         assert self.mask is not None
-        assert self.lowering != "none", "such networks have no inputs that tell of the sampling"
-        assert self.lowering != "columns", "nor have these"
+        if self.lowering == "none" or self.lowering == "columns":
+            return {}
         make = sampling_inputs if self.mask.ndim == 3 else film_sampling_inputs
         made = make(self.lowering, self.mask)
         return dict(zip(_SAMPLING[self.lowering], made, strict=False))
@@ -89,7 +110,7 @@ class Known:
     @cached_property
     def _solved(self) -> dict[str, torch.Tensor]:
         assert self.exact is not None
-        return dict(zip(("fitted", "kept", "support"), self.exact(), strict=True))
+        return dict(zip(_SOLVED, self.exact(), strict=True))
 
     @cached_property
     def _started(self) -> torch.Tensor:

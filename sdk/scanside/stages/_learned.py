@@ -25,7 +25,7 @@ from scanside.engines.catalog import find_bundle, manifest_sha256, split_pin
 from scanside.engines.columns import column_inputs, column_inputs_of_two, column_weight
 from scanside.engines.engine import Engine
 from scanside.engines.manifest import ColumnsForm, PrecisionChoice
-from scanside.engines.roles import Known, inputs_of
+from scanside.engines.roles import ROLES, Known, inputs_of
 from scanside.engines.shapes import fit, holds, own_size
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError, ShapeError
@@ -87,6 +87,12 @@ class Learned:
             raise ConfigError(
                 f"bundle '{self.bundle.name}' wants an input image '{self.manifest.input_image}', which this stage "
                 f"cannot make: it makes {', '.join((*_ADJOINT, *SENSE_IMAGES))}"
+            )
+        strange = [spec.name for spec in self.manifest.inputs if spec.name not in ROLES]
+        if strange:
+            raise ConfigError(
+                f"bundle '{self.bundle.name}' wants the role '{strange[0]}', which this stage cannot make of a scan: "
+                f"it makes {', '.join(sorted(ROLES))}"
             )
         if self.n_frames is not None and self.wants != "adjoint":
             raise ConfigError(
