@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from scanside.cli.app import app
+from scanside.engines.bundle import Bundle
 from scanside.pipeline import Pipeline
 from scanside.registry import stage_names
 from scanside.simulate import preset
@@ -41,7 +43,10 @@ COMMANDS = [
 
 def test_page_has_what_is_looked_for() -> None:
     assert len(COMMANDS) >= 8
-    assert set(files()) == {"site/pipelines/student-pacs.yaml", "site/server.yaml"}
+    assert set(files()) == {
+        *("site/pipelines/student-pacs.yaml", "site/server.yaml"),
+        *("my_network.py", "ports.yaml"),
+    }
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -82,3 +87,23 @@ def test_pipeline(tmp_path: Path) -> None:
 )
 def test_folders_exist(path: str) -> None:
     assert (REPO / "deploy" / path).exists()
+
+
+@pytest.mark.slow
+def test_a_network_that_was_trained_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the page has it, but for a smaller size and one backend."""
+    for name in ("my_network.py", "ports.yaml"):
+        (tmp_path / name).write_text(files()[name], "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("SCANSIDE_CACHE", "SCANSIDE_ENGINE_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    (line,) = [one for one in COMMANDS if "--module" in one]
+    words = shlex.split(line)[1:]
+    words[words.index("ports.yaml")] = str(tmp_path / "ports.yaml")
+    words[words.index("bundles/sharpen")] = str(tmp_path / "sharpen")
+    words[words.index("256x256")] = "192x192"
+    made = CliRunner().invoke(app, [*words, "--backend", "eager"])
+    assert made.exit_code == 0, made.output
+    manifest = Bundle.open(tmp_path / "sharpen").manifest
+    assert (manifest.input_image, manifest.trained_on[0].licence) == ("cg-sense", "research")
+    assert [report.passed for report in manifest.acceptance] == [True]
