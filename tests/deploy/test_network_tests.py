@@ -12,6 +12,7 @@ from scanside.testing import NetworkTests
 from scanside_training.models import (
     DualUnetConfig,
     ExactConfig,
+    KikiConfig,
     Network,
     NetworkConfig,
     TemporalConfig,
@@ -48,6 +49,11 @@ class TestUnrolledByGradients(NetworkTests):
 class TestExact(NetworkTests):
     def config(self) -> NetworkConfig:
         return ExactConfig(**SMALL, n_cascades=2)
+
+
+class TestKiki(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return KikiConfig(channels=4, depth=3)
 
 
 class TestDualUnet(NetworkTests):

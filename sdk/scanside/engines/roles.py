@@ -29,7 +29,7 @@ import torch
 
 from scanside.engines.manifest import Lowering
 from scanside.errors import ConfigError
-from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
+from scanside.recon.consistency import dft_matrix, film_sampling_inputs, sampling_inputs
 from scanside.recon.film_start import STARTS, film_start
 
 __all__ = ["ROLES", "Known", "inputs_of", "planes"]
@@ -37,6 +37,7 @@ __all__ = ["ROLES", "Known", "inputs_of", "planes"]
 _SAMPLING = {"fft": ("mask",), "pmatrix": ("p",), "dft_matmul": ("mask", "dft1", "dft0")}
 
 
+_TRANSFORMS = {"dft1": -2, "dft0": -1}
 _SOLVED = ("fitted", "kept", "support")
 
 ROLES = frozenset(("image", "maps", "noise", *STARTS, *_SOLVED)).union(*_SAMPLING.values())
@@ -85,6 +86,10 @@ class Known:
             return self.noise.reshape(-1, 1, 1, 1).to(torch.float32)
         if self.mask is not None and role in self._sampling:
             return self._sampling[role]
+        if role in _TRANSFORMS and (self.image is not None or "image" in self.at_hand):
+            image = self.at_hand.get("image", self.image)
+            assert image is not None
+            return dft_matrix(image.shape[_TRANSFORMS[role]], device=image.device)
         known = ", ".join(sorted(self._roles))
         raise ConfigError(
             f"a network with data consistency '{self.lowering}' is not given the role '{role}' here; it is given: "
@@ -96,6 +101,7 @@ class Known:
         """That can be made."""
         of_scan = {"image": self.image, "maps": self.maps, "noise": self.noise}
         found = {role for role, one in of_scan.items() if one is not None} | {*self.at_hand}
+        found |= {*_TRANSFORMS} if "image" in found else set()
         return found | (set() if self.mask is None else {*self._sampling})
 
     @cached_property

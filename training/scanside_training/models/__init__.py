@@ -10,6 +10,7 @@ from __future__ import annotations
 from scanside_training.models.base import Batch, Body, ExactForm, Network, NetworkConfig, PartConfig
 from scanside_training.models.dual import DualUnet, DualUnetConfig
 from scanside_training.models.exact import Exact, ExactConfig
+from scanside_training.models.kiki import Kiki, KikiConfig
 from scanside_training.models.temporal import Temporal, TemporalConfig
 from scanside_training.models.unet import Unet, UnetConfig
 from scanside_training.models.unrolled import Unrolled, UnrolledConfig
@@ -22,6 +23,8 @@ __all__ = [
     "Exact",
     "ExactConfig",
     "ExactForm",
+    "Kiki",
+    "KikiConfig",
     "Network",
     "NetworkConfig",
     "PartConfig",
