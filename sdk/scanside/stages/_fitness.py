@@ -197,7 +197,11 @@ def _outside(name: str, value: float, allowed: Range) -> list[str]:
 
 def _kinds(sampled: npt.NDArray[np.bool_]) -> tuple[str, ...]:
     """What kinds of sampling a pattern ``(k1,)`` may be: irregular ones look alike."""
-    return ("equispaced",) if lattice_of(sampled[None]) is not None else ("random", "variable-density")
+    if lattice_of(sampled[None]) is not None:
+        return ("equispaced",)
+    found = np.flatnonzero(sampled)
+    without_gap = len(found) > 0 and found[-1] - found[0] + 1 == len(found)
+    return ("centre",) if without_gap else ("random", "variable-density")
 
 
 def _kinds_of_film(patterns: npt.NDArray[np.bool_]) -> tuple[str, ...]:

@@ -90,3 +90,14 @@ def test_a_centre_that_takes_more_than_there_is() -> None:
 def test_settings_that_cannot_be(settings: dict[str, object], text: str) -> None:
     with pytest.raises(ValidationError, match=text):
         MaskConfig.model_validate(settings)
+
+
+@pytest.mark.parametrize("n", [96, 97])
+def test_low_resolution_is_the_centre_alone(n: int) -> None:
+    config = MaskConfig(patterns=("centre",), acceleration=(2, 4), acs=(8, 8))
+    for seed in range(20):
+        mask, width = random_mask(config, n, np.random.default_rng(seed))
+        (lines,) = np.nonzero(mask)
+        assert len(lines) == width == lines[-1] - lines[0] + 1
+        assert lines[0] == n // 2 - width // 2
+        assert n / 4 - 1 <= width <= n / 2 + 1

@@ -14,14 +14,15 @@ from scanside_training.data.settings import FloatRange, IntRange, Settings
 
 __all__ = ["FrameMaskConfig", "MaskConfig", "random_frame_masks", "random_mask"]
 
-Pattern = Literal["equispaced", "random", "variable-density"]
+Pattern = Literal["equispaced", "random", "variable-density", "centre"]
 
 
 class MaskConfig(Settings):
     """Which masks are drawn. Every sample draws its pattern, acceleration and number of ACS lines."""
 
     patterns: tuple[Pattern, ...] = Field(default=("equispaced", "random", "variable-density"), min_length=1)
-    """Every R-th line from a random offset, lines drawn with equal weight, or with one that falls outwards."""
+    """Every R-th line from a random offset, lines drawn with equal weight, or with one that falls outwards; or the
+    lines around the centre alone, as in a scan of low resolution."""
     acceleration: FloatRange = (3.0, 5.0)
     """``equispaced``: distance of the lines, a whole number within the range, the ACS lines come on top of them.
     Other patterns: lines of the matrix over acquired lines, ACS included."""
@@ -68,6 +69,11 @@ def random_mask(config: MaskConfig, n: int, rng: np.random.Generator) -> tuple[n
         mask[int(rng.integers(distance)) :: distance] = True
         return mask, n_acs
     wanted = round(n / rng.uniform(low, high))
+    if pattern == "centre":
+        mask[:] = False
+        first = n // 2 - wanted // 2
+        mask[first : first + wanted] = True
+        return mask, wanted
     if wanted < n_acs:
         raise ConfigError(
             f"{n} lines at an acceleration of up to {high} leave {wanted} lines, but acs asks for {n_acs} in the "

@@ -1,0 +1,60 @@
+"""The literature's systems: each is a configuration, and learns on generated data in less than a minute."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scanside_training.config import TrainConfig, load_config
+from scanside_training.data import SampleKey, SimulatedSamples
+from scanside_training.measures import measure
+from scanside_training.trainer import train
+
+pytestmark = [pytest.mark.usefixtures("slice_cache", "one_thread"), pytest.mark.slow]
+
+CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
+SMALL: dict[str, Any] = {
+    "data": {
+        "sources": [{"kind": "synthetic", "n_subjects": 24, "slices_per_subject": 1, "size": 64}],
+        "simulation": {"k1": [64, 64], "k0": [48, 48], "coils": {"n_coils": [3, 3]}},
+        "batch_size": 2,
+        "num_workers": 0,
+        "samples_per_epoch": 100,
+        "validation_samples": 4,
+    },
+    "optimiser": {"lr": 3.0e-3},
+    "schedule": {"over": "steps", "warmup_steps": 0},
+    "max_minutes": None,
+    "ema_decay": None,
+    "accelerator": "cpu",
+    "validation": {"every_steps": 1000, "images": 0},
+}
+SYSTEMS: dict[str, tuple[dict[str, Any], int, float]] = {
+    "kiki": ({"channels": 12, "depth": 3}, 80, 0.5),
+    "denoising": ({"channels": 8, "pools": 2}, 100, 2.0),
+    "super-resolution": ({"channels": 12, "depth": 4}, 100, 0.3),
+}
+"""Settings of a smaller network, steps, and how many dB it must gain over the image that goes in."""
+
+
+def mean_psnr_of_inputs(config: TrainConfig) -> float:
+    samples = SimulatedSamples(config.data, "validation")
+    found = []
+    for number in range(config.data.validation_samples):
+        sample = samples[SampleKey(0, number // config.data.batch_size, number)]
+        image, target = (torch.complex(*sample[name]).numpy() for name in ("image", "target"))
+        found.append(measure(image, target).psnr)
+    return statistics.mean(found)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_it_learns(name: str, tmp_path: Path) -> None:
+    network, steps, gain = SYSTEMS[name]
+    config = load_config(CONFIGS / f"{name}.yaml", {**SMALL, "model": network, "max_steps": steps})
+    record = train(config, tmp_path / "run")
+    before = mean_psnr_of_inputs(config)
+    assert record.validation["psnr"] > before + gain, f"{before:.2f} dB go in"
