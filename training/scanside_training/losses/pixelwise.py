@@ -11,7 +11,7 @@ from scanside_training.losses.term import NetworkOf, Term, TermConfig, magnitude
 from scanside_training.losses.weights import BatchWeights, CentreWeights, FileWeights
 from scanside_training.models.base import Batch
 
-__all__ = ["L1Config", "L2Config", "WeightedL2Config"]
+__all__ = ["CharbonnierConfig", "L1Config", "L2Config", "WeightedL2Config"]
 
 
 class L1Config(TermConfig):
@@ -39,6 +39,23 @@ class L2Config(TermConfig):
     def build(self, network_of: NetworkOf) -> Term:
         """The term."""
         return _L2()
+
+
+class CharbonnierConfig(TermConfig):
+    """Mean of ``√(|difference|² + ε²) − ε``: L2 for small differences, L1 for large ones.
+
+    Charbonnier et al., *Two deterministic half-quadratic regularization algorithms*, ICIP 1994.
+
+    Attributes:
+        epsilon: ε, in units of the scaled image.
+    """
+
+    kind: Literal["charbonnier"] = "charbonnier"
+    epsilon: float = Field(1e-3, gt=0)
+
+    def build(self, network_of: NetworkOf) -> Term:
+        """The term."""
+        return _Charbonnier(self)
 
 
 class WeightedL2Config(TermConfig):
@@ -76,6 +93,16 @@ class _L1(Term):
 class _L2(Term):
     def forward(self, output: torch.Tensor, target: torch.Tensor, batch: Batch) -> torch.Tensor:
         return (output - target).square().sum(dim=1, keepdim=True)
+
+
+class _Charbonnier(Term):
+    def __init__(self, config: CharbonnierConfig) -> None:
+        super().__init__()
+        self.epsilon = config.epsilon
+
+    def forward(self, output: torch.Tensor, target: torch.Tensor, batch: Batch) -> torch.Tensor:
+        squares = (output - target).square().sum(dim=1, keepdim=True)
+        return (squares + self.epsilon**2).sqrt() - self.epsilon
 
 
 class _WeightedL2(Term):
