@@ -11,6 +11,7 @@ import typer
 from scanside.cli.console import console, err, table
 from scanside.cli.options import nested, settings_from
 from scanside.errors import MissingExtra
+from scanside.memory import keep_freed_memory
 
 __all__ = ["train"]
 
@@ -37,6 +38,7 @@ def train(
     for package in ("lightning", "safetensors", "tensorboard"):
         if find_spec(package) is None:
             raise MissingExtra(package, "training", "scanside train")
+    keep_freed_memory()
     import torch
 
     from scanside_training.config import load_config

@@ -73,7 +73,8 @@ class _KSpace(Term):
             return error
         k1, k0 = (2 * torch.fft.fftfreq(n, device=output.device) for n in output.shape[-2:])
         radius = (k1[:, None].square() + k0.square()).sqrt().to(error.dtype)
-        return error * radius**self.power
+        weighted: torch.Tensor = error * radius**self.power
+        return weighted
 
 
 def laplacian_of_gaussian(image: torch.Tensor) -> torch.Tensor:
