@@ -12,6 +12,7 @@ from rich.markup import escape
 from scanside.cli.console import console, err, progress_bar, table
 from scanside.cli.options import nested, settings_from
 from scanside.errors import MissingExtra
+from scanside.memory import keep_freed_memory
 
 __all__ = ["study"]
 
@@ -37,6 +38,7 @@ def study(
     for package in ("lightning", "safetensors", "tensorboard"):
         if find_spec(package) is None:
             raise MissingExtra(package, "training", "scanside study")
+    keep_freed_memory()
     import torch
 
     from scanside_training.study import load_study, run_study, write_study
