@@ -34,7 +34,7 @@ def test_a_blur_has_an_error_of_high_frequencies_and_an_offset_has_none() -> Non
     target[..., 16:] = 1
     blurred = torch.nn.functional.avg_pool2d(target, 3, stride=1, padding=1, count_include_pad=False)
     term = loss(kind="high-frequency")
-    assert float(term(target + 0.5, {"target": target})["total"]) == pytest.approx(0, abs=2e-3)
+    assert float(term(target + 0.5, {"target": target})["total"]) == pytest.approx(0, abs=1e-6)
     assert float(term(blurred, {"target": target})["total"]) > 0.005
 
 

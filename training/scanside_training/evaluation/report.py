@@ -28,8 +28,18 @@ from scanside_training.evaluation.scores import ALL, MEASURES, Summary
 
 __all__ = ["cells", "sections", "speed_cells", "speed_columns", "write_evaluation"]
 
-_COLUMNS = ("PSNR, dB", "SSIM", "PSNR inside, dB", "SSIM inside", "NMSE", "NMSE inside")
-_SHOWN = ("psnr", "ssim", "psnr_inside", "ssim_inside", "nmse", "nmse_inside")
+_COLUMNS = (
+    "PSNR, dB",
+    "SSIM",
+    "PSNR inside, dB",
+    "SSIM inside",
+    "NMSE",
+    "NMSE inside",
+    "HFEN",
+    "VIF",
+    "HaarPSI",
+)
+_SHOWN = ("psnr", "ssim", "psnr_inside", "ssim_inside", "nmse", "nmse_inside", "hfen", "vif", "haarpsi")
 _FORMATS = {"psnr": "{:.2f}", "psnr_inside": "{:.2f}", "nmse": "{:.5f}", "nmse_inside": "{:.5f}"}
 
 _SEEN = "seen in training"

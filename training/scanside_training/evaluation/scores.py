@@ -11,13 +11,17 @@ import numpy.typing as npt
 import torch
 
 from scanside.errors import ShapeError
-from scanside.metrics import Mask, Real
+from scanside.metrics import Mask, Real, fitted
 from scanside_training.evaluation.case import Case
 from scanside_training.measures import measure
+from scanside_training.perceived import LEAST, perceived
 
 __all__ = ["MEASURES", "Score", "Summary", "divisions", "score", "summaries"]
 
-MEASURES = ("psnr", "ssim", "psnr_inside", "ssim_inside", "nmse", "nmse_inside", "mse")
+MEASURES = (
+    *("psnr", "ssim", "psnr_inside", "ssim_inside", "nmse", "nmse_inside", "mse"),
+    *("nrmse", "hfen", "vif", "haarpsi"),
+)
 """In the order of tables."""
 
 ALL = "all"
@@ -34,7 +38,8 @@ class Score:
         candidate: whose.
         case: of which.
         strata: of the case.
-        values: by measure; those inside are missing where there is no object.
+        values: by measure; those inside are missing where there is no object, and those that
+            look at structure where the image is too small.
         learned: whether the candidate was trained on this subject or recording.
         told: what the candidate told of its image, by kind.
     """
@@ -106,6 +111,9 @@ def score(
 
 def _values(pixels: npt.NDArray[Any], whole: Real, inside: Real, roi: Mask) -> dict[str, float]:
     values = dict(measure(pixels, whole)._asdict())
+    values["nrmse"] = values["nmse"] ** 0.5
+    if min(whole.shape) >= LEAST:
+        values |= perceived(*fitted(pixels, whole))
     if _usable(roi, inside):
         values |= {f"{name}_inside": value for name, value in measure(pixels, inside, roi)._asdict().items()}
     return values

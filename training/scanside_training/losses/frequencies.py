@@ -99,5 +99,6 @@ def laplacian_of_gaussian(image: torch.Tensor) -> torch.Tensor:
     smooth = smooth / smooth.sum()
     curved = (x.square() / _SIGMA**4 - 1 / _SIGMA**2) * smooth
     kernel = torch.outer(curved, smooth) + torch.outer(smooth, curved)
+    kernel = kernel - kernel.mean()  # cut off, it would not be quite blind to what is constant
     filtered: torch.Tensor = conv2d(image, kernel[None, None])
     return filtered
