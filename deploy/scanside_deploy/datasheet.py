@@ -37,7 +37,7 @@ def data_sheet(
     machine = ", ".join(f"{key} {value}" for key, value in record.machine.items())
     versions = ", ".join(f"{key} {value}" for key, value in record.versions.items())
     task = config.data.simulation.task
-    frames = f" films, windows of {task.n_frames} frames" if task.films else ""
+    frames = f" films, windows of {task.n_frames} frames" if task.n_frames else ""
     research = lineage.unknown or any(one.licence == "research" for one in (*sources, *lineage.data))
     licence = (
         "research: the weights must not be given away"

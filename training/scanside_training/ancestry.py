@@ -32,7 +32,7 @@ def lineage_of(config: TrainConfig) -> Lineage:
 
 def described(config: TrainConfig, sources: tuple[SourceRecord, ...]) -> tuple[DataSource, ...]:
     """What a run was trained on, for a manifest."""
-    things = "films" if config.data.simulation.task.films else "slices"
+    things = config.data.simulation.task.takes
     return tuple(one.described(things) for one in sources)
 
 

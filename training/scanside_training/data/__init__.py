@@ -23,6 +23,7 @@ from scanside_training.data.module import (
 )
 from scanside_training.data.placement import PlacementConfig
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
+from scanside_training.data.self_supervised import RecordedScans, SelfSupervisedTask
 from scanside_training.data.simulation import (
     SampleShape,
     SimulationConfig,
@@ -41,6 +42,7 @@ from scanside_training.data.sources import (
     CineSaxFilms,
     CoilMapsBrain,
     MrdFolder,
+    MrdScans,
     PhantomArray16,
     SliceSource,
     SourceConfig,
@@ -66,13 +68,16 @@ __all__ = [
     "ImageTask",
     "MaskConfig",
     "MrdFolder",
+    "MrdScans",
     "PhantomArray16",
     "PlacementConfig",
     "Provenance",
     "ReconstructionData",
+    "RecordedScans",
     "SampleKey",
     "SampleKeys",
     "SampleShape",
+    "SelfSupervisedTask",
     "SimulatedSamples",
     "SimulationConfig",
     "SliceSource",

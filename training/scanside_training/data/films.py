@@ -58,7 +58,7 @@ class DynamicTask(TaskConfig):
     masks.
     """
 
-    films: ClassVar[bool] = True
+    takes: ClassVar = "films"
 
     kind: Literal["dynamic"] = "dynamic"
     time: int = Field(default=12, ge=2)

@@ -1,16 +1,17 @@
-"""Slices from ISMRMRD files: fully sampled scans, reconstructed and combined over coils with their phase kept."""
+"""Slices from ISMRMRD files: fully sampled scans, combined over coils with their phase kept, or scans as they are."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from scanside.errors import ConfigError, FileFormatError, ScansideError
 from scanside.items import Item, KSpace
@@ -21,7 +22,15 @@ from scanside.recon.fourier import spatial_dims, to_image
 from scanside.replay import replay
 from scanside_training.data.cache import Decoded
 
-__all__ = ["SUBJECTS_TABLE", "decode_folder", "decode_recording", "folder_recordings", "recording_digest"]
+__all__ = [
+    "SUBJECTS_TABLE",
+    "decode_folder",
+    "decode_recording",
+    "decode_scan",
+    "folder_files",
+    "folder_recordings",
+    "recording_digest",
+]
 
 SUBJECTS_TABLE = "subjects.csv"
 """File in a folder that says whose the recordings are."""
@@ -37,6 +46,13 @@ _STAGES: list[str | dict[str, Any]] = [
     {"coil-maps": {"method": "espirit", "crop": 0.0, "sets": 1}},
     "fourier",
     "finish",
+]
+
+
+_STAGES_OF_SCANS: list[str | dict[str, Any]] = [
+    *("noise", "oversampling", "accumulate"),
+    {"coil-maps": {"method": "espirit", "sets": 1}},
+    *("sense", "finish"),
 ]
 
 
@@ -71,6 +87,46 @@ def decode_recording(path: Path) -> list[npt.NDArray[np.complex64]]:
     if not slices:
         raise FileFormatError(f"{path} holds no image: it cannot be trained on, leave it out")
     return slices
+
+
+def decode_scan(path: Path) -> list[npt.NDArray[np.complex64]]:
+    """All slices of an undersampled scan as an engine stage gets them: ``(2, coil, k1, k0)``, k-space and coil maps.
+
+    Args:
+        path: ISMRMRD file of a 2-D Cartesian scan with calibration lines.
+
+    Raises:
+        FileFormatError: the scan cannot be read, is 3-D, has no calibration lines, or holds no image; the text names
+            the file.
+    """
+    scans: list[npt.NDArray[np.complex64]] = []
+
+    def take(label: str, item: Item) -> None:
+        if label != "coil-maps" or not isinstance(item, KSpace):
+            return
+        assert item.coil_maps is not None
+        if item.data.shape[-3] != 1:
+            raise FileFormatError(f"{path} is a 3-D scan, and networks take slices: leave the file out")
+        maps = item.coil_maps.expand(*item.data.shape[:-4], *item.coil_maps.shape[-4:])
+        both = torch.stack((item.data, maps), dim=-5)[..., 0, :, :]
+        scans.extend(both.reshape(-1, *both.shape[-4:]).cpu().numpy())
+
+    pipeline = Pipeline.from_config({"name": "training-scans", "stages": _STAGES_OF_SCANS})
+    with _naming(path):
+        replay(path, pipeline, device="cpu", threads=False, observe=take)
+    if not scans:
+        raise FileFormatError(f"{path} holds no image: it cannot be trained on, leave it out")
+    return scans
+
+
+def folder_files(folder: Path) -> list[Path]:
+    """All files that slices of a folder hang on.
+
+    Raises:
+        ConfigError: see `folder_recordings`.
+    """
+    table = folder / SUBJECTS_TABLE
+    return [path for _, path in folder_recordings(folder)] + [table] * table.exists()
 
 
 def folder_recordings(folder: Path) -> list[tuple[str, Path]]:
@@ -108,8 +164,14 @@ def recording_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def decode_folder(folder: Path) -> Decoded:
+def decode_folder(
+    folder: Path, decode: Callable[[Path], Sequence[npt.NDArray[Any]]] = decode_recording
+) -> Decoded:
     """Subject, pixels and recording of every slice of a folder.
+
+    Args:
+        folder: see `folder_recordings`.
+        decode: gives the slices of a file.
 
     Raises:
         ConfigError: see `folder_recordings`; or the same recording lies there under two subjects.
@@ -126,7 +188,7 @@ def decode_folder(folder: Path) -> Decoded:
                 f"'{whose}': in training and test it would be measured what was learned by heart. Leave one of "
                 "them out, or give both to one subject"
             )
-        decoded = decode_recording(path)
+        decoded = decode(path)
         made.slices.extend(decoded)
         made.subjects.extend([subject] * len(decoded))
         made.recordings.extend([digest] * len(decoded))

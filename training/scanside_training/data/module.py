@@ -83,12 +83,18 @@ class DataConfig(Settings):
     def _films_for_films(self) -> DataConfig:
         simulations = [self.simulation, *([self.validation_simulation] if self.validation_simulation else [])]
         for simulation in simulations:
-            films = simulation.task.films
-            wrong = [source.kind for source in self.sources if source.films != films]
+            takes = simulation.task.takes
+            wrong = [source for source in self.sources if source.gives != takes]
             if wrong:
                 raise ValueError(
-                    f"the task '{simulation.task.kind}' is made from {'films' if films else 'slices'}, and "
-                    f"{', '.join(wrong)} gives {'slices' if films else 'films'}: change sources or simulation.task"
+                    f"the task '{simulation.task.kind}' is made from {takes}, and "
+                    f"{', '.join(source.kind for source in wrong)} gives {wrong[0].gives}: change sources or "
+                    "simulation.task"
+                )
+            if takes == "scans" and self.batch_size > 1:
+                raise ValueError(
+                    f"the task '{simulation.task.kind}' has samples of the recordings' own sizes: set batch_size to "
+                    "1, and accumulate to more"
                 )
         return self
 

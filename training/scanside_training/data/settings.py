@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-__all__ = ["FloatRange", "IntRange", "Probability", "Settings"]
+__all__ = ["Content", "FloatRange", "IntRange", "Probability", "Settings"]
 
 
 class Settings(BaseModel):
@@ -26,5 +26,8 @@ FloatRange = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 IntRange = Annotated[tuple[int, int], AfterValidator(_ordered)]
 """(lowest, highest), both included."""
+
+Content: TypeAlias = Literal["slices", "films", "scans"]
+"""What a source gives and a task takes: images, films, or scans as they were recorded."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]

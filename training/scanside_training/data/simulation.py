@@ -25,7 +25,7 @@ from scanside_training.data.calibration import EspiritConfig
 from scanside_training.data.coils import CoilsConfig
 from scanside_training.data.placement import PlacementConfig
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
-from scanside_training.data.settings import FloatRange, IntRange, Settings
+from scanside_training.data.settings import Content, FloatRange, IntRange, Settings
 from scanside_training.plugins import PluginSettings
 
 __all__ = [
@@ -58,8 +58,8 @@ class TaskConfig(PluginSettings):
     GROUP: ClassVar = "scanside.tasks"
     NOUN: ClassVar = "task"
 
-    films: ClassVar[bool] = False
-    """Whether samples are made from films, and not from slices."""
+    takes: ClassVar[Content] = "slices"
+    """What samples are made from."""
 
     @property
     def n_frames(self) -> int | None:

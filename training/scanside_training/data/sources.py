@@ -20,16 +20,17 @@ from scanside_training.data import generated, generated_films
 from scanside_training.data.cache import Decoded, cached_slices
 from scanside_training.data.coils import MEASURED
 from scanside_training.data.folders import (
-    SUBJECTS_TABLE,
     decode_folder,
     decode_recording,
-    folder_recordings,
+    decode_scan,
+    folder_files,
     recording_digest,
 )
 from scanside_training.data.matlab import read_matlab
 from scanside_training.data.parallel import each
 from scanside_training.data.resample import cubic
 from scanside_training.data.roots import data_file
+from scanside_training.data.settings import Content
 from scanside_training.data.splits import SubjectFractions, SubjectLists, SubjectSplit
 from scanside_training.plugins import PluginSettings
 
@@ -45,6 +46,7 @@ __all__ = [
     "GeneratedSource",
     "Licence",
     "MrdFolder",
+    "MrdScans",
     "PhantomArray16",
     "SliceSource",
     "SourceConfig",
@@ -71,7 +73,9 @@ class SliceSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Slices:
-        """Slice ``(y, x)``, complex64 or float32; or film ``(t, y, x)``, also in smaller real types."""
+        """Slice ``(y, x)``, complex64 or float32; film ``(t, y, x)``, also in smaller real types; or scan
+        ``(2, coil, k1, k0)``, k-space and coil maps.
+        """
 
 
 class SourceConfig(PluginSettings):
@@ -82,8 +86,8 @@ class SourceConfig(PluginSettings):
     GROUP: ClassVar = "scanside.sources"
     NOUN: ClassVar = "source"
 
-    films: ClassVar[bool] = False
-    """Whether it gives films."""
+    gives: ClassVar[Content] = "slices"
+    """What it gives."""
 
     licence: Licence
     """Whether weights trained on the data may be given away."""
@@ -256,7 +260,7 @@ class CineSaxFilms(FileSource):
     """Short-axis cardiac cine of 25 subjects, magnitude of 8 bit: a beat of 20 frames each."""
 
     file: ClassVar[str] = "cine-sax/cine_sax.h5"
-    films: ClassVar[bool] = True
+    gives: ClassVar = "films"
 
     kind: Literal["cine-sax-films"] = "cine-sax-films"
     licence: Literal["research"] = "research"
@@ -344,7 +348,7 @@ class Synthetic(GeneratedSource):
 class BeatingHearts(GeneratedSource):
     """Generated films of one beat: chests with a heart along planes of all kinds, and heaps of shapes that move."""
 
-    films: ClassVar[bool] = True
+    gives: ClassVar = "films"
 
     kind: Literal["beating-hearts"] = "beating-hearts"
     films_per_subject: int = Field(default=3, ge=1)
@@ -364,6 +368,34 @@ class BeatingHearts(GeneratedSource):
         return [film.astype(np.float16) for film in made]
 
 
+class MrdScans(SourceConfig):
+    """A folder of undersampled 2-D Cartesian ISMRMRD files, such as ``scanside record`` keeps, for trainings without
+    truth: k-space and coil maps as an engine stage gets them. One sub-folder per subject, or a ``subjects.csv``.
+    """
+
+    gives: ClassVar = "scans"
+
+    kind: Literal["mrd-scans"] = "mrd-scans"
+    folder: Path
+    """The folder. ``subjects.csv`` in it has the columns ``file`` (relative to the folder) and ``subject``."""
+    licence: Licence = "research"
+    """Whether weights trained on the files may be given away."""
+    split: SubjectSplit = SubjectFractions()
+    """Who is in training, validation and test."""
+
+    def origin(self, seed: int = 0) -> str:
+        """The folder."""
+        return str(self.folder.resolve())
+
+    def files(self) -> list[Path]:
+        """See `SourceConfig.files`."""
+        return folder_files(self.folder)
+
+    def decode(self) -> Decoded:
+        """See `SourceConfig.decode`."""
+        return decode_folder(self.folder, decode_scan)
+
+
 class MrdFolder(SourceConfig):
     """A folder of fully sampled 2-D Cartesian ISMRMRD files: one sub-folder per subject, or a ``subjects.csv``."""
 
@@ -381,8 +413,7 @@ class MrdFolder(SourceConfig):
 
     def files(self) -> list[Path]:
         """See `SourceConfig.files`."""
-        table = self.folder / SUBJECTS_TABLE
-        return [path for _, path in folder_recordings(self.folder)] + [table] * table.exists()
+        return folder_files(self.folder)
 
     def decode(self) -> Decoded:
         """See `SourceConfig.decode`."""

@@ -1,0 +1,136 @@
+"""Tasks that need no truth: of the lines of a scan some are kept from the network, and its image is judged by them.
+
+Yaman et al., *Self-supervised learning of physics-guided reconstruction neural networks without fully sampled
+reference data*, MRM 84:3172-3191 (2020): of the acquired samples, disjoint sets serve data consistency and loss. Here
+whole lines are held out, as networks with exact data consistency take whole lines alone.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from scanside.errors import ConfigError
+from scanside.recon.fourier import to_image
+from scanside.recon.noise_level import noise_level
+from scanside.recon.scaling import image_scale
+from scanside_training.data.settings import FloatRange
+from scanside_training.data.simulation import (
+    Sample,
+    SampleShape,
+    SimulationConfig,
+    TaskConfig,
+    object_of,
+    real_pairs,
+    some_columns,
+)
+from scanside_training.data.slices import ScannedSlice, scanned
+
+__all__ = ["RecordedScans", "SelfSupervisedTask"]
+
+
+class _HoldsOut(TaskConfig):
+    """What the tasks share."""
+
+    held_out: FloatRange = (0.2, 0.5)
+    """Share of the acquired lines that the network does not get, drawn for every sample."""
+    central: int = Field(default=8, ge=1)
+    """Lines around the centre that it always gets."""
+
+    @model_validator(mode="after")
+    def _some(self) -> _HoldsOut:
+        if not 0 < self.held_out[0] <= self.held_out[1] < 1:
+            raise ValueError(f"held_out is a share between 0 and 1, got {self.held_out}")
+        return self
+
+    def _of(self, config: SimulationConfig, scan: ScannedSlice, rng: np.random.Generator) -> Sample:
+        """A sample of a scan whose target may be anything that its image is to be shown beside."""
+        lines = scan.mask[:, 0].bool()
+        held_out = self._drawn(lines, rng)
+        kept = lines & ~held_out
+        seen = ScannedSlice(scan.hybrid * kept[:, None], scan.maps, kept[:, None], scan.target, scan.noise)
+        image = seen.adjoint
+        scale = image_scale(image)
+        roi = object_of(scan.target)
+        columns = some_columns(config.readout_crop, roi, rng)
+        return {
+            "image": real_pairs(image[:, columns] / scale),
+            "target": real_pairs(scan.target[:, columns] / scale),
+            "maps": real_pairs(scan.maps[..., columns]),
+            "mask": kept[:, None].float(),
+            "held_out": held_out[:, None].float(),
+            "lines": real_pairs((scan.hybrid * held_out[:, None])[..., columns] / scale),
+            "roi": roi[None, :, columns].float(),
+            "scale": scale,
+            "noise": torch.as_tensor(scan.noise / scale, dtype=torch.float32),
+        }
+
+    def _drawn(self, lines: Tensor, rng: np.random.Generator) -> Tensor:
+        """Which of the acquired lines ``(k1,)`` are held out."""
+        centre = len(lines) // 2
+        free = lines.clone()
+        free[max(centre - self.central // 2, 0) : centre + (self.central + 1) // 2] = False
+        candidates = torch.nonzero(free).flatten().numpy()
+        n = min(max(round(rng.uniform(*self.held_out) * int(lines.sum())), 1), len(candidates))
+        held_out = torch.zeros_like(lines)
+        held_out[rng.choice(candidates, n, replace=False)] = True
+        return held_out
+
+
+class SelfSupervisedTask(_HoldsOut):
+    """As ``unrolled``, without truth: the loss is that of the lines that the network did not get (``held-out``).
+
+    ``target`` is in the samples for the figures of a validation alone.
+    """
+
+    kind: Literal["self-supervised"] = "self-supervised"
+
+    def sample(
+        self,
+        config: SimulationConfig,
+        pixels: Tensor,
+        shape: SampleShape,
+        rng: np.random.Generator,
+        measured: Tensor | None,
+    ) -> Sample:
+        """Scan a slice."""
+        return self._of(config, scanned(config, pixels, shape, rng, measured), rng)
+
+
+class RecordedScans(_HoldsOut):
+    """The same for scans that were recorded undersampled: nothing is simulated.
+
+    Of the simulation only ``readout_crop`` counts; sizes, coils, lines and noise are those of the recording, so that
+    batches hold one sample. The figures of a validation compare with the image of all lines, zero-filled.
+    """
+
+    takes: ClassVar = "scans"
+
+    kind: Literal["recorded-scans"] = "recorded-scans"
+
+    def sample(
+        self,
+        config: SimulationConfig,
+        pixels: Tensor,
+        shape: SampleShape,
+        rng: np.random.Generator,
+        measured: Tensor | None,
+    ) -> Sample:
+        """A slice ``(2, coil, k1, k0)``: k-space, 0 where nothing was acquired, and coil maps."""
+        kspace, maps = pixels
+        taken = (kspace.shape[-2], config.readout_crop or kspace.shape[-1])
+        if any(n % config.multiple for n in taken):
+            raise ConfigError(
+                f"a recording of {kspace.shape[-2]} × {kspace.shape[-1]} makes samples of {taken[0]} × {taken[1]}, "
+                f"and networks take multiples of {config.multiple} (simulation.multiple): set readout_crop, lower "
+                "it with the network's pools, or leave the recording out"
+            )
+        lines = (kspace != 0).any(dim=0).any(dim=-1)
+        hybrid = to_image(kspace, (-1,))
+        zero_filled = (maps.conj() * to_image(hybrid, (-2,))).sum(0)
+        scan = ScannedSlice(hybrid, maps, lines[:, None], zero_filled, float(noise_level(kspace, lines)))
+        return self._of(config, scan, rng)
