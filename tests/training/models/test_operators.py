@@ -15,9 +15,11 @@ from scanside_training.models import (
     UnetConfig,
     UnrolledConfig,
 )
+from scanside_training.models.temporal import SubspaceConfig
 
 REFUSED = {
     "conv_transpose": "TensorRT has no transposed convolution in bfloat16",
+    "diagonal": "OpenVINO has none",
     "mean": "in ONNX, the axes of a mean are computed, and TensorRT's parser wants constants",
 }
 SMALL: dict[str, Any] = {"channels": 4, "pools": 1}
@@ -28,6 +30,7 @@ NETWORKS = {
     "unrolled": UnrolledConfig(**SMALL, n_cascades=2, memory=2, lowering="pmatrix"),
     "unrolled-gradient": UnrolledConfig(**SMALL, lowering="pmatrix", consistency={"kind": "gradient"}),
     "temporal": TemporalConfig(**FILM),
+    "temporal-courses": TemporalConfig(**FILM, low_rank=(6,), subspace=SubspaceConfig(iterations=2)),
     "temporal-causal": TemporalConfig(**FILM, causal=True),
     "dual": DualUnetConfig(**DUAL),
     "dual-consistent": DualUnetConfig(**DUAL, consistency={"kind": "hard"}),

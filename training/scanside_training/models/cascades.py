@@ -91,5 +91,6 @@ def _level(image: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
 
 def _openness(kept: torch.Tensor) -> torch.Tensor:
     """``(B, 1, k1, k0)``: 0 where the data say all, 1 where they say nothing."""
-    share = torch.diagonal(kept[:, 0], dim1=-2, dim2=-1)
+    rows = torch.arange(kept.shape[-1], device=kept.device)
+    share = (kept[:, 0] * (rows[:, None] == rows)).sum(-1)  # the diagonal, which OpenVINO does not have
     return share.mT.unsqueeze(1).clamp_min(0).sqrt()

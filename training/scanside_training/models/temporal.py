@@ -136,8 +136,9 @@ def scarce_courses(x: torch.Tensor, n_frames: int, halvings: Sequence[int]) -> l
     real, imaginary = planes.reshape(-1, n_frames, 2, planes.shape[-1]).unbind(2)
     turned = torch.stack((-imaginary, real), 2).flatten(1, 2)
     correlations = planes @ planes.mT + turned @ turned.mT
-    trace = correlations.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
-    left = torch.eye(2 * n_frames, device=x.device) - correlations / (0.5 * trace + 1e-30)
+    identity = torch.eye(2 * n_frames, device=x.device)
+    trace = (correlations * identity).sum((1, 2), keepdim=True)  # OpenVINO has no diagonal
+    left = identity - correlations / (0.5 * trace + 1e-30)
     found, n = [], 0
     for wanted in halvings:
         for _ in range(wanted - n):
