@@ -39,7 +39,7 @@ from scanside_training.data.simulation import SimulationConfig, draw_shape
 from scanside_training.models import Network
 from scanside_training.record import RECORD, Lineage, TrainingRecord, read_record
 
-__all__ = ["BuildOptions", "build_bundle", "check_buckets", "sampling_of", "shapes_of"]
+__all__ = ["BuildOptions", "build_bundle", "check_buckets", "check_licence", "sampling_of", "shapes_of"]
 
 _N_MASKS = 2000  # enough to meet the rare ones
 
@@ -94,7 +94,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
     lineage = record.lineage or lineage_of(config)
     own = described(config, record.data)
     sources = tuple(dict.fromkeys((*own, *lineage.data)))
-    _check_licence(options, sources, lineage)
+    check_licence(options, sources, lineage)
     network = _network(run, config, options)
     check_buckets(options.buckets, network.multiple_of)
     cases = CaseKind(network.task, network.lowering, network.n_frames)
@@ -157,8 +157,17 @@ def _finished(run: Path) -> tuple[TrainConfig, TrainingRecord]:
     return load_config(run / CONFIG), record
 
 
-def _check_licence(options: BuildOptions, sources: Sequence[DataSource], lineage: Lineage) -> None:
-    """Refuse weights whose ancestry is not known, and research weights where clean ones were asked for."""
+def check_licence(options: BuildOptions, sources: Sequence[DataSource], lineage: Lineage) -> None:
+    """Refuse weights whose ancestry is not known, and research weights where clean ones were asked for.
+
+    Args:
+        options: what was asked for.
+        sources: all data behind the weights.
+        lineage: what they go back to.
+
+    Raises:
+        ConfigError: they are refused.
+    """
     if lineage.unknown and options.licence != "research":
         raise ConfigError(
             f"these weights go back to {', '.join(lineage.unknown)}, whose data are not known: bring the folders "
@@ -190,7 +199,15 @@ def _network(run: Path, config: TrainConfig, options: BuildOptions) -> Network:
 
 
 def check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None:
-    """Said before anything is exported, which takes a while."""
+    """Refuse sizes that a network cannot take, before anything is exported, which takes a while.
+
+    Args:
+        buckets: ``(k1, k0)`` each.
+        multiple_of: what both must be multiples of.
+
+    Raises:
+        ConfigError: one is not.
+    """
     for k1, k0 in buckets:
         if k1 % multiple_of or k0 % multiple_of:
             fitting = "x".join(str(-(-n // multiple_of) * multiple_of) for n in (k1, k0))

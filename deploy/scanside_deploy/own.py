@@ -27,12 +27,13 @@ from scanside.engines.manifest import (
 from scanside.engines.roles import ROLES
 from scanside.errors import ConfigError
 from scanside.storage import naming_disk
-from scanside_deploy.build import BuildOptions, check_buckets, sampling_of, shapes_of
+from scanside_deploy.build import BuildOptions, check_buckets, check_licence, sampling_of, shapes_of
 from scanside_deploy.cases import CaseKind, calibration, reference_vectors
 from scanside_deploy.graphs import write_graphs
 from scanside_training.config import read_settings, read_yaml
 from scanside_training.data import DataConfig, SampleKey, SimulatedSamples
 from scanside_training.models import Network, NetworkConfig
+from scanside_training.record import Lineage
 
 __all__ = ["PortsConfig", "build_own", "read_module", "read_ports"]
 
@@ -152,17 +153,18 @@ def build_own(
         module: with its weights.
         ports: what it takes, and what it was trained on.
         output: the bundle's folder.
-        options: name, version, description, anatomy, buckets, type of the weights and size limit; `lowering` and
-            `licence` are those of the ports.
+        options: all but `lowering`, which the ports say.
         replace: put it in the place of a bundle that is there.
 
     Raises:
-        ConfigError: ports and module do not fit, weights are not finite, or the module cannot be exported.
+        ConfigError: ports and module do not fit, weights are not finite, the module cannot be exported, or its data
+            are not as free as was asked for.
         BundleError: the bundle is larger than allowed, or an option is wrong.
         RunError: the disk is full, or the folder must not be written.
         FileExistsError: there is something at `output`, and it may not be replaced.
     """
     network = _Own(module, ports).eval()
+    check_licence(options, ports.trained_on, Lineage())
     check_buckets(options.buckets, network.multiple_of)
     _check_weights(network)
     _check_call(network, ports.data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,13 @@ def test_a_network_with_data_consistency_of_its_own(tmp_path: Path) -> None:
     assert [spec.name for spec in manifest.inputs] == ["image", "maps", "p"]
     sample = SimulatedSamples(ports.data, "validation")[SampleKey(0, 0, 0)]
     assert sample["image"].shape[-2:] == (64, 64)
+
+
+def test_research_makes_no_clean_bundle(tmp_path: Path) -> None:
+    settings = PORTS | {"trained_on": [{"name": "my-heads", "licence": "research", "what": "heads"}]}
+    options = replace(OPTIONS, licence="clean")
+    with pytest.raises(ConfigError, match="trained on my-heads must not be given away"):
+        build_own(Smooth(), read_ports(written(settings, tmp_path)), tmp_path / "mine", options)
 
 
 class Branches(Smooth):
