@@ -368,7 +368,36 @@ class BeatingHearts(GeneratedSource):
         return [film.astype(np.float16) for film in made]
 
 
-class MrdScans(SourceConfig):
+class _Recordings(SourceConfig):
+    """A folder of 2-D Cartesian ISMRMRD files: one sub-folder per subject, or a ``subjects.csv``."""
+
+    folder: Path
+    """The folder. ``subjects.csv`` in it has the columns ``file`` (relative to the folder) and ``subject``."""
+    licence: Licence = "research"
+    """Whether weights trained on the files may be given away."""
+    split: SubjectSplit = SubjectFractions()
+    """Who is in training, validation and test."""
+
+    def origin(self, seed: int = 0) -> str:
+        """The folder."""
+        return str(self.folder.resolve())
+
+    def files(self) -> list[Path]:
+        """See `SourceConfig.files`."""
+        return folder_files(self.folder)
+
+
+class MrdFolder(_Recordings):
+    """A folder of fully sampled 2-D Cartesian ISMRMRD files: one sub-folder per subject, or a ``subjects.csv``."""
+
+    kind: Literal["mrd-folder"] = "mrd-folder"
+
+    def decode(self) -> Decoded:
+        """See `SourceConfig.decode`."""
+        return decode_folder(self.folder)
+
+
+class MrdScans(_Recordings):
     """A folder of undersampled 2-D Cartesian ISMRMRD files, such as ``scanside record`` keeps, for trainings without
     truth: k-space and coil maps as an engine stage gets them. One sub-folder per subject, or a ``subjects.csv``.
     """
@@ -376,45 +405,7 @@ class MrdScans(SourceConfig):
     gives: ClassVar = "scans"
 
     kind: Literal["mrd-scans"] = "mrd-scans"
-    folder: Path
-    """The folder. ``subjects.csv`` in it has the columns ``file`` (relative to the folder) and ``subject``."""
-    licence: Licence = "research"
-    """Whether weights trained on the files may be given away."""
-    split: SubjectSplit = SubjectFractions()
-    """Who is in training, validation and test."""
-
-    def origin(self, seed: int = 0) -> str:
-        """The folder."""
-        return str(self.folder.resolve())
-
-    def files(self) -> list[Path]:
-        """See `SourceConfig.files`."""
-        return folder_files(self.folder)
 
     def decode(self) -> Decoded:
         """See `SourceConfig.decode`."""
         return decode_folder(self.folder, decode_scan)
-
-
-class MrdFolder(SourceConfig):
-    """A folder of fully sampled 2-D Cartesian ISMRMRD files: one sub-folder per subject, or a ``subjects.csv``."""
-
-    kind: Literal["mrd-folder"] = "mrd-folder"
-    folder: Path
-    """The folder. ``subjects.csv`` in it has the columns ``file`` (relative to the folder) and ``subject``."""
-    licence: Licence = "research"
-    """Whether weights trained on the files may be given away."""
-    split: SubjectSplit = SubjectFractions()
-    """Who is in training, validation and test."""
-
-    def origin(self, seed: int = 0) -> str:
-        """The folder."""
-        return str(self.folder.resolve())
-
-    def files(self) -> list[Path]:
-        """See `SourceConfig.files`."""
-        return folder_files(self.folder)
-
-    def decode(self) -> Decoded:
-        """See `SourceConfig.decode`."""
-        return decode_folder(self.folder)
