@@ -151,9 +151,10 @@ def test_a_fresh_network_of_few_time_courses_finds_a_film_that_has_few(batch: Ba
     assert error(subspace={"halvings": 7, "iterations": 12}) < 0.75 * error()
 
 
-def test_few_time_courses_are_fitted_as_the_formula_says(batch: Batch) -> None:
-    """``(Aᴴ A + w D + p σ²) x = Aᴴ y + p σ² s`` where the steps are many."""
-    config = SubspaceConfig(halvings=6, weight=0.3, pull=20, iterations=100)
+@pytest.mark.parametrize(("smallest", "pull"), [(0.0, 20 * 0.05**2), (0.2, 0.2)])
+def test_few_time_courses_are_fitted_as_the_formula_says(batch: Batch, smallest: float, pull: float) -> None:
+    """``(Aᴴ A + w D + p) x = Aᴴ y + p s`` where the steps are many."""
+    config = SubspaceConfig(halvings=6, weight=0.3, pull=20, smallest=smallest, iterations=100)
     model = TemporalConfig(**LIGHT, subspace=config).build()
     image, maps, noise, *sampling = model.inputs(batch)
     normal, measured = film_operator("fft", maps, tuple(sampling)), fold(image)
@@ -161,7 +162,7 @@ def test_few_time_courses_are_fitted_as_the_formula_says(batch: Batch) -> None:
     (scarce,) = scarce_courses(start, TIME, (config.halvings,))
     found = model._few_courses(normal, measured, start, noise, config)
     assert isinstance(model, Temporal)
-    pulled = 20 * 0.05**2 * (found - start)
+    pulled = pull * (found - start)
     left = normal(found) + config.weight * along_time(scarce, found) + pulled - measured
     assert float(left.norm()) < 1e-4 * float(measured.norm())
 

@@ -40,8 +40,8 @@ _SHARED_WEIGHT = 0.01
 class SubspaceConfig(PartConfig):
     """The film nearest to the data that has few time courses: those which the film has that it starts from.
 
-    ``argmin ‖A x − y‖² + weight ⟨x, D x⟩ + pull noise² ‖x − s‖²``, D being `scarce_courses` and s the film that it
-    starts from, by conjugate gradients. Few time courses have
+    ``argmin ‖A x − y‖² + weight ⟨x, D x⟩ + max(pull noise², smallest) ‖x − s‖²``, D being `scarce_courses` and s the
+    film that it starts from, by conjugate gradients. Few time courses have
     fewer unknowns than a film has samples, so that few steps lead far (Liang, *Spatiotemporal imaging with
     partially separable functions*, ISBI 2007, 988-991).
 
@@ -51,12 +51,15 @@ class SubspaceConfig(PartConfig):
         weight: of what they hold against the data.
         pull: of the film that it starts from, which is less noisy, in units of the noise's variance: 1 / the squared
             error that this film is thought to have.
+        smallest: the pull is at least this, however quiet the scan: what no lines explain is magnified by its
+            reciprocal at most, and so is the rounding by which engines differ.
         iterations: conjugate-gradient steps.
     """
 
     halvings: int = Field(11, ge=1, le=20)
     weight: float = Field(0.3, gt=0)
     pull: float = Field(40.0, ge=0)
+    smallest: float = Field(0.015, ge=0)
     iterations: int = Field(8, ge=1)
 
 
@@ -319,7 +322,7 @@ class Temporal(Network):
         def of_frames(films: torch.Tensor) -> torch.Tensor:
             return films.reshape(-1, 1, 1, 1, 1).expand(-1, self.n_frames, -1, -1, -1).flatten(0, 1)
 
-        pull = of_frames(config.pull * noise.square())
+        pull = of_frames((config.pull * noise.square()).clamp_min(config.smallest))
 
         def applied(film: torch.Tensor) -> torch.Tensor:
             return normal(film) + config.weight * along_time(scarce, film) + pull * film
