@@ -35,8 +35,6 @@ from scanside.recon.film_start import STARTS, film_start
 __all__ = ["ROLES", "Known", "inputs_of", "planes"]
 
 _SAMPLING = {"fft": ("mask",), "pmatrix": ("p",), "dft_matmul": ("mask", "dft1", "dft0")}
-
-
 _TRANSFORMS = {"dft1": -2, "dft0": -1}
 _SOLVED = ("fitted", "kept", "support")
 

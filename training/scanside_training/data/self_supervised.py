@@ -17,18 +17,15 @@ from torch import Tensor
 from scanside.errors import ConfigError
 from scanside.recon.fourier import to_image
 from scanside.recon.noise_level import noise_level
-from scanside.recon.scaling import image_scale
 from scanside_training.data.settings import FloatRange
 from scanside_training.data.simulation import (
     Sample,
     SampleShape,
     SimulationConfig,
     TaskConfig,
-    object_of,
     real_pairs,
-    some_columns,
 )
-from scanside_training.data.slices import ScannedSlice, scanned
+from scanside_training.data.slices import ScannedSlice, scanned, unrolled_sample
 
 __all__ = ["RecordedScans", "SelfSupervisedTask"]
 
@@ -49,24 +46,16 @@ class _HoldsOut(TaskConfig):
 
     def _of(self, config: SimulationConfig, scan: ScannedSlice, rng: np.random.Generator) -> Sample:
         """A sample of a scan whose target may be anything that its image is to be shown beside."""
-        lines = scan.mask[:, 0].bool()
-        held_out = self._drawn(lines, rng)
-        kept = lines & ~held_out
+        acquired = scan.mask[:, 0].bool()
+        held_out = self._drawn(acquired, rng)
+        kept = acquired & ~held_out
         seen = ScannedSlice(scan.hybrid * kept[:, None], scan.maps, kept[:, None], scan.target, scan.noise)
-        image = seen.adjoint
-        scale = image_scale(image)
-        roi = object_of(scan.target)
-        columns = some_columns(config.readout_crop, roi, rng)
+        sample, columns = unrolled_sample(config, seen, rng)
+        lines = (scan.hybrid * held_out[:, None])[..., columns]
         return {
-            "image": real_pairs(image[:, columns] / scale),
-            "target": real_pairs(scan.target[:, columns] / scale),
-            "maps": real_pairs(scan.maps[..., columns]),
-            "mask": kept[:, None].float(),
+            **sample,
             "held_out": held_out[:, None].float(),
-            "lines": real_pairs((scan.hybrid * held_out[:, None])[..., columns] / scale),
-            "roi": roi[None, :, columns].float(),
-            "scale": scale,
-            "noise": torch.as_tensor(scan.noise / scale, dtype=torch.float32),
+            "lines": real_pairs(lines / sample["scale"]),
         }
 
     def _drawn(self, lines: Tensor, rng: np.random.Generator) -> Tensor:

@@ -31,7 +31,7 @@ from scanside_training.data.simulation import (
     white,
 )
 
-__all__ = ["ImageTask", "ScannedSlice", "UnrolledTask", "scanned"]
+__all__ = ["ImageTask", "ScannedSlice", "UnrolledTask", "scanned", "unrolled_sample"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,21 @@ def scanned(
     return ScannedSlice(hybrid, maps, mask, (maps.conj() * coils).sum(0), noise)
 
 
+def unrolled_sample(
+    config: SimulationConfig, scan: ScannedSlice, rng: np.random.Generator
+) -> tuple[Sample, slice]:
+    """What networks that apply the scan's operator get of a scan, and the columns of the image that it holds."""
+    image = scan.adjoint
+    columns, scale, common = _common(config, scan, image, rng)
+    sample = {
+        **common,
+        "image": real_pairs(image[:, columns] / scale),
+        "target": real_pairs(scan.target[:, columns] / scale),
+        "maps": real_pairs(scan.maps[..., columns]),
+    }
+    return sample, columns
+
+
 class UnrolledTask(TaskConfig):
     """The network gets ``Aᴴ y``, coil maps and mask, and applies the scan's operator itself."""
 
@@ -98,14 +113,7 @@ class UnrolledTask(TaskConfig):
         measured: Tensor | None,
     ) -> Sample:
         """Scan a slice."""
-        scan = scanned(config, pixels, shape, rng, measured)
-        columns, scale, common = _common(config, scan, scan.adjoint, rng)
-        return {
-            **common,
-            "image": real_pairs(scan.adjoint[:, columns] / scale),
-            "target": real_pairs(scan.target[:, columns] / scale),
-            "maps": real_pairs(scan.maps[..., columns]),
-        }
+        return unrolled_sample(config, scanned(config, pixels, shape, rng, measured), rng)[0]
 
 
 class ImageTask(TaskConfig):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch.nn.functional import conv2d
 
 from scanside.errors import ShapeError
@@ -38,16 +38,10 @@ class KSpaceConfig(TermConfig):
             0 weighs all alike.
     """
 
+    by_pixel: ClassVar = False
+
     kind: Literal["kspace"] = "kspace"
     radius_power: float = Field(0.0, ge=0)
-
-    @model_validator(mode="after")
-    def _no_region(self) -> KSpaceConfig:
-        if self.within_roi:
-            raise ValueError(
-                "a region of interest is one of the image, and this term has none: leave within_roi out"
-            )
-        return self
 
     def build(self, network_of: NetworkOf) -> Term:
         """The term."""

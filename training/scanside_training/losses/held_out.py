@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import model_validator
 
 from scanside.errors import ConfigError
 from scanside.recon.fourier import to_kspace
@@ -21,13 +20,9 @@ class HeldOutConfig(TermConfig):
     Over all coils; as `scanside_training.data.self_supervised` has them, lines along k1 and columns of the image.
     """
 
-    kind: Literal["held-out"] = "held-out"
+    by_pixel: ClassVar = False
 
-    @model_validator(mode="after")
-    def _no_region(self) -> HeldOutConfig:
-        if self.within_roi:
-            raise ValueError("lines have no region of interest: leave within_roi out")
-        return self
+    kind: Literal["held-out"] = "held-out"
 
     def build(self, network_of: NetworkOf) -> Term:
         """The term."""

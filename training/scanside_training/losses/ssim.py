@@ -7,10 +7,10 @@ images at once and without a fit of the scale.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch.nn.functional import avg_pool2d
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
@@ -46,14 +46,10 @@ class MultiScaleSsimConfig(TermConfig):
         scales: how many; images are at least ``11 · 2**(scales − 1)`` pixels wide and high.
     """
 
+    by_pixel: ClassVar = False
+
     kind: Literal["ms-ssim"] = "ms-ssim"
     scales: int = Field(3, ge=1, le=5)
-
-    @model_validator(mode="after")
-    def _no_region(self) -> MultiScaleSsimConfig:
-        if self.within_roi:
-            raise ValueError("'ms-ssim' is one figure of a whole image: leave within_roi out, or take 'ssim'")
-        return self
 
     def build(self, network_of: NetworkOf) -> Term:
         """The term."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar, TypeAlias
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from scanside.errors import ConfigError, ShapeError
@@ -61,6 +61,15 @@ class TermConfig(PluginSettings):
 
     weight: float = Field(1.0, gt=0)
     within_roi: bool = False
+
+    by_pixel: ClassVar[bool] = True
+    """Whether its errors belong to pixels of the image, so that there are some within a region."""
+
+    @model_validator(mode="after")
+    def _region_has_pixels(self) -> TermConfig:
+        if self.within_roi and not self.by_pixel:
+            raise ValueError(f"'{self.kind}' has no errors of pixels, and so no region: leave within_roi out")
+        return self
 
     @abstractmethod
     def build(self, network_of: NetworkOf) -> Term:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ from scanside.recon.consistency import Lowering
 from scanside_training.models.consistency import numbers_of
 from scanside_training.plugins import PluginSettings
 
-__all__ = ["Batch", "Body", "ExactForm", "Network", "NetworkConfig", "PartConfig"]
+__all__ = ["Batch", "Body", "ExactForm", "Network", "NetworkConfig", "PartConfig", "known_in"]
 
 Batch = dict[str, torch.Tensor]
 
@@ -59,6 +59,12 @@ class NetworkConfig(PluginSettings):
         return None
 
 
+def known_in(batch: Batch, lowering: AnyLowering) -> Known:
+    """What is known of a batch of training samples: images and maps are there as networks take them."""
+    at_hand = {role: one for role, one in batch.items() if role not in ("mask", "noise")}
+    return Known(lowering, mask=batch.get("mask"), noise=batch.get("noise"), at_hand=at_hand)
+
+
 class Network(nn.Module):
     """A network with what trainers and exporters need to know of it.
 
@@ -93,13 +99,9 @@ class Network(nn.Module):
         not bring that of the whole film, of which a sample is a part.
         """
         exact = self.exact() if self.lowering == "columns" else None
-        known = Known(
-            self.lowering,
-            mask=batch.get("mask"),
-            noise=batch.get("noise"),
-            exact=None if exact is None else partial(exact.solved, batch),
-            at_hand={role: one for role, one in batch.items() if role not in ("mask", "noise")},
-        )
+        known = known_in(batch, self.lowering)
+        if exact is not None:
+            known = replace(known, exact=partial(exact.solved, batch))
         return inputs_of((spec.name for spec in self.offered()), known)
 
     def exact(self) -> ExactForm | None:

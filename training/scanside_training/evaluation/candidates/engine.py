@@ -13,12 +13,13 @@ from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle
 from scanside.engines.engine import Engine
 from scanside.engines.manifest import ColumnsForm, PrecisionChoice
-from scanside.engines.roles import Known, inputs_of
+from scanside.engines.roles import inputs_of
 from scanside.errors import ConfigError
 from scanside.recon.scaling import image_scale
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, image_of, problem_of
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.inputs import image_input, known_of
+from scanside_training.models.base import known_in
 
 __all__ = ["EngineOf"]
 
@@ -113,13 +114,7 @@ class _Engine(Silent):
             )
         batch = default_collate([case.sample])
         n_coils = None if manifest.shapes.coils is None else batch["maps"].shape[1]
-        known = Known(
-            manifest.lowering,
-            mask=batch["mask"],
-            noise=batch["noise"],
-            at_hand={role: one for role, one in batch.items() if role not in ("mask", "noise")},
-        )
-        inputs = inputs_of((spec.name for spec in manifest.inputs), known)
+        inputs = inputs_of((spec.name for spec in manifest.inputs), known_in(batch, manifest.lowering))
         n1, n0 = batch["image"].shape[-2:]
         engine = self._engine(n1, n0, n_coils)
         return lambda: image_of(engine(*inputs)[0])
