@@ -160,11 +160,12 @@ def test_few_time_courses_are_fitted_as_the_formula_says(batch: Batch, smallest:
     normal, measured = film_operator("fft", maps, tuple(sampling)), fold(image)
     start = fold(torch.randn(image.shape, generator=torch.Generator().manual_seed(1)))
     (scarce,) = scarce_courses(start, TIME, (config.halvings,))
-    found = model._few_courses(normal, measured, start, noise, config)
+    found, unexplained = model._few_courses(normal, measured, start, noise, config)
     assert isinstance(model, Temporal)
     pulled = pull * (found - start)
     left = normal(found) + config.weight * along_time(scarce, found) + pulled - measured
     assert float(left.norm()) < 1e-4 * float(measured.norm())
+    torch.testing.assert_close(unexplained, measured - normal(found), atol=1e-4, rtol=1e-4)
 
 
 def test_causal_frames_know_nothing_of_later_ones(batch: Batch) -> None:

@@ -40,7 +40,7 @@ class NormalOperator:
 
     Args:
         lowering: how the Fourier transforms are computed; see `scanside.recon.consistency`.
-        maps: ``(B, coil, 2, k1, k0)`` coil sensitivities.
+        maps: ``(B, coil, 2, k1, k0)`` coil sensitivities; those of one image hold for all of a batch.
         sampling: what `scanside.recon.consistency.sampling_inputs` makes for the lowering.
     """
 
@@ -48,31 +48,40 @@ class NormalOperator:
         self.lowering = lowering
         self.maps = maps
         self.sampling = sampling
-        self._matrix = _blocks(sampling[0]).unsqueeze(1) if lowering == "pmatrix" else None
+        self._matrix = _blocks(sampling[0]) if lowering == "pmatrix" else None
 
     def resampled(self, sampling: tuple[torch.Tensor, ...]) -> NormalOperator:
         """The operator with the same maps and another sampling; what was prepared of the maps is shared."""
         other = NormalOperator(self.lowering, self.maps, sampling)
-        for name in ("_maps", "_lines"):
+        for name in ("_maps", "_rows", "_lines"):
             if name in self.__dict__:
                 other.__dict__[name] = self.__dict__[name]
         return other
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Apply to an image ``(B, 2, k1, k0)``, or ``(B, 1, 1, 2, k1, k0)`` as it is multiplied with maps."""
+        """Apply to an image ``(B, 2, k1, k0)``, or to one that is `aligned`, which the result is then, too."""
+        if image.ndim == 4:
+            return self.plain(self(self.aligned(image)))
         if torch.compiler.is_exporting():
             return self._in_planes(image)
         with torch.autocast(image.device.type, enabled=False):
             if self.maps.requires_grad:
                 return self._in_planes(image)
-            plain = image if image.ndim == 4 else image[:, 0, 0]
-            applied: torch.Tensor = _SelfAdjoint.apply(self, plain)  # type: ignore[no-untyped-call]
-            return applied if image.ndim == 4 else applied[:, None, None]
+            applied: torch.Tensor = _SelfAdjoint.apply(self, self.plain(image))  # type: ignore[no-untyped-call]
+            return self.aligned(applied)
+
+    def aligned(self, image: torch.Tensor) -> torch.Tensor:
+        """An image ``(B, 2, k1, k0)`` in the shape in which it is multiplied with maps."""
+        return image.unsqueeze(3) if self._matrix is not None else image[:, None, None]
+
+    def plain(self, image: torch.Tensor) -> torch.Tensor:
+        """``(B, 2, k1, k0)`` of what `aligned` gives."""
+        return image[:, :, :, 0] if self._matrix is not None else image[:, 0, 0]
 
     def compute(self, image: torch.Tensor) -> torch.Tensor:
-        """Apply without a trace for gradients, the fastest way."""
+        """Apply to ``(B, 2, k1, k0)`` without a trace for gradients, the fastest way."""
         if self.lowering != "fft" or self.sampling[0].shape[-1] > 1:
-            return self._in_planes(image)
+            return self.plain(self._in_planes(self.aligned(image)))
         maps, conjugate = self._lines
         mask = self.sampling[0].mT.unsqueeze(1)
         x = torch.view_as_complex(image.permute(0, 3, 2, 1).contiguous())
@@ -105,17 +114,32 @@ class NormalOperator:
         """Once for all applications: graphs stay small."""
         return _map_blocks(self.maps)
 
+    @cached_property
+    def _rows(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Real and imaginary part of the maps, ``(B, k1, coil, k0)``: coils beside each other, as columns are."""
+        re, im = self.maps.permute(0, 2, 3, 1, 4).unbind(1)
+        return re.contiguous(), im.contiguous()
+
     def _in_planes(self, image: torch.Tensor) -> torch.Tensor:
-        """Apply with real numbers only, but for ``torch.fft``."""
-        plain = image.ndim == 4
-        coils = (self._maps * (image[:, None, None] if plain else image)).sum(3)
-        return (self._maps * self._project(coils)).sum((1, 2), keepdim=not plain)
+        """Apply to what is `aligned` with real numbers only, but for ``torch.fft``."""
+        if self._matrix is not None:
+            return self._by_matrix(self._matrix, image)
+        coils = (self._maps * image).sum(3)
+        return (self._maps * self._project(coils)).sum((1, 2), keepdim=True)
+
+    def _by_matrix(self, matrix: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """One product for all columns of all coils: a matrix that has to be repeated for each coil is copied."""
+        re, im = self._rows
+        x_re, x_im = image.unbind(1)
+        coils = torch.cat((re * x_re - im * x_im, re * x_im + im * x_re), dim=1)
+        *_, n_coils, k0 = coils.shape
+        products = torch.bmm(matrix, coils.flatten(2)).reshape(len(matrix), 2, -1, n_coils, k0)
+        y_re, y_im = products.unbind(1)
+        parts = (re * y_re + im * y_im, re * y_im - im * y_re)
+        return torch.stack([one.sum(2, keepdim=True) for one in parts], dim=1)
 
     def _project(self, coils: torch.Tensor) -> torch.Tensor:
         """``Fᴴ m F`` on coil images ``(B, coil, 2, k1, k0)``; gives ``(B, coil, 2, 1, k1, k0)``."""
-        if self._matrix is not None:
-            *first, k1, k0 = coils.shape
-            return torch.matmul(self._matrix, coils.flatten(2, 3)).reshape(*first, 1, k1, k0)
         if self.lowering == "dft_matmul":
             return self._project_by_matrices(coils).unsqueeze(3)
         (mask,) = self.sampling
@@ -192,8 +216,10 @@ class ColumnInverse:
 
     def __init__(self, normal: NormalOperator, weight: torch.Tensor) -> None:
         maps = numbers_of(normal.maps)
-        spread = normal.point_spread().to(maps.dtype).expand(len(maps), -1, -1)
-        self._system = ColumnSystem(maps, spread, weight.detach().flatten().expand(len(maps)))
+        spread = normal.point_spread().to(maps.dtype)
+        n = max(len(maps), len(spread))
+        maps, spread = maps.expand(n, -1, -1, -1), spread.expand(n, -1, -1)
+        self._system = ColumnSystem(maps, spread, weight.detach().flatten().expand(n))
 
     def __call__(self, right: torch.Tensor) -> torch.Tensor:
         """Solve for a right-hand side ``(B, 2, k1, k0)``."""
@@ -273,11 +299,13 @@ def conjugate_gradients(
     """
 
     def dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return (a * b).sum((-3, -2, -1), keepdim=True)
+        return (a * b).sum(axes, keepdim=True)
 
     # Networks have a hundred and more of these steps, all written out: everything stays in the shape in which it is
     # multiplied with the maps, and products and sums are one operator where they can be.
-    right, weight = right[:, None, None], weight[..., None, None]
+    right = normal.aligned(right)
+    weight = weight.reshape(-1, *[1] * (right.ndim - 1))
+    axes = tuple(range(1, right.ndim))
     tiny = 1e-30  # an empty image has the solution 0, not 0 / 0
     residual = direction = right
     energy = dot(residual, residual)
@@ -291,7 +319,7 @@ def conjugate_gradients(
         residual = torch.addcmul(residual, alpha, image, value=-1)
         previous, energy = energy, dot(residual, residual)
         direction = torch.addcmul(residual, energy / (previous + tiny), direction)
-    return solution[:, 0, 0]
+    return normal.plain(solution)
 
 
 class _ImplicitSolve(torch.autograd.Function):

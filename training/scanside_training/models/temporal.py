@@ -290,14 +290,15 @@ class Temporal(Network):
         measured = fold(image)
         # Besides the film: where it moves, if that is known.
         x, *motion = map(fold, begun) if begun else self._shared_views(image, maps, sampling)
-        if self.config.subspace is not None:
-            x = self._few_courses(normal, measured, x, noise, self.config.subspace)
         _, steps = consistency_steps(
             self.config.consistency, normal, measured, self.log_weights.exp(), noise, self.config.n_cascades
         )
         # What data consistency changed last shows the networks where they erred; the first one sees what it is yet to
         # change.
-        change = measured - normal(x)
+        if self.config.subspace is not None:
+            x, change = self._few_courses(normal, measured, x, noise, self.config.subspace)
+        else:
+            change = measured - normal(x)
         for network, step in zip(self.networks, steps, strict=True):
             scarce = scarce_courses(x, self.n_frames, self.config.low_rank)
             parts = [x - along_time(matrix, x) for matrix in scarce]
@@ -315,8 +316,8 @@ class Temporal(Network):
         x: torch.Tensor,
         noise: torch.Tensor,
         config: SubspaceConfig,
-    ) -> torch.Tensor:
-        """The film ``(B · time, 2, k1, k0)`` fitted to the data with few time courses."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The film ``(B · time, 2, k1, k0)`` fitted with few time courses, and ``Aᴴ y − Aᴴ A x`` of it."""
         (scarce,) = scarce_courses(x, self.n_frames, (config.halvings,))
 
         def of_frames(films: torch.Tensor) -> torch.Tensor:
@@ -331,6 +332,7 @@ class Temporal(Network):
             return of_frames((a * b).reshape(len(scarce), -1).sum(1))
 
         tiny = 1e-30  # an empty film stays empty
+        start = x
         residual = direction = measured + pull * x - applied(x)
         energy = dot(residual, residual)
         for _ in range(config.iterations):
@@ -340,7 +342,7 @@ class Temporal(Network):
             residual = residual - alpha * image
             before, energy = energy, dot(residual, residual)
             direction = residual + energy / (before + tiny) * direction
-        return x
+        return x, residual + config.weight * along_time(scarce, x) + pull * (x - start)
 
     def _shared_views(
         self, image: torch.Tensor, maps: torch.Tensor, sampling: tuple[torch.Tensor, ...]
