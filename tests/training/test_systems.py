@@ -34,6 +34,7 @@ SMALL: dict[str, Any] = {
     "validation": {"every_steps": 1000, "images": 0},
 }
 SYSTEMS: dict[str, tuple[dict[str, Any], int, float]] = {
+    "artefacts": ({"channels": 8, "pools": 2}, 100, 1.0),
     "kiki": ({"channels": 12, "depth": 3}, 80, 0.5),
     "denoising": ({"channels": 8, "pools": 2}, 100, 2.0),
     "self-supervised": ({"channels": 12, "depth": 4, "n_cascades": 2}, 150, 0.8),

@@ -164,6 +164,14 @@ def test_a_run_that_is_there_is_taken(files: Path) -> None:
     assert distilled.distillation.teacher == there
 
 
+def test_a_variation_begins_with_the_weights_of_another(files: Path) -> None:
+    variations = [{"name": "first"}, {"name": "tuned", "initial": "first", "settings": {"max_steps": 1}}]
+    run(files, variations=variations, comparisons=[], similarity=None, speed=None, seeds=[1], pictures=0)
+    runs = files / "out" / "runs"
+    assert load_config(runs / "tuned-seed1" / "config.yaml").initial == runs / "first-seed1"
+    assert load_config(runs / "first-seed1" / "config.yaml").initial is None
+
+
 def test_a_training_that_fails_stops_no_other(files: Path) -> None:
     variations = [
         {"name": "broken", "settings": {"distillation": {"layers": ["no.layer"], "teacher": "nowhere"}}},
@@ -180,8 +188,12 @@ def test_a_training_that_fails_stops_no_other(files: Path) -> None:
         ({"variation": []}, r"has no setting 'variation'.*did you mean 'variations'"),
         ({"variations": [{"name": "a"}, {"name": "a"}]}, "variations of the same name: a"),
         ({"variations": [{"name": "a", "teacher": "b"}, {"name": "b"}]}, "no variation before has that name"),
+        ({"variations": [{"name": "a", "initial": "b"}, {"name": "b"}]}, "initial of 'a' is 'b'"),
         ({"comparisons": [{"variation": "x", "against": "alone"}]}, "there is no variation x"),
-        ({"variations": [{"name": "a", "run": "r", "seeds": [1]}]}, "takes no settings, seeds or teacher"),
+        (
+            {"variations": [{"name": "a", "run": "r", "seeds": [1]}]},
+            "takes no settings, seeds, teacher or initial",
+        ),
         ({"candidates": [{"kind": "cg-sense", "name": "alone"}]}, "candidates whose names are taken: alone"),
     ],
 )

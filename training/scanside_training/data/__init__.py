@@ -32,7 +32,7 @@ from scanside_training.data.simulation import (
     middle_shape,
     simulate_sample,
 )
-from scanside_training.data.slices import ImageTask, UnrolledTask
+from scanside_training.data.slices import ImageTask, ImageToImage, UnrolledTask
 from scanside_training.data.sources import (
     BeatingHearts,
     BrainT1w,
@@ -66,6 +66,7 @@ __all__ = [
     "EspiritConfig",
     "FrameMaskConfig",
     "ImageTask",
+    "ImageToImage",
     "MaskConfig",
     "MrdFolder",
     "MrdScans",

@@ -31,7 +31,7 @@ from scanside_training.data.simulation import (
     white,
 )
 
-__all__ = ["ImageTask", "ScannedSlice", "UnrolledTask", "scanned", "unrolled_sample"]
+__all__ = ["ImageTask", "ImageToImage", "ScannedSlice", "UnrolledTask", "scanned", "unrolled_sample"]
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,9 @@ class UnrolledTask(TaskConfig):
         return unrolled_sample(config, scanned(config, pixels, shape, rng, measured), rng)[0]
 
 
-class ImageTask(TaskConfig):
-    """The network gets an image, and puts out an image."""
+class ImageToImage(TaskConfig):
+    """What tasks share in which the network gets an image, and puts out an image."""
 
-    kind: Literal["image"] = "image"
     input: Literal["zero-filled", "cg-sense"] = "zero-filled"
     """How the image that goes in is made."""
     channels: Literal["magnitude", "complex"] = "magnitude"
@@ -145,12 +144,23 @@ class ImageTask(TaskConfig):
         measured: Tensor | None,
     ) -> Sample:
         """Scan a slice."""
-        scan = scanned(config, pixels, shape, rng, measured)
+        scan = self.scan(config, pixels, shape, rng, measured)
         image = self._cg_sense(scan) if self.input == "cg-sense" else scan.adjoint
         columns, scale, common = _common(config, scan, image, rng)
         planes = _magnitude if self.channels == "magnitude" else real_pairs
         images = {"image": image, "target": scan.target}
         return common | {name: planes(one[:, columns] / scale) for name, one in images.items()}
+
+    def scan(
+        self,
+        config: SimulationConfig,
+        pixels: Tensor,
+        shape: SampleShape,
+        rng: np.random.Generator,
+        measured: Tensor | None,
+    ) -> ScannedSlice:
+        """The scan whose image goes in, and its target."""
+        return scanned(config, pixels, shape, rng, measured)
 
     def _cg_sense(self, scan: ScannedSlice) -> Tensor:
         result = cg_sense(
@@ -162,6 +172,12 @@ class ImageTask(TaskConfig):
             max_iterations=self.iterations,
         )
         return result.solution[0]
+
+
+class ImageTask(ImageToImage):
+    """The network gets an image, and puts out an image."""
+
+    kind: Literal["image"] = "image"
 
 
 def _common(

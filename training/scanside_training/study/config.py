@@ -28,6 +28,8 @@ class Variation(Settings):
     """By default those of the study."""
     teacher: str | None = None
     """Another variation, listed before, whose first network this one learns from (``distillation.teacher``)."""
+    initial: str | None = None
+    """Another variation, listed before, with whose first network's weights this one begins (``initial``)."""
     run: Path | None = None
     """Folder of a run that is there already; nothing is trained then."""
 
@@ -83,12 +85,16 @@ class StudyConfig(Settings):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"variations of the same name: {', '.join(twice)}")
         for place, one in enumerate(self.variations):
-            if one.teacher is not None and one.teacher not in names[:place]:
+            for what in ("teacher", "initial"):
+                parent = getattr(one, what)
+                if parent is not None and parent not in names[:place]:
+                    raise ValueError(
+                        f"{what} of '{one.name}' is '{parent}', and no variation before has that name"
+                    )
+            if one.run is not None and (one.settings or one.seeds or one.teacher or one.initial):
                 raise ValueError(
-                    f"the teacher of '{one.name}' is '{one.teacher}', and no variation before has that name"
+                    f"'{one.name}' is a finished run: it takes no settings, seeds, teacher or initial"
                 )
-            if one.run is not None and (one.settings or one.seeds or one.teacher):
-                raise ValueError(f"'{one.name}' is a finished run: it takes no settings, seeds or teacher")
         asked = [name for pair in self.comparisons for name in (pair.variation, pair.against)]
         if self.similarity is not None:
             asked += [self.similarity.teacher, *self.similarity.students]
@@ -97,6 +103,11 @@ class StudyConfig(Settings):
         if unknown := sorted(set(asked) - set(names)):
             raise ValueError(f"there is no variation {', '.join(unknown)}; there are {', '.join(names)}")
         return self
+
+    def first_run(self, name: str, runs: Path) -> Path:
+        """Folder of the first network of a variation, where those of the study are in `runs`."""
+        variation = next(one for one in self.variations if one.name == name)
+        return variation.run or runs / f"{name}-seed{(variation.seeds or self.seeds)[0]}"
 
 
 class Planned:
@@ -122,10 +133,10 @@ class Planned:
             document = merged(merged(base, study.settings), variation.settings)
             document |= {"name": self.name, "seed": seed}
             if variation.teacher is not None:
-                teacher = next(one for one in study.variations if one.name == variation.teacher)
-                first = (teacher.seeds or study.seeds)[0]
-                folder = teacher.run or runs / f"{teacher.name}-seed{first}"
-                document = merged(document, {"distillation": {"teacher": str(folder)}})
+                teacher = study.first_run(variation.teacher, runs)
+                document = merged(document, {"distillation": {"teacher": str(teacher)}})
+            if variation.initial is not None:
+                document["initial"] = str(study.first_run(variation.initial, runs))
             self.config = read_config(document, f"study '{study.name}', variation '{variation.name}'")
 
 

@@ -14,7 +14,7 @@ from scanside.errors import ConfigError
 from scanside.recon.scaling import image_scale
 from scanside_training.checkpoint import load_model
 from scanside_training.config import TrainConfig
-from scanside_training.data import ImageTask
+from scanside_training.data import ImageTask, ImageToImage
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, image_of, problem_of
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.inputs import image_input, known_of, padded_size
@@ -63,7 +63,7 @@ class _Image(Silent):
     def __init__(self, model: Network, config: TrainConfig) -> None:
         self._model = model
         task = config.data.simulation.task
-        self._task = task if isinstance(task, ImageTask) else ImageTask()
+        self._task = task if isinstance(task, ImageToImage) else ImageTask()
         self.n_parameters = _count(model)
         self.facts: dict[str, str] = {"backend": "eager fp32"}
 
