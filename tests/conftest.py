@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import threading
@@ -217,6 +218,42 @@ def learned_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def doubting_bundle(tmp_path_factory: pytest.TempPathFactory, learned_bundles: Path) -> Path:
+    """Bundle of a network that gives a CG-SENSE image as it is, and expects errors of a tenth of its magnitude.
+
+    On other scans errors were twice what it expected.
+    """
+    import torch
+
+    class Doubting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor([0.1]))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.cat((image, self.weight * image.square().sum(1, keepdim=True).sqrt()), 1)
+
+    truth = torch.randn(2, 32, 32, generator=torch.Generator().manual_seed(0))
+    parts = {
+        "task": "image",
+        "module": Doubting(),
+        "case": {"image": 0.9 * truth, "truth": truth},
+        "example": (torch.ones(1, 2, 32, 32),),
+        "inputs": {"image": ["batch", 2, "k1", "k0"]},
+        "others": ({"name": "uncertainty", "axes": ["batch", 1, "k1", "k0"]},),
+        "uncertainty": {"factor": 2.0, "correlation": 0.6, "n_images": 8},
+        "lowering": "none",
+        "input_image": "cg-sense",
+        "coils": None,
+    }
+    folder = tmp_path_factory.mktemp("others") / "doubting"
+    _write_bundle(
+        folder, parts, json.loads((learned_bundles / "smooth" / "manifest.json").read_text())["sampling"]
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def film_bundles(tmp_path_factory: pytest.TempPathFactory, learned_bundles: Path) -> Path:
     """Folder with bundles of two networks for windows of 4 frames, whose results can be told otherwise.
 
@@ -359,7 +396,8 @@ def _write_bundle(folder: Path, parts: dict[str, Any], trained: dict[str, Any]) 
             description="For tests.",
             task=parts["task"],
             inputs=[{"name": key, "axes": axes} for key, axes in parts["inputs"].items()],
-            outputs=[{"name": "image", "axes": parts["inputs"]["image"]}],
+            outputs=[{"name": "image", "axes": parts["inputs"]["image"]}, *parts.get("others", ())],
+            uncertainty=parts.get("uncertainty"),
             lowering=parts["lowering"],
             shapes=shapes | {"frames": parts.get("frames")},
             input_image=parts["input_image"],

@@ -32,6 +32,7 @@ from scanside.storage import naming_disk
 from scanside_deploy.cases import CaseKind, calibration, reference_vectors
 from scanside_deploy.datasheet import data_sheet
 from scanside_deploy.graphs import network_of, write_graphs
+from scanside_deploy.trust import uncertainty_of
 from scanside_training.ancestry import described, lineage_of
 from scanside_training.checkpoint import CONFIG, WEIGHTS, load_weights
 from scanside_training.config import TrainConfig, load_config
@@ -122,6 +123,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             task=network.task,
             inputs=graphs.inputs,
             outputs=graphs.outputs,
+            uncertainty=uncertainty_of(network, config.data),
             lowering=network.lowering,
             shapes=shapes_of(network, options.buckets, sampling),
             input_image=config.data.simulation.task.input_image,

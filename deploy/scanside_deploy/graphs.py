@@ -79,7 +79,7 @@ def write_graphs(network: Network, writer: BundleWriter, kept: torch.dtype = tor
         if not alone:
             _written(exact.network.eval(), network, columns.inputs, columns.graphs, writer)
     save_file({k: v.to(kept).contiguous() for k, v in weights.items()}, writer.path(WEIGHTS_FILE))
-    return Graphs(inputs, (TensorSpec(name="image", axes=inputs[0].axes),), files, columns)
+    return Graphs(inputs, network.outputs(), files, columns)
 
 
 def _written(

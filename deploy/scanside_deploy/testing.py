@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from unittest import SkipTest
 
 import torch
@@ -79,7 +80,10 @@ class NetworkTests:
         for spec, tensor in zip(network.offered(), given, strict=True):
             assert tensor.shape == self._shape(spec, batch, network), spec
         output = self._run(network, given)
-        assert output.shape == batch["target"].shape
+        image, others = network.split(output)
+        assert image.shape == batch["target"].shape
+        for spec in network.outputs()[1:]:
+            assert others[spec.name].shape == self._shape(spec, batch, network), spec
         assert output.dtype == torch.float32, f"it gives {output.dtype}, not float32"
         assert bool(output.isfinite().all())
 
@@ -90,7 +94,9 @@ class NetworkTests:
         network = self._network().train()
         batch = self.batch(network)
         with torch.enable_grad():
-            loss = (network(*network.inputs(batch)) - batch["target"]).square().mean()
+            image, others = network.split(network(*network.inputs(batch)))
+            errors = (image - batch["target"], *others.values())
+            loss: Any = sum(one.square().mean() for one in errors)
             loss.backward()
         trained = {name: one for name, one in network.named_parameters() if one.requires_grad}
         assert trained, "nothing of it is trained"

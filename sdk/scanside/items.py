@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from scanside.mrd.dtypes import Headers
 from scanside.mrd.header import Encoding
@@ -129,6 +129,7 @@ class Image:
         meta: MRD meta attributes.
         incomplete: why the image was made from incomplete data, or None.
         encoding: the encoding space that it belongs to, where known.
+        what: an image, or a map that belongs to one: ``uncertainty``, the error to be expected of each voxel.
     """
 
     data: torch.Tensor
@@ -136,6 +137,7 @@ class Image:
     meta: Meta = field(default_factory=Meta)
     incomplete: str | None = None
     encoding: Encoding | None = None
+    what: Literal["image", "uncertainty"] = "image"
 
     def replace(self, **changes: Any) -> Image:
         """A copy with some attributes changed; the samples are shared, not copied."""

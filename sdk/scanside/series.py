@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from scanside.items import Image
 
-__all__ = ["ImageNumbers", "SeriesNumbers", "grid_of"]
+__all__ = ["MAPS_BEHIND", "ImageNumbers", "SeriesNumbers", "grid_of"]
+
+MAPS_BEHIND = 40
+"""From series numbers of images to those of their maps; in DICOM a measurement has no more than 49 series."""
 
 _COUNTERS = ("slice", "contrast", "phase", "set", "repetition", "average")
 """Counters that an image's number is made of, the fastest first."""

@@ -36,6 +36,11 @@ class TestUnetOfMagnitudes(NetworkTests):
         return UnetConfig(**SMALL, image_channels=1)
 
 
+class TestUnetThatTellsItsUncertainty(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return UnetConfig(**SMALL, uncertainty=True)
+
+
 class TestUnrolled(NetworkTests):
     def config(self) -> NetworkConfig:
         return UnrolledConfig(**SMALL, n_cascades=2, memory=2, consistency=FEW_STEPS)

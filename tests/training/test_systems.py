@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from scanside_deploy.build import BuildOptions, build_bundle
 from scanside_training.config import TrainConfig, load_config, merged, read_yaml
 from scanside_training.data import SampleKey, SimulatedSamples
 from scanside_training.measures import measure
@@ -39,6 +40,7 @@ SYSTEMS: dict[str, tuple[dict[str, Any], int, float]] = {
     "denoising": ({"channels": 8, "pools": 2}, 100, 2.0),
     "self-supervised": ({"channels": 12, "depth": 4, "n_cascades": 2}, 150, 0.8),
     "super-resolution": ({"channels": 12, "depth": 4}, 100, 0.3),
+    "uncertainty": ({"channels": 8, "pools": 2}, 800, 0.0),
 }
 """Settings of a smaller network, steps, and how many dB it must gain over the image that goes in."""
 
@@ -63,12 +65,23 @@ def small(name: str, **settings: Any) -> TrainConfig:
     return load_config(path, merged(made, settings))
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", sorted(SYSTEMS.keys() - {"uncertainty"}))
 def test_it_learns(name: str, tmp_path: Path) -> None:
     config = small(name)
     record = train(config, tmp_path / "run")
     before = mean_psnr_of_inputs(config)
     assert record.validation["psnr"] > before + SYSTEMS[name][2], f"{before:.2f} dB go in"
+
+
+def test_it_learns_where_it_errs_and_engines_tell_it(tmp_path: Path) -> None:
+    config = small("uncertainty")
+    record = train(config, tmp_path / "run")
+    assert record.validation["uncertainty_correlation"] > 0.2
+    options = BuildOptions(name="doubting", buckets=((64, 48),))
+    told = build_bundle(tmp_path / "run", tmp_path / "bundle", options).uncertainty
+    assert told is not None
+    assert told.correlation > 0.2
+    assert 0.3 < told.factor < 3
 
 
 def test_without_truth_it_learns_nearly_what_it_learns_with_truth(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from scanside_training.checkpoint import load_model, network_of, renew_moments
 from scanside_training.config import TrainConfig
 from scanside_training.distillation import Distillation
 from scanside_training.losses import build_loss
+from scanside_training.losses.uncertainty import trust_in
 from scanside_training.models import Batch
 from scanside_training.optimisers import build_optimiser
 from scanside_training.schedule import rate_of
@@ -55,7 +56,10 @@ class Reconstruction(pl.LightningModule):
             self.distillation = Distillation(teacher, self.model, config.distillation, example)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """The reconstructed images or films of a batch of training samples, shaped as its targets, float32."""
+        """What the network gives of a batch of training samples, float32: images or films shaped as its targets.
+
+        Behind their channels there may be those of other outputs.
+        """
         output: torch.Tensor = self.model(*self.model.inputs(batch))
         return output.float()
 
@@ -88,7 +92,8 @@ class Reconstruction(pl.LightningModule):
     def _loss(self, output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         # Sums over whole images lose too much in 16 bits.
         with torch.autocast(self.device.type, enabled=False):
-            terms: dict[str, torch.Tensor] = self.loss(output.float(), batch)
+            image, others = self.model.split(output.float())
+            terms: dict[str, torch.Tensor] = self.loss(image, {**batch, **others})
         return terms
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -132,12 +137,16 @@ class Reconstruction(pl.LightningModule):
         )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """The loss of a batch, averaged over the validation set by its samples; gives the output to callbacks."""
+        """The loss of a batch, averaged over the validation set by its samples; gives the image to callbacks."""
         output: torch.Tensor = self(batch)
-        self.log(
-            "validation/loss", self._loss(output, batch)["total"], batch_size=len(output), sync_dist=True
-        )
-        return output
+        figures = {"loss": self._loss(output, batch)["total"]}
+        image, others = self.model.split(output)
+        if "uncertainty" in others:
+            trust = trust_in(image, batch["target"], others["uncertainty"], batch["roi"])
+            figures |= {f"uncertainty_{name}": value for name, value in trust._asdict().items()}
+        named = {f"validation/{name}": value for name, value in figures.items()}
+        self.log_dict(named, batch_size=len(output), sync_dist=True)
+        return image
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the place in the order of samples at which a resumed run goes on."""

@@ -116,14 +116,23 @@ def describe_method(
         incomplete: what was missing of its data.
         protocol: name of the scan's protocol.
     """
-    part = "" if kind == "magnitude" else f" {kind}"
+    role = meta.first("DataRole")
+    is_map = role not in ("", "Image")
+    part = f" {role.lower()} map" if is_map else "" if kind == "magnitude" else f" {kind}"
     dataset.SeriesDescription = short(f"{method.name}{part}: {protocol}" if protocol else method.name + part)
     if protocol:
         dataset.ProtocolName = short(protocol)
     # The scanner's own images are the original ones; value 3 is a defined term of C.8.3.1.1.1.
     made = "LEARNED" if method.how == "learned" else "CLASSICAL"
     shows = "PHASE MAP" if kind == "phase" else "OTHER"
-    dataset.ImageType = ["DERIVED", "PRIMARY", shows, _LETTERS[kind], made]
+    dataset.ImageType = [
+        "DERIVED",
+        "PRIMARY",
+        shows,
+        _LETTERS[kind],
+        made,
+        *([role.upper()] if is_map else ()),
+    ]
     dataset.DerivationDescription = long_text(f"{method.description}. {_NOTICE}")
     dataset.ImageComments = long_text("\n".join(_comments(method, meta, incomplete)), 10240)
     dataset.ContributingEquipmentSequence = Sequence([_equipment(method)])

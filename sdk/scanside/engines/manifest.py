@@ -439,6 +439,20 @@ class ColumnsForm(Form):
     below: PositiveInt = 641
 
 
+class Uncertainty(_Record):
+    """What a network's own word on its errors was worth on scans of subjects that trained nothing.
+
+    Attributes:
+        factor: by which its mean is brought to that of the errors; what goes out was multiplied with it.
+        correlation: Pearson's, between it and the error, of the voxels of an object; mean over images.
+        n_images: these were.
+    """
+
+    factor: Annotated[float, Field(gt=0)]
+    correlation: Annotated[float, Field(ge=-1, le=1)]
+    n_images: PositiveInt
+
+
 class FileRecord(_Record):
     """What a file of the bundle must be."""
 
@@ -458,7 +472,9 @@ class Manifest(_Record):
         description: one sentence for people.
         task: what the network does.
         inputs: positional inputs of the graph that are not parameters.
-        outputs: what it gives.
+        outputs: what it gives: one tensor, whose channels are those of these, one after the other. The first is the
+            image; ``uncertainty`` is the error to be expected of each of its voxels, on the same scale.
+        uncertainty: how far the network's own word on that was right; given exactly if it gives one.
         lowering: of data consistency.
         shapes: sizes that go in.
         normalisation: as in training.
@@ -488,6 +504,7 @@ class Manifest(_Record):
     task: Task
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
+    uncertainty: Uncertainty | None = None
     lowering: Lowering
     shapes: Shapes
     normalisation: Normalisation = Normalisation()
@@ -536,6 +553,11 @@ class Manifest(_Record):
                 "shapes.frames says how long the window is: given exactly if the task is 'dynamic', whose images "
                 "have a time axis"
             )
+        names = [spec.name for spec in self.outputs]
+        if names not in (["image"], ["image", "uncertainty"]):
+            raise ValueError(f"outputs are 'image', or 'image' and 'uncertainty', got {names}")
+        if (len(names) > 1) != (self.uncertainty is not None):
+            raise ValueError("'uncertainty' says what that output is worth: given exactly if there is one")
         for path in self.named_files():
             if path not in self.files:
                 raise ValueError(f"'{path}' is named but does not stand in files")

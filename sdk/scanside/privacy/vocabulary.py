@@ -20,7 +20,7 @@ _BASE = (
     "readers writers stream true false null none yes no on off auto xml yaml json",
     # Forms of images, and names and values of meta attributes in use.
     "image array images imaging condition recon data bucket acquisitions meta ismrmrd gadgetron scanside",
-    "role processing history comment comments window center centre width keep geometry",
+    "role uncertainty processing history comment comments window center centre width keep geometry",
     "row column slice partition read phase norm normal dir direction position orientation field of view fov matrix",
     "size series number index type magnitude real imag imaginary complex rgb derived original primary",
     "filter raw scale scaling ratio rescale slope intercept sequence description additional pixel spacing",

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from scanside.context import Context
 from scanside.items import Image, KSpace
 from scanside.scan import Scan, ScanEnd
-from scanside.series import SeriesNumbers, grid_of
+from scanside.series import MAPS_BEHIND, SeriesNumbers, grid_of
 from scanside.shadow.branch import Branch, StageEntry
 from scanside.stage import Expected, Stage, StageConfig
 
@@ -138,7 +138,8 @@ class SideBySide(Stage[KSpace, Image]):
         space = 0 if image.encoding is None else image.encoding.index
         step = abs(self.config.series[1] - self.config.series[0]) + 1  # the two never meet
         header["image_series_index"] = self._numbers.number(
-            (which, space, grid_of(image)), self.config.series[which] + step * space
+            (which, space, grid_of(image), image.what),
+            self.config.series[which] + step * space + (image.what != "image") * MAPS_BEHIND,
         )
         meta["SequenceDescriptionAdditional"] = name
         meta["GADGETRON_SeqDescription"] = name

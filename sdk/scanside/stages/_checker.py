@@ -114,7 +114,7 @@ class SelfCheck:
     ) -> tuple[torch.Tensor, str, torch.Tensor]:
         """Errors of the network's image of a strip, and of the fallback's, whose name stands between them."""
         asked = self._imager.asked(strip.item, network, engine)
-        voxels, _ = self._imager.images(asked, dict(levels))
+        voxels = self._imager.images(asked, dict(levels)).voxels
         if (
             strip.item.second_maps is not None
         ):  # it is both images that predict lines, not what is made of them

@@ -29,7 +29,7 @@ from scanside.stages._signal import noise_of
 from scanside.stages.sense import Sense
 from scanside.trace import StageTimes
 
-__all__ = ["Asked", "Imager", "Levels", "Pull"]
+__all__ = ["Asked", "Imager", "Levels", "Made", "Pull"]
 
 _LEAST_WEIGHT = 5e-4
 """Of the pull back to the data: with less, rounding of fp32 tells in images that are solved for exactly."""
@@ -61,6 +61,21 @@ class Asked:
         """Its coil sensitivities."""
         assert self.item.coil_maps is not None
         return self.item.coil_maps
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What a network made.
+
+    Attributes:
+        voxels: ``(*other, z, y, x)`` the wanted images; of two sets of maps those of both, ``(2, *other, z, y, x)``.
+        data: what was acquired of them.
+        uncertainty: ``(*other, z, y, x)`` real, the error to be expected of their voxels, of networks that tell it.
+    """
+
+    voxels: torch.Tensor
+    data: Acquired
+    uncertainty: torch.Tensor | None
 
 
 @dataclass(frozen=True)
@@ -109,10 +124,8 @@ class Imager:
         classical = list(self._sense.images(item, data)) if network.wants == "sense" else []
         return Asked(item, network, engine, data, classical)
 
-    def images(self, asked: Asked, levels: Levels) -> tuple[torch.Tensor, Acquired]:
-        """The wanted images ``(*other, z, y, x)`` as the network makes them, and what was acquired of them.
-
-        Of two sets of maps, the images of both, ``(2, *other, z, y, x)``.
+    def images(self, asked: Asked, levels: Levels) -> Made:
+        """The wanted images as the network makes them.
 
         Args:
             asked: what is to be made.
@@ -132,6 +145,7 @@ class Imager:
             else:  # it knows of the first image alone
                 start, other = start
         voxels, weights = torch.zeros_like(start), start.new_ones(start.shape[:-3], dtype=torch.float32)
+        uncertain = torch.zeros_like(voxels.real) if network.manifest.uncertainty else None
         pulls: dict[tuple[int, ...], tuple[float, Solve]] = {}
         by_call = maps if network.n_frames else maps.expand(*item.mask.shape[:-2], *maps.shape[-4:])
         for call in [()] if network.n_frames else np.ndindex(*item.mask.shape[:-2]):
@@ -155,9 +169,13 @@ class Imager:
                 inputs = network.inputs(
                     asked.engine, image, by_call[call][:, 0], item.mask[call][..., 0, :], noise, beside
                 )
-                made = network.image(self._called(partial(asked.engine, *inputs)), image)
-                voxels[call][..., 0, :, :] = scale * made
+                output = self._called(partial(asked.engine, *inputs))
+                voxels[call][..., 0, :, :] = scale * network.image(output, image)
+                if uncertain is not None and (told := network.uncertainty(output)) is not None:
+                    uncertain[call][..., 0, :, :] = scale * told
         if item.wanted is not None:
+            if uncertain is not None:
+                uncertain = uncertain[[*item.wanted]]
             voxels, weights, item = voxels[[*item.wanted]], weights[[*item.wanted]], wanted_frames(item)
             data = self._sense.acquired(item, maps)
         if both is not None:
@@ -167,7 +185,7 @@ class Imager:
             voxels = _with_second(asked, data, voxels, second, weights.sqrt())
         if self._pull.strength is not None:
             voxels = self._pulled_back(data, voxels, self._pull.strength * weights, pulls)
-        return voxels, data
+        return Made(voxels, data, uncertain)
 
     def _pulls_by_columns(self, item: KSpace) -> bool:
         """Whether images are pulled back to the data exactly."""

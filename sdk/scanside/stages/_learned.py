@@ -388,6 +388,11 @@ class Learned:
             return output[0, 0] * torch.sgn(image)
         return torch.complex(output[0, 0], output[0, 1])
 
+    def uncertainty(self, output: torch.Tensor) -> torch.Tensor | None:
+        """The error to be expected of each voxel ``(*, y, x)``, from an engine's output, of networks that tell it."""
+        found = self.manifest.uncertainty
+        return None if found is None else found.factor * output[0, -1]
+
     @property
     def _smallest_weight(self) -> float | None:
         """Of data consistency that is solved by columns; None where it is not."""

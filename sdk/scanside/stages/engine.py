@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, model_validator
 
 from scanside.context import Context
@@ -38,7 +37,7 @@ from scanside.stages._deadline import DeadlineRunner
 from scanside.stages._fallback import Allowed, Fallback, wanted_frames
 from scanside.stages._finite import is_finite
 from scanside.stages._fitness import fitness_of
-from scanside.stages._imager import Asked, Imager, Levels, Pull
+from scanside.stages._imager import Asked, Imager, Levels, Made, Pull
 from scanside.stages._images import images_of
 from scanside.stages._learned import Learned
 from scanside.stages._provenance import describe_engine
@@ -316,7 +315,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 )
             asked = self._imager.asked(given, network, engine)
             levels: Levels = {}
-            voxels, residual = self._reconstruct(asked, levels)
+            made, residual = self._reconstruct(asked, levels)
             verdict = self._checked(asked, levels)
         except Refused as refused:
             yield from self._fall_back(item, refused, () if asked is None else asked.classical)
@@ -331,9 +330,13 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             meta["ScansideFitness"] = untrained
         if verdict is not None:
             meta["ScansideCheck"] = verdict.meta
+        voxels = made.voxels if given.second_maps is None else combine_sets(made.voxels)
         if not bool(voxels.any()):
             meta["ScansideEmpty"] = "all acquired lines are zero, and so is the image"
         yield from images_of(self._scan, frames.replace(meta=meta), voxels)
+        if made.uncertainty is not None:
+            for image in images_of(self._scan, frames.replace(meta=meta), made.uncertainty):
+                yield image.replace(what="uncertainty")
 
     def close(self) -> None:
         """Forget the scan."""
@@ -428,9 +431,10 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 self._lacking[wanted] = why, self._postponed.get(network.name, str(error))
         raise Refused(*self._lacking[wanted])
 
-    def _reconstruct(self, asked: Asked, levels: Levels) -> tuple[torch.Tensor, float]:
-        """The wanted images ``(*other, z, y, x)``, and the largest of their distances to the acquired lines."""
-        voxels, data = self._imager.images(asked, levels)
+    def _reconstruct(self, asked: Asked, levels: Levels) -> tuple[Made, float]:
+        """The wanted images, and the largest of their distances to the acquired lines."""
+        made = self._imager.images(asked, levels)
+        voxels, data = made.voxels, made.data
         name = asked.network.name
         if not is_finite(voxels):
             raise Refused("non-finite", f"'{name}' gave NaN or infinite values")
@@ -445,7 +449,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                     f"the image of '{name}' disagrees with the acquired lines: its relative residual is "
                     f"{residual:.3g}, allowed is {limit:g} (engine.residual) beside the noise's {noise:.3g}",
                 )
-        return voxels if asked.item.second_maps is None else combine_sets(voxels), residual
+        return made, residual
 
     def _checked(self, asked: Asked, levels: Levels) -> Verdict | None:
         """What lines that are left out say of the network's image; None where it is not checked.

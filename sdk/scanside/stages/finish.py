@@ -15,7 +15,7 @@ from scanside.items import Image
 from scanside.mrd.dtypes import IMAGE_TYPES
 from scanside.recon.resize import resample_fov
 from scanside.scan import Scan, ScanEnd
-from scanside.series import ImageNumbers, SeriesNumbers, grid_of
+from scanside.series import MAPS_BEHIND, ImageNumbers, SeriesNumbers, grid_of
 from scanside.stage import Stage, StageConfig
 from scanside.stages._finite import is_finite
 
@@ -29,7 +29,9 @@ class Finish(Stage[Image, Image]):
 
     The matrix and field of view become those of the recon space, the voxel at the header's position stays
     where it was. Images of different encoding spaces, matrices or voxel sizes never share a series: those of
-    encoding space 0 have the series number of the settings, those of space n the n-th after it. Meta attributes say
+    encoding space 0 have the series number of the settings, those of space n the n-th after it. Maps of the
+    uncertainty of images, which some networks tell, are series of their own, 40 after those of their images, and are
+    sent as magnitudes whatever `kind` is: nothing takes them for images. Meta attributes say
     which pipeline of which version made the image, what the operator was warned of, and whether data were missing.
     """
 
@@ -78,7 +80,8 @@ class Finish(Stage[Image, Image]):
     def process(self, item: Image) -> Iterator[Image]:
         """Finish one image, or keep it until the scan's scale is known."""
         image = self._in_recon_space(item)
-        data = self._of_kind(image.data)
+        is_map = item.what != "image"
+        data = image.data.abs() if is_map else self._of_kind(image.data)
         if not is_finite(data):
             raise NonFiniteError(
                 f"image {self._n_images + 1} (slice {int(item.header['slice'])}, repetition "
@@ -87,10 +90,10 @@ class Finish(Stage[Image, Image]):
             )
         self._n_images += 1
         header = image.header.copy()
-        header["image_type"] = IMAGE_TYPES[self.config.kind]
+        header["image_type"] = IMAGE_TYPES["magnitude" if is_map else self.config.kind]
         space = 0 if image.encoding is None else image.encoding.index
         header["image_series_index"] = self._series.number(
-            (space, grid_of(image)), self.config.series + space
+            (space, grid_of(image), item.what), self.config.series + space + is_map * MAPS_BEHIND
         )
         made = image.replace(data=data, header=header, meta=image.meta.copy())
         header["image_index"] = self._numbers.number(made)
@@ -101,9 +104,12 @@ class Finish(Stage[Image, Image]):
 
     def finish(self, end: ScanEnd) -> Iterator[Image]:
         """Give the images that waited."""
-        extent = self._extent(self._waiting)
+        extents = {
+            what: self._extent([image for image in self._waiting if image.what == what])
+            for what in {image.what for image in self._waiting}
+        }
         for image in self._waiting:
-            yield self._sent(image, extent)
+            yield self._sent(image, extents[image.what])
 
     def close(self) -> None:
         """Forget the scan."""
@@ -139,7 +145,8 @@ class Finish(Stage[Image, Image]):
 
     def _extent(self, images: Sequence[Image]) -> tuple[float, float]:
         """What integers have to cover: the smallest value, at most 0, and the largest of some images."""
-        if self.config.scaling == "scan" and self.config.kind == "phase":
+        phases = self.config.kind == "phase" and all(image.what == "image" for image in images)
+        if self.config.scaling == "scan" and phases:
             return -math.pi, math.pi
         if not images or self.config.scaling in ("none", "factor"):
             return 0.0, 0.0
@@ -169,9 +176,12 @@ class Finish(Stage[Image, Image]):
 
     def _describe(self, image: Image, slope: float, intercept: float) -> None:
         meta = image.meta
-        meta["DataRole"] = ["Image"]
+        comment = ["Research use only"]
+        if image.what != "image":
+            comment.append(f"{image.what.upper()} MAP, NOT AN IMAGE")
+        meta["DataRole"] = [image.what.capitalize()]
         meta["ImageProcessingHistory"] = ["Scanside", self._scan.pipeline]
-        meta["ImageComment"] = ["Research use only"]
+        meta["ImageComment"] = comment
         meta["ImageRowDir"] = [f"{value:.8f}" for value in image.header["read_dir"]]
         meta["ImageColumnDir"] = [f"{value:.8f}" for value in image.header["phase_dir"]]
         meta["Keep_image_geometry"] = ["1"]
@@ -186,6 +196,6 @@ class Finish(Stage[Image, Image]):
             meta["ScansideWarning"] = list(self._scan.warnings)
         if image.incomplete is not None:
             meta["ScansideIncomplete"] = [image.incomplete]
-            meta["ImageComment"] = ["Research use only", "INCOMPLETE DATA"]
+            meta["ImageComment"] = [*comment, "INCOMPLETE DATA"]
         if self._scan.header.measurement_id:
             meta["measurementID"] = [self._scan.header.measurement_id]

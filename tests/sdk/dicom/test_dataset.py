@@ -142,6 +142,15 @@ def test_images_say_what_is_wrong_with_them(parts: Any, export: Any) -> None:
         assert "Research use only" in dataset.DerivationDescription
 
 
+def test_a_map_of_the_uncertainty_says_that_it_is_one(parts: Any, export: Any) -> None:
+    (image,) = export(parts.image(meta={**parts.learned, "DataRole": "Image"}))
+    (doubt,) = export(parts.image(meta={**parts.learned, "DataRole": "Uncertainty"}))
+    assert "UNCERTAINTY" not in image.ImageType
+    assert doubt.ImageType[-1] == "UNCERTAINTY"
+    assert "uncertainty map" in doubt.SeriesDescription
+    assert "uncertainty" not in image.SeriesDescription
+
+
 def test_kinds(parts: Any, export: Any) -> None:
     generator = torch.Generator().manual_seed(0)
     data = torch.randn(6, 8, dtype=torch.complex64, generator=generator)

@@ -104,6 +104,17 @@ class Network(nn.Module):
             known = replace(known, exact=partial(exact.solved, batch))
         return inputs_of((spec.name for spec in self.offered()), known)
 
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What `forward` gives: one tensor, whose channels are those of these, one after the other."""
+        return (TensorSpec(name="image", axes=self.offered()[0].axes),)
+
+    def split(self, output: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The image of what `forward` gave, and its other outputs by their names."""
+        sizes = [int(spec.axes[1]) for spec in self.outputs()]
+        image, *others = torch.split(output, sizes, dim=1)
+        names = [spec.name for spec in self.outputs()[1:]]
+        return image, dict(zip(names, others, strict=True))
+
     def exact(self) -> ExactForm | None:
         """The form whose data consistency is solved exactly, outside of it; None where there is none."""
         return None

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import nn
+from torch.nn.functional import softplus
 
 from scanside.engines.manifest import TensorSpec
 from scanside_training.models.attention import BlockAttention
@@ -17,6 +18,9 @@ from scanside_training.models.base import Body, Network, NetworkConfig
 from scanside_training.models.upsampling import Upsampling
 
 __all__ = ["Unet", "UnetBody", "UnetConfig"]
+
+_SMALLEST = 1e-3
+_USUAL = -3.0  # from where networks begin: errors of a twentieth of bright tissue
 
 
 class ConvBlock(nn.Sequential):
@@ -106,6 +110,8 @@ class UnetConfig(NetworkConfig):
         channels: features at full resolution; each pooling doubles them.
         pools: how often the image is halved.
         dropout: share of features that are dropped in training.
+        uncertainty: also give the error to be expected of each pixel's magnitude or complex value (train it by the
+            loss ``uncertainty``).
     """
 
     kind: Literal["unet"] = "unet"
@@ -113,6 +119,7 @@ class UnetConfig(NetworkConfig):
     channels: int = Field(32, ge=1)
     pools: int = Field(4, ge=1, le=6)
     dropout: float = Field(0.0, ge=0, lt=1)
+    uncertainty: bool = False
 
     def build(self) -> Unet:
         """The network with fresh weights."""
@@ -132,17 +139,26 @@ class Unet(Network):
 
     def __init__(self, config: UnetConfig) -> None:
         super().__init__(config)
-        self.body = UnetBody(
-            config.image_channels, config.image_channels, config.channels, config.pools, config.dropout
-        )
+        n = config.image_channels
+        self.body = UnetBody(n, n + config.uncertainty, config.channels, config.pools, config.dropout)
 
     def offered(self) -> tuple[TensorSpec, ...]:
         """The image alone."""
         return (TensorSpec(name="image", axes=("batch", self.config.image_channels, "k1", "k0")),)
 
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The image, and what errors are to be expected of it."""
+        others = ("uncertainty",) if self.config.uncertainty else ()
+        return (*super().outputs(), *(TensorSpec(name=one, axes=("batch", 1, "k1", "k0")) for one in others))
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """From ``(B, 1 or 2, k1, k0)`` to the same, float32; k1 and k0 are multiples of `multiple_of`."""
+        """From ``(B, 1 or 2, k1, k0)`` to `outputs`, float32; k1 and k0 are multiples of `multiple_of`."""
         # Where the image is exactly zero no coil sees anything, and there is nothing to correct.
         seen = image.abs().sum(1, keepdim=True) > 0
-        correction: torch.Tensor = self.body(image)
-        return image + correction * seen
+        body: torch.Tensor = self.body(image)
+        n = self.config.image_channels
+        corrected = image + body[:, :n] * seen
+        if not self.config.uncertainty:
+            return corrected
+        # Never nothing, as it is divided by: a thousandth of bright tissue at least.
+        return torch.cat((corrected, (softplus(body[:, n:] + _USUAL) + _SMALLEST) * seen), dim=1)

@@ -90,7 +90,7 @@ class _Engine(Silent):
             found, scale = image_input(case.problem, kind, config.l2, config.iterations)
             image = found.abs()[None] if channels == 1 else torch.stack((found.real, found.imag))
         engine = self._engine(image.shape[-2], image.shape[-1], None)
-        return lambda: image_of(engine(image[None])[0]) * scale
+        return lambda: image_of(engine(image[None])[0, :channels]) * scale
 
     def _unrolled(self, case: Case) -> Job:
         manifest, problem = self._bundle.manifest, problem_of(case)

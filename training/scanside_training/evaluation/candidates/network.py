@@ -86,7 +86,7 @@ class _Image(Silent):
         def run() -> torch.Tensor:
             with torch.inference_mode():
                 out: torch.Tensor = network(padded).cpu()
-            return image_of(place.crop(out)[0]) * scale
+            return image_of(place.crop(network.split(out)[0])[0]) * scale
 
         return run
 
