@@ -30,6 +30,7 @@ from scanside.storage import naming_disk
 from scanside_deploy.build import BuildOptions, check_buckets, check_licence, sampling_of, shapes_of
 from scanside_deploy.cases import CaseKind, calibration, reference_vectors
 from scanside_deploy.graphs import write_graphs
+from scanside_deploy.trust import uncertainty_of
 from scanside_training.config import read_settings, read_yaml
 from scanside_training.data import DataConfig, SampleKey, SimulatedSamples
 from scanside_training.models import Network, NetworkConfig
@@ -46,6 +47,8 @@ class PortsConfig(NetworkConfig):
         divisor: what the sizes k1 and k0 must be multiples of.
         lowering: how its data consistency is written; ``none`` where it has none.
         quantile: of the input image's magnitude, by which images are divided beforehand.
+        uncertainty: whether the module gives, behind the channels of the image, one with the error to be expected of
+            each voxel, on the same scale.
         trained_on: the data behind its weights.
         data: what the gate judges engines on, and which scans it may be given: sources and simulation, as in the
             configuration of a training.
@@ -56,6 +59,7 @@ class PortsConfig(NetworkConfig):
     divisor: PositiveInt = 1
     lowering: Lowering = "none"
     quantile: Annotated[float, Field(gt=0, le=1)] = 0.99
+    uncertainty: bool = False
     trained_on: tuple[DataSource, ...] = Field(min_length=1)
     data: DataConfig
 
@@ -87,6 +91,13 @@ class _Own(Network):
 
     def offered(self) -> tuple[TensorSpec, ...]:
         return self.config.inputs
+
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        (image,) = super().outputs()
+        if not self.config.uncertainty:
+            return (image,)
+        axes = (image.axes[0], 1, *image.axes[2:])
+        return (image, TensorSpec(name="uncertainty", axes=axes))
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         output: torch.Tensor = self.module(*inputs)
@@ -186,6 +197,7 @@ def build_own(
             task=network.task,
             inputs=graphs.inputs,
             outputs=graphs.outputs,
+            uncertainty=uncertainty_of(network, ports.data),
             lowering=network.lowering,
             shapes=shapes_of(network, options.buckets, sampling),
             normalisation=Normalisation(quantile=ports.quantile),
@@ -230,11 +242,13 @@ def _check_call(network: _Own, data: DataConfig) -> None:
         raise ConfigError(
             f"the module cannot be called with its ports, {ports}: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(output, torch.Tensor) or output.shape != batch["target"].shape:
+    n, _, *size = batch["target"].shape
+    expected = (n, sum(int(spec.axes[1]) for spec in network.outputs()), *size)
+    if not isinstance(output, torch.Tensor) or output.shape != expected:
         found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise ConfigError(
             f"the module gives {found} for an image of {tuple(batch['target'].shape)}: it must give one tensor of "
-            "the image's shape; wrap it in a module that does"
+            f"the shape {expected} (see 'uncertainty' in the ports); wrap it in a module that does"
         )
     if not bool(output.isfinite().all()):
         raise ConfigError("the module gives an image with NaN or infinity for a simulated scan")

@@ -70,6 +70,14 @@ class Smooth(torch.nn.Module):
         return (1 - self.share) * image + 0.5 * self.share * neighbours
 
 
+class Doubting(Smooth):
+    """The same, which expects errors of a part of what it changes."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        made = super().forward(image)
+        return torch.cat((made, 0.1 * (made - image).square().sum(1, keepdim=True).sqrt() + 0.01), 1)
+
+
 class Step(torch.nn.Module):
     """Someone's unrolled network: a step down the misfit."""
 
@@ -119,6 +127,34 @@ def test_a_module_becomes_a_bundle_whose_engines_compute_what_it_computes(tmp_pa
     with torch.inference_mode():
         found = bind(BundleSource(bundle, (64, 64), None))(image)
         torch.testing.assert_close(found, Smooth()(image))
+
+
+def test_a_module_may_tell_its_uncertainty(tmp_path: Path) -> None:
+    ports = read_ports(written(changed("uncertainty", True), tmp_path))
+    manifest = build_own(Doubting(), ports, tmp_path / "mine", OPTIONS)
+    assert [spec.axes for spec in manifest.outputs] == [
+        ("batch", 2, "k1", "k0"),
+        ("batch", 1, "k1", "k0"),
+    ]
+    assert manifest.uncertainty is not None
+    assert manifest.uncertainty.correlation > 0
+    with pytest.raises(ConfigError, match=r"gives \(1, 3, 64, 64\).*the shape \(1, 2, 64, 64\)"):
+        build_own(Doubting(), read_ports(written(PORTS, tmp_path)), tmp_path / "other", OPTIONS)
+
+
+class Certain(Doubting):
+    """It expects least where it changes most."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        made = super().forward(image)
+        return torch.cat((made[:, :2], 1 / made[:, 2:]), 1)
+
+
+def test_a_word_that_does_not_follow_the_errors_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="uncertainty does not follow its errors"):
+        build_own(
+            Certain(), read_ports(written(changed("uncertainty", True), tmp_path)), tmp_path / "mine", OPTIONS
+        )
 
 
 def test_by_the_command_and_in_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

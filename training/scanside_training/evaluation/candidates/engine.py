@@ -90,7 +90,7 @@ class _Engine(Silent):
             found, scale = image_input(case.problem, kind, config.l2, config.iterations)
             image = found.abs()[None] if channels == 1 else torch.stack((found.real, found.imag))
         engine = self._engine(image.shape[-2], image.shape[-1], None)
-        return lambda: image_of(engine(image[None])[0, :channels]) * scale
+        return lambda: self._image_of(engine(image[None])) * scale
 
     def _unrolled(self, case: Case) -> Job:
         manifest, problem = self._bundle.manifest, problem_of(case)
@@ -103,7 +103,7 @@ class _Engine(Silent):
         known = known_of(problem, form.lowering, scale, form if isinstance(form, ColumnsForm) else None)
         # Solving is part of what is timed, as in other engines, and factorising is not.
         roles = [spec.name for spec in form.inputs]
-        return lambda: image_of(engine(*inputs_of(roles, replace(known)))[0]) * scale
+        return lambda: self._image_of(engine(*inputs_of(roles, replace(known)))) * scale
 
     def _film(self, case: Case) -> Job:
         manifest = self._bundle.manifest
@@ -117,7 +117,10 @@ class _Engine(Silent):
         inputs = inputs_of((spec.name for spec in manifest.inputs), known_in(batch, manifest.lowering))
         n1, n0 = batch["image"].shape[-2:]
         engine = self._engine(n1, n0, n_coils)
-        return lambda: image_of(engine(*inputs)[0])
+        return lambda: self._image_of(engine(*inputs))
+
+    def _image_of(self, output: torch.Tensor) -> torch.Tensor:
+        return image_of(output[0, : self._bundle.manifest.outputs[0].axes[1]])
 
     def _engine(self, k1: int, k0: int, n_coils: int | None) -> Engine:
         key = (k1, k0, n_coils or 0)

@@ -119,7 +119,7 @@ class _Unrolled(Silent):
         def run() -> torch.Tensor:
             with torch.inference_mode():
                 out: torch.Tensor = network(*inputs).cpu()
-            return image_of(place.crop(out)[0]) * scale
+            return image_of(place.crop(network.split(out)[0])[0]) * scale
 
         return run
 
@@ -147,7 +147,7 @@ class _Exact(Silent):
         def run() -> torch.Tensor:
             with torch.inference_mode():
                 out: torch.Tensor = network(*inputs).cpu()
-            return image_of(place.crop(out)[0]) * scale
+            return image_of(place.crop(network.split(out)[0])[0]) * scale
 
         return run
 
@@ -175,7 +175,7 @@ class _Film(Silent):
         def run() -> torch.Tensor:
             with torch.inference_mode():
                 out: torch.Tensor = network(*inputs).cpu()
-            return image_of(out[0])
+            return image_of(network.split(out)[0][0])
 
         return run
 
