@@ -32,6 +32,7 @@ class Act(Stage[Readouts, Readouts]):
     def __init__(self, what: str) -> None:
         super().__init__()
         self.what = what
+        self.n_sent = 0
 
     def prepare(self, context: Context) -> None:
         if self.what == "builds" and context.builds_engines:
@@ -55,10 +56,18 @@ class Act(Stage[Readouts, Readouts]):
             self.kept.append(bytearray(os.urandom(1) * (300 << 20)))
         elif self.what in ("flood", "die-while-sending"):
             if self.what != "flood":
-                threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGKILL)).start()
-            for _ in range(10_000):
+                threading.Thread(target=self.die_when_stuck, daemon=True).start()
+            for self.n_sent in range(10_000):
                 yield item.copy()
         yield item
+
+    def die_when_stuck(self) -> None:
+        """Die when nothing more is taken: then a message is half sent, on however busy a machine."""
+        before = -1
+        while self.n_sent != before:
+            before = self.n_sent
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def load(name: str, settings: object) -> Pipeline:
