@@ -30,7 +30,7 @@ def data_sheet(
         sampling: scans that they are for.
     """
     measures = "\n".join(
-        f"| {measure} | {value:.4g} | {record.validation.get(f'{measure}_std', float('nan')):.2g} |"
+        f"| {measure} | {value:.4g} | {_spread(record, measure)} |"
         for measure, value in record.validation.items()
         if not measure.endswith("_std") and measure != "loss"
     )
@@ -83,6 +83,12 @@ In a copy of this folder, with the data where `SCANSIDE_DATA` says:
 | --- | --- | --- |
 {measures}
 """
+
+
+def _spread(record: TrainingRecord, measure: str) -> str:
+    """What is measured of all images together has no deviation."""
+    found = record.validation.get(f"{measure}_std")
+    return "–" if found is None else f"{found:.2g}"
 
 
 def _list(sources: tuple[DataSource, ...], indent: str = "  ") -> str:

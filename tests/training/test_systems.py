@@ -89,6 +89,9 @@ def test_it_learns_where_it_errs_and_engines_tell_it(tmp_path: Path) -> None:
     assert told is not None
     assert told.correlation > 0.2
     assert 0.3 < told.factor < 3
+    sheet = (tmp_path / "bundle" / "datasheet.md").read_text("utf-8")
+    assert "| uncertainty_correlation |" in sheet
+    assert "nan" not in sheet
 
 
 def test_without_truth_it_learns_nearly_what_it_learns_with_truth(tmp_path: Path) -> None:

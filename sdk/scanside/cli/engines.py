@@ -15,7 +15,7 @@ from scanside.errors import ScansideError
 
 if TYPE_CHECKING:
     from scanside.engines.bundle import Bundle
-    from scanside.engines.manifest import ColumnsForm, Manifest
+    from scanside.engines.manifest import ColumnsForm, Manifest, Uncertainty
     from scanside.engines.releases import Release
 
 __all__ = ["engines"]
@@ -341,6 +341,7 @@ def _show_facts(bundle: Bundle) -> None:
         "inputs": "; ".join(map(str, manifest.inputs)),
         "form 'columns'": "–" if manifest.columns is None else _columns(manifest.columns),
         "outputs": "; ".join(map(str, manifest.outputs)),
+        "uncertainty": "–" if manifest.uncertainty is None else _uncertainty(manifest.uncertainty),
         "input image": f"{manifest.input_image}, divided by its quantile {manifest.normalisation.quantile:g}",
         "sizes (k1×k0)": f"any up to {_size(largest(shapes))}"
         + ("" if manifest.lowering != "fft" else f" in multiples of {shapes.multiple_of}")
@@ -382,6 +383,13 @@ def _columns(form: ColumnsForm) -> str:
     return (
         f"exact, for k1 below {form.below}, any number of coils; λ = {form.weight:.3g} noise² within "
         f"{form.smallest:g} and {form.largest:g}; inputs {'; '.join(map(str, form.inputs))}"
+    )
+
+
+def _uncertainty(found: Uncertainty) -> str:
+    return (
+        f"times {found.factor:.2f}; its correlation with the error was {found.correlation:.2f} on {found.n_images} "
+        "images that trained nothing"
     )
 
 

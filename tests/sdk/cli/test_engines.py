@@ -65,6 +65,12 @@ def test_show_tells_of_the_exact_form(scanside: Scanside, learned_bundles: Path)
     assert "exact, for k1 below 641, any number of coils; λ = 4 noise² within 0.01 and 1" in text
 
 
+def test_show_tells_what_a_network_knows_of_its_errors(scanside: Scanside, doubting_bundle: Path) -> None:
+    text = " ".join(scanside("engines", "show", doubting_bundle).stdout.split())
+    assert "uncertainty (batch, 1, k1, k0)" in text
+    assert "times 2.00; its correlation with the error was 0.60 on 8 images that trained nothing" in text
+
+
 def test_name_that_does_not_exist(scanside: Scanside, listed: Path) -> None:
     assert "did you mean 'tiny'?" in scanside("engines", "show", "tinny", status=1).stderr
 
