@@ -7,7 +7,7 @@ Bayesian deep learning for computer vision?*, NeurIPS 2017).
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -22,8 +22,6 @@ class UncertaintyConfig(TermConfig):
 
     Alone it lets the network neglect what it cannot predict; beside ``l1`` it does so less.
     """
-
-    by_pixel: ClassVar = True
 
     kind: Literal["uncertainty"] = "uncertainty"
 

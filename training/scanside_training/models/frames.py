@@ -32,7 +32,7 @@ def film_operator(
         sampling: what `scanside.recon.consistency.film_sampling_inputs` makes; also a weighted mean of it over time.
     """
     frames, *shared = sampling
-    if len(maps) > 1:
+    if len(maps) > 1:  # those of one film serve all of its frames as they are
         maps = maps.unsqueeze(1).expand(-1, frames.shape[1], -1, -1, -1, -1).flatten(0, 1)
     return NormalOperator(lowering, maps, (frames.flatten(0, 1), *shared))
 

@@ -110,8 +110,7 @@ class UnetConfig(NetworkConfig):
         channels: features at full resolution; each pooling doubles them.
         pools: how often the image is halved.
         dropout: share of features that are dropped in training.
-        uncertainty: also give the error to be expected of each pixel's magnitude or complex value (train it by the
-            loss ``uncertainty``).
+        uncertainty: also give the error to be expected of each pixel, which the loss ``uncertainty`` teaches.
     """
 
     kind: Literal["unet"] = "unet"
