@@ -98,6 +98,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
     check_licence(options, sources, lineage)
     network = _network(run, config, options)
     check_buckets(options.buckets, network.multiple_of)
+    uncertainty = uncertainty_of(network, config.data)
     cases = CaseKind(network.task, network.lowering, network.n_frames)
     with (
         naming_disk(output.parent, f"the bundle '{options.name}' was not written"),
@@ -123,7 +124,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             task=network.task,
             inputs=graphs.inputs,
             outputs=graphs.outputs,
-            uncertainty=uncertainty_of(network, config.data),
+            uncertainty=uncertainty,
             lowering=network.lowering,
             shapes=shapes_of(network, options.buckets, sampling),
             input_image=config.data.simulation.task.input_image,

@@ -86,18 +86,12 @@ class _Own(Network):
         super().__init__(ports)
         self.module = module
         self.lowering = ports.lowering
+        self.tells_uncertainty = ports.uncertainty
         self.n_frames = ports.data.simulation.task.n_frames
         self.task = "dynamic" if self.n_frames else "image" if ports.lowering == "none" else "unrolled"
 
     def offered(self) -> tuple[TensorSpec, ...]:
         return self.config.inputs
-
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        (image,) = super().outputs()
-        if not self.config.uncertainty:
-            return (image,)
-        axes = (image.axes[0], 1, *image.axes[2:])
-        return (image, TensorSpec(name="uncertainty", axes=axes))
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         output: torch.Tensor = self.module(*inputs)
@@ -179,6 +173,7 @@ def build_own(
     check_buckets(options.buckets, network.multiple_of)
     _check_weights(network)
     _check_call(network, ports.data)
+    uncertainty = uncertainty_of(network, ports.data)
     cases = CaseKind(network.task, network.lowering, network.n_frames)
     with (
         naming_disk(output.parent, f"the bundle '{options.name}' was not written"),
@@ -197,7 +192,7 @@ def build_own(
             task=network.task,
             inputs=graphs.inputs,
             outputs=graphs.outputs,
-            uncertainty=uncertainty_of(network, ports.data),
+            uncertainty=uncertainty,
             lowering=network.lowering,
             shapes=shapes_of(network, options.buckets, sampling),
             normalisation=Normalisation(quantile=ports.quantile),

@@ -26,7 +26,7 @@ def uncertainty_of(network: Network, data: DataConfig) -> Uncertainty | None:
     Raises:
         ConfigError: there is no validation, or what the network tells follows its errors in no way.
     """
-    if all(spec.name != "uncertainty" for spec in network.outputs()):
+    if not network.tells_uncertainty:
         return None
     samples = SimulatedSamples(data, "validation")
     n = min(data.validation_samples, _MOST_IMAGES)

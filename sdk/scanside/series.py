@@ -34,6 +34,19 @@ class SeriesNumbers:
     def __init__(self) -> None:
         self._numbers: dict[Hashable, int] = {}
 
+    def of(self, image: Image, first: int, step: int = 1, branch: int = 0) -> int:
+        """The number of the series that an image belongs to.
+
+        Args:
+            image: or a map that belongs to one.
+            first: wanted for images of encoding space 0.
+            step: from one encoding space to the next.
+            branch: images of different branches never share a series.
+        """
+        space = 0 if image.encoding is None else image.encoding.index
+        wanted = first + step * space + (MAPS_BEHIND if image.what != "image" else 0)
+        return self.number((branch, space, grid_of(image), image.what), wanted)
+
     def number(self, kind: Hashable, wanted: int) -> int:
         """The number of a kind: always the same, and that of no other.
 

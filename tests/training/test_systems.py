@@ -34,15 +34,18 @@ SMALL: dict[str, Any] = {
     "accelerator": "cpu",
     "validation": {"every_steps": 1000, "images": 0},
 }
-SYSTEMS: dict[str, tuple[dict[str, Any], int, float]] = {
-    "artefacts": ({"channels": 16, "pools": 3}, 300, 0.15),
-    "kiki": ({"channels": 12, "depth": 3}, 80, 0.5),
-    "denoising": ({"channels": 8, "pools": 2}, 100, 2.0),
-    "self-supervised": ({"channels": 12, "depth": 4, "n_cascades": 2}, 150, 0.8),
-    "super-resolution": ({"channels": 12, "depth": 4}, 100, 0.3),
-    "uncertainty": ({"channels": 8, "pools": 2}, 800, 0.0),
+SYSTEMS: dict[str, tuple[dict[str, Any], int]] = {
+    "artefacts": ({"channels": 16, "pools": 3}, 300),
+    "kiki": ({"channels": 12, "depth": 3}, 80),
+    "denoising": ({"channels": 8, "pools": 2}, 100),
+    "self-supervised": ({"channels": 12, "depth": 4, "n_cascades": 2}, 150),
+    "super-resolution": ({"channels": 12, "depth": 4}, 100),
+    "uncertainty": ({"channels": 8, "pools": 2}, 800),
 }
-"""Settings of a smaller network, steps, and how many dB it must gain over the image that goes in."""
+"""Settings of a smaller network, and steps."""
+
+GAINS = {"kiki": 0.5, "denoising": 2.0, "self-supervised": 0.8, "super-resolution": 0.3}
+"""How many dB it must gain over the image that goes in."""
 
 
 def mean_psnr_of_inputs(config: TrainConfig) -> float:
@@ -57,7 +60,7 @@ def mean_psnr_of_inputs(config: TrainConfig) -> float:
 
 def small(name: str, **settings: Any) -> TrainConfig:
     """A configuration made small, further settings replaced."""
-    network, steps, _ = SYSTEMS[name]
+    network, steps = SYSTEMS[name]
     path = CONFIGS / f"{name}.yaml"
     made = merged(SMALL, {"model": network, "max_steps": steps})
     if "validation_simulation" in read_yaml(path, None, "configuration")["data"]:
@@ -65,19 +68,19 @@ def small(name: str, **settings: Any) -> TrainConfig:
     return load_config(path, merged(made, settings))
 
 
-@pytest.mark.parametrize("name", sorted(SYSTEMS.keys() - {"artefacts", "uncertainty"}))
+@pytest.mark.parametrize("name", GAINS)
 def test_it_learns(name: str, tmp_path: Path) -> None:
     config = small(name)
     record = train(config, tmp_path / "run")
     before = mean_psnr_of_inputs(config)
-    assert record.validation["psnr"] > before + SYSTEMS[name][2], f"{before:.2f} dB go in"
+    assert record.validation["psnr"] > before + GAINS[name], f"{before:.2f} dB go in"
 
 
 def test_it_learns_to_take_ghosts_back(tmp_path: Path) -> None:
     task = {"motion": {"probability": 0}, "ghost": {"probability": 1, "phase": [0.4, 0.8]}}
     config = small("artefacts", data={"simulation": {"task": task}})
     after = train(config, tmp_path / "run").validation["psnr"]
-    assert after > mean_psnr_of_inputs(config) + SYSTEMS["artefacts"][2]
+    assert after > mean_psnr_of_inputs(config) + 0.15
 
 
 def test_it_learns_where_it_errs_and_engines_tell_it(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class Reconstruction(pl.LightningModule):
         output: torch.Tensor = self(batch)
         figures = {"loss": self._loss(output, batch)["total"]}
         image, others = self.model.split(output)
-        if "uncertainty" in others:
+        if self.model.tells_uncertainty:
             trust = trust_in(image, batch["target"], others["uncertainty"], batch["roi"])
             figures |= {f"uncertainty_{name}": value for name, value in trust._asdict().items()}
         named = {f"validation/{name}": value for name, value in figures.items()}

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from scanside.context import Context
 from scanside.items import Image, KSpace
 from scanside.scan import Scan, ScanEnd
-from scanside.series import MAPS_BEHIND, SeriesNumbers, grid_of
+from scanside.series import SeriesNumbers
 from scanside.shadow.branch import Branch, StageEntry
 from scanside.stage import Expected, Stage, StageConfig
 
@@ -135,12 +135,8 @@ class SideBySide(Stage[KSpace, Image]):
 
     def _named(self, image: Image, which: int) -> Image:
         name, header, meta = self.config.names[which], image.header.copy(), image.meta.copy()
-        space = 0 if image.encoding is None else image.encoding.index
         step = abs(self.config.series[1] - self.config.series[0]) + 1  # the two never meet
-        header["image_series_index"] = self._numbers.number(
-            (which, space, grid_of(image), image.what),
-            self.config.series[which] + step * space + (image.what != "image") * MAPS_BEHIND,
-        )
+        header["image_series_index"] = self._numbers.of(image, self.config.series[which], step, which)
         meta["SequenceDescriptionAdditional"] = name
         meta["GADGETRON_SeqDescription"] = name
         meta.append("ImageComment", name)

@@ -15,7 +15,7 @@ from scanside.items import Image
 from scanside.mrd.dtypes import IMAGE_TYPES
 from scanside.recon.resize import resample_fov
 from scanside.scan import Scan, ScanEnd
-from scanside.series import MAPS_BEHIND, ImageNumbers, SeriesNumbers, grid_of
+from scanside.series import ImageNumbers, SeriesNumbers
 from scanside.stage import Stage, StageConfig
 from scanside.stages._finite import is_finite
 
@@ -91,10 +91,7 @@ class Finish(Stage[Image, Image]):
         self._n_images += 1
         header = image.header.copy()
         header["image_type"] = IMAGE_TYPES["magnitude" if is_map else self.config.kind]
-        space = 0 if image.encoding is None else image.encoding.index
-        header["image_series_index"] = self._series.number(
-            (space, grid_of(image), item.what), self.config.series + space + is_map * MAPS_BEHIND
-        )
+        header["image_series_index"] = self._series.of(image, self.config.series)
         made = image.replace(data=data, header=header, meta=image.meta.copy())
         header["image_index"] = self._numbers.number(made)
         if self.config.scaling == "scan":

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from scanside.recon.fourier import to_image, to_kspace
 from scanside_training.data.settings import FloatRange, IntRange, Settings
-from scanside_training.data.simulation import SampleShape, SimulationConfig
-from scanside_training.data.slices import ImageToImage, ScannedSlice, scanned
+from scanside_training.data.slices import ImageToImage, ScannedSlice
 
 __all__ = ["ArtefactTask", "GhostConfig", "MotionConfig", "ghosted", "moved"]
 
@@ -92,19 +91,11 @@ class ArtefactTask(ImageToImage):
     motion: MotionConfig = MotionConfig()
     ghost: GhostConfig = GhostConfig()
 
-    def scan(
-        self,
-        config: SimulationConfig,
-        pixels: Tensor,
-        shape: SampleShape,
-        rng: np.random.Generator,
-        measured: Tensor | None,
-    ) -> ScannedSlice:
-        """Scan a slice, and disturb what was acquired."""
-        scan = scanned(config, pixels, shape, rng, measured)
+    def disturbed(self, scan: ScannedSlice, rng: np.random.Generator) -> ScannedSlice:
+        """The scan with what went wrong, and its target without."""
         hybrid = scan.hybrid
         if rng.random() < self.motion.probability:
-            hybrid = moved(hybrid, *self.motion.draw(shape.k1, rng))
+            hybrid = moved(hybrid, *self.motion.draw(hybrid.shape[1], rng))
         if rng.random() < self.ghost.probability:
             hybrid = ghosted(hybrid, rng.uniform(*self.ghost.phase), rng.uniform(*self.ghost.delay))
         return replace(scan, hybrid=hybrid)

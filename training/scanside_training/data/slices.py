@@ -144,23 +144,16 @@ class ImageToImage(TaskConfig):
         measured: Tensor | None,
     ) -> Sample:
         """Scan a slice."""
-        scan = self.scan(config, pixels, shape, rng, measured)
+        scan = self.disturbed(scanned(config, pixels, shape, rng, measured), rng)
         image = self._cg_sense(scan) if self.input == "cg-sense" else scan.adjoint
         columns, scale, common = _common(config, scan, image, rng)
         planes = _magnitude if self.channels == "magnitude" else real_pairs
         images = {"image": image, "target": scan.target}
         return common | {name: planes(one[:, columns] / scale) for name, one in images.items()}
 
-    def scan(
-        self,
-        config: SimulationConfig,
-        pixels: Tensor,
-        shape: SampleShape,
-        rng: np.random.Generator,
-        measured: Tensor | None,
-    ) -> ScannedSlice:
-        """The scan whose image goes in, and its target."""
-        return scanned(config, pixels, shape, rng, measured)
+    def disturbed(self, scan: ScannedSlice, rng: np.random.Generator) -> ScannedSlice:
+        """The scan whose image goes in, and its target: as it was acquired."""
+        return scan
 
     def _cg_sense(self, scan: ScannedSlice) -> Tensor:
         result = cg_sense(

@@ -76,12 +76,14 @@ class Network(nn.Module):
             (either of these for all frames of a film at once).
         n_frames: length of the films that it takes; None where it takes single images.
         lowering: how its data consistency is written; ``none`` where it has none.
+        tells_uncertainty: whether it gives, behind the image, the error to be expected of each pixel.
         multiple_of: what the sizes k1 and k0 of the inputs must be multiples of.
     """
 
     task: Task
     n_frames: int | None = None
     lowering: AnyLowering = "none"
+    tells_uncertainty: bool = False
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -106,7 +108,11 @@ class Network(nn.Module):
 
     def outputs(self) -> tuple[TensorSpec, ...]:
         """What `forward` gives: one tensor, whose channels are those of these, one after the other."""
-        return (TensorSpec(name="image", axes=self.offered()[0].axes),)
+        axes = self.offered()[0].axes
+        image = TensorSpec(name="image", axes=axes)
+        if not self.tells_uncertainty:
+            return (image,)
+        return (image, TensorSpec(name="uncertainty", axes=(axes[0], 1, *axes[2:])))
 
     def split(self, output: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The image of what `forward` gave, and its other outputs by their names."""

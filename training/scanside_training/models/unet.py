@@ -138,17 +138,13 @@ class Unet(Network):
 
     def __init__(self, config: UnetConfig) -> None:
         super().__init__(config)
+        self.tells_uncertainty = config.uncertainty
         n = config.image_channels
         self.body = UnetBody(n, n + config.uncertainty, config.channels, config.pools, config.dropout)
 
     def offered(self) -> tuple[TensorSpec, ...]:
         """The image alone."""
         return (TensorSpec(name="image", axes=("batch", self.config.image_channels, "k1", "k0")),)
-
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """The image, and what errors are to be expected of it."""
-        others = ("uncertainty",) if self.config.uncertainty else ()
-        return (*super().outputs(), *(TensorSpec(name=one, axes=("batch", 1, "k1", "k0")) for one in others))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """From ``(B, 1 or 2, k1, k0)`` to `outputs`, float32; k1 and k0 are multiples of `multiple_of`."""
@@ -157,7 +153,7 @@ class Unet(Network):
         body: torch.Tensor = self.body(image)
         n = self.config.image_channels
         corrected = image + body[:, :n] * seen
-        if not self.config.uncertainty:
+        if not self.tells_uncertainty:
             return corrected
         # Never nothing, as it is divided by: a thousandth of bright tissue at least.
         return torch.cat((corrected, (softplus(body[:, n:] + _USUAL) + _SMALLEST) * seen), dim=1)

@@ -83,12 +83,7 @@ class _Image(Silent):
         place = Fit(size, padded_size(size, self._model.multiple_of))
         network, padded = self._model, place.pad(image[None]).to(_device_of(self._model))
 
-        def run() -> torch.Tensor:
-            with torch.inference_mode():
-                out: torch.Tensor = network(padded).cpu()
-            return image_of(place.crop(network.split(out)[0])[0]) * scale
-
-        return run
+        return _image_by(network, (padded,), place, scale)
 
 
 class _Unrolled(Silent):
@@ -116,12 +111,7 @@ class _Unrolled(Silent):
             inputs = place.surround(offered, inputs)
         inputs = tuple(one.to(_device_of(network)) for one in inputs)
 
-        def run() -> torch.Tensor:
-            with torch.inference_mode():
-                out: torch.Tensor = network(*inputs).cpu()
-            return image_of(place.crop(network.split(out)[0])[0]) * scale
-
-        return run
+        return _image_by(network, inputs, place, scale)
 
 
 class _Exact(Silent):
@@ -144,12 +134,7 @@ class _Exact(Silent):
         inputs = place.surround(network.offered(), network.inputs(batch))
         inputs = tuple(one.to(_device_of(network)) for one in inputs)
 
-        def run() -> torch.Tensor:
-            with torch.inference_mode():
-                out: torch.Tensor = network(*inputs).cpu()
-            return image_of(place.crop(network.split(out)[0])[0]) * scale
-
-        return run
+        return _image_by(network, inputs, place, scale)
 
 
 class _Film(Silent):
@@ -172,12 +157,19 @@ class _Film(Silent):
         inputs = network.inputs(default_collate([case.sample]))
         inputs = tuple(one.to(_device_of(network)) for one in inputs)
 
-        def run() -> torch.Tensor:
-            with torch.inference_mode():
-                out: torch.Tensor = network(*inputs).cpu()
-            return image_of(network.split(out)[0][0])
+        k1, k0 = case.whole.shape[1:]
+        return _image_by(network, inputs, Fit((k1, k0), (k1, k0)), torch.ones(()))
 
-        return run
+
+def _image_by(network: Network, inputs: tuple[torch.Tensor, ...], place: Fit, scale: torch.Tensor) -> Job:
+    """The job of calling a network: its image, in the size and on the scale of the data."""
+
+    def run() -> torch.Tensor:
+        with torch.inference_mode():
+            image, _ = network.split(network(*inputs).cpu())
+        return image_of(place.crop(image)[0]) * scale
+
+    return run
 
 
 def _count(model: torch.nn.Module) -> int:
