@@ -41,6 +41,18 @@ def test_complex_images(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     assert value(output, batch, kind="l2") == pytest.approx((np.abs(error) ** 2).mean())
 
 
+def test_magnitudes_as_numpy_has_them(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    output, target = pair
+    mine, theirs = (np.abs(one[:, 0].numpy() + 1j * one[:, 1].numpy()) for one in (output, target))
+    assert value(output, {"target": target}, kind="magnitude") == pytest.approx(np.abs(mine - theirs).mean())
+
+
+def test_magnitudes_say_nothing_of_the_phase(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    output, _ = pair
+    assert value(-output, {"target": output}, kind="magnitude") == pytest.approx(0)
+    assert value(-output, {"target": output}, kind="l1") > 1
+
+
 def test_modulus_does_not_depend_on_the_phase(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     def turned(image: torch.Tensor) -> torch.Tensor:
         c, s = np.cos(0.7), np.sin(0.7)
@@ -66,7 +78,7 @@ def test_magnitude_images_as_torch_has_it(pair: tuple[torch.Tensor, torch.Tensor
 def test_gradient_is_finite_where_the_images_agree() -> None:
     image = torch.zeros(1, 2, 8, 8, requires_grad=True)
     config = LossConfig.model_validate(
-        {"terms": [{"kind": kind} for kind in ("l1", "l2", "weighted_l2", "ssim", "edge")]}
+        {"terms": [{"kind": kind} for kind in ("l1", "l2", "magnitude", "weighted_l2", "ssim", "edge")]}
     )
     build_loss(config)(image, {"target": torch.zeros(1, 2, 8, 8)})["total"].backward()
     assert image.grad is not None

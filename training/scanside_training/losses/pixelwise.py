@@ -1,4 +1,4 @@
-"""Errors that each pixel has by itself: L1, L2, and L2 under a map of weights."""
+"""Errors that each pixel has by itself: L1, L1 of magnitudes, L2, and L2 under a map of weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scanside_training.losses.term import NetworkOf, Term, TermConfig, magnitude
 from scanside_training.losses.weights import BatchWeights, CentreWeights, FileWeights
 from scanside_training.models.base import Batch
 
-__all__ = ["CharbonnierConfig", "L1Config", "L2Config", "WeightedL2Config"]
+__all__ = ["CharbonnierConfig", "L1Config", "L2Config", "MagnitudeConfig", "WeightedL2Config"]
 
 
 class L1Config(TermConfig):
@@ -29,6 +29,21 @@ class L1Config(TermConfig):
     def build(self, network_of: NetworkOf) -> Term:
         """The term."""
         return _L1(self)
+
+
+class MagnitudeConfig(TermConfig):
+    """Mean absolute difference of the magnitudes, which are what people look at.
+
+    Noise turns phases and magnitudes alike; what a network smooths away is missing in the magnitude alone. A network
+    that is trained on complex differences is therefore worse in magnitudes than they tell. Beside another term: alone
+    it says nothing of the phase.
+    """
+
+    kind: Literal["magnitude"] = "magnitude"
+
+    def build(self, network_of: NetworkOf) -> Term:
+        """The term."""
+        return _Magnitude()
 
 
 class L2Config(TermConfig):
@@ -88,6 +103,11 @@ class _L1(Term):
         if self.config.of == "channels":
             return difference.abs().mean(dim=1, keepdim=True)
         return magnitude(difference)
+
+
+class _Magnitude(Term):
+    def forward(self, output: torch.Tensor, target: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return (magnitude(output) - magnitude(target)).abs()
 
 
 class _L2(Term):
