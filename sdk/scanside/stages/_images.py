@@ -14,7 +14,7 @@ from scanside.mrd.dtypes import IMAGE_HEADER, IMAGE_TYPES, Headers
 from scanside.mrd.geometry import Geometry
 from scanside.scan import Scan
 
-__all__ = ["images_of"]
+__all__ = ["geometry_of", "images_of"]
 
 # Fields that an image takes over from the readout in the middle of its k-space.
 _FROM_READOUT = (
@@ -65,6 +65,21 @@ def images_of(scan: Scan, kspace: KSpace, voxels: torch.Tensor) -> Iterator[Imag
             incomplete=kspace.incomplete,
             encoding=kspace.encoding,
         )
+
+
+def geometry_of(kspace: KSpace) -> Geometry:
+    """Where the image lies that a Fourier transform of a k-space gives.
+
+    Args:
+        kspace: one image, or several of the same slice or slab.
+
+    Raises:
+        FormatError: position or directions cannot be right.
+    """
+    lines = kspace.headers.reshape(-1, *kspace.headers.shape[-2:])
+    first = lines[int((lines["version"] > 0).any((1, 2)).argmax())]
+    matrix = tuple(reversed(kspace.data.shape[-3:]))
+    return Geometry.from_readout(_central_readout(kspace, first), kspace.extent_mm, matrix)
 
 
 def _header(kspace: KSpace, lines: Headers, data: torch.Tensor) -> np.void:
