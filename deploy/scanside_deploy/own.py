@@ -24,7 +24,7 @@ from scanside.engines.manifest import (
     Normalisation,
     TensorSpec,
 )
-from scanside.engines.roles import ROLES
+from scanside.engines.roles import ROLES, is_role
 from scanside.errors import ConfigError
 from scanside.storage import naming_disk
 from scanside_deploy.build import BuildOptions, check_buckets, check_licence, sampling_of, shapes_of
@@ -105,11 +105,11 @@ def read_ports(path: Path) -> PortsConfig:
         ConfigError: no such file, not YAML, or a setting is unknown, missing or wrong; or a role that nothing makes.
     """
     ports = read_settings(PortsConfig, read_yaml(path, None, "description of ports"), str(path), "ports")
-    unknown = [spec.name for spec in ports.inputs if spec.name not in ROLES]
+    unknown = [spec.name for spec in ports.inputs if not is_role(spec.name)]
     if unknown:
         raise ConfigError(
             f"{path}: nothing makes the role{'s' * (len(unknown) > 1)} {', '.join(unknown)} from a scan; roles are: "
-            f"{', '.join(sorted(ROLES))}"
+            f"{', '.join(sorted(ROLES))} and contrast:NAME"
         )
     return ports
 

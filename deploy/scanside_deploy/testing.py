@@ -125,7 +125,8 @@ class NetworkTests:
         place = Fit(size, (size[0] + 2 * m, size[1] + 2 * m))
         alone = network.lowering == "none"
         output = self._run(
-            network, (place.pad(given[0]),) if alone else place.surround(network.offered(), given)
+            network,
+            tuple(place.pad(one) for one in given) if alone else place.surround(network.offered(), given),
         )
         assert output.shape[-2:] == place.bucket
         assert bool(output.isfinite().all())

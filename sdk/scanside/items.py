@@ -56,7 +56,8 @@ class KSpace:
         second_maps: of the same shape, orthogonal to them: a second set for voxels that hold what one set cannot
             explain, zero elsewhere; None where one set is enough. A stage that does not know of it takes the first.
         contrasts: images of the same slices with another contrast by their names, ``(z, y, x)`` float32 on the grid
-            of the image that a Fourier transform of `data` gives, divided by their `scanside.recon.scaling.image_scale`.
+            of the image that a Fourier transform of `data` gives, divided by their own
+            `scanside.recon.scaling.image_scale`.
         trajectory: ``(*other, k2, k1, k0, dimension)`` float32, for data that are not Cartesian.
         density: ``(*other, k2, k1, k0)`` float32, density compensation, where there is one.
         incomplete: why the data are not complete, or None.

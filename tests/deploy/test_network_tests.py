@@ -9,7 +9,9 @@ import torch
 
 from scanside.engines.manifest import TensorSpec
 from scanside.testing import NetworkTests
+from scanside_deploy.testing import small_batch
 from scanside_training.models import (
+    Batch,
     DualUnetConfig,
     ExactConfig,
     KikiConfig,
@@ -39,6 +41,16 @@ class TestUnetOfMagnitudes(NetworkTests):
 class TestUnetThatTellsItsUncertainty(NetworkTests):
     def config(self) -> NetworkConfig:
         return UnetConfig(**SMALL, uncertainty=True)
+
+
+class TestUnetBesideAnotherContrast(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return UnetConfig(channels=4, pools=2, contrasts=("t1", "flair"))
+
+    def batch(self, network: Network) -> Batch:
+        batch = small_batch(network)
+        beside = batch["target"].square().sum(1, keepdim=True).sqrt()
+        return batch | {"contrast:t1": beside, "contrast:flair": beside.square()}
 
 
 class TestUnrolled(NetworkTests):

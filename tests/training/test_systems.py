@@ -36,6 +36,7 @@ SMALL: dict[str, Any] = {
 }
 SYSTEMS: dict[str, tuple[dict[str, Any], int]] = {
     "artefacts": ({"channels": 16, "pools": 3}, 300),
+    "multi-contrast": ({"channels": 12, "pools": 3}, 300),
     "kiki": ({"channels": 12, "depth": 3}, 80),
     "denoising": ({"channels": 8, "pools": 2}, 100),
     "self-supervised": ({"channels": 12, "depth": 4, "n_cascades": 2}, 150),
@@ -95,6 +96,14 @@ def test_it_learns_where_it_errs_and_engines_tell_it(tmp_path: Path) -> None:
     sheet = (tmp_path / "bundle" / "datasheet.md").read_text("utf-8")
     assert "| uncertainty_correlation |" in sheet
     assert "nan" not in sheet
+
+
+def test_it_learns_from_another_contrast(tmp_path: Path) -> None:
+    heads = {"kind": "contrast-heads", "n_subjects": 24, "slices_per_subject": 1, "size": 64}
+    beside = small("multi-contrast", data={"sources": [heads]})
+    alone = small("multi-contrast", data={"sources": [heads]}, model={"contrasts": []})
+    gained = train(beside, tmp_path / "beside").validation["psnr"]
+    assert gained > train(alone, tmp_path / "alone").validation["psnr"] + 0.3
 
 
 def test_without_truth_it_learns_nearly_what_it_learns_with_truth(tmp_path: Path) -> None:

@@ -132,13 +132,14 @@ class TensorSpec(_Record):
     Attributes:
         name: what it is: ``image``, ``maps``, ``noise``, ``mask``, ``p``, ``dft1``, ``dft0``; the film that a network
             begins with, ``low_rank_sparse`` (`scanside.recon.film_start`); of the form ``columns`` ``image``,
-            ``fitted``, ``kept``, ``support``.
+            ``fitted``, ``kept``, ``support``; an image with another contrast, ``contrast:NAME``. See
+            `scanside.engines.roles`.
         axes: in order; a number is a fixed length, a name stands for a length of the scan, ``time`` for that of the
             network's window.
         dtype: of the elements; boundaries are fp32 whatever the network computes in.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(:[a-z0-9][a-z0-9-]*)?$")]
     axes: tuple[Literal["batch", "coil", "time", "k1", "k0"] | PositiveInt, ...] = Field(min_length=1)
     dtype: Literal["float32"] = "float32"
 

@@ -5,7 +5,8 @@ A bundle brings a few small real cases (*vectors*): named ``<case>.<what>``, nor
 ========== ======================================================================================
 task        tensors of a case, float32
 ========== ======================================================================================
-image       ``image`` (1 or 2, k1, k0), ``truth`` (same)
+image       ``image`` (1 or 2, k1, k0), ``truth`` (same); where the network takes them, ``contrast:NAME``
+            (1, k1, k0)
 unrolled    ``truth`` (2, k1, k0), ``maps`` (coil, 2, k1, k0), ``mask`` (k1, 1 or k0), centred; where the
             network takes it, ``noise`` (): standard deviation per coil and voxel of an orthonormal transform
 dynamic     as ``unrolled`` with ``truth`` (2, time, k1, k0) and ``mask`` (time, k1, 1); without data
@@ -29,7 +30,7 @@ import torch
 from scanside.engines.backends.base import InputShape
 from scanside.engines.columns import column_inputs, column_weight
 from scanside.engines.manifest import ColumnsForm, Lowering, Task
-from scanside.engines.roles import Known, inputs_of
+from scanside.engines.roles import Known, contrast_of, inputs_of
 from scanside.engines.shapes import Fit, reflect
 from scanside.errors import BundleError
 from scanside.recon.columns import factorise
@@ -124,7 +125,8 @@ def vectors_of(
     """
     vectors = {}
     for i, case in enumerate(cases):
-        for what in _parts(task, lowering):
+        beside = (role for role in case if contrast_of(role))
+        for what in (*_parts(task, lowering), *beside):
             if what not in case:
                 raise BundleError(f"case {i} for the vectors of a bundle has no '{what}'")
             tensor = case[what].detach().to("cpu", torch.float32)
@@ -240,27 +242,35 @@ def _check_frames(network: Network, cases: Mapping[str, Case]) -> None:
 
 
 def _image_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
-    (spec,) = network.inputs
+    spec, *others = network.inputs
     real = []
     for name, case in cases.items():
         bucket = (spec.shape[-2], spec.shape[-1])
         inside = Fit(
             (min(bucket[0], case["truth"].shape[-2]), min(bucket[1], case["truth"].shape[-1])), bucket
         )
-        image, truth = (resized(case[what], inside.size) for what in ("image", "truth"))
-        real.append(Probe(name, (inside.pad(image)[None],), truth, inside))
+        truth = resized(case["truth"], inside.size)
+        inputs = [_of_case(case, name, role, inside) for role in ("image", *(one.name for one in others))]
+        real.append(Probe(name, tuple(inputs), truth, inside))
     yield from real
-    (image,) = real[0].inputs
-    yield from _scaled(real[0])
-    yield Probe("noise", (_noise(spec.shape),))
+    image, *beside = real[0].inputs
+    yield from _scaled(real[0], (True, *(False for _ in beside)))
+    yield Probe("noise", (_noise(spec.shape), *beside))
     line = torch.zeros_like(image)
     line[..., spec.shape[-2] // 2, spec.shape[-1] // 2] = 1
-    yield Probe("one-pixel", (line,))
-    yield Probe("constant", (torch.ones_like(image),))
+    yield Probe("one-pixel", (line, *beside))
+    yield Probe("constant", (torch.ones_like(image), *beside))
     if network.task == "dynamic":
         dark = image.clone()
         dark[:, :, -1] = 0
-        yield Probe("frame-empty", (dark,))
+        yield Probe("frame-empty", (dark, *beside))
+
+
+def _of_case(case: Case, name: str, role: str, inside: Fit) -> torch.Tensor:
+    """An input of a network for images, at the engine's size."""
+    if role not in case:
+        raise BundleError(f"case '{name}' of the reference vectors has no '{role}', which the network takes")
+    return inside.pad(resized(case[role], inside.size))[None]
 
 
 def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:

@@ -16,6 +16,7 @@ role                tensor, real float32, complex numbers as two planes
 ``fitted``          ``(B, 2, k1, k0)``, see `scanside.engines.columns`, as the next two
 ``kept``            ``(B, 2, k0, k1, k1)``
 ``support``         ``(B, 1, k1, k0)``, 1 where any coil sees something
+``contrast:NAME``   ``(B, 1, k1, k0)`` magnitude of the same slice with another contrast, on a scale of its own
 =================== ========================================================================================
 """
 
@@ -32,14 +33,31 @@ from scanside.errors import ConfigError
 from scanside.recon.consistency import dft_matrix, film_sampling_inputs, sampling_inputs
 from scanside.recon.film_start import STARTS, film_start
 
-__all__ = ["ROLES", "Known", "inputs_of", "planes"]
+__all__ = ["ROLES", "Known", "contrast_of", "contrast_role", "inputs_of", "is_role", "planes"]
 
 _SAMPLING = {"fft": ("mask",), "pmatrix": ("p",), "dft_matmul": ("mask", "dft1", "dft0")}
 _TRANSFORMS = {"dft1": -2, "dft0": -1}
 _SOLVED = ("fitted", "kept", "support")
 
 ROLES = frozenset(("image", "maps", "noise", *STARTS, *_SOLVED)).union(*_SAMPLING.values())
-"""All that there are."""
+"""All that there are, but those of other contrasts."""
+
+_CONTRAST = "contrast:"
+
+
+def contrast_role(name: str) -> str:
+    """The role of an image with another contrast."""
+    return _CONTRAST + name
+
+
+def contrast_of(role: str) -> str | None:
+    """The name of the contrast that a role asks for; None of any other role."""
+    return role.removeprefix(_CONTRAST) if role.startswith(_CONTRAST) else None
+
+
+def is_role(name: str) -> bool:
+    """Whether there is such a role."""
+    return name in ROLES or bool(contrast_of(name))
 
 
 @dataclass(frozen=True, eq=False)

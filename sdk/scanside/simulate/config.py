@@ -49,7 +49,7 @@ class PhantomConfig(_Config):
 
     kind: Literal["brain", "cardiac", "shepp-logan"] = "brain"
     """Which object."""
-    weighting: Literal["t1", "t2", "pd"] = "t2"
+    weighting: Literal["t1", "t2", "pd", "flair"] = "t2"
     """Contrast of the brain; the other phantoms have one contrast."""
     seed: int = 0
     """Draws the individual: another seed folds the brain's cortex in another way. Left and right stay put."""

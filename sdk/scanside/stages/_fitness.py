@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from scanside.engines.manifest import Manifest, Range, Shapes
+from scanside.engines.roles import contrast_of
 from scanside.engines.shapes import check_frames, fit
 from scanside.errors import ShapeError
 from scanside.items import KSpace
@@ -71,6 +72,12 @@ def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:
             found += _obstacles_of_two_sets(
                 manifest.form_for(place.bucket) == "columns", n1, item.second_maps
             )
+    names = [name for spec in manifest.inputs if (name := contrast_of(spec.name))]
+    if lacking := [name for name in names if name not in item.contrasts]:
+        found.append(
+            f"it sees the contrast '{lacking[0]}' of the same slice beside the scan, and there is no such image: "
+            "name its file in other-contrasts.images, in a stage before the engine"
+        )
     if manifest.shapes.frames is not None:
         found += _obstacles_of_window(manifest.shapes, item)
     if (

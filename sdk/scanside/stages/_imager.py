@@ -167,7 +167,13 @@ class Imager:
                 if second is not None and both is None:
                     beside = other[call][0] / scale, second[call][:, 0]
                 inputs = network.inputs(
-                    asked.engine, image, by_call[call][:, 0], item.mask[call][..., 0, :], noise, beside
+                    asked.engine,
+                    image,
+                    by_call[call][:, 0],
+                    item.mask[call][..., 0, :],
+                    noise,
+                    beside,
+                    {name: one[0] for name, one in item.contrasts.items()},
                 )
                 output = self._called(partial(asked.engine, *inputs))
                 voxels[call][..., 0, :, :] = scale * network.image(output, image)

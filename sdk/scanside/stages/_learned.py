@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -25,7 +26,7 @@ from scanside.engines.catalog import find_bundle, manifest_sha256, split_pin
 from scanside.engines.columns import column_inputs, column_inputs_of_two, column_weight
 from scanside.engines.engine import Engine
 from scanside.engines.manifest import ColumnsForm, PrecisionChoice
-from scanside.engines.roles import ROLES, Known, inputs_of
+from scanside.engines.roles import ROLES, Known, contrast_role, inputs_of, is_role
 from scanside.engines.shapes import fit, holds, own_size
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError, ShapeError
@@ -88,11 +89,11 @@ class Learned:
                 f"bundle '{self.bundle.name}' wants an input image '{self.manifest.input_image}', which this stage "
                 f"cannot make: it makes {', '.join((*_ADJOINT, *SENSE_IMAGES))}"
             )
-        strange = [spec.name for spec in self.manifest.inputs if spec.name not in ROLES]
+        strange = [spec.name for spec in self.manifest.inputs if not is_role(spec.name)]
         if strange:
             raise ConfigError(
                 f"bundle '{self.bundle.name}' wants the role '{strange[0]}', which this stage cannot make of a scan: "
-                f"it makes {', '.join(sorted(ROLES))}"
+                f"it makes {', '.join(sorted(ROLES))} and contrast:NAME"
             )
         if self.n_frames is not None and self.wants != "adjoint":
             raise ConfigError(
@@ -301,6 +302,7 @@ class Learned:
         mask: torch.Tensor,
         noise: torch.Tensor,
         second: tuple[torch.Tensor, torch.Tensor] | None = None,
+        contrasts: Mapping[str, torch.Tensor] = MappingProxyType({}),
     ) -> tuple[torch.Tensor, ...]:
         """The inputs of an engine, in the image's own size; those of the engine may be larger.
 
@@ -313,8 +315,12 @@ class Learned:
             noise: scalar, standard deviation of the noise's real part in a coil's voxels, divided by the same scale.
             second: image and maps of a second set, where there is one; only an engine that is given its columns can
                 do with it.
+            contrasts: images ``(y, x)`` of other contrasts by their names, as `scanside.items.KSpace.contrasts`.
         """
         form = engine.form
+        at_hand = {contrast_role(name): one[None, None] for name, one in contrasts.items()}
+        if self._magnitude:
+            at_hand["image"] = image.abs()[None, None]
         known = Known(
             form.lowering,
             image=image[None],
@@ -324,7 +330,7 @@ class Learned:
             exact=partial(self._solved, form, image, maps, mask, noise, second)
             if isinstance(form, ColumnsForm)
             else None,
-            at_hand={"image": image.abs()[None, None]} if self._magnitude else {},
+            at_hand=at_hand,
         )
         return inputs_of((spec.name for spec in form.inputs), known)
 

@@ -210,6 +210,7 @@ def unseen(item: KSpace, width: int) -> Unseen | str:
         mask=mask,
         coil_maps=maps[..., columns].contiguous(),
         second_maps=_second(item, columns),
+        contrasts={name: one[..., columns] for name, one in item.contrasts.items()},
         ranges=None,
         field_of_view_mm=(x * hybrid.shape[-1] / n0, y, z),
     )

@@ -45,8 +45,8 @@ class OtherContrasts(Stage[Calibration | KSpace, Calibration | KSpace]):
 
     They were reconstructed earlier, of the same patient in the same position, and lie in MRD files. They may have
     another matrix, field of view or rotation within the plane: they are interpolated to the grid of the scan, and so
-    are volumes that hold the slice. What lies in another plane is not taken. Where there is no image, a network that needs it is left out, and the images
-    of its fallback say so; the operator is told what was found.
+    are volumes that hold the slice. What lies in another plane is not taken. Where there is no image, a network that
+    needs it is left out, and the images of its fallback say so; the operator is told what was found.
 
     Nothing here knows whether the patient has moved, or is another one: `scanside.stages.engine.RunEngine` with
     ``check: lines`` tells where an image is worse for what the network saw beside it.
@@ -58,8 +58,8 @@ class OtherContrasts(Stage[Calibration | KSpace, Calibration | KSpace]):
         """Settings.
 
         Attributes:
-            images: MRD HDF5 file of each contrast by its name, as the network's inputs ``contrast:NAME`` have it. It is
-                read when a scan begins, so that the file may be that of the scan before.
+            images: MRD HDF5 file of each contrast by its name, as the network's inputs ``contrast:NAME`` have it. It
+                is read when a scan begins, so that the file may be that of the scan before.
         """
 
         images: dict[Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")], Path] = Field(
@@ -117,9 +117,9 @@ class OtherContrasts(Stage[Calibration | KSpace, Calibration | KSpace]):
         thickness = float(placed[nearest].geometry.voxel_size_mm[2])
         if apart[nearest] > _APART * thickness:
             self._tell(
-                f"no image of contrast '{name}' lies in the plane of the scan: the nearest of {len(placed)} in {path} "
-                f"is {apart[nearest]:.1f} mm apart at a corner, and may be {_APART * thickness:.1f} mm; reconstruct it "
-                "with the scan's slices and angulation"
+                f"no image of contrast '{name}' lies in the plane of the scan: the nearest of {len(placed)} in "
+                f"{path} is {apart[nearest]:.1f} mm apart at a corner, and may be {_APART * thickness:.1f} mm; "
+                "acquire it with the scan's slices and angulation"
             )
             return None
         image = _on_grid(placed[nearest], geometry)

@@ -64,7 +64,8 @@ def test_the_image_of_the_same_slice_is_taken_as_it_is(scanned: Any, run_stage: 
     ran = run_stage(OtherContrasts(images={"t1": path}), now, [item])
     found = ran.one.contrasts
     assert set(found) == {"t1"}
-    assert found["t1"].shape == (1, 60, 64) and found["t1"].dtype == torch.float32
+    assert found["t1"].shape == (1, 60, 64)
+    assert found["t1"].dtype == torch.float32
     assert torch.allclose(found["t1"], image_of(before), atol=1e-4)
     assert float(image_scale(found["t1"])) == pytest.approx(1)
     assert not ran.scan.warnings

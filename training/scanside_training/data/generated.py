@@ -7,6 +7,7 @@ power of frequency as those of natural images do (Field, J Opt Soc Am A 4:2379 (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,10 +16,20 @@ import numpy.typing as npt
 from scanside.simulate import PhantomConfig
 from scanside.simulate.phantoms import ObjectState, Phantom, make_phantom
 
-__all__ = ["Weighting", "blob", "cover", "draw_kind", "heap", "rotation", "slices_of", "texture"]
+__all__ = [
+    "Weighting",
+    "blob",
+    "contrasts_of",
+    "cover",
+    "draw_kind",
+    "heap",
+    "rotation",
+    "slices_of",
+    "texture",
+]
 
 Kind = Literal["shapes", "cardiac", "brain"]
-Weighting = Literal["t1", "t2", "pd"]
+Weighting = Literal["t1", "t2", "pd", "flair"]
 Slice = npt.NDArray[np.float32]
 Field2 = npt.NDArray[np.float64]
 
@@ -46,16 +57,35 @@ def slices_of(
     if kind == "shapes":
         return [heap(size, rng) for _ in range(count)]
     drawn: Weighting = ("t1", "t2", "pd")[rng.integers(3)]
-    config = PhantomConfig(kind=kind, weighting=weighting or drawn, seed=int(rng.integers(2**31)))
-    phantom = make_phantom(config)
+    return [one[0] for one in contrasts_of(kind, count, size, rng, [weighting or drawn])]
+
+
+def contrasts_of(
+    kind: Literal["cardiac", "brain"],
+    count: int,
+    size: int,
+    rng: np.random.Generator,
+    weightings: Sequence[Weighting],
+) -> list[Slice]:
+    """Slices ``(contrast, y, x)`` of one object, intensities between 0 and about 1.
+
+    Args:
+        kind: which object; hearts have one contrast, whatever is asked for.
+        count: number of slices.
+        size: edge of a slice in pixels.
+        rng: draws the object.
+        weightings: its contrasts.
+    """
+    config = PhantomConfig(kind=kind, seed=int(rng.integers(2**31)))
+    phantoms = [make_phantom(config.model_copy(update={"weighting": one})) for one in weightings]
     stretch = rng.uniform(0.9, 1.1, 3)
     tilt = rotation(rng.normal(0, 0.3, 3))
     heights = np.sort(rng.uniform(-45, 75, count)) if kind == "brain" else rng.uniform(-40, 40, count)
-    return [_phantom_slice(phantom, kind, float(z), size, stretch, tilt, rng) for z in heights]
+    return [_phantom_slice(phantoms, kind, float(z), size, stretch, tilt, rng) for z in heights]
 
 
 def _phantom_slice(
-    phantom: Phantom,
+    phantoms: Sequence[Phantom],
     kind: Kind,
     height: float,
     size: int,
@@ -71,7 +101,8 @@ def _phantom_slice(
     points[2] += height
     # The deformation is that of the slice: few mm over several cm.
     points += np.stack([5 * texture(size, 4.0, rng, cutoff=6) for _ in range(3)])
-    intensity, _ = phantom.evaluate(points.astype(np.float32), ObjectState(beat=float(rng.random())))
+    state = ObjectState(beat=float(rng.random()))
+    intensity = np.stack([phantom.evaluate(points.astype(np.float32), state)[0] for phantom in phantoms])
     # Tissue is never as even as a phantom's.
     grain = np.exp(rng.uniform(0.02, 0.08) * texture(size, rng.uniform(1.0, 2.0), rng))
     return np.asarray(intensity * grain, np.float32)

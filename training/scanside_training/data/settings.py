@@ -27,7 +27,7 @@ FloatRange = Annotated[tuple[float, float], AfterValidator(_ordered)]
 IntRange = Annotated[tuple[int, int], AfterValidator(_ordered)]
 """(lowest, highest), both included."""
 
-Content: TypeAlias = Literal["slices", "films", "scans"]
-"""What a source gives and a task takes: images, films, or scans as they were recorded."""
+Content: TypeAlias = Literal["slices", "contrasts", "films", "scans"]
+"""What a source gives and a task takes: images, images with several contrasts, films, or scans as recorded."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -31,7 +31,15 @@ from scanside_training.data.simulation import (
     white,
 )
 
-__all__ = ["ImageTask", "ImageToImage", "ScannedSlice", "UnrolledTask", "scanned", "unrolled_sample"]
+__all__ = [
+    "ImageTask",
+    "ImageToImage",
+    "ScannedSlice",
+    "UnrolledTask",
+    "scan_of",
+    "scanned",
+    "unrolled_sample",
+]
 
 
 @dataclass(frozen=True)
@@ -66,10 +74,20 @@ def scanned(
     measured: Tensor | None,
 ) -> ScannedSlice:
     """Scan a slice; the arguments are those of `simulate_sample`."""
+    appearing = random_appearance(config.appearance, complex_of(pixels), rng)
+    object_ = random_scan_of(config.placement, appearing, (shape.k1, shape.k0), rng)
+    return scan_of(config, object_, shape, rng, measured)
+
+
+def scan_of(
+    config: SimulationConfig,
+    object_: Tensor,
+    shape: SampleShape,
+    rng: np.random.Generator,
+    measured: Tensor | None,
+) -> ScannedSlice:
+    """Scan an object that lies in the field of view already, complex ``(k1, k0)``; as `scanned` else."""
     grid = (shape.k1, shape.k0)
-    object_ = random_scan_of(
-        config.placement, random_appearance(config.appearance, complex_of(pixels), rng), grid, rng
-    )
     maps = random_maps(config.coils, measured, shape.n_coils, grid, rng)
     coils = maps * object_
     noise = float(image_scale(object_)) / math.exp(rng.uniform(*np.log(config.snr)))
@@ -144,12 +162,25 @@ class ImageToImage(TaskConfig):
         measured: Tensor | None,
     ) -> Sample:
         """Scan a slice."""
-        scan = self.disturbed(scanned(config, pixels, shape, rng, measured), rng)
+        scan, beside = self.scanned(config, pixels, shape, rng, measured)
+        scan = self.disturbed(scan, rng)
         image = self._cg_sense(scan) if self.input == "cg-sense" else scan.adjoint
         columns, scale, common = _common(config, scan, image, rng)
         planes = _magnitude if self.channels == "magnitude" else real_pairs
         images = {"image": image, "target": scan.target}
-        return common | {name: planes(one[:, columns] / scale) for name, one in images.items()}
+        seen = {role: one[None, :, columns] for role, one in beside.items()}
+        return common | seen | {name: planes(one[:, columns] / scale) for name, one in images.items()}
+
+    def scanned(
+        self,
+        config: SimulationConfig,
+        pixels: Tensor,
+        shape: SampleShape,
+        rng: np.random.Generator,
+        measured: Tensor | None,
+    ) -> tuple[ScannedSlice, dict[str, Tensor]]:
+        """The scan, and images ``(k1, k0)`` that the network sees beside its own, by their roles."""
+        return scanned(config, pixels, shape, rng, measured), {}
 
     def disturbed(self, scan: ScannedSlice, rng: np.random.Generator) -> ScannedSlice:
         """The scan whose image goes in, and its target: as it was acquired."""

@@ -42,6 +42,7 @@ __all__ = [
     "CineSax",
     "CineSaxFilms",
     "CoilMapsBrain",
+    "ContrastHeads",
     "FileSource",
     "GeneratedSource",
     "Licence",
@@ -73,8 +74,8 @@ class SliceSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Slices:
-        """Slice ``(y, x)``, complex64 or float32; film ``(t, y, x)``, also in smaller real types; or scan
-        ``(2, coil, k1, k0)``, k-space and coil maps.
+        """Slice ``(y, x)``, complex64 or float32; with several contrasts ``(contrast, y, x)``; film ``(t, y, x)``, also
+        in smaller real types; or scan ``(2, coil, k1, k0)``, k-space and coil maps.
         """
 
 
@@ -343,6 +344,23 @@ class Synthetic(GeneratedSource):
         """See `GeneratedSource.draw`."""
         kind = generated.draw_kind(rng, shapes=self.shapes, hearts=self.hearts)
         return list(generated.slices_of(kind, self.slices_per_subject, self.size, rng))
+
+
+class ContrastHeads(GeneratedSource):
+    """Generated heads, every slice of which was imaged with several contrasts."""
+
+    gives: ClassVar = "contrasts"
+
+    kind: Literal["contrast-heads"] = "contrast-heads"
+    slices_per_subject: int = Field(default=6, ge=1)
+    weightings: tuple[generated.Weighting, ...] = Field(default=("t2", "t1"), min_length=2)
+    """The contrasts; the first one is that of the scan."""
+    size: int = Field(default=288, ge=32)
+    """Edge of the slices in pixels."""
+
+    def draw(self, rng: np.random.Generator) -> list[Slices]:
+        """See `GeneratedSource.draw`."""
+        return list(generated.contrasts_of("brain", self.slices_per_subject, self.size, rng, self.weightings))
 
 
 class BeatingHearts(GeneratedSource):

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from scanside.engines.manifest import TensorSpec
+from scanside.engines.roles import contrast_role
 from scanside_training.models.attention import BlockAttention
 from scanside_training.models.base import Body, Network, NetworkConfig
 from scanside_training.models.upsampling import Upsampling
@@ -110,6 +111,7 @@ class UnetConfig(NetworkConfig):
         channels: features at full resolution; each pooling doubles them.
         pools: how often the image is halved.
         dropout: share of features that are dropped in training.
+        contrasts: names of further contrasts of the same slice, whose images it sees beside the scan's.
         uncertainty: also give the error to be expected of each pixel, which the loss ``uncertainty`` teaches.
     """
 
@@ -118,6 +120,7 @@ class UnetConfig(NetworkConfig):
     channels: int = Field(32, ge=1)
     pools: int = Field(4, ge=1, le=6)
     dropout: float = Field(0.0, ge=0, lt=1)
+    contrasts: tuple[str, ...] = ()
     uncertainty: bool = False
 
     def build(self) -> Unet:
@@ -140,17 +143,20 @@ class Unet(Network):
         super().__init__(config)
         self.tells_uncertainty = config.uncertainty
         n = config.image_channels
-        self.body = UnetBody(n, n + config.uncertainty, config.channels, config.pools, config.dropout)
+        n_seen = n + len(config.contrasts)
+        self.body = UnetBody(n_seen, n + config.uncertainty, config.channels, config.pools, config.dropout)
 
     def offered(self) -> tuple[TensorSpec, ...]:
-        """The image alone."""
-        return (TensorSpec(name="image", axes=("batch", self.config.image_channels, "k1", "k0")),)
+        """The image, and those of other contrasts."""
+        image = TensorSpec(name="image", axes=("batch", self.config.image_channels, "k1", "k0"))
+        roles = (contrast_role(name) for name in self.config.contrasts)
+        return (image, *(TensorSpec(name=role, axes=("batch", 1, "k1", "k0")) for role in roles))
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, *contrasts: torch.Tensor) -> torch.Tensor:
         """From ``(B, 1 or 2, k1, k0)`` to `outputs`, float32; k1 and k0 are multiples of `multiple_of`."""
         # Where the image is exactly zero no coil sees anything, and there is nothing to correct.
         seen = image.abs().sum(1, keepdim=True) > 0
-        body: torch.Tensor = self.body(image)
+        body: torch.Tensor = self.body(torch.cat((image, *contrasts), dim=1) if contrasts else image)
         n = self.config.image_channels
         corrected = image + body[:, :n] * seen
         if not self.tells_uncertainty:
