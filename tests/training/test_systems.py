@@ -36,9 +36,9 @@ SMALL: dict[str, Any] = {
 }
 SYSTEMS: dict[str, tuple[dict[str, Any], int]] = {
     "artefacts": ({"channels": 16, "pools": 3}, 300),
-    "multi-contrast": ({"channels": 12, "pools": 3}, 300),
     "kiki": ({"channels": 12, "depth": 3}, 80),
     "denoising": ({"channels": 8, "pools": 2}, 100),
+    "multi-contrast": ({"channels": 12, "pools": 3}, 300),
     "self-supervised": ({"channels": 12, "depth": 4, "n_cascades": 2}, 150),
     "super-resolution": ({"channels": 12, "depth": 4}, 100),
     "uncertainty": ({"channels": 8, "pools": 2}, 800),
