@@ -13,6 +13,7 @@ from scanside_deploy.build import BuildOptions, build_bundle
 from scanside_training.config import TrainConfig, load_config, merged, read_yaml
 from scanside_training.data import SampleKey, SimulatedSamples
 from scanside_training.measures import measure
+from scanside_training.study.curves import course
 from scanside_training.trainer import train
 
 pytestmark = [pytest.mark.usefixtures("slice_cache", "one_thread"), pytest.mark.slow]
@@ -95,6 +96,20 @@ def test_it_learns_where_it_errs_and_engines_tell_it(tmp_path: Path) -> None:
     sheet = (tmp_path / "bundle" / "datasheet.md").read_text("utf-8")
     assert "| uncertainty_correlation |" in sheet
     assert "nan" not in sheet
+
+
+def test_against_a_discriminator_it_trains_as_stably_as_without(tmp_path: Path) -> None:
+    judged = {"kind": "adversarial", "weight": 0.05, "patch": 16, "channels": 8, "after_steps": 30}
+    psnr = {}
+    for name, terms in (("without", [{"kind": "l1"}]), ("with", [{"kind": "l1"}, judged])):
+        config = small("denoising", loss={"terms": terms}, log_every_steps=1)
+        psnr[name] = train(config, tmp_path / name).validation["psnr"]
+    assert psnr["with"] > psnr["without"] - 1.0
+    steps, losses = course(tmp_path / "with" / "metrics.csv", "train/adversarial_discriminator", 1000)
+    assert steps.tolist() == list(range(31, 101))
+    assert losses.max() < 1.5, "as at its first step, when it knows nothing"
+    # A quarter is a draw; near zero it would tell every patch, and the network would have nothing to go by.
+    assert 0.1 < losses[-20:].mean() < 0.4
 
 
 def test_without_truth_it_learns_nearly_what_it_learns_with_truth(tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ def study(
         for one in compared:
             shown.add_row(*map(escape, difference_cells(one)))
         console.print("", shown, sep="\n")
+    for caution in result.cautions:
+        err.print(f"[yellow]caution:[/] {escape(caution)}", soft_wrap=True)
     for leak in result.evaluation.leaks:
         err.print(f"[yellow]seen in training:[/] {escape(leak)}", soft_wrap=True)
     for name, reason in result.failures.items():
