@@ -19,6 +19,7 @@ from scanside_training.models import (
     UnetConfig,
     UnrolledConfig,
 )
+from scanside_training.models.encoder_decoder import EncoderDecoderConfig
 from scanside_training.models.rules import GradientConfig, HardConfig, ProximalConfig
 from scanside_training.models.temporal import SubspaceConfig
 
@@ -39,6 +40,14 @@ class TestUnetOfMagnitudes(NetworkTests):
 class TestUnetThatTellsItsUncertainty(NetworkTests):
     def config(self) -> NetworkConfig:
         return UnetConfig(**SMALL, uncertainty=True)
+
+
+class TestEncoderDecoder(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return EncoderDecoderConfig(channels=4)
+
+    def test_its_defaults_are_those_of_the_literature(self) -> None:
+        assert sum(p.numel() for p in EncoderDecoderConfig().build().parameters()) == 365_761
 
 
 class TestUnrolled(NetworkTests):
