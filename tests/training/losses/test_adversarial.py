@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from scanside.errors import ConfigError, NonFiniteError, ShapeError
 from scanside_training.config import read_config
 from scanside_training.losses import Loss, LossConfig, build_loss
-from scanside_training.losses.adversarial import PatchDiscriminator
+from scanside_training.losses.adversarial import PatchDiscriminator, average_gradients
 from scanside_training.reconstruction import Reconstruction
 from scanside_training.trainer import train
 
@@ -83,7 +83,11 @@ def test_before_it_begins_it_is_zero() -> None:
     loss = adversarial(after_steps=3)
     output, batch = images(1).requires_grad_(), {"target": images(2)}
     assert loss.learn(output, batch, 2) == {}
-    assert float(loss(output, batch)["total"].detach()) == 0
+    before = loss(output, batch)["total"]
+    before.backward()
+    assert float(before.detach()) == 0
+    assert output.grad is not None, "so that it may stand alone"
+    assert not output.grad.any()
     assert loss.learn(output, batch, 3)
     assert float(loss(output, batch)["total"].detach()) > 0.1
 
@@ -203,3 +207,14 @@ class TestTraining:
         assert child.cautions == ()
         assert child.lineage is not None
         assert child.lineage.cautions == (f"goes back to tiny, {CAUTION}",)
+
+
+def test_processes_learn_from_the_mean_of_their_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside another process whose gradients are larger by 2."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda gradient: gradient.mul_(2).add_(2))
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    one = torch.nn.Parameter(torch.zeros(3))
+    one.grad = torch.tensor([1.0, -1.0, 0.5])
+    average_gradients([one])
+    assert one.grad.tolist() == [2.0, 0.0, 1.5]

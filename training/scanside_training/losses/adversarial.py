@@ -25,7 +25,7 @@ from scanside.errors import NonFiniteError, ShapeError
 from scanside_training.losses.term import NetworkOf, Term, TermConfig, magnitude
 from scanside_training.models.base import Batch
 
-__all__ = ["AdversarialConfig", "PatchDiscriminator"]
+__all__ = ["AdversarialConfig", "PatchDiscriminator", "average_gradients"]
 
 _HALVINGS = {16: 1, 34: 2, 70: 3}
 """Convolutions of stride 2 behind which one value has seen a patch of so many pixels."""
@@ -112,7 +112,7 @@ class _Adversarial(Term):
 
     def forward(self, output: torch.Tensor, target: torch.Tensor, batch: Batch) -> torch.Tensor:
         if not self.steps:
-            return output.new_zeros(len(output), 1, 1, 1)
+            return 0 * magnitude(output)
         judged: torch.Tensor = self._discriminator(output)(magnitude(output))
         return (judged - 1).square()
 
@@ -129,7 +129,7 @@ class _Adversarial(Term):
             )
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        _average_gradients(discriminator.parameters())
+        average_gradients(discriminator.parameters())
         self._optimiser.step()
         self._optimiser.zero_grad()
         discriminator.requires_grad_(False).eval()
@@ -168,7 +168,7 @@ def _convolution(n_in: int, n_out: int, stride: int) -> nn.Module:
     return spectral_norm(nn.Conv2d(n_in, n_out, 4, stride, padding=1))
 
 
-def _average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Over all processes of a training, as they all must have one discriminator."""
     if not torch.distributed.is_initialized():
         return
