@@ -61,7 +61,8 @@ def study(
         )
     write_study(result, folder)
     titles = columns(result)
-    kept = [i for i, title in enumerate(titles) if "inside" not in title]  # the report has them all
+    left_out = ("inside", "HFEN", "HaarPSI", "detail")  # the report has them all
+    kept = [i for i, title in enumerate(titles) if not any(name in title for name in left_out)]
     shown = table(*(titles[i] for i in kept), title=chosen.name, right=tuple(titles[1:]))
     for row in rows(result):
         cells = row_cells(result, row)

@@ -66,6 +66,9 @@ def test_heat_of_one_slice_in_closed_form(classifier: StackClassifier, stacks: t
     expected = expected / expected.amax((1, 2, 3), keepdim=True)
     torch.testing.assert_close(heat, expected)
     torch.testing.assert_close(logits, classifier(stacks[:, :1]).detach())
+    with torch.inference_mode():
+        again = heat_maps(classifier, 1 * stacks[:, :1])
+    torch.testing.assert_close(again, (logits, heat))
 
 
 def test_what_is_not_the_largest_of_the_slices_has_no_heat(

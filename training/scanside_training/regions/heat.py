@@ -27,8 +27,9 @@ def heat_maps(classifier: StackClassifier, stacks: torch.Tensor) -> tuple[torch.
     Raises:
         ShapeError: as `StackClassifier.seen`.
     """
-    with torch.enable_grad():
-        features = classifier.seen(stacks.detach()).detach().requires_grad_()
+    # Validations run in inference mode, where nothing can have a gradient: it is left, and its tensors are copied.
+    with torch.inference_mode(False), torch.enable_grad():
+        features = classifier.seen(stacks.detach().clone()).detach().requires_grad_()
         logits = classifier.judged(features)
         (gradient,) = torch.autograd.grad(logits.sum(), features)
     weights = gradient.mean((-2, -1), keepdim=True)
