@@ -6,7 +6,7 @@ the truth explains that. A smooth image has lost detail and invented none; one t
 have kept the truth's detail, or invented its own.
 
 Noise and aliasing are left over as well, since nothing in an image tells them from anatomy that is not there: compare
-networks on the same scans. Of white noise in a window, by chance about a fifteenth counts as explained.
+networks on the same scans. Of white noise in a window, by chance about a twenty-fifth counts as explained.
 """
 
 from __future__ import annotations
