@@ -139,6 +139,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
                 seed=record.seed,
                 log="training.csv",
                 datasheet="datasheet.md",
+                cautions=record.cautions,
                 initial=lineage.initial,
                 teacher=lineage.teacher,
                 ancestors=tuple(one.ancestor for one in lineage.ancestors),

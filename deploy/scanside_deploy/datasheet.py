@@ -50,7 +50,7 @@ def data_sheet(
 
 **Research use only. Not a medical device.** A learned image can look right and be wrong: anatomy that the training
 data lack, pathology above all, may be weakened or changed.
-
+{_cautions((*record.cautions, *lineage.cautions))}
 ## Intended scans
 
 - {", ".join(sampling.anatomy)}; 2-D Cartesian{frames}, {sampling.undersampled_axes} undersampled axis
@@ -83,6 +83,10 @@ In a copy of this folder, with the data where `SCANSIDE_DATA` says:
 | --- | --- | --- |
 {measures}
 """
+
+
+def _cautions(cautions: tuple[str, ...]) -> str:
+    return "".join(f"\n**{caution[0].upper()}{caution[1:]}.**\n" for caution in cautions)
 
 
 def _spread(record: TrainingRecord, measure: str) -> str:

@@ -342,6 +342,29 @@ def test_bundle_tells_its_whole_ancestry(trained: dict[str, Path], tmp_path: Pat
     assert manifest.licence == "research"
 
 
+def test_bundle_says_what_people_must_be_told(trained: dict[str, Path], tmp_path: Path) -> None:
+    loss = {"terms": [{"kind": "l1"}, {"kind": "adversarial", "patch": 16, "channels": 4, "after_steps": 1}]}
+    train(read_config(copy.deepcopy(IMAGE) | {"loss": loss}, "tiny"), tmp_path / "run")
+    bundle, manifest = built(tmp_path / "run", tmp_path / "bundle")
+    caution = "trained with an adversarial loss: may invent detail"
+    assert manifest.cautions == (caution,)
+    sheet = (bundle.folder / "datasheet.md").read_text("utf-8")
+    assert "\n\n**Trained with an adversarial loss: may invent detail.**\n\n## Intended scans" in sheet
+
+    child = copy.deepcopy(IMAGE) | {"name": "child", "initial": str(bundle.folder), "max_steps": 1}
+    train(read_config(child, "child"), tmp_path / "child")
+    bundle, manifest = built(tmp_path / "child", tmp_path / "next")
+    assert manifest.training is not None
+    assert manifest.training.cautions == ()
+    assert manifest.cautions == (f"goes back to tiny, {caution}",)
+    sheet = (bundle.folder / "datasheet.md").read_text("utf-8")
+    assert "**Goes back to tiny, trained with an adversarial loss: may invent detail.**" in sheet
+    assert (
+        "adversarial"
+        not in (built(trained["image"], tmp_path / "other")[0].folder / "datasheet.md").read_text()
+    )
+
+
 def test_unknown_ancestry_is_refused(trained: dict[str, Path], tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained["image"], run)

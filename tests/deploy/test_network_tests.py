@@ -21,6 +21,7 @@ from scanside_training.models import (
     UnetConfig,
     UnrolledConfig,
 )
+from scanside_training.models.encoder_decoder import EncoderDecoderConfig
 from scanside_training.models.rules import GradientConfig, HardConfig, ProximalConfig
 from scanside_training.models.temporal import SubspaceConfig
 
@@ -51,6 +52,14 @@ class TestUnetBesideAnotherContrast(NetworkTests):
         batch = small_batch(network)
         beside = batch["target"].square().sum(1, keepdim=True).sqrt()
         return batch | {"contrast:t1": beside, "contrast:flair": beside.square()}
+
+
+class TestEncoderDecoder(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return EncoderDecoderConfig(channels=4)
+
+    def test_its_defaults_are_those_of_the_literature(self) -> None:
+        assert sum(p.numel() for p in EncoderDecoderConfig().build().parameters()) == 365_761
 
 
 class TestUnrolled(NetworkTests):

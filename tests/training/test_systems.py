@@ -13,6 +13,7 @@ from scanside_deploy.build import BuildOptions, build_bundle
 from scanside_training.config import TrainConfig, load_config, merged, read_yaml
 from scanside_training.data import SampleKey, SimulatedSamples
 from scanside_training.measures import measure
+from scanside_training.study.curves import course
 from scanside_training.trainer import train
 
 pytestmark = [pytest.mark.usefixtures("slice_cache", "one_thread"), pytest.mark.slow]
@@ -99,11 +100,28 @@ def test_it_learns_where_it_errs_and_engines_tell_it(tmp_path: Path) -> None:
 
 
 def test_it_learns_from_another_contrast(tmp_path: Path) -> None:
-    heads = {"kind": "contrast-heads", "n_subjects": 24, "slices_per_subject": 1, "size": 64}
-    beside = small("multi-contrast", data={"sources": [heads]})
-    alone = small("multi-contrast", data={"sources": [heads]}, model={"contrasts": []})
+    data = {
+        "sources": [{"kind": "contrast-heads", "n_subjects": 24, "slices_per_subject": 1, "size": 64}],
+        "simulation": {"masks": {"acceleration": [4, 4], "acs": [12, 12]}},
+    }
+    beside = small("multi-contrast", data=data)
+    alone = small("multi-contrast", data=data, model={"contrasts": []})
     gained = train(beside, tmp_path / "beside").validation["psnr"]
     assert gained > train(alone, tmp_path / "alone").validation["psnr"] + 0.3
+
+
+def test_against_a_discriminator_it_trains_as_stably_as_without(tmp_path: Path) -> None:
+    judged = {"kind": "adversarial", "weight": 0.05, "patch": 16, "channels": 8, "after_steps": 30}
+    psnr = {}
+    for name, terms in (("without", [{"kind": "l1"}]), ("with", [{"kind": "l1"}, judged])):
+        config = small("denoising", loss={"terms": terms}, log_every_steps=1)
+        psnr[name] = train(config, tmp_path / name).validation["psnr"]
+    assert psnr["with"] > psnr["without"] - 1.0
+    steps, losses = course(tmp_path / "with" / "metrics.csv", "train/adversarial_discriminator", 1000)
+    assert steps.tolist() == list(range(31, 101))
+    assert losses.max() < 1.5, "as at its first step, when it knows nothing"
+    # A quarter is a draw; near zero it would tell every patch, and the network would have nothing to go by.
+    assert 0.1 < losses[-20:].mean() < 0.4
 
 
 def test_without_truth_it_learns_nearly_what_it_learns_with_truth(tmp_path: Path) -> None:

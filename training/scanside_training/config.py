@@ -191,6 +191,16 @@ class TrainConfig(_Settings):
         return self
 
     @model_validator(mode="after")
+    def _terms_begin(self) -> TrainConfig:
+        for term in self.loss.terms:
+            if self.max_steps is not None and term.begins_at >= self.max_steps:
+                raise ValueError(
+                    f"the term '{term.kind}' of the loss begins after {term.begins_at} steps, and the run ends after "
+                    f"{self.max_steps}: let it begin earlier (after_steps), train longer, or leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _one_length(self) -> TrainConfig:
         if (self.max_steps is None) == (self.max_epochs is None):
             raise ValueError(

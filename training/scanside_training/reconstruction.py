@@ -77,9 +77,9 @@ class Reconstruction(pl.LightningModule):
         """
         if self.distillation is None:
             output = self(batch)
-            terms = self._loss(output, batch)
+            terms = self._learning_loss(output, batch)
         else:
-            output, terms = self.distillation(self.model, batch, self._loss)
+            output, terms = self.distillation(self.model, batch, self._learning_loss)
         total = terms["total"]
         if not torch.isfinite(total):
             raise self._not_finite(terms, output, batch)
@@ -88,6 +88,10 @@ class Reconstruction(pl.LightningModule):
         for name, value in terms.items():
             self.log("train/loss" if name == "total" else f"train/{name}", value.detach())
         return total
+
+    def _learning_loss(self, output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+        image, _ = self.model.split(output.float())
+        return {**self.loss.learn(image, batch, self.global_step), **self._loss(output, batch)}
 
     def _loss(self, output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         # Sums over whole images lose too much in 16 bits.
@@ -149,14 +153,17 @@ class Reconstruction(pl.LightningModule):
         return image
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the place in the order of samples at which a resumed run goes on."""
+        """Add the place in the order of samples at which a resumed run goes on, and what its loss has learned."""
         before, first_step, per_step = self.batches
         checkpoint["batches"] = before + (checkpoint["global_step"] - first_step) * per_step
+        if learned := self.loss.learned():
+            checkpoint["learned_by_loss"] = learned
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take checkpoints of earlier versions too; the weights themselves are renewed where they are loaded."""
         for optimiser in checkpoint["optimizer_states"]:
             renew_moments(self, optimiser)
+        self.loss.restore(checkpoint.get("learned_by_loss", {}))
 
     def configure_optimizers(self) -> Any:
         """Optimiser, and the schedule by optimiser steps."""

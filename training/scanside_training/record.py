@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scanside._version import __version__
-from scanside.engines.manifest import Ancestor, DataSource
+from scanside.engines.manifest import Ancestor, DataSource, inherited_cautions
 from scanside.errors import FormatError
 
 __all__ = [
@@ -97,6 +97,11 @@ class Lineage(BaseModel):
         return tuple(dict.fromkeys(one for each in self.ancestors for one in each.ancestor.trained_on))
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """What people must be told of the ancestors, with their names."""
+        return inherited_cautions(one.ancestor for one in self.ancestors)
+
+    @property
     def unknown(self) -> tuple[str, ...]:
         """Ancestors of whose data nothing is known."""
         return tuple(one.ancestor.name for one in self.ancestors if not one.ancestor.trained_on)
@@ -115,6 +120,7 @@ class TrainingRecord(BaseModel):
         n_parameters: trained numbers of the network.
         data: what the network was trained on, its ancestors left out.
         lineage: what its weights go back to; None in records of earlier versions.
+        cautions: what people must be told of a network that was trained like this.
         validation: measures of the final weights on the validation set.
         best_psnr: highest PSNR of a validation, dB.
         machine: processor, CUDA device, processes.
@@ -132,6 +138,7 @@ class TrainingRecord(BaseModel):
     n_parameters: int
     data: tuple[SourceRecord, ...]
     lineage: Lineage | None = None
+    cautions: tuple[str, ...] = ()
     validation: dict[str, float]
     best_psnr: float | None
     machine: dict[str, str | int]

@@ -145,6 +145,8 @@ def _run(
     n_parameters = sum(p.numel() for p in module.model.parameters() if p.requires_grad)
     logger.info("%s: %d parameters, steps %d to %d", config.name, n_parameters, step, n_steps)
 
+    for caution in config.loss.cautions:
+        logger.warning("%s: %s", config.name, caution)
     files = RunFolder(folder)
     trainer = pl.Trainer(
         accelerator=accelerator,
@@ -202,6 +204,7 @@ def _run(
         n_parameters=n_parameters,
         data=_seen(data),
         lineage=lineage,
+        cautions=config.loss.cautions,
         validation=files.measures,
         best_psnr=files.best_psnr if math.isfinite(files.best_psnr) else None,
         machine=_machine(accelerator, n_ranks),

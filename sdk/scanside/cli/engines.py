@@ -358,6 +358,7 @@ def _show_facts(bundle: Bundle) -> None:
         "trained on": "\n".join(
             dict.fromkeys(f"{one.name} ({one.licence}): {one.what}" for one in manifest.trained_on)
         ),
+        "caution": "\n".join(manifest.cautions) or "–",
         "goes back to": ", ".join(one.name for one in ancestors) or "–",
         "licence": manifest.licence,
         "signed by": str(bundle.signer) if bundle.signer else "no one",

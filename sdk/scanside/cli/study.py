@@ -61,7 +61,8 @@ def study(
         )
     write_study(result, folder)
     titles = columns(result)
-    kept = [i for i, title in enumerate(titles) if "inside" not in title]  # the report has them all
+    left_out = ("inside", "HFEN", "HaarPSI", "detail")  # the report has them all
+    kept = [i for i, title in enumerate(titles) if not any(name in title for name in left_out)]
     shown = table(*(titles[i] for i in kept), title=chosen.name, right=tuple(titles[1:]))
     for row in rows(result):
         cells = row_cells(result, row)
@@ -72,6 +73,8 @@ def study(
         for one in compared:
             shown.add_row(*map(escape, difference_cells(one)))
         console.print("", shown, sep="\n")
+    for caution in result.cautions:
+        err.print(f"[yellow]caution:[/] {escape(caution)}", soft_wrap=True)
     for leak in result.evaluation.leaks:
         err.print(f"[yellow]seen in training:[/] {escape(leak)}", soft_wrap=True)
     for name, reason in result.failures.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import (
@@ -55,6 +55,7 @@ __all__ = [
     "Task",
     "TensorSpec",
     "Training",
+    "inherited_cautions",
 ]
 
 SCHEMA_VERSION: Final = 3
@@ -346,6 +347,7 @@ class Ancestor(_Record):
         name: of its training run.
         weights_sha256: of its weights, where they were seen.
         trained_on: its own data, those of its ancestors left out; none where they are not known.
+        cautions: what people must be told of networks that were trained like this.
         initial: name of the ancestor whose weights it began with.
         teacher: name of the ancestor that taught it.
         config: file of the bundle with its whole configuration, where that is known.
@@ -354,6 +356,7 @@ class Ancestor(_Record):
     name: Annotated[str, Field(min_length=1)]
     weights_sha256: Sha256 | None = None
     trained_on: tuple[DataSource, ...] = ()
+    cautions: tuple[str, ...] = ()
     initial: str | None = None
     teacher: str | None = None
     config: str | None = None
@@ -367,6 +370,7 @@ class Training(_Record):
         seed: of all random numbers.
         log: what the trainer wrote.
         datasheet: prose for people: data, limits, how to reproduce.
+        cautions: what people must be told of a network that was trained like this.
         initial: name of the ancestor whose weights these began with.
         teacher: name of the ancestor that taught them.
         ancestors: all networks that the weights go back to, each after its own.
@@ -376,6 +380,7 @@ class Training(_Record):
     seed: NonNegativeInt
     log: str | None = None
     datasheet: str | None = None
+    cautions: tuple[str, ...] = ()
     initial: str | None = None
     teacher: str | None = None
     ancestors: tuple[Ancestor, ...] = ()
@@ -623,6 +628,13 @@ class Manifest(_Record):
         return ", ".join(dict.fromkeys(found))
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """What people must be told of how the weights were trained, and those that they go back to."""
+        if self.training is None:
+            return ()
+        return (*self.training.cautions, *inherited_cautions(self.training.ancestors))
+
+    @property
     def precisions(self) -> tuple[Precision, ...]:
         """Precisions that there is a graph for."""
         return tuple(self.graphs)
@@ -660,6 +672,11 @@ class Manifest(_Record):
                 f"{SCHEMA_VERSION}): update Scanside, or build the bundle with this version"
             )
         return validated(cls, data, where)
+
+
+def inherited_cautions(ancestors: Iterable[Ancestor]) -> tuple[str, ...]:
+    """What people must be told of ancestors, with their names."""
+    return tuple(f"goes back to {one.name}, {caution}" for one in ancestors for caution in one.cautions)
 
 
 def check_path(path: str) -> None:

@@ -12,7 +12,8 @@ def describe_engine(meta: Meta, engine: Engine, pipeline: str) -> None:
     """Write into an image's attributes which network made it, on what.
 
     ``ScansideWeights`` holds the SHA-256 of the weights twice: its first 12 digits, for people, and all of it.
-    ``ScansideEngineChoice`` says why it was this engine of all that were accepted.
+    ``ScansideEngineChoice`` says why it was this engine of all that were accepted; ``ScansideCaution`` what people
+    must be told of how its weights were trained, if there is anything.
 
     Args:
         meta: is added to.
@@ -28,5 +29,7 @@ def describe_engine(meta: Meta, engine: Engine, pipeline: str) -> None:
         meta["ScansideEngineChoice"] = [f"{chosen.backend} {chosen.precision}", chosen.why]
     meta["ScansideEngineAccepted"] = [told["accepted"], told["hardware"], told["versions"]]
     meta["ScansideEngineSigned"] = told["signed_by"]
+    if cautions := engine.bundle.manifest.cautions:
+        meta["ScansideCaution"] = list(cautions)
     meta["ScansidePipeline"] = pipeline
     meta["ScansideResearchUse"] = "learned reconstruction, for research use only"

@@ -130,7 +130,11 @@ def learned_meta() -> Meta:
     }
     meta = Meta()
     chosen = SimpleNamespace(backend="openvino", precision="fp32", why="12.0 ms, the fastest of 2")
-    engine = SimpleNamespace(provenance=provenance, choice=SimpleNamespace(chosen=chosen))
+    engine = SimpleNamespace(
+        provenance=provenance,
+        choice=SimpleNamespace(chosen=chosen),
+        bundle=SimpleNamespace(manifest=SimpleNamespace(cautions=())),
+    )
     describe_engine(meta, cast(Any, engine), "student")
     meta["ScansideDataConsistency"] = "0.05"
     return meta

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from scanside import Context, Image, KSpace
 from scanside.cli.app import app
 from scanside.engines.at_hand import AtHand
 from scanside.engines.build import Workshop
+from scanside.engines.manifest import Training
 from scanside.errors import (
     BundleError,
     ConfigError,
@@ -38,6 +40,7 @@ from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.noise_level import noise_level
 from scanside.recon.scaling import image_scale
 from scanside.stage import Expected
+from scanside.stages._provenance import describe_engine
 from scanside.stages.engine import RunEngine
 from scanside.stages.sense import Sense
 from scanside.testing import small_kspace, small_scan
@@ -238,6 +241,20 @@ def test_frames_one_by_one() -> None:
     assert [int(image.header["repetition"]) for image in images] == [0, 1]
     for image, item in zip(images, (first, second), strict=True):
         torch.testing.assert_close(image.data, session(item).data, rtol=1e-4, atol=1e-5)
+
+
+def test_says_what_people_must_be_told_of_its_training() -> None:
+    session = Session()
+    assert "ScansideCaution" not in session(kspace()).meta
+    engine = next(iter(session.stage._networks[0]._engines.values()))
+    training = Training(config="config.yaml", seed=0, cautions=("trained on one leg",))
+    manifest = engine.bundle.manifest.model_copy(update={"training": training})
+    told: Any = SimpleNamespace(
+        provenance=engine.provenance, choice=engine.choice, bundle=SimpleNamespace(manifest=manifest)
+    )
+    meta = Meta()
+    describe_engine(meta, told, "small")
+    assert meta["ScansideCaution"] == ["trained on one leg"]
 
 
 def test_says_what_made_it() -> None:

@@ -222,3 +222,17 @@ def test_shipped_studies_are_read() -> None:
     ]
     # All have the same time, and are told apart by what their names say.
     assert len({one.max_minutes for one in planned.values() if one is not None}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "second"), [("study-adversarial.yaml", "adversarial"), ("study-regions.yaml", "weighted_l2")]
+)
+def test_shipped_comparisons_of_losses(name: str, second: str) -> None:
+    configs = Path(__file__).resolve().parents[3] / "training" / "configs"
+    study, base, _ = load_study(configs / name)
+    losses = [
+        [term.kind for term in one.config.loss.terms] for one in plan(study, base, configs) if one.config
+    ]
+    assert len(losses) == 2
+    assert second not in losses[0]
+    assert second in losses[1]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from pydantic import ConfigDict, Field
 
-from scanside_training.data import generated, generated_films
+from scanside_training.data import generated, generated_films, knees
 from scanside_training.data.cache import Decoded, cached_slices
 from scanside_training.data.coils import MEASURED
 from scanside_training.data.folders import (
@@ -45,6 +45,7 @@ __all__ = [
     "ContrastHeads",
     "FileSource",
     "GeneratedSource",
+    "Knees",
     "Licence",
     "MrdFolder",
     "MrdScans",
@@ -361,6 +362,22 @@ class ContrastHeads(GeneratedSource):
     def draw(self, rng: np.random.Generator) -> list[Slices]:
         """See `GeneratedSource.draw`."""
         return list(generated.contrasts_of("brain", self.slices_per_subject, self.size, rng, self.weightings))
+
+
+class Knees(GeneratedSource):
+    """Generated knees, some with a finding: a small bright blob in the marrow."""
+
+    kind: Literal["knees"] = "knees"
+    slices_per_subject: int = Field(default=6, ge=1)
+    findings: float = Field(default=0.5, ge=0, le=1)
+    """Share of the knees that have one, in one of their slices."""
+    size: int = Field(default=256, ge=32)
+    """Edge of the slices in pixels."""
+
+    def draw(self, rng: np.random.Generator) -> list[Slices]:
+        """See `GeneratedSource.draw`."""
+        finding = bool(rng.random() < self.findings)
+        return [one.pixels for one in knees.knee(self.size, self.slices_per_subject, rng, finding=finding)]
 
 
 class BeatingHearts(GeneratedSource):

@@ -38,8 +38,13 @@ _COLUMNS = (
     "HFEN",
     "VIF",
     "HaarPSI",
+    "detail kept",
+    "detail invented",
 )
-_SHOWN = ("psnr", "ssim", "psnr_inside", "ssim_inside", "nmse", "nmse_inside", "hfen", "vif", "haarpsi")
+_SHOWN = (
+    *("psnr", "ssim", "psnr_inside", "ssim_inside", "nmse", "nmse_inside", "hfen", "vif", "haarpsi"),
+    *("kept", "invented"),
+)
 _FORMATS = {"psnr": "{:.2f}", "psnr_inside": "{:.2f}", "nmse": "{:.5f}", "nmse_inside": "{:.5f}"}
 
 _SEEN = "seen in training"

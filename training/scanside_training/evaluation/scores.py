@@ -12,6 +12,7 @@ import torch
 
 from scanside.errors import ShapeError
 from scanside.metrics import Mask, Real, fitted
+from scanside_training.detail import detail
 from scanside_training.evaluation.case import Case
 from scanside_training.measures import measure
 from scanside_training.perceived import LEAST, perceived
@@ -20,7 +21,7 @@ __all__ = ["MEASURES", "Score", "Summary", "divisions", "score", "summaries"]
 
 MEASURES = (
     *("psnr", "ssim", "psnr_inside", "ssim_inside", "nmse", "nmse_inside", "mse"),
-    *("nrmse", "hfen", "vif", "haarpsi"),
+    *("nrmse", "hfen", "vif", "haarpsi", "kept", "invented"),
 )
 """In the order of tables."""
 
@@ -113,7 +114,8 @@ def _values(pixels: npt.NDArray[Any], whole: Real, inside: Real, roi: Mask) -> d
     values = dict(measure(pixels, whole)._asdict())
     values["nrmse"] = values["nmse"] ** 0.5
     if min(whole.shape) >= LEAST:
-        values |= perceived(*fitted(pixels, whole))
+        scaled, truth = fitted(pixels, whole)
+        values |= {**perceived(scaled, truth), **detail(scaled, truth)}
     if _usable(roi, inside):
         values |= {f"{name}_inside": value for name, value in measure(pixels, inside, roi)._asdict().items()}
     return values

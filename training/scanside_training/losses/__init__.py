@@ -15,13 +15,20 @@ from scanside_training.losses.perceptual import PerceptualConfig
 from scanside_training.losses.pixelwise import L1Config, L2Config, WeightedL2Config
 from scanside_training.losses.ssim import SsimConfig, ssim_map
 from scanside_training.losses.term import Term, TermConfig, magnitude
-from scanside_training.losses.weights import BatchWeights, CentreWeights, FileWeights, centre_weights
+from scanside_training.losses.weights import (
+    BatchWeights,
+    CentreWeights,
+    FileWeights,
+    HeatMapWeights,
+    centre_weights,
+)
 
 __all__ = [
     "BatchWeights",
     "CentreWeights",
     "EdgeConfig",
     "FileWeights",
+    "HeatMapWeights",
     "L1Config",
     "L2Config",
     "Loss",

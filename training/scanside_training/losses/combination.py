@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from scanside.errors import ShapeError
 from scanside_training.losses.pixelwise import L1Config
-from scanside_training.losses.term import NetworkOf, TermConfig, entry, mean_within, no_networks
+from scanside_training.losses.term import NetworkOf, Term, TermConfig, entry, mean_within, no_networks
 from scanside_training.models.base import Batch
 from scanside_training.models.frames import as_images
 
@@ -35,6 +38,11 @@ class LossConfig(BaseModel):
             )
         return self
 
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What people must be told of networks that are trained with it."""
+        return tuple(term.caution for term in self.terms if term.caution is not None)
+
 
 def build_loss(config: LossConfig, network_of: NetworkOf = no_networks) -> Loss:
     """The loss that a configuration asks for.
@@ -50,7 +58,10 @@ def build_loss(config: LossConfig, network_of: NetworkOf = no_networks) -> Loss:
 
 
 class Loss(nn.Module):
-    """The weighted sum of terms; nothing in it is trained.
+    """The weighted sum of terms.
+
+    Nothing in it is trained with the network. Where a term learns something of its own it does so in `learn`, and
+    `learned` and `restore` carry that over into a resumed training.
 
     Args:
         config: the terms and their weights.
@@ -80,22 +91,52 @@ class Loss(nn.Module):
             ShapeError: output, target or a map do not fit.
             ConfigError: the batch lacks what a term needs.
         """
-        output, batch = as_images(output, batch)
-        target = batch["target"]
-        if output.shape != target.shape or output.ndim != 4 or output.shape[1] not in (1, 2):
-            raise ShapeError(
-                f"an output of {tuple(output.shape)} cannot be compared with a target of {tuple(target.shape)}: "
-                "both must be (B, 1 or 2, k1, k0) or (B, 1 or 2, time, k1, k0)"
-            )
+        output, target, batch = _comparable(output, batch)
         losses = {}
-        total = output.new_zeros((), dtype=torch.promote_types(output.dtype, torch.float32))
+        total = output.new_zeros(())
         with torch.autocast(output.device.type, enabled=False):
-            output, target = output.to(total.dtype), target.to(total.dtype)
             for settings, term in zip(self.config.terms, self.terms, strict=True):
                 value = self._value(settings.within_roi, term, output, target, batch)
                 total = total + settings.weight * value
                 losses[_name(settings)] = value.detach()
         return {**losses, "total": total}
+
+    def learn(self, output: torch.Tensor, batch: Batch, step: int) -> dict[str, torch.Tensor]:
+        """Let terms learn from a batch of a training that have something to learn, before it is judged.
+
+        Args:
+            output: as `forward` gets it.
+            batch: the same.
+            step: of the training.
+
+        Returns:
+            Scalars for the log, under the term's kind and their own name.
+
+        Raises:
+            ShapeError: output and target do not fit.
+            NonFiniteError: what a term learns from is no number.
+        """
+        output, target, _ = _comparable(output.detach(), batch)
+        told: dict[str, torch.Tensor] = {}
+        with torch.autocast(output.device.type, enabled=False):
+            for kind, term in self._named():
+                told |= {f"{kind}_{name}": value for name, value in term.learn(output, target, step).items()}
+        return told
+
+    def learned(self) -> dict[str, dict[str, Any]]:
+        """What terms have learned, by their names; those that learn nothing are left out."""
+        return {name: learned for name, term in self._named() if (learned := term.learned())}
+
+    def restore(self, learned: dict[str, dict[str, Any]]) -> None:
+        """Go on with what `learned` gave."""
+        for name, term in self._named():
+            if name in learned:
+                term.restore(learned[name])
+
+    def _named(self) -> Iterator[tuple[str, Term]]:
+        for settings, term in zip(self.config.terms, self.terms, strict=True):
+            assert isinstance(term, Term)
+            yield _name(settings), term
 
     def _value(
         self, within_roi: bool, term: nn.Module, output: torch.Tensor, target: torch.Tensor, batch: Batch
@@ -106,6 +147,19 @@ class Loss(nn.Module):
                 batch, "roi", output, "let the data bring regions of interest, or set within_roi: false"
             )
         return mean_within(term(output, target, batch), roi)
+
+
+def _comparable(output: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, Batch]:
+    """Output and target as images in at least float32, and the batch that goes with them."""
+    output, batch = as_images(output, batch)
+    target = batch["target"]
+    if output.shape != target.shape or output.ndim != 4 or output.shape[1] not in (1, 2):
+        raise ShapeError(
+            f"an output of {tuple(output.shape)} cannot be compared with a target of {tuple(target.shape)}: "
+            "both must be (B, 1 or 2, k1, k0) or (B, 1 or 2, time, k1, k0)"
+        )
+    dtype = torch.promote_types(output.dtype, torch.float32)
+    return output.to(dtype), target.to(dtype), batch
 
 
 def _name(term: TermConfig) -> str:

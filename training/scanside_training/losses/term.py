@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from pydantic import Field, model_validator
@@ -47,6 +47,27 @@ class Term(nn.Module):
         """
         raise NotImplementedError
 
+    def learn(self, output: torch.Tensor, target: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        """Learn from a batch of a training before it is judged; most terms have nothing to learn.
+
+        Args:
+            output: as `forward` gets it, without gradient.
+            target: the same.
+            step: of the training.
+
+        Returns:
+            Scalars for the log, by name.
+        """
+        return {}
+
+    def learned(self) -> dict[str, Any]:
+        """What a resumed training must have of it again: tensors and plain values."""
+        return {}
+
+    def restore(self, learned: dict[str, Any]) -> None:
+        """Go on with what `learned` gave; called only where that was anything."""
+        raise NotImplementedError
+
 
 class TermConfig(PluginSettings):
     """Settings that every term has; a term of one's own is registered in the entry points ``scanside.losses``.
@@ -62,8 +83,16 @@ class TermConfig(PluginSettings):
     weight: float = Field(1.0, gt=0)
     within_roi: bool = False
 
+    caution: ClassVar[str | None] = None
+    """What people must be told of networks that were trained with it."""
+
     by_pixel: ClassVar[bool] = True
     """Whether its errors belong to pixels of the image, so that there are some within a region."""
+
+    @property
+    def begins_at(self) -> int:
+        """The step of a training at which the term begins to count."""
+        return 0
 
     @model_validator(mode="after")
     def _region_has_pixels(self) -> TermConfig:

@@ -1,4 +1,7 @@
-"""Where in the image errors count how much: more in the centre, or as a map says that came with data or in a file."""
+"""Where in the image errors count how much: more in the centre, where a classifier sees a finding, or as a map says.
+
+Maps come with the data or in a file.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from scanside.errors import ConfigError, ShapeError
-from scanside_training.losses.term import entry
+from scanside_training.losses.term import entry, magnitude
 from scanside_training.models.base import Batch
+from scanside_training.regions.classifier import load_classifier
+from scanside_training.regions.heat import heat_maps
 
-__all__ = ["BatchWeights", "CentreWeights", "FileWeights", "centre_weights"]
+__all__ = ["BatchWeights", "CentreWeights", "FileWeights", "HeatMapWeights", "centre_weights"]
 
 Extent = Annotated[float, Field(gt=0, le=1)]
 
@@ -50,6 +55,31 @@ class BatchWeights(_WeightsConfig):
     def build(self) -> nn.Module:
         """A module from (output, batch) to weights."""
         return _FromBatch()
+
+
+class HeatMapWeights(_WeightsConfig):
+    """More where a classifier sees a finding in the target: ``1 + (factor − 1) · probability · heat map``.
+
+    Both are the classifier's own (`scanside_training.regions`), of the target's magnitude as a stack of one slice.
+    Where it sees none, all pixels count alike.
+
+    Attributes:
+        classifier: folder of a trained one.
+        factor: weight where the heat map is largest, if a finding is certain.
+    """
+
+    source: Literal["heat-map"] = "heat-map"
+    classifier: Path
+    factor: float = Field(5.0, gt=0)
+
+    def build(self) -> nn.Module:
+        """A module from (output, batch) to weights.
+
+        Raises:
+            ConfigError: there is no classifier in the folder.
+            FormatError: it is damaged.
+        """
+        return _HeatMap(self)
 
 
 class FileWeights(_WeightsConfig):
@@ -106,6 +136,19 @@ class _Centre(nn.Module):
 class _FromBatch(nn.Module):
     def forward(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
         return entry(batch, "weight", output, "let the data bring a map of weights, or use another source")
+
+
+class _HeatMap(nn.Module):
+    def __init__(self, config: HeatMapWeights) -> None:
+        super().__init__()
+        self.factor = config.factor
+        # In a tuple, the classifier is no submodule: neither saved nor trained.
+        self._unregistered = (load_classifier(config.classifier),)
+
+    def forward(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        classifier = self._unregistered[0].to(output.device)
+        logits, heat = heat_maps(classifier, magnitude(batch["target"].to(output)))
+        return 1 + (self.factor - 1) * logits.sigmoid()[:, None, None, None] * heat
 
 
 class _Fixed(nn.Module):

@@ -35,6 +35,10 @@ _TITLES = {
     "ssim": "SSIM",
     "psnr_inside": "PSNR inside, dB",
     "ssim_inside": "SSIM inside",
+    "hfen": "HFEN",
+    "haarpsi": "HaarPSI",
+    "kept": "detail kept",
+    "invented": "detail invented",
 }
 _FORMATS = {"mse": "{:.5f}", "nmse": "{:.5f}", "psnr": "{:.2f}", "psnr_inside": "{:.2f}"}
 
@@ -52,7 +56,10 @@ def columns(study: Study) -> list[str]:
 
 def row_cells(study: Study, row: Row) -> list[str]:
     """A row as text, in the order of `columns`."""
-    measures = [f"{_text(name, row.means[name])} ± {_text(name, row.spread[name])}" for name in MEASURES]
+    measures = [
+        f"{_text(name, row.means[name])} ± {_text(name, row.spread[name])}" if name in row.means else "–"
+        for name in MEASURES
+    ]
     start = rows(study)[0].means
     measures += [f"{_text(name, row.means[name] - start[name])}" for name in _GAINS]
     values = {
@@ -116,7 +123,11 @@ def write_study(study: Study, folder: Path) -> None:
                 *(row.labels.get(name, "") for name in labels),
                 row.n_seeds,
                 row.n_images,
-                *(value for name in MEASURES for value in (row.means[name], row.spread[name])),
+                *(
+                    value
+                    for name in MEASURES
+                    for value in (row.means.get(name, ""), row.spread.get(name, ""))
+                ),
                 row.n_parameters,
                 row.seconds,
                 row.epochs,
@@ -165,13 +176,16 @@ def _page(study: Study, found: Sequence[Row], compared: Sequence[Difference]) ->
         "Means over the images; ± is the standard deviation over the networks of different seeds, or over the images "
         "where there is one network. Measures of magnitudes after the best scalar fit; MSE of images that are "
         "normalised as the network sees them. Of films, measures are means over their frames; a frame is an image. "
+        "Detail is what a Laplacian of Gaussian lets through: kept is what the reference explains, in windows of "
+        "11 × 11, invented is the rest, noise and aliasing included, both over the energy of the reference's. "
         "Memory: what the tensors of one training step take at most, without weights and optimiser."
     )
     table = Rows(
         titles, [row_cells(study, row) for row in found], frozenset(titles[1 + len(_labels(study)) :])
     )
-    leaks: list[Part] = [Messages([("warning", one) for one in study.evaluation.leaks])]
-    sections = [Section("Networks", [*(leaks if study.evaluation.leaks else []), table, Text(text)])]
+    warnings = [*study.evaluation.leaks, *study.cautions]
+    warned: list[Part] = [Messages([("warning", one) for one in warnings])] if warnings else []
+    sections = [Section("Networks", [*warned, table, Text(text)])]
     curves = curves_figure(study)
     about = "Loss in training, mean over a twentieth of the run, and PSNR of each validation. Losses differ in kind."
     sections.append(Section("Courses of the trainings", [Picture(curves, about, "Loss and PSNR over time")]))

@@ -52,6 +52,15 @@ class Study:
     similarities: dict[str, Similarity] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def cautions(self) -> list[str]:
+        """What people must be told of the networks, with their names."""
+        return [
+            f"{name}: {caution}"
+            for name, record in self.records.items()
+            for caution in (*record.cautions, *(record.lineage.cautions if record.lineage else ()))
+        ]
+
     def of(self, variation: str) -> list[Planned]:
         """The networks of one variation."""
         return [one for one in self.networks if one.variation.name == variation]

@@ -11,7 +11,19 @@ from scanside_training.study.run import Study
 
 __all__ = ["MEASURES", "Difference", "Row", "differences", "rows"]
 
-MEASURES = ("mse", "nmse", "psnr", "ssim", "psnr_inside", "ssim_inside")
+MEASURES = (
+    "mse",
+    "nmse",
+    "psnr",
+    "ssim",
+    "psnr_inside",
+    "ssim_inside",
+    "hfen",
+    "haarpsi",
+    "kept",
+    "invented",
+)
+"""In the order of tables; of images that are too small for them, some are missing."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +35,7 @@ class Row:
         labels: its columns.
         n_seeds: trained networks.
         n_images: on which each was measured.
-        means: over all images and seeds, by measure.
+        means: over all images and seeds, by measure, of those that its images have.
         spread: standard deviation of the means of the seeds; for a single network that of its images.
         n_parameters: of the network.
         seconds: of training, mean over the seeds; None where that is not known.
@@ -160,6 +172,8 @@ def _row(
 ) -> Row:
     means, spread = {}, {}
     for measure in MEASURES:
+        if not all(any(measure in one.values for one in scores) for scores in networks):
+            continue
         of_seeds = [_mean(scores, measure) for scores in networks]
         means[measure] = mean(of_seeds)
         images = [one.values[measure] for one in networks[0] if measure in one.values]
