@@ -10,6 +10,7 @@ import torch
 from scanside.engines.manifest import TensorSpec
 from scanside.testing import NetworkTests
 from scanside_training.models import (
+    ConditionedUnetConfig,
     DualUnetConfig,
     ExactConfig,
     KikiConfig,
@@ -39,6 +40,16 @@ class TestUnetOfMagnitudes(NetworkTests):
 class TestUnetThatTellsItsUncertainty(NetworkTests):
     def config(self) -> NetworkConfig:
         return UnetConfig(**SMALL, uncertainty=True)
+
+
+class TestConditionedUnet(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return ConditionedUnetConfig(**SMALL, parameters=("acceleration", "te", "field_strength"))
+
+
+class TestConditionedUnetOfMagnitudes(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return ConditionedUnetConfig(**SMALL, image_channels=1, parameters=("flip_angle",), hidden=4)
 
 
 class TestUnrolled(NetworkTests):

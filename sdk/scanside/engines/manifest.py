@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from scanside.engines.parameters import Parameter
 from scanside.errors import BundleError
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Range",
     "Sampling",
     "Shapes",
+    "TakenParameter",
     "Task",
     "TensorSpec",
     "Training",
@@ -130,9 +132,9 @@ class TensorSpec(_Record):
     """One tensor at the engine's boundary.
 
     Attributes:
-        name: what it is: ``image``, ``maps``, ``noise``, ``mask``, ``p``, ``dft1``, ``dft0``; the film that a network
-            begins with, ``low_rank_sparse`` (`scanside.recon.film_start`); of the form ``columns`` ``image``,
-            ``fitted``, ``kept``, ``support``.
+        name: what it is: ``image``, ``maps``, ``noise``, ``parameters`` (`scanside.engines.parameters`), ``mask``,
+            ``p``, ``dft1``, ``dft0``; the film that a network begins with, ``low_rank_sparse``
+            (`scanside.recon.film_start`); of the form ``columns`` ``image``, ``fitted``, ``kept``, ``support``.
         axes: in order; a number is a fixed length, a name stands for a length of the scan, ``time`` for that of the
             network's window.
         dtype: of the elements; boundaries are fp32 whatever the network computes in.
@@ -453,6 +455,18 @@ class Uncertainty(_Record):
     n_images: PositiveInt
 
 
+class TakenParameter(_Record):
+    """A number of the scan that a network is told.
+
+    Attributes:
+        name: which, see `scanside.engines.parameters`.
+        trained: from the smallest to the largest that it met in training, in the unit of the number.
+    """
+
+    name: Parameter
+    trained: Range
+
+
 class FileRecord(_Record):
     """What a file of the bundle must be."""
 
@@ -475,6 +489,7 @@ class Manifest(_Record):
         outputs: what it gives: one tensor, whose channels are those of these, one after the other. The first is the
             image; ``uncertainty`` is the error to be expected of each of its voxels, on the same scale.
         uncertainty: how far the network's own word on that was right; given exactly if it gives one.
+        parameters: the numbers of its input ``parameters``, in their order; given exactly if it has one.
         lowering: of data consistency.
         shapes: sizes that go in.
         normalisation: as in training.
@@ -505,6 +520,7 @@ class Manifest(_Record):
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     uncertainty: Uncertainty | None = None
+    parameters: tuple[TakenParameter, ...] = ()
     lowering: Lowering
     shapes: Shapes
     normalisation: Normalisation = Normalisation()
@@ -558,6 +574,12 @@ class Manifest(_Record):
             raise ValueError(f"outputs are 'image', or 'image' and 'uncertainty', got {names}")
         if (len(names) > 1) != (self.uncertainty is not None):
             raise ValueError("'uncertainty' says what that output is worth: given exactly if there is one")
+        taken = [spec.axes for spec in self.inputs if spec.name == "parameters"]
+        if taken != ([("batch", len(self.parameters))] if self.parameters else []):
+            raise ValueError(
+                "'parameters' says what the input of that name holds: given exactly if there is one, whose axes are "
+                "'batch' and their count"
+            )
         for path in self.named_files():
             if path not in self.files:
                 raise ValueError(f"'{path}' is named but does not stand in files")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from scanside_training.data.appearance import AppearanceConfig
 from scanside_training.data.calibration import EspiritConfig
 from scanside_training.data.coils import CoilsConfig
+from scanside_training.data.contrast import SpinEchoConfig
 from scanside_training.data.films import DynamicTask
 from scanside_training.data.module import (
     DataConfig,
@@ -47,6 +48,7 @@ from scanside_training.data.sources import (
     SliceSource,
     SourceConfig,
     Synthetic,
+    SyntheticTissues,
 )
 from scanside_training.data.splits import SubjectFractions, SubjectLists, SubjectSplit
 
@@ -83,10 +85,12 @@ __all__ = [
     "SimulationConfig",
     "SliceSource",
     "SourceConfig",
+    "SpinEchoConfig",
     "SubjectFractions",
     "SubjectLists",
     "SubjectSplit",
     "Synthetic",
+    "SyntheticTissues",
     "TaskConfig",
     "UnrolledTask",
     "draw_shape",

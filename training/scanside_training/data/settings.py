@@ -27,7 +27,7 @@ FloatRange = Annotated[tuple[float, float], AfterValidator(_ordered)]
 IntRange = Annotated[tuple[int, int], AfterValidator(_ordered)]
 """(lowest, highest), both included."""
 
-Content: TypeAlias = Literal["slices", "films", "scans"]
-"""What a source gives and a task takes: images, films, or scans as they were recorded."""
+Content: TypeAlias = Literal["slices", "films", "scans", "tissues"]
+"""What a source gives and a task takes: images, films, scans as recorded, or maps of what sequences weight."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]

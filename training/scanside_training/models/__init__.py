@@ -7,7 +7,16 @@
 
 from __future__ import annotations
 
-from scanside_training.models.base import Batch, Body, ExactForm, Network, NetworkConfig, PartConfig
+from scanside_training.models.base import (
+    Batch,
+    Body,
+    ExactForm,
+    Network,
+    NetworkConfig,
+    PartConfig,
+    known_in,
+)
+from scanside_training.models.conditioned import ConditionedUnet, ConditionedUnetConfig
 from scanside_training.models.dual import DualUnet, DualUnetConfig
 from scanside_training.models.exact import Exact, ExactConfig
 from scanside_training.models.kiki import Kiki, KikiConfig
@@ -18,6 +27,8 @@ from scanside_training.models.unrolled import Unrolled, UnrolledConfig
 __all__ = [
     "Batch",
     "Body",
+    "ConditionedUnet",
+    "ConditionedUnetConfig",
     "DualUnet",
     "DualUnetConfig",
     "Exact",
@@ -34,4 +45,5 @@ __all__ = [
     "UnetConfig",
     "Unrolled",
     "UnrolledConfig",
+    "known_in",
 ]
