@@ -19,9 +19,10 @@ them a network takes, and in which order, stands in its manifest.
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
-import torch
+if TYPE_CHECKING:  # manifests are read without torch, too
+    import torch
 
 __all__ = ["PARAMETERS", "SEQUENCE", "Parameter", "SequenceParameter", "acceleration_of", "normalised"]
 
@@ -50,7 +51,7 @@ def normalised(name: Parameter, value: torch.Tensor) -> torch.Tensor:
 
     All are positive: of others the logarithm is not finite.
     """
-    relative = value.to(torch.float32) / _USUAL[name]
+    relative = value.float() / _USUAL[name]
     return relative if name in _LINEAR else relative.log()
 
 

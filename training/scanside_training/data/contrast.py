@@ -63,8 +63,7 @@ def spin_echo(tissues: Tensor, te: float, tr: float) -> Tensor:
     Returns:
         ``(y, x)``; 0 where there is nothing.
     """
-    density, t1, t2 = tissues
+    density, t1, t2 = tissues.unbind()
     least = 1e-3  # air has no relaxation, and no signal either
     recovered = 1 - torch.exp(-tr / t1.clamp_min(least))
-    left: Tensor = torch.exp(-te / t2.clamp_min(least))
-    return density * recovered * left
+    return density * recovered * torch.exp(-te / t2.clamp_min(least))
