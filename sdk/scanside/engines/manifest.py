@@ -140,7 +140,7 @@ class TensorSpec(_Record):
         dtype: of the elements; boundaries are fp32 whatever the network computes in.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*(:[A-Za-z0-9_-]+)?$")]
     axes: tuple[Literal["batch", "coil", "time", "k1", "k0"] | PositiveInt, ...] = Field(min_length=1)
     dtype: Literal["float32"] = "float32"
 

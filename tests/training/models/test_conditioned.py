@@ -58,6 +58,30 @@ def test_each_image_of_a_batch_has_its_own_numbers() -> None:
     assert float((changed - both).norm() / (both - image).norm()) > 0.01
 
 
+def test_it_learns_what_only_its_numbers_say() -> None:
+    """To multiply an image with a factor that follows from what is told, and from nothing else."""
+    net = network("te").train()
+    generator = torch.Generator().manual_seed(0)
+    optimiser = torch.optim.Adam(net.parameters(), 1e-2)
+
+    def batch(n: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        image, told = (
+            torch.randn(n, 2, 16, 16, generator=generator),
+            2 * torch.rand(n, 1, generator=generator),
+        )
+        return image, told, image * told[..., None, None]
+
+    for _ in range(100):
+        image, told, target = batch(8)
+        optimiser.zero_grad()
+        torch.nn.functional.mse_loss(net(image, told), target).backward()
+        optimiser.step()
+    image, told, target = batch(16)
+    with torch.inference_mode():
+        right, wrong = (float((net(image, one) - target).norm()) for one in (told, told.roll(1, 0)))
+    assert right < 0.5 * wrong
+
+
 def test_modulated_by_one_and_zero_it_is_the_plain_network() -> None:
     net = network("acceleration")
     plain = UnetConfig(channels=4, pools=2).build().eval()

@@ -22,6 +22,7 @@ from scanside_training.data.module import (
     SampleKeys,
     SimulatedSamples,
 )
+from scanside_training.data.multi_echo import MultiEchoTask
 from scanside_training.data.placement import PlacementConfig
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
 from scanside_training.data.self_supervised import RecordedScans, SelfSupervisedTask
@@ -72,6 +73,7 @@ __all__ = [
     "MaskConfig",
     "MrdFolder",
     "MrdScans",
+    "MultiEchoTask",
     "PhantomArray16",
     "PlacementConfig",
     "Provenance",

@@ -20,6 +20,7 @@ from scanside_training.models.conditioned import ConditionedUnet, ConditionedUne
 from scanside_training.models.dual import DualUnet, DualUnetConfig
 from scanside_training.models.exact import Exact, ExactConfig
 from scanside_training.models.kiki import Kiki, KikiConfig
+from scanside_training.models.relaxation import T2Map, T2MapConfig
 from scanside_training.models.temporal import Temporal, TemporalConfig
 from scanside_training.models.unet import Unet, UnetConfig
 from scanside_training.models.unrolled import Unrolled, UnrolledConfig
@@ -39,6 +40,8 @@ __all__ = [
     "Network",
     "NetworkConfig",
     "PartConfig",
+    "T2Map",
+    "T2MapConfig",
     "Temporal",
     "TemporalConfig",
     "Unet",
