@@ -254,6 +254,41 @@ def doubting_bundle(tmp_path_factory: pytest.TempPathFactory, learned_bundles: P
 
 
 @pytest.fixture(scope="session")
+def told_bundle(tmp_path_factory: pytest.TempPathFactory, learned_bundles: Path) -> Path:
+    """Bundle of a network that multiplies a CG-SENSE image with ``R / 4 + 2 ln(TE / 50 ms)``."""
+    import torch
+
+    class Told(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+
+        def forward(self, image: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+            return image * (self.weight * parameters).sum(1)[:, None, None, None]
+
+    truth = torch.randn(2, 32, 32, generator=torch.Generator().manual_seed(0))
+    ranges = {"acceleration": [1.2, 4], "te": [20, 100]}
+    parts = {
+        "task": "image",
+        "module": Told(),
+        "case": {"image": 0.9 * truth, "truth": truth, "parameters": torch.tensor([0.5, 0.25])},
+        "example": (torch.ones(1, 2, 32, 32), torch.ones(1, 2)),
+        "inputs": {"image": ["batch", 2, "k1", "k0"], "parameters": ["batch", 2]},
+        "parameters": [
+            {"name": name, "trained": {"low": low, "high": high}} for name, (low, high) in ranges.items()
+        ],
+        "lowering": "none",
+        "input_image": "cg-sense",
+        "coils": None,
+    }
+    folder = tmp_path_factory.mktemp("others") / "told"
+    _write_bundle(
+        folder, parts, json.loads((learned_bundles / "smooth" / "manifest.json").read_text())["sampling"]
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def film_bundles(tmp_path_factory: pytest.TempPathFactory, learned_bundles: Path) -> Path:
     """Folder with bundles of two networks for windows of 4 frames, whose results can be told otherwise.
 
@@ -398,6 +433,7 @@ def _write_bundle(folder: Path, parts: dict[str, Any], trained: dict[str, Any]) 
             inputs=[{"name": key, "axes": axes} for key, axes in parts["inputs"].items()],
             outputs=[{"name": "image", "axes": parts["inputs"]["image"]}, *parts.get("others", ())],
             uncertainty=parts.get("uncertainty"),
+            parameters=parts.get("parameters", ()),
             lowering=parts["lowering"],
             shapes=shapes | {"frames": parts.get("frames")},
             input_image=parts["input_image"],

@@ -32,6 +32,7 @@ from scanside.storage import naming_disk
 from scanside_deploy.cases import CaseKind, calibration, reference_vectors
 from scanside_deploy.datasheet import data_sheet
 from scanside_deploy.graphs import network_of, write_graphs
+from scanside_deploy.told import taken_parameters
 from scanside_deploy.trust import uncertainty_of
 from scanside_training.ancestry import described, lineage_of
 from scanside_training.checkpoint import CONFIG, WEIGHTS, load_weights
@@ -99,7 +100,8 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
     network = _network(run, config, options)
     check_buckets(options.buckets, network.multiple_of)
     uncertainty = uncertainty_of(network, config.data)
-    cases = CaseKind(network.task, network.lowering, network.n_frames)
+    parameters = taken_parameters(network, config.data)
+    cases = CaseKind(network.task, network.lowering, network.n_frames, network.takes_parameters)
     with (
         naming_disk(output.parent, f"the bundle '{options.name}' was not written"),
         BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer,
@@ -125,6 +127,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             inputs=graphs.inputs,
             outputs=graphs.outputs,
             uncertainty=uncertainty,
+            parameters=parameters,
             lowering=network.lowering,
             shapes=shapes_of(network, options.buckets, sampling),
             input_image=config.data.simulation.task.input_image,

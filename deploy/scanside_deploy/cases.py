@@ -11,11 +11,13 @@ from safetensors.torch import save_file
 
 from scanside.engines.bundle import Bundle, BundleWriter
 from scanside.engines.manifest import CALIBRATION_FILE, Lowering, Manifest, Task
+from scanside.engines.parameters import Parameter
 from scanside.engines.probes import LARGEST_VECTORS, vectors_of
 from scanside.errors import ConfigError
 from scanside_training.config import load_config
 from scanside_training.data import SampleKey, SimulatedSamples
 from scanside_training.data.module import DataConfig
+from scanside_training.models import known_in
 
 __all__ = ["CaseKind", "add_calibration", "calibration", "reference_vectors"]
 
@@ -32,11 +34,13 @@ class CaseKind:
         task: of the network.
         lowering: of data consistency.
         n_frames: of its window; None where it takes single images.
+        parameters: numbers of the scan that it takes.
     """
 
     task: Task
     lowering: Lowering
     n_frames: int | None
+    parameters: tuple[Parameter, ...] = ()
 
     def cut(
         self, samples: SimulatedSamples, keys: list[SampleKey], n_bytes: int, bytes_each: int
@@ -45,7 +49,11 @@ class CaseKind:
         cases = []
         for key in keys:
             sample = samples[key]
-            cases.append({"truth": sample["target"], **{k: v for k, v in sample.items() if k != "target"}})
+            case = {"truth": sample["target"], **{k: v for k, v in sample.items() if k != "target"}}
+            if self.parameters:
+                known = known_in({k: v[None] for k, v in sample.items()}, self.lowering, self.parameters)
+                case["parameters"] = known.tensor("parameters")[0]
+            cases.append(case)
         # Two planes of each frame for the truth, and as many for the image or those of the maps.
         planes = 2 * (self.n_frames or 1)
         planes += planes if self.lowering == "none" else 2 * _COILS
@@ -91,7 +99,8 @@ def add_calibration(folder: Path) -> Manifest:
         raise ConfigError(
             f"bundle '{bundle.name}' does not say how it was trained, and so not what to simulate"
         )
-    kind = CaseKind(manifest.task, manifest.lowering, manifest.shapes.frames)
+    told = tuple(one.name for one in manifest.parameters)
+    kind = CaseKind(manifest.task, manifest.lowering, manifest.shapes.frames, told)
     cases = calibration(kind, load_config(folder / manifest.training.config).data)
     with BundleWriter(folder, replace=True) as writer:
         for path in manifest.files:

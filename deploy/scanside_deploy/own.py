@@ -24,12 +24,14 @@ from scanside.engines.manifest import (
     Normalisation,
     TensorSpec,
 )
+from scanside.engines.parameters import Parameter
 from scanside.engines.roles import ROLES, is_role
 from scanside.errors import ConfigError
 from scanside.storage import naming_disk
 from scanside_deploy.build import BuildOptions, check_buckets, check_licence, sampling_of, shapes_of
 from scanside_deploy.cases import CaseKind, calibration, reference_vectors
 from scanside_deploy.graphs import write_graphs
+from scanside_deploy.told import taken_parameters
 from scanside_deploy.trust import uncertainty_of
 from scanside_training.config import read_settings, read_yaml
 from scanside_training.data import DataConfig, SampleKey, SimulatedSamples
@@ -47,6 +49,8 @@ class PortsConfig(NetworkConfig):
         divisor: what the sizes k1 and k0 must be multiples of.
         lowering: how its data consistency is written; ``none`` where it has none.
         quantile: of the input image's magnitude, by which images are divided beforehand.
+        parameters: numbers of the scan that its input ``parameters`` holds, in their order (see
+            `scanside.engines.parameters`).
         uncertainty: whether the module gives, behind the channels of the image, one with the error to be expected of
             each voxel, on the same scale.
         trained_on: the data behind its weights.
@@ -59,6 +63,7 @@ class PortsConfig(NetworkConfig):
     divisor: PositiveInt = 1
     lowering: Lowering = "none"
     quantile: Annotated[float, Field(gt=0, le=1)] = 0.99
+    parameters: tuple[Parameter, ...] = ()
     uncertainty: bool = False
     trained_on: tuple[DataSource, ...] = Field(min_length=1)
     data: DataConfig
@@ -86,6 +91,7 @@ class _Own(Network):
         super().__init__(ports)
         self.module = module
         self.lowering = ports.lowering
+        self.takes_parameters = ports.parameters
         self.tells_uncertainty = ports.uncertainty
         self.n_frames = ports.data.simulation.task.n_frames
         self.task = "dynamic" if self.n_frames else "image" if ports.lowering == "none" else "unrolled"
@@ -174,7 +180,8 @@ def build_own(
     _check_weights(network)
     _check_call(network, ports.data)
     uncertainty = uncertainty_of(network, ports.data)
-    cases = CaseKind(network.task, network.lowering, network.n_frames)
+    parameters = taken_parameters(network, ports.data)
+    cases = CaseKind(network.task, network.lowering, network.n_frames, network.takes_parameters)
     with (
         naming_disk(output.parent, f"the bundle '{options.name}' was not written"),
         BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer,
@@ -193,6 +200,7 @@ def build_own(
             inputs=graphs.inputs,
             outputs=graphs.outputs,
             uncertainty=uncertainty,
+            parameters=parameters,
             lowering=network.lowering,
             shapes=shapes_of(network, options.buckets, sampling),
             normalisation=Normalisation(quantile=ports.quantile),

@@ -15,6 +15,7 @@ import torch
 from scanside.engines.bundle import BundleWriter
 from scanside.engines.graph import BoundGraph
 from scanside.engines.manifest import Precision, TensorSpec
+from scanside.engines.parameters import SequenceParameter
 from scanside.engines.plain import read_plain
 from scanside.engines.roles import planes
 from scanside.engines.shapes import Fit
@@ -27,6 +28,13 @@ __all__ = ["NetworkTests", "small_batch"]
 
 _N_COILS = 3
 _NOISE = 0.02
+_SEQUENCE: dict[SequenceParameter, float] = {
+    "field_strength": 3.0,
+    "te": 90.0,
+    "tr": 4000.0,
+    "ti": 2000.0,
+    "flip_angle": 70.0,
+}
 _FRAMES = 1.4  # pixels that the object of a film moves from frame to frame
 
 
@@ -123,11 +131,8 @@ class NetworkTests:
         size = (int(given[0].shape[-2]), int(given[0].shape[-1]))
         m = network.multiple_of
         place = Fit(size, (size[0] + 2 * m, size[1] + 2 * m))
-        alone = network.lowering == "none"
-        output = self._run(
-            network,
-            tuple(place.pad(one) for one in given) if alone else place.surround(network.offered(), given),
-        )
+        larger = place.reflected if network.lowering == "none" else place.surround
+        output = self._run(network, larger(network.offered(), given))
         assert output.shape[-2:] == place.bucket
         assert bool(output.isfinite().all())
         if network.lowering == "pmatrix":
@@ -201,7 +206,7 @@ def small_batch(network: Network, size: tuple[int, int] | None = None) -> Batch:
 
     Returns:
         ``image`` ``(1, 1 or 2, *time, k1, k0)``, ``target``, ``maps``, ``mask`` and ``noise``, see
-        `scanside_training.data.simulate_sample`.
+        `scanside_training.data.simulate_sample`; and numbers of a sequence (`scanside.engines.parameters`).
     """
     m = network.multiple_of
     k1, k0 = size or tuple(math.ceil(n / m) * m for n in (24, 32))
@@ -221,12 +226,13 @@ def small_batch(network: Network, size: tuple[int, int] | None = None) -> Batch:
     planed = {name: planes(one[None])[0] for name, one in (("image", image), ("target", object_))}
     if network.offered()[0].axes[1] == 1:
         planed = {name: torch.linalg.vector_norm(one, dim=0, keepdim=True) for name, one in planed.items()}
-    sample = {
+    sample: Batch = {
         **planed,
         "maps": torch.view_as_real(maps).movedim(-1, 1),
         "mask": mask,
         "noise": torch.tensor(_NOISE),
     }
+    sample |= {name: torch.tensor(value) for name, value in _SEQUENCE.items()}
     return {name: one[None].contiguous() for name, one in sample.items()}
 
 

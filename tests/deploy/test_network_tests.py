@@ -12,6 +12,7 @@ from scanside.testing import NetworkTests
 from scanside_deploy.testing import small_batch
 from scanside_training.models import (
     Batch,
+    ConditionedUnetConfig,
     DualUnetConfig,
     ExactConfig,
     KikiConfig,
@@ -60,6 +61,16 @@ class TestEncoderDecoder(NetworkTests):
 
     def test_its_defaults_are_those_of_the_literature(self) -> None:
         assert sum(p.numel() for p in EncoderDecoderConfig().build().parameters()) == 365_761
+
+
+class TestConditionedUnet(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return ConditionedUnetConfig(**SMALL, parameters=("acceleration", "te", "field_strength"))
+
+
+class TestConditionedUnetOfMagnitudes(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return ConditionedUnetConfig(**SMALL, image_channels=1, parameters=("flip_angle",), hidden=4)
 
 
 class TestUnrolled(NetworkTests):

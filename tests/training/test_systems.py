@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import default_collate
 
+from scanside.engines.build import BundleSource
+from scanside.engines.bundle import Bundle
+from scanside.engines.graph import bind
 from scanside_deploy.build import BuildOptions, build_bundle
+from scanside_training.checkpoint import load_model
 from scanside_training.config import TrainConfig, load_config, merged, read_yaml
 from scanside_training.data import SampleKey, SimulatedSamples
 from scanside_training.measures import measure
+from scanside_training.study.config import load_study
 from scanside_training.study.curves import course
+from scanside_training.study.run import plan
 from scanside_training.trainer import train
 
 pytestmark = [pytest.mark.usefixtures("slice_cache", "one_thread"), pytest.mark.slow]
@@ -128,3 +135,32 @@ def test_without_truth_it_learns_nearly_what_it_learns_with_truth(tmp_path: Path
     without = train(small("self-supervised"), tmp_path / "without")
     supervised = small("self-supervised", loss={"terms": [{"kind": "l1"}]})
     assert without.validation["psnr"] > train(supervised, tmp_path / "with").validation["psnr"] - 0.5
+
+
+def test_a_bundle_says_what_its_network_is_told(tmp_path: Path) -> None:
+    settings = {
+        "model": {"channels": 4},
+        "data": {
+            "sources": [{"kind": "synthetic-tissues", "n_subjects": 24, "slices_per_subject": 1, "size": 64}],
+            "simulation": {"coils": {"n_coils": [3, 3]}},
+            "validation_samples": 4,
+        },
+        "max_steps": 10,
+    }
+    study, base, _ = load_study(CONFIGS / "study-conditioning.yaml", {"settings": settings})
+    (config,) = (one.config for one in plan(study, base, tmp_path) if one.variation.name == "told")
+    assert config is not None
+    train(config, tmp_path / "run")
+    manifest = build_bundle(
+        tmp_path / "run", tmp_path / "bundle", BuildOptions(name="told", buckets=((64, 64),))
+    )
+    ranges = {one.name: one.trained for one in manifest.parameters}
+    assert [*ranges] == ["acceleration", "te", "tr"]
+    assert (ranges["te"].low, ranges["te"].high) == (12, 100)
+    assert 1.5 < ranges["acceleration"].low < ranges["acceleration"].high < 9
+    network, _ = load_model(tmp_path / "run")
+    batch = default_collate([SimulatedSamples(config.data, "validation")[SampleKey(0, 0, 0)]])
+    inputs = network.inputs(batch)
+    graph = bind(BundleSource(Bundle.open(tmp_path / "bundle"), (64, 64)))
+    with torch.inference_mode():
+        torch.testing.assert_close(graph(*inputs), network(*inputs), rtol=1e-4, atol=1e-5)

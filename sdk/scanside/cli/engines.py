@@ -342,6 +342,7 @@ def _show_facts(bundle: Bundle) -> None:
         "form 'columns'": "–" if manifest.columns is None else _columns(manifest.columns),
         "outputs": "; ".join(map(str, manifest.outputs)),
         "uncertainty": "–" if manifest.uncertainty is None else _uncertainty(manifest.uncertainty),
+        "told of a scan": ", ".join(f"{one.name} ({one.trained})" for one in manifest.parameters) or "–",
         "input image": f"{manifest.input_image}, divided by its quantile {manifest.normalisation.quantile:g}",
         "sizes (k1×k0)": f"any up to {_size(largest(shapes))}"
         + ("" if manifest.lowering != "fft" else f" in multiples of {shapes.multiple_of}")

@@ -188,6 +188,5 @@ class Engine:
         return Fit(size, self.shape)
 
     def _padded(self, place: Fit, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        if self.form.lowering != "none":
-            return place.surround(self.form.inputs, inputs)
-        return tuple(place.pad(one) for one in inputs)
+        larger = place.reflected if self.form.lowering == "none" else place.surround
+        return larger(self.form.inputs, inputs)

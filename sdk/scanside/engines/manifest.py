@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from scanside.engines.parameters import Parameter
 from scanside.errors import BundleError
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Range",
     "Sampling",
     "Shapes",
+    "TakenParameter",
     "Task",
     "TensorSpec",
     "Training",
@@ -131,16 +133,16 @@ class TensorSpec(_Record):
     """One tensor at the engine's boundary.
 
     Attributes:
-        name: what it is: ``image``, ``maps``, ``noise``, ``mask``, ``p``, ``dft1``, ``dft0``; the film that a network
-            begins with, ``low_rank_sparse`` (`scanside.recon.film_start`); of the form ``columns`` ``image``,
-            ``fitted``, ``kept``, ``support``; an image with another contrast, ``contrast:NAME``. See
-            `scanside.engines.roles`.
+        name: what it is: ``image``, ``maps``, ``noise``, ``parameters`` (`scanside.engines.parameters`), ``mask``,
+            ``p``, ``dft1``, ``dft0``; the film that a network begins with, ``low_rank_sparse``
+            (`scanside.recon.film_start`); of the form ``columns`` ``image``, ``fitted``, ``kept``, ``support``; an
+            image with another contrast, ``contrast:NAME``. See `scanside.engines.roles`.
         axes: in order; a number is a fixed length, a name stands for a length of the scan, ``time`` for that of the
             network's window.
         dtype: of the elements; boundaries are fp32 whatever the network computes in.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(:[a-z0-9][a-z0-9-]*)?$")]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*(:[A-Za-z0-9_-]+)?$")]
     axes: tuple[Literal["batch", "coil", "time", "k1", "k0"] | PositiveInt, ...] = Field(min_length=1)
     dtype: Literal["float32"] = "float32"
 
@@ -459,6 +461,18 @@ class Uncertainty(_Record):
     n_images: PositiveInt
 
 
+class TakenParameter(_Record):
+    """A number of the scan that a network is told.
+
+    Attributes:
+        name: which, see `scanside.engines.parameters`.
+        trained: from the smallest to the largest that it met in training, in the unit of the number.
+    """
+
+    name: Parameter
+    trained: Range
+
+
 class FileRecord(_Record):
     """What a file of the bundle must be."""
 
@@ -481,6 +495,7 @@ class Manifest(_Record):
         outputs: what it gives: one tensor, whose channels are those of these, one after the other. The first is the
             image; ``uncertainty`` is the error to be expected of each of its voxels, on the same scale.
         uncertainty: how far the network's own word on that was right; given exactly if it gives one.
+        parameters: the numbers of its input ``parameters``, in their order; given exactly if it has one.
         lowering: of data consistency.
         shapes: sizes that go in.
         normalisation: as in training.
@@ -511,6 +526,7 @@ class Manifest(_Record):
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     uncertainty: Uncertainty | None = None
+    parameters: tuple[TakenParameter, ...] = ()
     lowering: Lowering
     shapes: Shapes
     normalisation: Normalisation = Normalisation()
@@ -564,6 +580,12 @@ class Manifest(_Record):
             raise ValueError(f"outputs are 'image', or 'image' and 'uncertainty', got {names}")
         if (len(names) > 1) != (self.uncertainty is not None):
             raise ValueError("'uncertainty' says what that output is worth: given exactly if there is one")
+        taken = [spec.axes for spec in self.inputs if spec.name == "parameters"]
+        if taken != ([("batch", len(self.parameters))] if self.parameters else []):
+            raise ValueError(
+                "'parameters' says what the input of that name holds: given exactly if there is one, whose axes are "
+                "'batch' and their count"
+            )
         for path in self.named_files():
             if path not in self.files:
                 raise ValueError(f"'{path}' is named but does not stand in files")

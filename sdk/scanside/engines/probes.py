@@ -11,6 +11,7 @@ unrolled    ``truth`` (2, k1, k0), ``maps`` (coil, 2, k1, k0), ``mask`` (k1, 1 o
             network takes it, ``noise`` (): standard deviation per coil and voxel of an orthonormal transform
 dynamic     as ``unrolled`` with ``truth`` (2, time, k1, k0) and ``mask`` (time, k1, 1); without data
             consistency as ``image``, with a time axis
+all         where the network takes them, ``parameters`` (n,), the role of that name
 ========== ======================================================================================
 
 Engines have static shapes, so the cases are brought to the engine's size by reflection around their centre. For
@@ -137,6 +138,8 @@ def vectors_of(
             vectors[f"real-{i}.{what}"] = tensor.contiguous()
         if "mask" in _parts(task, lowering) and "noise" in case:
             vectors[f"real-{i}.noise"] = case["noise"].detach().to("cpu", torch.float32)
+        if "parameters" in case:
+            vectors[f"real-{i}.parameters"] = case["parameters"].detach().to("cpu", torch.float32)
     return vectors
 
 
@@ -242,35 +245,24 @@ def _check_frames(network: Network, cases: Mapping[str, Case]) -> None:
 
 
 def _image_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
-    spec, *others = network.inputs
+    spec = network.inputs[0]
     real = []
     for name, case in cases.items():
         bucket = (spec.shape[-2], spec.shape[-1])
         inside = Fit(
             (min(bucket[0], case["truth"].shape[-2]), min(bucket[1], case["truth"].shape[-1])), bucket
         )
-        truth = resized(case["truth"], inside.size)
-        inputs = [_of_case(case, name, role, inside) for role in ("image", *(one.name for one in others))]
-        real.append(Probe(name, tuple(inputs), truth, inside))
+        image, truth = (resized(case[what], inside.size) for what in ("image", "truth"))
+        beside = _beside(network, name, case, inside)
+        real.append(Probe(name, (inside.pad(image)[None], *beside), truth, inside))
     yield from real
     image, *beside = real[0].inputs
-    yield from _scaled(real[0], (True, *(False for _ in beside)))
+    yield from _scaled(real[0], (True, *[False] * len(beside)))
     yield Probe("noise", (_noise(spec.shape), *beside))
     line = torch.zeros_like(image)
     line[..., spec.shape[-2] // 2, spec.shape[-1] // 2] = 1
     yield Probe("one-pixel", (line, *beside))
     yield Probe("constant", (torch.ones_like(image), *beside))
-    if network.task == "dynamic":
-        dark = image.clone()
-        dark[:, :, -1] = 0
-        yield Probe("frame-empty", (dark, *beside))
-
-
-def _of_case(case: Case, name: str, role: str, inside: Fit) -> torch.Tensor:
-    """An input of a network for images, at the engine's size."""
-    if role not in case:
-        raise BundleError(f"case '{name}' of the reference vectors has no '{role}', which the network takes")
-    return inside.pad(resized(case[role], inside.size))[None]
 
 
 def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
@@ -286,6 +278,7 @@ def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Pr
             maps=with_coils(resized(case["maps"], size), n_coils),
             mask=reflect(mask, -1, size[1]) if mask.shape[-1] > 1 else mask,
             noise=_noise_of(network, name, case),
+            told=_told(network, name, case),
         )
         real.append((Probe(name, scan.inputs(network), scan.truth, whole), scan))
     yield from (probe for probe, _ in real)
@@ -313,6 +306,36 @@ def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Pr
     if _takes_noise(network):
         for name, noise in (("noiseless", 0.0), ("noisy", _NOISY * scan.noise)):
             yield Probe(name, replace(scan, noise=noise).inputs(network))
+    if scan.told:
+        zero = {role: torch.zeros_like(one) for role, one in scan.told.items()}
+        yield Probe("parameters-zero", replace(scan, told=zero).inputs(network))
+
+
+def _told(network: Network, name: str, case: Case) -> dict[str, torch.Tensor]:
+    """The input ``parameters`` ``(1, n)`` of a case by its name; empty where the network takes none."""
+    if all(spec.name != "parameters" for spec in network.inputs):
+        return {}
+    if "parameters" not in case:
+        raise BundleError(
+            f"the network takes numbers of a scan, but case '{name}' of the vectors has no 'parameters': build the "
+            "bundle again"
+        )
+    return {"parameters": case["parameters"][None]}
+
+
+def _beside(network: Network, name: str, case: Case, inside: Fit) -> tuple[torch.Tensor, ...]:
+    """What a network for images gets of a case beside its image, at the engine's size."""
+    told = _told(network, name, case)
+    return tuple(
+        told[spec.name] if spec.name in told else _contrast(name, case, spec.name, inside)
+        for spec in network.inputs[1:]
+    )
+
+
+def _contrast(name: str, case: Case, role: str, inside: Fit) -> torch.Tensor:
+    if role not in case:
+        raise BundleError(f"case '{name}' of the reference vectors has no '{role}', which the network takes")
+    return inside.pad(resized(case[role], inside.size))[None]
 
 
 def _takes_noise(network: Network) -> bool:
@@ -328,7 +351,7 @@ def _noise_of(network: Network, name: str, case: Case) -> float:
     return float(case["noise"]) if "noise" in case else 0.0
 
 
-def _scaled(real: Probe, images: Sequence[bool] = (True,)) -> Iterator[Probe]:
+def _scaled(real: Probe, images: Sequence[bool]) -> Iterator[Probe]:
     """Inputs that someone forgot to normalise, and a scan of nothing.
 
     Args:
@@ -387,12 +410,14 @@ class _Scan:
         maps: ``(coil, 2, k1, k0)``.
         mask: ``(*time, k1, 1 or k0)``, centred.
         noise: standard deviation of real and imaginary part in k-space.
+        told: the input ``parameters`` ``(1, n)``, where the network takes it.
     """
 
     truth: torch.Tensor
     maps: torch.Tensor
     mask: torch.Tensor
     noise: float
+    told: Mapping[str, torch.Tensor]
 
     def inputs(self, network: Network) -> tuple[torch.Tensor, ...]:
         """What the network is given: ``Aᴴ y``, maps, noise where it takes it, and sampling."""
@@ -416,6 +441,6 @@ class _Scan:
             mask=mask[None],
             noise=torch.tensor([self.noise]),
             exact=solved,
-            at_hand={"maps": self.maps[None].contiguous()},
+            at_hand={"maps": self.maps[None].contiguous(), **self.told},
         )
         return inputs_of((spec.name for spec in network.inputs), known)

@@ -9,6 +9,7 @@ role                tensor, real float32, complex numbers as two planes
 ``image``           ``(B, 1 or 2, *time, k1, k0)``, what the bundle says of its input image, scaled
 ``maps``            ``(B, coil, 2, k1, k0)`` coil sensitivities
 ``noise``           ``(B, 1, 1, 1)`` standard deviation of its real and imaginary part in a coil's voxels, scaled
+``parameters``      ``(B, n)`` the numbers of the scan that it takes (`scanside.engines.parameters`), in its order
 ``mask``            ``(B, *time, k1, 1 or k0)``, with its centre at index 0 for the lowering ``fft``
 ``p``               ``(B, *time, 2, k1, k1)``, see `scanside.recon.consistency`
 ``dft1``, ``dft0``  ``(2, k1, k1)`` and ``(2, k0, k0)``, likewise
@@ -29,6 +30,7 @@ from functools import cached_property
 import torch
 
 from scanside.engines.manifest import Lowering
+from scanside.engines.parameters import Parameter, SequenceParameter, acceleration_of, normalised
 from scanside.errors import ConfigError
 from scanside.recon.consistency import dft_matrix, film_sampling_inputs, sampling_inputs
 from scanside.recon.film_start import STARTS, film_start
@@ -39,7 +41,7 @@ _SAMPLING = {"fft": ("mask",), "pmatrix": ("p",), "dft_matmul": ("mask", "dft1",
 _TRANSFORMS = {"dft1": -2, "dft0": -1}
 _SOLVED = ("fitted", "kept", "support")
 
-ROLES = frozenset(("image", "maps", "noise", *STARTS, *_SOLVED)).union(*_SAMPLING.values())
+ROLES = frozenset(("image", "maps", "noise", "parameters", *STARTS, *_SOLVED)).union(*_SAMPLING.values())
 """All that there are, but those of other contrasts."""
 
 _CONTRAST = "contrast:"
@@ -70,6 +72,8 @@ class Known:
         maps: ``(B, coil, k1, k0)`` complex.
         mask: ``(B, *time, k1, 1 or k0)``, centre of k-space at ``n // 2``.
         noise: ``(B,)``, on the scale of the image.
+        parameters: the numbers that the network takes, in its order; the acceleration is that of the mask.
+        sequence: ``(B,)`` each, what is known of the sequence, in the units of `scanside.engines.parameters`.
         exact: solves data consistency: gives ``fitted``, ``kept`` and ``support``.
         at_hand: tensors by role that need not be made.
     """
@@ -79,6 +83,8 @@ class Known:
     maps: torch.Tensor | None = None
     mask: torch.Tensor | None = None
     noise: torch.Tensor | None = None
+    parameters: tuple[Parameter, ...] = ()
+    sequence: Mapping[SequenceParameter, torch.Tensor] = field(default_factory=dict)
     exact: Callable[[], tuple[torch.Tensor, torch.Tensor, torch.Tensor]] | None = None
     at_hand: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
@@ -100,6 +106,8 @@ class Known:
             return torch.view_as_real(self.maps).movedim(-1, -3).contiguous()
         if role == "noise" and self.noise is not None:
             return self.noise.reshape(-1, 1, 1, 1).to(torch.float32)
+        if role == "parameters" and self.parameters:
+            return torch.stack([normalised(name, self.value(name)) for name in self.parameters], dim=1)
         if self.mask is not None and role in self._sampling:
             return self._sampling[role]
         if role in _TRANSFORMS and (self.image is not None or "image" in self.at_hand):
@@ -112,12 +120,29 @@ class Known:
             f"{known}"
         )
 
+    def value(self, name: Parameter) -> torch.Tensor:
+        """Of one of the scan's numbers ``(B,)``, in its unit.
+
+        Raises:
+            ConfigError: it is not known.
+        """
+        if name == "acceleration" and self.mask is not None:
+            return acceleration_of(self.mask)
+        if name != "acceleration" and name in self.sequence:
+            return self.sequence[name]
+        known = ["acceleration"] * (self.mask is not None) + sorted(self.sequence)
+        raise ConfigError(
+            f"the network takes the scan's '{name}', which is not known here; known are: "
+            f"{', '.join(known) or 'none'}. Train on data that have it, or leave it out of the network's parameters"
+        )
+
     @property
     def _roles(self) -> set[str]:
         """That can be made."""
         of_scan = {"image": self.image, "maps": self.maps, "noise": self.noise}
         found = {role for role, one in of_scan.items() if one is not None} | {*self.at_hand}
         found |= {*_TRANSFORMS} if "image" in found else set()
+        found |= {"parameters"} if self.parameters else set()
         return found | (set() if self.mask is None else {*self._sampling})
 
     @cached_property

@@ -81,6 +81,26 @@ class Fit:
             image = reflect(image, axis, n)
         return image.contiguous()
 
+    def reflected(
+        self, specs: Sequence[TensorSpec], inputs: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, ...]:
+        """Inputs of a network without data consistency, in the engine's size; contiguous.
+
+        Images are continued by reflection; what has no ``k1`` and ``k0`` stays as it is.
+
+        Args:
+            specs: what the inputs are.
+            inputs: of the image's size, one for each of `specs`.
+
+        Raises:
+            ShapeError: there are more or fewer inputs than specs, or an image has another size.
+        """
+        self._check_count(specs, inputs)
+        return tuple(
+            self.pad(one) if "k1" in spec.axes else one.contiguous()
+            for spec, one in zip(specs, inputs, strict=True)
+        )
+
     def surround(
         self, specs: Sequence[TensorSpec], inputs: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, ...]:
@@ -96,10 +116,7 @@ class Fit:
         Raises:
             ShapeError: there are more or fewer inputs than specs, or one is not of the image's size.
         """
-        if len(inputs) != len(specs):
-            raise ShapeError(
-                f"expected {len(specs)} inputs ({', '.join(map(str, specs))}), got {len(inputs)}"
-            )
+        self._check_count(specs, inputs)
         exact = any(spec.name == "kept" for spec in specs)
         return tuple(
             self.pad(one) if exact and spec.name in _IMAGES_OF_COLUMNS else self._surrounded(spec, one)
@@ -111,6 +128,13 @@ class Fit:
         for axis, n, large in ((-2, self.size[0], self.bucket[0]), (-1, self.size[1], self.bucket[1])):
             image = image.narrow(axis, large // 2 - n // 2, n)
         return image
+
+    @staticmethod
+    def _check_count(specs: Sequence[TensorSpec], inputs: Sequence[torch.Tensor]) -> None:
+        if len(inputs) != len(specs):
+            raise ShapeError(
+                f"expected {len(specs)} inputs ({', '.join(map(str, specs))}), got {len(inputs)}"
+            )
 
     def _surrounded(self, spec: TensorSpec, tensor: torch.Tensor) -> torch.Tensor:
         lengths = {"k1": (self.size[0], self.bucket[0]), "k0": (self.size[1], self.bucket[1])}

@@ -25,6 +25,7 @@ from scanside.stages._fallback import wanted_frames
 from scanside.stages._finite import check_finite
 from scanside.stages._learned import Learned
 from scanside.stages._refused import Refused
+from scanside.stages._sequence import contrast_counters
 from scanside.stages._signal import noise_of
 from scanside.stages.sense import Sense
 from scanside.trace import StageTimes
@@ -132,7 +133,7 @@ class Imager:
             levels: of images that are known; those that are not are added.
 
         Raises:
-            Refused: the engine failed, or was not in time.
+            Refused: the engine failed, or was not in time; or a number that the network takes is not known.
         """
         item, network, maps, data = asked.item, asked.network, asked.maps, asked.data
         start = _start_of(asked)
@@ -173,7 +174,8 @@ class Imager:
                     item.mask[call][..., 0, :],
                     noise,
                     beside,
-                    {name: one[0] for name, one in item.contrasts.items()},
+                    contrasts={name: one[0] for name, one in item.contrasts.items()},
+                    counters=contrast_counters(item, call),
                 )
                 output = self._called(partial(asked.engine, *inputs))
                 voxels[call][..., 0, :, :] = scale * network.image(output, image)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Literal
@@ -31,11 +31,13 @@ from scanside.engines.shapes import fit, holds, own_size
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError, ShapeError
 from scanside.items import Calibration
+from scanside.mrd.header import MrdHeader
 from scanside.recon.columns import MAX_ROWS
 from scanside.recon.scaling import film_scale, image_scale
 from scanside.recon.stacked import StackedMaps
 from scanside.stages._columns import Columns
 from scanside.stages._fitness import SENSE_IMAGES
+from scanside.stages._sequence import SequenceNumbers
 
 __all__ = ["Learned"]
 
@@ -84,6 +86,7 @@ class Learned:
         self._at_hand = AtHand(self.bundle)
         self._columns = Columns(MAX_ROWS)
         self._expected_weight = self._smallest_weight
+        self._sequence = SequenceNumbers({})
         if self.manifest.input_image not in (*_ADJOINT, *SENSE_IMAGES):
             raise ConfigError(
                 f"bundle '{self.bundle.name}' wants an input image '{self.manifest.input_image}', which this stage "
@@ -277,6 +280,24 @@ class Learned:
         logger.info("engine %s: %s", self.bundle.name, engine.choice)
         return engine
 
+    def open(self, header: MrdHeader) -> str | None:
+        """A new scan: why it cannot be reconstructed, by what its header lacks; None where it can."""
+        self._sequence = SequenceNumbers.of(header, self.manifest.parameters)
+        if not self._sequence.lacking:
+            return None
+        return (
+            f"'{self.name}' is told numbers of the scan that its header does not give: "
+            f"{'; '.join(self._sequence.lacking)}"
+        )
+
+    def told_untrained(self, contrasts: Sequence[int]) -> tuple[str, ...]:
+        """Numbers of the scan that the network is told, and did not meet in training.
+
+        Args:
+            contrasts: counters of the readouts.
+        """
+        return tuple(self._sequence.differences(self.manifest.parameters, contrasts))
+
     def begin(self, item: Calibration) -> None:
         """Begin what images to come will need, as their maps and lines are known: factorised columns.
 
@@ -302,7 +323,9 @@ class Learned:
         mask: torch.Tensor,
         noise: torch.Tensor,
         second: tuple[torch.Tensor, torch.Tensor] | None = None,
+        *,
         contrasts: Mapping[str, torch.Tensor] = MappingProxyType({}),
+        counters: Sequence[int] = (0,),
     ) -> tuple[torch.Tensor, ...]:
         """The inputs of an engine, in the image's own size; those of the engine may be larger.
 
@@ -316,6 +339,10 @@ class Learned:
             second: image and maps of a second set, where there is one; only an engine that is given its columns can
                 do with it.
             contrasts: images ``(y, x)`` of other contrasts by their names, as `scanside.items.KSpace.contrasts`.
+            counters: ``contrast`` of the image's readouts, by which echo times are told apart.
+
+        Raises:
+            Refused: the scan's header has no number for this image that the network takes.
         """
         form = engine.form
         at_hand = {contrast_role(name): one[None, None] for name, one in contrasts.items()}
@@ -327,6 +354,10 @@ class Learned:
             maps=self._padded(maps, engine.n_coils)[None],
             mask=mask[None, ..., None],
             noise=noise,
+            parameters=tuple(one.name for one in self.manifest.parameters),
+            sequence={
+                name: image.real.new_tensor([value]) for name, value in self._sequence.at(counters).items()
+            },
             exact=partial(self._solved, form, image, maps, mask, noise, second)
             if isinstance(form, ColumnsForm)
             else None,

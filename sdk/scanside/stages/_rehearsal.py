@@ -23,6 +23,7 @@ _VOXEL_MM = 1.0
 
 _HEADER = """<?xml version="1.0"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
+  <acquisitionSystemInformation><systemFieldStrength_T>1.5</systemFieldStrength_T></acquisitionSystemInformation>
   <experimentalConditions><H1resonanceFrequency_Hz>63500000</H1resonanceFrequency_Hz></experimentalConditions>
   <encoding>
     <encodedSpace>{space}</encodedSpace>
@@ -32,6 +33,9 @@ _HEADER = """<?xml version="1.0"?>
     </kspace_encoding_step_1></encodingLimits>
     <trajectory>cartesian</trajectory>
   </encoding>
+  <sequenceParameters>
+    <TR>1000</TR><TE>50</TE><TI>1000</TI><flipAngle_deg>90</flipAngle_deg>
+  </sequenceParameters>
 </ismrmrdHeader>
 """
 _SPACE = (

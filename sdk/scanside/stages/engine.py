@@ -44,6 +44,7 @@ from scanside.stages._provenance import describe_engine
 from scanside.stages._refused import Refused
 from scanside.stages._rehearsal import rehearsal
 from scanside.stages._self_check import Verdict
+from scanside.stages._sequence import contrast_counters
 from scanside.stages._virtual_coils import FewerCoils
 from scanside.stages.fourier import Fourier
 from scanside.stages.sense import Sense
@@ -76,6 +77,9 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
     was trained for (``ScansideFitness``). Where it is checked (`check`), it says how it did beside the fallback
     (``ScansideCheck``, see `scanside.stages._self_check.Verdict.meta`). K-space of zeros gives an image of zeros that
     says so.
+
+    A network that is told numbers of the scan, such as its echo time, gets them from the header and the mask. Where
+    the header lacks one, the operator is told when the scan begins, and the fallback makes its images.
 
     A network that solves for each readout column takes any number of coils. Where one takes certain numbers only, it
     gets virtual coils, as the stage ``coil-compression`` makes them (``ScansideCoilCompression`` tells), or empty
@@ -261,6 +265,11 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         self._told: set[str] = set()
         self._lacking: dict[tuple[object, ...], tuple[Why, str]] = {}
         self._imager.open()
+        self._untold: dict[str, str] = {}
+        for network in self._networks:
+            if why := network.open(scan.header):
+                self._untold[network.name] = why
+                scan.warn(f"no image of this scan will come from {why}")
         for fallback in (self._fallback, self._zero_filled):
             fallback.open(scan)
         if self._check is not None:
@@ -380,8 +389,12 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         told = agreement is not None and agreement.flaw is not None and not agreement.is_wrong
         flaws = (str(agreement.flaw),) if agreement is not None and told else ()
         usable: list[tuple[Learned, KSpace, tuple[str, ...]]] = []
+        untrained: tuple[str, ...]
         against = []
         for network in networks:
+            if network.name in self._untold:
+                against.append(self._untold[network.name])
+                continue
             given = frames if network.n_frames is None else item
             try:
                 given = self._for_coils(network, given, network.coils_for(_size(item), item.n_coils))
@@ -389,7 +402,9 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 against.append(str(refused))
                 continue
             fitness = fitness_of(network.manifest, given)
-            untrained = () if self.config.fitness == "ignore" else fitness.untrained + flaws
+            untrained = ()
+            if self.config.fitness != "ignore":
+                untrained = fitness.untrained + network.told_untrained(contrast_counters(given)) + flaws
             reasons = fitness.cannot + (untrained if self.config.fitness == "fallback" else ())
             if reasons:
                 against.append(f"'{network.name}': {'; '.join(reasons)}")

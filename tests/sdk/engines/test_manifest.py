@@ -30,6 +30,8 @@ FILES = {
     for i, name in enumerate(["weights.safetensors", "graph.pt2", "vectors.safetensors"], 1)
 }
 
+IMAGE = [{"name": "image", "axes": ["batch", 1, "k1", "k0"]}]
+
 
 def manifest(fields: Fields, **changes: Any) -> Manifest:
     return Manifest(**{"files": FILES, **fields(**changes)})
@@ -103,6 +105,22 @@ def test_other_files_are_refused(data: bytes, message: str) -> None:
             {"shapes": {"multiple_of": 8, "buckets": [[64, 64]], "coils": [8]}},
             "exactly if an input has a coil axis",
         ),
+        (
+            {"parameters": [{"name": "te", "trained": {"low": 10, "high": 100}}]},
+            "'parameters' says what the input of that name holds",
+        ),
+        (
+            {"inputs": [*IMAGE, {"name": "parameters", "axes": ["batch", 1]}]},
+            "'parameters' says what the input of that name holds",
+        ),
+        (
+            {
+                "inputs": [*IMAGE, {"name": "parameters", "axes": ["batch", 2]}],
+                "parameters": [{"name": "te", "trained": {"low": 10, "high": 100}}],
+            },
+            "whose axes are 'batch' and their count",
+        ),
+        ({"parameters": [{"name": "echo", "trained": {"low": 1, "high": 2}}]}, "'acceleration'"),
         ({"task": "dynamic"}, "given exactly if the task is 'dynamic'"),
         ({"shapes": {"multiple_of": 8, "buckets": [[64, 64]], "frames": 8}}, "how long the window is"),
         ({"inputs": [{"name": "image", "axes": ["batch", 2, "time", "k1", "k0"]}]}, "how long the window is"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -173,6 +175,28 @@ def test_images_are_padded_as_at_run_time() -> None:
     assert real.truth is not None
     assert torch.equal(real.inside.crop(real.inputs[0][0]), real.truth + 1)
     assert {"zeros", "weak", "strong", "noise", "one-pixel", "constant"} <= {probe.name for probe in probes}
+
+
+@pytest.mark.parametrize("task", ["image", "unrolled"])
+def test_networks_are_told_the_numbers_of_each_case(task: Literal["image", "unrolled"]) -> None:
+    told = InputShape("parameters", (1, 2))
+    case = UNROLLED_CASE if task == "unrolled" else {"image": TRUTH + 1, "truth": TRUTH}
+    network = (
+        unrolled("fft", (48, 40), 4, InputShape("mask", (1, 48, 1)))
+        if task == "unrolled"
+        else Network("image", "none", (InputShape("image", (1, 2, 48, 40)),))
+    )
+    network = replace(network, inputs=(*network.inputs, told))
+    vectors = vectors_of(task, [{**case, "parameters": torch.tensor([0.5, 2.0])}], size=32)
+    probes = {probe.name: probe for probe in make_probes(network, read_cases(task, vectors))}
+    for name, probe in probes.items():
+        assert [tuple(one.shape) for one in probe.inputs] == [spec.shape for spec in network.inputs], name
+        expected = [0, 0] if name == "parameters-zero" else [0.5, 2]
+        assert probe.inputs[-1].flatten().tolist() == expected, name
+    assert torch.equal(probes["parameters-zero"].inputs[0], probes["real-0"].inputs[0])
+    del vectors["real-0.parameters"]
+    with pytest.raises(BundleError, match="case 'real-0' of the vectors has no 'parameters'"):
+        make_probes(network, read_cases(task, vectors))
 
 
 FILM_TRUTH = torch.randn(2, 5, 40, 36, generator=GENERATOR)

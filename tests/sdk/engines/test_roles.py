@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from scanside.engines.manifest import Lowering
 from scanside.engines.roles import Known, inputs_of
 from scanside.engines.shapes import film_specs, unrolled_specs
+from scanside.errors import ConfigError
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.film_start import film_start
 
@@ -77,3 +80,32 @@ def test_what_is_at_hand_is_not_made_and_what_is_solved_is_solved_once() -> None
     found = inputs_of(("image", "fitted", "kept", "support"), known)
     assert [len(one) for one in found] == [5, 1, 2, 3]
     assert calls == [1]
+
+
+def test_numbers_of_the_scan_are_told_in_the_order_of_the_network() -> None:
+    mask = torch.zeros(B, K1, 1)
+    mask[0, ::2] = 1
+    mask[1, ::4] = 1
+    sequence = {"te": torch.tensor([50.0, 100.0]), "tr": torch.tensor([1000.0, 500.0])}
+    known = Known("none", mask=mask, parameters=("te", "acceleration"), sequence=sequence)  # type: ignore[arg-type]
+    (found,) = inputs_of(("parameters",), known)
+    torch.testing.assert_close(found, torch.tensor([[0, 0.5], [math.log(2), 1]]))
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        (
+            Known("none", parameters=("ti",), sequence={"te": torch.ones(1)}),
+            "'ti', which is not known.*are: te",
+        ),
+        (
+            Known("none", parameters=("acceleration",)),
+            "'acceleration', which is not known here; known are: none",
+        ),
+        (Known("none", mask=torch.ones(1, 4, 1)), "not given the role 'parameters'"),
+    ],
+)
+def test_numbers_that_are_not_known_are_not_made_up(known: Known, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        known.tensor("parameters")

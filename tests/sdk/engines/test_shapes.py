@@ -258,3 +258,20 @@ def test_windows_of_another_length_are_refused() -> None:
         check_frames(FILM, 4)
     with pytest.raises(ShapeError, match="takes single frames, got a window of 4"):
         check_frames(SHAPES, 4)
+
+
+def test_what_is_no_image_is_not_continued() -> None:
+    place = Fit((5, 6), (9, 8))
+    specs = (
+        TensorSpec(name="image", axes=("batch", 2, "k1", "k0")),
+        TensorSpec(name="parameters", axes=("batch", 3)),
+    )
+    image, told = torch.randn(1, 2, 5, 6), torch.randn(1, 3)
+    larger, same = place.reflected(specs, (image, told))
+    assert torch.equal(larger, place.pad(image))
+    assert torch.equal(same, told)
+    with pytest.raises(ShapeError, match=r"expected 2 inputs .*parameters.*, got 1"):
+        place.reflected(specs, (image,))
+    unrolled = (*unrolled_specs("pmatrix"), specs[1])
+    inputs = (image, torch.ones(1, 4, 2, 5, 6), torch.ones(1, 1, 1, 1), torch.ones(1, 2, 5, 5), told)
+    assert torch.equal(place.surround(unrolled, inputs)[-1], told)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from scanside_training.data.appearance import AppearanceConfig
 from scanside_training.data.calibration import EspiritConfig
 from scanside_training.data.coils import CoilsConfig
+from scanside_training.data.contrast import SpinEchoConfig
 from scanside_training.data.films import DynamicTask
 from scanside_training.data.module import (
     DataConfig,
@@ -21,6 +22,7 @@ from scanside_training.data.module import (
     SampleKeys,
     SimulatedSamples,
 )
+from scanside_training.data.multi_echo import MultiEchoTask
 from scanside_training.data.placement import PlacementConfig
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
 from scanside_training.data.self_supervised import RecordedScans, SelfSupervisedTask
@@ -47,6 +49,7 @@ from scanside_training.data.sources import (
     SliceSource,
     SourceConfig,
     Synthetic,
+    SyntheticTissues,
 )
 from scanside_training.data.splits import SubjectFractions, SubjectLists, SubjectSplit
 
@@ -70,6 +73,7 @@ __all__ = [
     "MaskConfig",
     "MrdFolder",
     "MrdScans",
+    "MultiEchoTask",
     "PhantomArray16",
     "PlacementConfig",
     "Provenance",
@@ -83,10 +87,12 @@ __all__ = [
     "SimulationConfig",
     "SliceSource",
     "SourceConfig",
+    "SpinEchoConfig",
     "SubjectFractions",
     "SubjectLists",
     "SubjectSplit",
     "Synthetic",
+    "SyntheticTissues",
     "TaskConfig",
     "UnrolledTask",
     "draw_shape",

@@ -8,13 +8,13 @@ power of frequency as those of natural images do (Field, J Opt Soc Am A 4:2379 (
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from scanside.simulate import PhantomConfig
-from scanside.simulate.phantoms import ObjectState, Phantom, make_phantom
+from scanside.simulate.phantoms import Brain, ObjectState, Phantom, Property, make_phantom
 
 __all__ = [
     "Weighting",
@@ -26,6 +26,7 @@ __all__ = [
     "rotation",
     "slices_of",
     "texture",
+    "tissues_of",
 ]
 
 Kind = Literal["shapes", "cardiac", "brain"]
@@ -84,6 +85,28 @@ def contrasts_of(
     return [_phantom_slice(phantoms, kind, float(z), size, stretch, tilt, rng) for z in heights]
 
 
+def tissues_of(count: int, size: int, rng: np.random.Generator) -> list[Slice]:
+    """Slices of one head ``(3, y, x)``: its proton density, relative to water, and its T1 and T2 at 3 T in ms.
+
+    Args:
+        count: number of slices.
+        size: edge of a slice in pixels.
+        rng: draws the head.
+    """
+    seed = int(rng.integers(2**31))
+    phantoms = [Brain(one, seed) for one in get_args(Property)]
+    # People differ by a tenth in their relaxation times.
+    personal = np.exp([0.0, *rng.normal(0, 0.1, 2)])
+    stretch = rng.uniform(0.9, 1.1, 3)
+    tilt = rotation(rng.normal(0, 0.3, 3))
+    slices = []
+    for height in np.sort(rng.uniform(-45, 75, count)):
+        points = _points(_HEAD_FOV_MM, float(height), size, stretch, tilt, rng)
+        maps = [one.evaluate(points, ObjectState())[0] * _grain(size, rng) for one in phantoms]
+        slices.append(np.asarray(np.stack(maps) * personal[:, None, None], np.float32))
+    return slices
+
+
 def _phantom_slice(
     phantoms: Sequence[Phantom],
     kind: Kind,
@@ -94,6 +117,16 @@ def _phantom_slice(
     rng: np.random.Generator,
 ) -> Slice:
     fov = _HEAD_FOV_MM if kind == "brain" else _BODY_FOV_MM
+    points = _points(fov, height, size, stretch, tilt, rng)
+    state = ObjectState(beat=float(rng.random()))
+    intensity = np.stack([phantom.evaluate(points, state)[0] for phantom in phantoms])
+    return np.asarray(intensity * _grain(size, rng), np.float32)
+
+
+def _points(
+    fov: float, height: float, size: int, stretch: Field2, tilt: Field2, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Where the pixels of a slice lie in the object ``(3, y, x)``, in mm."""
     axis = (np.arange(size) - size // 2) * (fov / size)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     plane = np.stack([x, y, np.zeros_like(x)])
@@ -101,11 +134,12 @@ def _phantom_slice(
     points[2] += height
     # The deformation is that of the slice: few mm over several cm.
     points += np.stack([5 * texture(size, 4.0, rng, cutoff=6) for _ in range(3)])
-    state = ObjectState(beat=float(rng.random()))
-    intensity = np.stack([phantom.evaluate(points.astype(np.float32), state)[0] for phantom in phantoms])
-    # Tissue is never as even as a phantom's.
-    grain = np.exp(rng.uniform(0.02, 0.08) * texture(size, rng.uniform(1.0, 2.0), rng))
-    return np.asarray(intensity * grain, np.float32)
+    return np.asarray(points, np.float32)
+
+
+def _grain(size: int, rng: np.random.Generator) -> Field2:
+    """Factors ``(y, x)``: tissue is never as even as a phantom's."""
+    return np.asarray(np.exp(rng.uniform(0.02, 0.08) * texture(size, rng.uniform(1.0, 2.0), rng)))
 
 
 def heap(size: int, rng: np.random.Generator) -> Slice:

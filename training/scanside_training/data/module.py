@@ -83,13 +83,13 @@ class DataConfig(Settings):
     def _films_for_films(self) -> DataConfig:
         simulations = [self.simulation, *([self.validation_simulation] if self.validation_simulation else [])]
         for simulation in simulations:
-            takes = simulation.task.takes
+            takes = simulation.takes
             wrong = [source for source in self.sources if source.gives != takes]
             if wrong:
                 raise ValueError(
                     f"the task '{simulation.task.kind}' is made from {takes}, and "
-                    f"{', '.join(source.kind for source in wrong)} gives {wrong[0].gives}: change sources or "
-                    "simulation.task"
+                    f"{', '.join(source.kind for source in wrong)} gives {wrong[0].gives}: change sources, "
+                    "simulation.task or simulation.sequences"
                 )
             if takes == "scans" and self.batch_size > 1:
                 raise ValueError(

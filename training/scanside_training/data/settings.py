@@ -27,7 +27,8 @@ FloatRange = Annotated[tuple[float, float], AfterValidator(_ordered)]
 IntRange = Annotated[tuple[int, int], AfterValidator(_ordered)]
 """(lowest, highest), both included."""
 
-Content: TypeAlias = Literal["slices", "contrasts", "films", "scans"]
-"""What a source gives and a task takes: images, images with several contrasts, films, or scans as recorded."""
+Content: TypeAlias = Literal["slices", "contrasts", "films", "scans", "tissues"]
+"""What a source gives and a task takes: images, images with several contrasts, films, scans as recorded, or maps of
+what sequences weight."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -23,6 +23,7 @@ from scanside.recon.scaling import image_scale
 from scanside_training.data.appearance import AppearanceConfig
 from scanside_training.data.calibration import EspiritConfig
 from scanside_training.data.coils import CoilsConfig
+from scanside_training.data.contrast import SpinEchoConfig, random_spin_echo
 from scanside_training.data.placement import PlacementConfig
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
 from scanside_training.data.settings import Content, FloatRange, IntRange, Settings
@@ -118,6 +119,9 @@ class SimulationConfig(Settings):
     """Matrices are multiples of this, as networks that halve images several times need them."""
     readout_crop: int | None = Field(default=96, ge=16)
     """Neighbouring columns of the image that make a sample, to save time; ``null`` keeps all."""
+    sequences: tuple[SpinEchoConfig, ...] = ()
+    """Contrasts of spin echoes, drawn with equal weight, where sources give tissues; samples then say their echo and
+    repetition times."""
     placement: PlacementConfig = PlacementConfig()
     appearance: AppearanceConfig = AppearanceConfig()
     coils: CoilsConfig = CoilsConfig()
@@ -127,8 +131,18 @@ class SimulationConfig(Settings):
     part of the noise, in the fully sampled combined image. Logarithms are drawn with equal weight."""
     espirit: EspiritConfig = EspiritConfig()
 
+    @property
+    def takes(self) -> Content:
+        """What samples are made from."""
+        return "tissues" if self.sequences else self.task.takes
+
     @model_validator(mode="after")
     def _consistent(self) -> SimulationConfig:
+        if self.sequences and self.task.takes != "slices":
+            raise ValueError(
+                f"sequences make slices, and the task '{self.task.kind}' takes {self.task.takes}: leave them out, or "
+                "take another task"
+            )
         for name, (low, high) in (("k1", self.k1), ("k0", self.k0)):
             if high // self.multiple < max(math.ceil(low / self.multiple), 1):
                 raise ValueError(f"{name}: there is no multiple of {self.multiple} within {(low, high)}")
@@ -209,7 +223,8 @@ def simulate_sample(
 
     Args:
         config: what may be drawn.
-        pixels: ``(y, x)``, or ``(t, y, x)`` where the task takes films; real or complex, of any size.
+        pixels: ``(y, x)``, ``(t, y, x)`` where the task takes films, or tissues ``(3, y, x)`` where there are
+            sequences; real or complex, of any size.
         shape: coils and matrix.
         rng: draws everything.
         measured: ``config.coils.load()``.
@@ -224,12 +239,16 @@ def simulate_sample(
         ``roi``: ``(1, k1, k0)``, 1 inside the object, the same for all frames;
         ``scale``: ``()``, `scanside.recon.scaling.image_scale` or `film_scale` of the image that goes in;
         ``noise``: ``()``, standard deviation of the noise's real and imaginary part per coil and voxel;
-        ``low_rank_sparse``: the film that networks begin with, like ``image``, where the task says so.
+        ``low_rank_sparse``: the film that networks begin with, like ``image``, where the task says so;
+        ``te``, ``tr``: ``()`` each, echo and repetition time in ms, where there are `SimulationConfig.sequences`.
 
     Raises:
         ConfigError: the ACS lines are more than the acceleration leaves.
     """
-    return config.task.sample(config, pixels, shape, rng, measured)
+    told: Sample = {}
+    if config.sequences:
+        pixels, told = random_spin_echo(config.sequences, pixels, rng)
+    return config.task.sample(config, pixels, shape, rng, measured) | told
 
 
 def some_columns(crop: int | None, roi: Tensor, rng: np.random.Generator) -> slice:

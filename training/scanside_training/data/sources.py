@@ -53,6 +53,7 @@ __all__ = [
     "SliceSource",
     "SourceConfig",
     "Synthetic",
+    "SyntheticTissues",
 ]
 
 Licence = Literal["clean", "research"]
@@ -75,8 +76,9 @@ class SliceSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Slices:
-        """Slice ``(y, x)``, complex64 or float32; with several contrasts ``(contrast, y, x)``; film ``(t, y, x)``, also
-        in smaller real types; or scan ``(2, coil, k1, k0)``, k-space and coil maps.
+        """Slice ``(y, x)``, complex64 or float32; with several contrasts ``(contrast, y, x)``; film ``(t, y, x)``,
+        also in smaller real types; scan ``(2, coil, k1, k0)``, k-space and coil maps; or tissues ``(3, y, x)``, proton
+        density, T1 and T2 in ms.
         """
 
 
@@ -378,6 +380,21 @@ class Knees(GeneratedSource):
         """See `GeneratedSource.draw`."""
         finding = bool(rng.random() < self.findings)
         return [one.pixels for one in knees.knee(self.size, self.slices_per_subject, rng, finding=finding)]
+
+
+class SyntheticTissues(GeneratedSource):
+    """Generated heads as maps of proton density, T1 and T2 ``(3, y, x)``, for simulations of sequences."""
+
+    gives: ClassVar = "tissues"
+
+    kind: Literal["synthetic-tissues"] = "synthetic-tissues"
+    slices_per_subject: int = Field(default=6, ge=1)
+    size: int = Field(default=288, ge=32)
+    """Edge of the slices in pixels."""
+
+    def draw(self, rng: np.random.Generator) -> list[Slices]:
+        """See `GeneratedSource.draw`."""
+        return list(generated.tissues_of(self.slices_per_subject, self.size, rng))
 
 
 class BeatingHearts(GeneratedSource):

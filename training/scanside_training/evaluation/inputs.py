@@ -10,12 +10,15 @@ import torch
 from scanside.engines.columns import column_inputs, column_weight
 from scanside.engines.manifest import ColumnsForm
 from scanside.engines.manifest import Lowering as AnyLowering
+from scanside.engines.parameters import Parameter
 from scanside.engines.roles import Known
 from scanside.recon.columns import factorise
 from scanside.recon.scaling import image_scale
+from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.problem import Problem
+from scanside_training.models import known_in
 
-__all__ = ["image_input", "known_of", "padded_size"]
+__all__ = ["image_input", "known_of", "known_of_image", "padded_size"]
 
 
 def padded_size(size: tuple[int, int], multiple_of: int) -> tuple[int, int]:
@@ -48,6 +51,20 @@ def known_of(
         noise=noise,
         exact=exact,
     )
+
+
+def known_of_image(case: Case, image: torch.Tensor, parameters: tuple[Parameter, ...]) -> Known:
+    """What is known of a scan for a network that gets an image of it.
+
+    Args:
+        case: a simulated one knows its sequence, a measured one its mask alone.
+        image: ``(1 or 2, y, x)`` as the network takes it.
+        parameters: numbers of the scan that the network takes.
+    """
+    batch = {name: one[None] for name, one in case.sample.items()}
+    if case.problem is not None:
+        batch["mask"] = case.problem.mask[None, :, None]
+    return known_in(batch | {"image": image[None]}, "none", parameters)
 
 
 def image_input(

@@ -98,6 +98,8 @@ class SimulatedCases:
             "acceleration": f"{mask.numel() / int(mask.sum()):.0f}",
             "subject": self._samples.subject(key),
         }
+        if "te" in sample:
+            strata["te_ms"] = f"{float(sample['te']):.0f}"
         if "maps" in sample:
             strata["n_coils"] = str(len(sample["maps"]))
         return Case(

@@ -7,10 +7,20 @@
 
 from __future__ import annotations
 
-from scanside_training.models.base import Batch, Body, ExactForm, Network, NetworkConfig, PartConfig
+from scanside_training.models.base import (
+    Batch,
+    Body,
+    ExactForm,
+    Network,
+    NetworkConfig,
+    PartConfig,
+    known_in,
+)
+from scanside_training.models.conditioned import ConditionedUnet, ConditionedUnetConfig
 from scanside_training.models.dual import DualUnet, DualUnetConfig
 from scanside_training.models.exact import Exact, ExactConfig
 from scanside_training.models.kiki import Kiki, KikiConfig
+from scanside_training.models.relaxation import T2Map, T2MapConfig
 from scanside_training.models.temporal import Temporal, TemporalConfig
 from scanside_training.models.unet import Unet, UnetConfig
 from scanside_training.models.unrolled import Unrolled, UnrolledConfig
@@ -18,6 +28,8 @@ from scanside_training.models.unrolled import Unrolled, UnrolledConfig
 __all__ = [
     "Batch",
     "Body",
+    "ConditionedUnet",
+    "ConditionedUnetConfig",
     "DualUnet",
     "DualUnetConfig",
     "Exact",
@@ -28,10 +40,13 @@ __all__ = [
     "Network",
     "NetworkConfig",
     "PartConfig",
+    "T2Map",
+    "T2MapConfig",
     "Temporal",
     "TemporalConfig",
     "Unet",
     "UnetConfig",
     "Unrolled",
     "UnrolledConfig",
+    "known_in",
 ]

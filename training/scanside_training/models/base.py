@@ -14,6 +14,7 @@ from torch import nn
 
 from scanside.engines.manifest import Lowering as AnyLowering
 from scanside.engines.manifest import Task, TensorSpec
+from scanside.engines.parameters import SEQUENCE, Parameter
 from scanside.engines.roles import Known, inputs_of, planes
 from scanside.recon.columns import ColumnSystem
 from scanside.recon.consistency import Lowering
@@ -59,10 +60,23 @@ class NetworkConfig(PluginSettings):
         return None
 
 
-def known_in(batch: Batch, lowering: AnyLowering) -> Known:
-    """What is known of a batch of training samples: images and maps are there as networks take them."""
-    at_hand = {role: one for role, one in batch.items() if role not in ("mask", "noise")}
-    return Known(lowering, mask=batch.get("mask"), noise=batch.get("noise"), at_hand=at_hand)
+def known_in(batch: Batch, lowering: AnyLowering, parameters: tuple[Parameter, ...] = ()) -> Known:
+    """What is known of a batch of training samples: images and maps are there as networks take them.
+
+    Args:
+        batch: samples; numbers of their sequences stand there by their names, ``(B,)`` each.
+        lowering: of the network.
+        parameters: that it takes.
+    """
+    made = ("mask", "noise", *SEQUENCE)
+    return Known(
+        lowering,
+        mask=batch.get("mask"),
+        noise=batch.get("noise"),
+        parameters=parameters,
+        sequence={name: batch[name] for name in SEQUENCE if name in batch},
+        at_hand={role: one for role, one in batch.items() if role not in made},
+    )
 
 
 class Network(nn.Module):
@@ -76,6 +90,7 @@ class Network(nn.Module):
             (either of these for all frames of a film at once).
         n_frames: length of the films that it takes; None where it takes single images.
         lowering: how its data consistency is written; ``none`` where it has none.
+        takes_parameters: numbers of the scan that its input ``parameters`` holds, in their order.
         tells_uncertainty: whether it gives, behind the image, the error to be expected of each pixel.
         multiple_of: what the sizes k1 and k0 of the inputs must be multiples of.
     """
@@ -83,6 +98,7 @@ class Network(nn.Module):
     task: Task
     n_frames: int | None = None
     lowering: AnyLowering = "none"
+    takes_parameters: tuple[Parameter, ...] = ()
     tells_uncertainty: bool = False
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -101,7 +117,7 @@ class Network(nn.Module):
         not bring that of the whole film, of which a sample is a part.
         """
         exact = self.exact() if self.lowering == "columns" else None
-        known = known_in(batch, self.lowering)
+        known = known_in(batch, self.lowering, self.takes_parameters)
         if exact is not None:
             known = replace(known, exact=partial(exact.solved, batch))
         return inputs_of((spec.name for spec in self.offered()), known)

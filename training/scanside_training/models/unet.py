@@ -5,7 +5,8 @@ Ronneberger et al., *U-Net*, MICCAI 2015; Zbontar et al., *fastMRI*, arXiv:1811.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -18,7 +19,10 @@ from scanside_training.models.attention import BlockAttention
 from scanside_training.models.base import Body, Network, NetworkConfig
 from scanside_training.models.upsampling import Upsampling
 
-__all__ = ["Unet", "UnetBody", "UnetConfig"]
+__all__ = ["Modulation", "Unet", "UnetBody", "UnetConfig"]
+
+Modulation: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""Factors and offsets of features, ``(B, n, 1, 1)`` each."""
 
 _SMALLEST = 1e-3
 _USUAL = -3.0  # from where networks begin: errors of a twentieth of bright tissue
@@ -27,7 +31,7 @@ _USUAL = -3.0  # from where networks begin: errors of a twentieth of bright tiss
 class ConvBlock(nn.Sequential):
     """Twice: convolution, instance norm, leaky ReLU, dropout. ``(B, n_in, y, x)`` to ``(B, n_out, y, x)``.
 
-    With attention the features are weighted in the end (`BlockAttention`).
+    With attention the features are weighted in the end (`BlockAttention`). They may be modulated after each norm.
     """
 
     def __init__(self, n_in: int, n_out: int, dropout: float, attention: bool = False) -> None:
@@ -44,6 +48,15 @@ class ConvBlock(nn.Sequential):
             layers.append(BlockAttention(n_out))
         super().__init__(*layers)
 
+    def forward(self, x: torch.Tensor, modulation: Modulation | None = None) -> torch.Tensor:
+        """Apply it; modulated, the features of each norm are multiplied with factors, and offsets are added."""
+        for layer in self:
+            x = layer(x)
+            if modulation is not None and isinstance(layer, nn.InstanceNorm2d):
+                factor, offset = (one.to(x.dtype) for one in modulation)
+                x = torch.addcmul(offset, x, factor)
+        return x
+
 
 class UpBlock(nn.Module):
     """Doubles the size, joins what the encoder had there, and convolves."""
@@ -57,14 +70,20 @@ class UpBlock(nn.Module):
         )
         self.block = ConvBlock(2 * n_out, n_out, dropout, attention)
 
-    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, skip: torch.Tensor, modulation: Modulation | None = None
+    ) -> torch.Tensor:
         """``(B, n_in, y, x)`` and ``(B, n_out, 2y, 2x)`` to ``(B, n_out, 2y, 2x)``."""
-        joined: torch.Tensor = self.block(torch.cat((self.up(x), skip), dim=1))
+        joined: torch.Tensor = self.block(torch.cat((self.up(x), skip), dim=1), modulation)
         return joined
 
 
 class UnetBody(Body):
-    """The network alone: ``(B, n_in, y, x)`` to ``(B, n_out, y, x)``, sizes divisible by ``2**pools``."""
+    """The network alone: ``(B, n_in, y, x)`` to ``(B, n_out, y, x)``, sizes divisible by ``2**pools``.
+
+    Attributes:
+        widths: features of its blocks, in the order in which they are computed.
+    """
 
     def __init__(
         self,
@@ -87,18 +106,25 @@ class UnetBody(Body):
             UpBlock(b, a, dropout, attention) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
         self.last = nn.Conv2d(channels, n_out, 1)
+        self.widths = (*widths, *widths[-2::-1])
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the network."""
+    def forward(self, x: torch.Tensor, modulations: Sequence[Modulation] | None = None) -> torch.Tensor:
+        """Apply the network.
+
+        Args:
+            x: ``(B, n_in, y, x)``.
+            modulations: of the features of each block, see `widths`.
+        """
         x = x.to(self.last.weight.dtype)
+        modulation = iter([None] * len(self.widths) if modulations is None else modulations)
         skips = []
         for block in self.encoder:
-            x = block(x)
+            x = block(x, next(modulation))
             skips.append(x)
             x = nn.functional.avg_pool2d(x, 2)
-        x = self.bottleneck(x)
+        x = self.bottleneck(x, next(modulation))
         for block in self.decoder:
-            x = block(x, skips.pop())
+            x = block(x, skips.pop(), next(modulation))
         out: torch.Tensor = self.last(x)
         return out.float()
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from scanside.simulate.config import PhantomConfig
-from scanside.simulate.phantoms.brain import Brain
+from scanside.simulate.phantoms.brain import Brain, Property
 from scanside.simulate.phantoms.cardiac import Cardiac
 from scanside.simulate.phantoms.shapes import ObjectState, Phantom
 from scanside.simulate.phantoms.shepp_logan import SheppLogan
 
-__all__ = ["Brain", "Cardiac", "ObjectState", "Phantom", "SheppLogan", "make_phantom"]
+__all__ = ["Brain", "Cardiac", "ObjectState", "Phantom", "Property", "SheppLogan", "make_phantom"]
 
 
 def make_phantom(config: PhantomConfig) -> Phantom:

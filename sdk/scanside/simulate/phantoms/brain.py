@@ -8,7 +8,7 @@ to back and top to bottom, so that every flip, transposition and rotation shows.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,12 @@ from scanside.simulate.phantoms.shapes import (
     tube,
 )
 
-__all__ = ["Brain"]
+__all__ = ["Brain", "Property"]
 
 Weighting = Literal["t1", "t2", "pd", "flair"]
+
+Property = Literal["proton-density", "t1-ms", "t2-ms"]
+"""What a sequence weights."""
 
 # Intensity by weighting, and T2* in ms.
 _TISSUES: dict[str, tuple[dict[Weighting, float], float]] = {
@@ -50,21 +53,43 @@ _TISSUES: dict[str, tuple[dict[Weighting, float], float]] = {
     "marker": ({"t1": 1.0, "t2": 0.95, "pd": 1.0, "flair": 0.6}, 60.0),
 }
 
+# Proton density relative to water, T1 and T2 in ms at 3 T. White and grey matter, muscle and blood after Stanisz et
+# al., Magn Reson Med 54:507 (2005); fat and marrow after de Bazelaire et al., Radiology 230:652 (2004); the rest is
+# typical. Blood stands still here, and has no flow void.
+_PROPERTIES: dict[str, tuple[float, float, float]] = {
+    "air": (0.0, 0.0, 0.0),
+    "skin": (0.65, 900.0, 40.0),
+    "fat": (0.9, 382.0, 68.0),
+    "muscle": (0.75, 1412.0, 50.0),
+    "bone": (0.05, 300.0, 5.0),
+    "marrow": (0.45, 586.0, 49.0),
+    "csf": (1.0, 4200.0, 1900.0),
+    "grey": (0.83, 1820.0, 99.0),
+    "deep_grey": (0.81, 1400.0, 80.0),
+    "pallidum": (0.77, 1100.0, 58.0),
+    "white": (0.7, 1084.0, 69.0),
+    "vessel": (0.9, 1932.0, 275.0),
+    "lesion": (0.88, 1600.0, 140.0),
+    "lens": (0.5, 1000.0, 30.0),
+    "marker": (0.9, 350.0, 80.0),
+}
+
 
 class Brain:
     """The head, centred about the commissures, in LPS coordinates.
 
     Args:
-        weighting: contrast, as a spin-echo sequence would give it.
+        weighting: contrast, as a spin-echo sequence would give it; or a property of the tissues, at whose edges there
+            are values in between.
         seed: draws the folds of the cortex and the texture of the tissues.
     """
 
     beats = False
     bounds_mm: npt.NDArray[np.float64] = np.array([[-92.0, -116.0, -125.0], [92.0, 112.0, 106.0]])
 
-    def __init__(self, weighting: Weighting = "t2", seed: int = 0) -> None:
+    def __init__(self, weighting: Weighting | Property = "t2", seed: int = 0) -> None:
         self._tissue = {
-            name: Tissue(values[weighting], t2star) for name, (values, t2star) in _TISSUES.items()
+            name: Tissue(_intensity(name, weighting), t2star) for name, (_, t2star) in _TISSUES.items()
         }
         rng = np.random.default_rng([seed, 7])
         self._folds = Waves(rng, wavelength_mm=21.0, n_waves=14)
@@ -304,6 +329,12 @@ class Brain:
         canvas.paint(marker, soft(capsule(points, (66, -58, 20), (66, -58, 32), 3.5)))
         canvas.paint(marker, soft(capsule(points, (66, -58, -8), (66, -58, 4), 3.5)))
         canvas.paint(marker, soft(ellipsoid(points, (28, 40, 93), (4, 4, 4))))
+
+
+def _intensity(tissue: str, weighting: Weighting | Property) -> float:
+    if weighting in ("t1", "t2", "pd"):
+        return _TISSUES[tissue][0][weighting]
+    return _PROPERTIES[tissue][get_args(Property).index(weighting)]
 
 
 def _skin(points: Points) -> Scalar:

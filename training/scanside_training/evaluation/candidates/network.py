@@ -17,7 +17,7 @@ from scanside_training.config import TrainConfig
 from scanside_training.data import ImageTask, ImageToImage
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, image_of, problem_of
 from scanside_training.evaluation.case import Case
-from scanside_training.evaluation.inputs import image_input, known_of, padded_size
+from scanside_training.evaluation.inputs import image_input, known_of, known_of_image, padded_size
 from scanside_training.models import Network
 
 __all__ = ["Run"]
@@ -80,10 +80,13 @@ class _Image(Silent):
                     f"the data's images have {len(image)} channel(s), and the network takes {channels}"
                 )
         size = (image.shape[-2], image.shape[-1])
-        place = Fit(size, padded_size(size, self._model.multiple_of))
-        network, padded = self._model, place.pad(image[None]).to(_device_of(self._model))
+        place, network = Fit(size, padded_size(size, self._model.multiple_of)), self._model
+        given = inputs_of(
+            (one.name for one in network.offered()), known_of_image(case, image, network.takes_parameters)
+        )
+        inputs = tuple(one.to(_device_of(network)) for one in place.reflected(network.offered(), given))
 
-        return _image_by(network, (padded,), place, scale)
+        return _image_by(network, inputs, place, scale)
 
 
 class _Unrolled(Silent):
