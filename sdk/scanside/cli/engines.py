@@ -343,7 +343,9 @@ def _show_facts(bundle: Bundle) -> None:
         "outputs": "; ".join(map(str, manifest.outputs)),
         "uncertainty": "–" if manifest.uncertainty is None else _uncertainty(manifest.uncertainty),
         "input image": f"{manifest.input_image}, divided by its quantile {manifest.normalisation.quantile:g}",
-        "sizes (k1×k0)": f"any up to {_size(largest(shapes))}"
+        "sizes (k1×k0)": f"{_size(largest(shapes))} and no others"
+        if shapes.fixed
+        else f"any up to {_size(largest(shapes))}"
         + ("" if manifest.lowering != "fft" else f" in multiples of {shapes.multiple_of}")
         + f"; built beforehand: {', '.join(map(_size, shapes.buckets))}",
         "coils": "–" if shapes.coils is None else _coils(shapes.coils),

@@ -5,7 +5,7 @@ A bundle brings a few small real cases (*vectors*): named ``<case>.<what>``, nor
 ========== ======================================================================================
 task        tensors of a case, float32
 ========== ======================================================================================
-image       ``image`` (1 or 2, k1, k0), ``truth`` (same)
+image       ``image`` (1 or 2, k1, k0), ``truth`` (same); where the sampling is known, ``mask`` (k1, 1 or k0), centred
 unrolled    ``truth`` (2, k1, k0), ``maps`` (coil, 2, k1, k0), ``mask`` (k1, 1 or k0), centred; where the
             network takes it, ``noise`` (): standard deviation per coil and voxel of an orthonormal transform
 dynamic     as ``unrolled`` with ``truth`` (2, time, k1, k0) and ``mask`` (time, k1, 1); without data
@@ -58,7 +58,7 @@ _WEAK, _STRONG = 1e-5, 1e5
 _ACS_ONLY = 8
 _NOISE_LEVEL = 0.01  # of a quiet scan: data consistency has most to do
 _NOISY = 100
-_IMAGES = ("image", "fitted", *STARTS)
+_IMAGES = ("image", "kspace", "fitted", *STARTS)
 _MOST_KEPT_BYTES = 2**28  # of one probe: there are a dozen of them
 
 
@@ -124,8 +124,11 @@ def vectors_of(
     """
     vectors = {}
     for i, case in enumerate(cases):
-        for what in _parts(task, lowering):
+        parts = _parts(task, lowering)
+        for what in dict.fromkeys((*parts, "mask")):
             if what not in case:
+                if what not in parts:
+                    continue
                 raise BundleError(f"case {i} for the vectors of a bundle has no '{what}'")
             tensor = case[what].detach().to("cpu", torch.float32)
             if what == "maps":
@@ -133,7 +136,7 @@ def vectors_of(
             for axis in (-2, -1):
                 tensor = reflect(tensor, axis, min(size, tensor.shape[axis]))
             vectors[f"real-{i}.{what}"] = tensor.contiguous()
-        if "mask" in _parts(task, lowering) and "noise" in case:
+        if "mask" in parts and "noise" in case:
             vectors[f"real-{i}.noise"] = case["noise"].detach().to("cpu", torch.float32)
     return vectors
 
@@ -240,27 +243,33 @@ def _check_frames(network: Network, cases: Mapping[str, Case]) -> None:
 
 
 def _image_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
-    (spec,) = network.inputs
+    bucket = (network.inputs[0].shape[-2], network.inputs[0].shape[-1])
+    roles = tuple(spec.name for spec in network.inputs)
+
+    def given(image: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+        return inputs_of(roles, Known("none", mask=mask, at_hand={"image": image}))
+
     real = []
     for name, case in cases.items():
-        bucket = (spec.shape[-2], spec.shape[-1])
         inside = Fit(
             (min(bucket[0], case["truth"].shape[-2]), min(bucket[1], case["truth"].shape[-1])), bucket
         )
         image, truth = (resized(case[what], inside.size) for what in ("image", "truth"))
-        real.append(Probe(name, (inside.pad(image)[None],), truth, inside))
-    yield from real
-    (image,) = real[0].inputs
-    yield from _scaled(real[0])
-    yield Probe("noise", (_noise(spec.shape),))
+        image = inside.pad(image)[None]
+        mask = _mask_in(bucket, case["mask"])[None] if "mask" in case else None
+        real.append((Probe(name, given(image, mask), truth, inside), image, mask))
+    yield from (probe for probe, *_ in real)
+    probe, image, mask = real[0]
+    yield from _scaled(probe, [role in _IMAGES for role in roles])
+    yield Probe("noise", given(_noise(image.shape), mask))
     line = torch.zeros_like(image)
-    line[..., spec.shape[-2] // 2, spec.shape[-1] // 2] = 1
-    yield Probe("one-pixel", (line,))
-    yield Probe("constant", (torch.ones_like(image),))
+    line[..., bucket[0] // 2, bucket[1] // 2] = 1
+    yield Probe("one-pixel", given(line, mask))
+    yield Probe("constant", given(torch.ones_like(image), mask))
     if network.task == "dynamic":
         dark = image.clone()
         dark[:, :, -1] = 0
-        yield Probe("frame-empty", (dark,))
+        yield Probe("frame-empty", given(dark, mask))
 
 
 def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
@@ -270,11 +279,10 @@ def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Pr
     real = []
     for name, case in cases.items():
         n_coils = _coils(network, case)
-        mask = reflect(case["mask"], -2, size[0])
         scan = _Scan(
             truth=resized(case["truth"], size),
             maps=with_coils(resized(case["maps"], size), n_coils),
-            mask=reflect(mask, -1, size[1]) if mask.shape[-1] > 1 else mask,
+            mask=_mask_in(size, case["mask"]),
             noise=_noise_of(network, name, case),
         )
         real.append((Probe(name, scan.inputs(network), scan.truth, whole), scan))
@@ -318,7 +326,7 @@ def _noise_of(network: Network, name: str, case: Case) -> float:
     return float(case["noise"]) if "noise" in case else 0.0
 
 
-def _scaled(real: Probe, images: Sequence[bool] = (True,)) -> Iterator[Probe]:
+def _scaled(real: Probe, images: Sequence[bool]) -> Iterator[Probe]:
     """Inputs that someone forgot to normalise, and a scan of nothing.
 
     Args:
@@ -341,6 +349,12 @@ def _with_one_column(network: Network, real: Probe) -> Probe:
             inputs[i] = inputs[i][:, :, middle : middle + 1].expand_as(inputs[i]).contiguous()
             repeats[i] = 2
     return Probe("one-column", tuple(inputs), repeats=repeats)
+
+
+def _mask_in(size: tuple[int, int], mask: torch.Tensor) -> torch.Tensor:
+    """A mask ``(*, k1, 1 or k0)`` in another size."""
+    mask = reflect(mask, -2, size[0])
+    return reflect(mask, -1, size[1]) if mask.shape[-1] > 1 else mask
 
 
 def _coils(network: Network, case: Case) -> int:

@@ -7,6 +7,8 @@ here, so that what the trainer feeds is what the stage feeds.
 role                tensor, real float32, complex numbers as two planes
 =================== ========================================================================================
 ``image``           ``(B, 1 or 2, *time, k1, k0)``, what the bundle says of its input image, scaled
+``kspace``          ``(B, 2, *time, k1, k0)`` k-space of that image where it is complex, centre at ``n // 2``, scaled
+                    as the image is; where the sampling is known, zero where nothing was acquired
 ``maps``            ``(B, coil, 2, k1, k0)`` coil sensitivities
 ``noise``           ``(B, 1, 1, 1)`` standard deviation of its real and imaginary part in a coil's voxels, scaled
 ``mask``            ``(B, *time, k1, 1 or k0)``, with its centre at index 0 for the lowering ``fft``
@@ -31,6 +33,7 @@ from scanside.engines.manifest import Lowering
 from scanside.errors import ConfigError
 from scanside.recon.consistency import dft_matrix, film_sampling_inputs, sampling_inputs
 from scanside.recon.film_start import STARTS, film_start
+from scanside.recon.fourier import to_kspace
 
 __all__ = ["ROLES", "Known", "inputs_of", "planes"]
 
@@ -38,7 +41,7 @@ _SAMPLING = {"fft": ("mask",), "pmatrix": ("p",), "dft_matmul": ("mask", "dft1",
 _TRANSFORMS = {"dft1": -2, "dft0": -1}
 _SOLVED = ("fitted", "kept", "support")
 
-ROLES = frozenset(("image", "maps", "noise", *STARTS, *_SOLVED)).union(*_SAMPLING.values())
+ROLES = frozenset(("image", "kspace", "maps", "noise", *STARTS, *_SOLVED)).union(*_SAMPLING.values())
 """All that there are."""
 
 
@@ -78,6 +81,9 @@ class Known:
             return self._started
         if role == "image" and self.image is not None:
             return planes(self.image)
+        if role == "kspace" and self._has_phase:
+            kspace = to_kspace(self._complex("image"))
+            return planes(kspace if self.mask is None else kspace * self.mask)
         if role == "maps" and self.maps is not None:
             return torch.view_as_real(self.maps).movedim(-1, -3).contiguous()
         if role == "noise" and self.noise is not None:
@@ -100,7 +106,13 @@ class Known:
         of_scan = {"image": self.image, "maps": self.maps, "noise": self.noise}
         found = {role for role, one in of_scan.items() if one is not None} | {*self.at_hand}
         found |= {*_TRANSFORMS} if "image" in found else set()
+        found |= {"kspace"} if self._has_phase else set()
         return found | (set() if self.mask is None else {*self._sampling})
+
+    @property
+    def _has_phase(self) -> bool:
+        """Whether the image is known as complex numbers, as its k-space needs them."""
+        return self.image is not None or ("image" in self.at_hand and self.at_hand["image"].shape[1] == 2)
 
     @cached_property
     def _sampling(self) -> dict[str, torch.Tensor]:

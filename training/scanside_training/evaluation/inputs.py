@@ -13,9 +13,10 @@ from scanside.engines.manifest import Lowering as AnyLowering
 from scanside.engines.roles import Known
 from scanside.recon.columns import factorise
 from scanside.recon.scaling import image_scale
+from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.problem import Problem
 
-__all__ = ["image_input", "known_of", "padded_size"]
+__all__ = ["image_input", "known_by_image", "known_of", "padded_size"]
 
 
 def padded_size(size: tuple[int, int], multiple_of: int) -> tuple[int, int]:
@@ -48,6 +49,17 @@ def known_of(
         noise=noise,
         exact=exact,
     )
+
+
+def known_by_image(case: Case, image: torch.Tensor) -> Known:
+    """What is known of a scan for a network without data consistency.
+
+    Args:
+        case: the scan.
+        image: ``(1, 1 or 2, k1, k0)`` that goes in.
+    """
+    mask = case.sample.get("mask") if case.problem is None else case.problem.mask[:, None]
+    return Known("none", mask=None if mask is None else mask[None], at_hand={"image": image})
 
 
 def image_input(

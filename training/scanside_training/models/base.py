@@ -42,6 +42,11 @@ class NetworkConfig(PluginSettings):
     def multiple_of(self) -> int:
         """What the sizes of images must be multiples of."""
 
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The one size ``(k1, k0)`` of images that it takes; None where it takes them of any."""
+        return None
+
     @abstractmethod
     def build(self) -> Network:
         """The network with fresh weights, from the global random generator of torch."""
@@ -78,6 +83,7 @@ class Network(nn.Module):
         lowering: how its data consistency is written; ``none`` where it has none.
         tells_uncertainty: whether it gives, behind the image, the error to be expected of each pixel.
         multiple_of: what the sizes k1 and k0 of the inputs must be multiples of.
+        fixed_size: the one size ``(k1, k0)`` of images that it takes; None where it takes them of any.
     """
 
     task: Task
@@ -89,6 +95,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.multiple_of = config.multiple_of
+        self.fixed_size = config.fixed_size
 
     @abstractmethod
     def offered(self) -> tuple[TensorSpec, ...]:

@@ -18,7 +18,7 @@ from scanside.errors import ConfigError
 from scanside.recon.scaling import image_scale
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, image_of, problem_of
 from scanside_training.evaluation.case import Case
-from scanside_training.evaluation.inputs import image_input, known_of
+from scanside_training.evaluation.inputs import image_input, known_by_image, known_of
 from scanside_training.models.base import known_in
 
 __all__ = ["EngineOf"]
@@ -90,7 +90,8 @@ class _Engine(Silent):
             found, scale = image_input(case.problem, kind, config.l2, config.iterations)
             image = found.abs()[None] if channels == 1 else torch.stack((found.real, found.imag))
         engine = self._engine(image.shape[-2], image.shape[-1], None)
-        return lambda: self._image_of(engine(image[None])) * scale
+        inputs = inputs_of((spec.name for spec in manifest.inputs), known_by_image(case, image[None]))
+        return lambda: self._image_of(engine(*inputs)) * scale
 
     def _unrolled(self, case: Case) -> Job:
         manifest, problem = self._bundle.manifest, problem_of(case)

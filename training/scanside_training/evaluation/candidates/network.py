@@ -17,7 +17,7 @@ from scanside_training.config import TrainConfig
 from scanside_training.data import ImageTask, ImageToImage
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Silent, image_of, problem_of
 from scanside_training.evaluation.case import Case
-from scanside_training.evaluation.inputs import image_input, known_of, padded_size
+from scanside_training.evaluation.inputs import image_input, known_by_image, known_of, padded_size
 from scanside_training.models import Network
 
 __all__ = ["Run"]
@@ -81,9 +81,12 @@ class _Image(Silent):
                 )
         size = (image.shape[-2], image.shape[-1])
         place = Fit(size, padded_size(size, self._model.multiple_of))
-        network, padded = self._model, place.pad(image[None]).to(_device_of(self._model))
+        network = self._model
+        known = known_by_image(case, place.pad(image[None]))
+        inputs = inputs_of((one.name for one in network.offered()), known)
+        inputs = tuple(one.to(_device_of(network)) for one in inputs)
 
-        return _image_by(network, (padded,), place, scale)
+        return _image_by(network, inputs, place, scale)
 
 
 class _Unrolled(Silent):
