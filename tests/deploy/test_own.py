@@ -274,12 +274,12 @@ def not_finite() -> torch.nn.Module:
         (Halves(), PORTS, r"gives \(1, 2, 64, 32\) for an image of \(1, 2, 64, 64\)"),
         (Branches(), PORTS, r"torch.export cannot take the module: .*without branches"),
         (not_finite(), PORTS, r"weights that are NaN or infinite: share"),
+        (
+            Transform(64, 64),
+            of_one_size([64, 64]),
+            "size: the module takes images of 64x64, and data.simulation gives 48x64",
+        ),
     ],
-    (
-        Transform(64, 64),
-        of_one_size([64, 64]),
-        "size: the module takes images of 64x64, and data.simulation gives",
-    ),
 )
 def test_what_does_not_fit_is_told(
     tmp_path: Path, module: torch.nn.Module, ports: dict[str, Any], said: str

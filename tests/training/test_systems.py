@@ -36,6 +36,7 @@ SMALL: dict[str, Any] = {
 }
 SYSTEMS: dict[str, tuple[dict[str, Any], int]] = {
     "artefacts": ({"channels": 16, "pools": 3}, 300),
+    "automap": ({}, 250),
     "kiki": ({"channels": 12, "depth": 3}, 80),
     "denoising": ({"channels": 8, "pools": 2}, 100),
     "self-supervised": ({"channels": 12, "depth": 4, "n_cascades": 2}, 150),
@@ -95,6 +96,24 @@ def test_it_learns_where_it_errs_and_engines_tell_it(tmp_path: Path) -> None:
     sheet = (tmp_path / "bundle" / "datasheet.md").read_text("utf-8")
     assert "| uncertainty_correlation |" in sheet
     assert "nan" not in sheet
+
+
+def test_it_learns_a_transform_from_random_weights(tmp_path: Path) -> None:
+    settings = {"size": [32, 32], "start": "random", "channels": 8}
+    sizes = {"k1": [32, 32], "k0": [32, 32], "coils": {"n_coils": [1, 1]}, "masks": {"acceleration": [2, 2]}}
+    config = small("automap", model=settings, data={"simulation": sizes}, weight_changes=True)
+    record = train(config, tmp_path / "run")
+    samples = SimulatedSamples(config.data, "validation")
+    targets = [samples[SampleKey(0, 0, number)]["target"] for number in range(4)]
+    # What a network can do that knows nothing of the scan.
+    mean = torch.stack(targets).mean(0)
+    known = statistics.mean(
+        measure(torch.complex(*mean).numpy(), torch.complex(*target).numpy()).psnr for target in targets
+    )
+    assert record.validation["psnr"] > known + 1.5
+    moved = (tmp_path / "run/weights.csv").read_text("utf-8")
+    ratio = next(row.split(",")[-1] for row in moved.splitlines() if row.startswith("dense1.along_k1"))
+    assert float(ratio) > 0.2, "a transform was learned by layers that hardly moved"
 
 
 def test_without_truth_it_learns_nearly_what_it_learns_with_truth(tmp_path: Path) -> None:

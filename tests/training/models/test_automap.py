@@ -43,14 +43,16 @@ def test_it_may_begin_as_the_fourier_transform(separable: bool) -> None:
     image = an_image(3, 2, 10, 8)
     kspace = Known("none", at_hand={"image": image}).tensor("kspace")
     with torch.no_grad():
-        torch.testing.assert_close(network.layers.dense1(kspace), 0.5 * image, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(network.layers.dense2(image), image, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(network.dense1(kspace), 0.5 * image, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(network.dense2(image), image, rtol=1e-5, atol=1e-6)
+        faint = 0.01 * kspace  # tanh bends it by less than 1e-4
+        torch.testing.assert_close(network.eval()(faint), 0.01 * image, rtol=1e-3, atol=1e-6)
 
 
 def test_separable_layers_are_dense_layers_of_fewer_weights() -> None:
     """What a separable layer does of its parts along each axis, a full one does by their Kronecker product."""
     along_k1, along_k0 = (torch.complex(an_image(n, n), an_image(n, n)) for n in (6, 4))
-    both = [AutomapConfig(size=(6, 4), separable=one).build().layers.dense1 for one in (True, False)]
+    both = [AutomapConfig(size=(6, 4), separable=one).build().dense1 for one in (True, False)]
     image = an_image(2, 2, 6, 4)
     expected = along_k1 @ torch.complex(*image.unbind(1)) @ along_k0.T
     for layer in both:
@@ -86,9 +88,10 @@ def test_kspace_of_another_size_is_refused() -> None:
         AutomapConfig(size=(10, 8)).build()(torch.zeros(1, 2, 8, 10))
 
 
-def test_the_fourier_transform_has_two_planes() -> None:
-    with pytest.raises(ValidationError, match="hidden is 3: set it to 2, or start with 'random'"):
-        AutomapConfig(size=(10, 8), hidden=3, start="fourier")
+@pytest.mark.parametrize("settings", [{"hidden": 3}, {"channels": 3}])
+def test_the_fourier_transform_needs_room(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"two planes and at least 4 channels.*or start with 'random'"):
+        AutomapConfig(size=(10, 8), start="fourier", **settings)
 
 
 @pytest.mark.parametrize("data", [{"k1": [64, 96]}, {"k0": [48, 48]}, {"readout_crop": 32}])

@@ -28,7 +28,10 @@ from scanside_training.models.base import Body, Network, NetworkConfig
 __all__ = ["Automap", "AutomapConfig"]
 
 _LINEAR = 0.5
-"""Images are multiplied with it where the dense layers begin as a transform: tanh leaves them nearly as they are."""
+"""Images are multiplied with it where the network begins as a transform: tanh leaves them nearly as they are."""
+
+_PARTS = 4
+"""Of an image whose real and imaginary part pass a ReLU, each as its positive and its negative part."""
 
 
 class AutomapConfig(NetworkConfig):
@@ -39,8 +42,8 @@ class AutomapConfig(NetworkConfig):
         separable: dense layers along one axis after the other; else each output hangs on every input, as in the
             paper, which takes ``hidden · (2 + hidden) · (k1 · k0)²`` weights.
         hidden: planes of the size of the image that each dense layer gives; one in the paper, whose images are real.
-        start: what the dense layers begin with: ``random`` weights, as in the paper, or the inverse ``fourier``
-            transform in the first one and its image as it is in the second, in two planes.
+        start: ``random`` weights, as in the paper; or weights by which the network begins as the inverse ``fourier``
+            transform, but for what tanh bends, which takes two planes and four channels.
         channels: features of the convolutions.
     """
 
@@ -52,11 +55,11 @@ class AutomapConfig(NetworkConfig):
     channels: int = Field(64, ge=1)
 
     @model_validator(mode="after")
-    def _planes_of_an_image(self) -> AutomapConfig:
-        if self.start == "fourier" and self.hidden != 2:
+    def _room_for_an_image(self) -> AutomapConfig:
+        if self.start == "fourier" and (self.hidden != 2 or self.channels < _PARTS):
             raise ValueError(
-                f"start 'fourier' gives real and imaginary part, and hidden is {self.hidden}: set it to 2, or start "
-                "with 'random'"
+                f"start 'fourier' takes two planes and at least {_PARTS} channels, and these are {self.hidden} and "
+                f"{self.channels}: set hidden to 2 and channels to {_PARTS} or more, or start with 'random'"
             )
         return self
 
@@ -136,38 +139,57 @@ def _set(layer: nn.Linear, matrix: torch.Tensor) -> None:
         layer.weight.copy_(torch.cat(rows))
 
 
-class _Layers(Body):
-    """All layers but the last: ``(B, 2, k1, k0)`` to the features ``(B, channels, k1, k0)``."""
+def _pass_on(first: nn.Conv2d, second: nn.Conv2d, last: nn.ConvTranspose2d) -> None:
+    """Have convolutions begin by giving the image as it came: other features than its parts take no part yet."""
+    with torch.no_grad():
+        for layer in (first, second):
+            layer.weight[:_PARTS] = 0
+            layer.bias[:_PARTS] = 0  # type: ignore[index]
+        last.weight.zero_()
+        last.bias.zero_()  # type: ignore[union-attr]
+        for part in range(_PARTS):
+            plane, sign = part // 2, 1 - 2 * (part % 2)
+            first.weight[part, plane, 2, 2] = sign
+            second.weight[part, part, 2, 2] = 1
+            last.weight[part, plane, 3, 3] = sign / _LINEAR
 
-    def __init__(self, config: AutomapConfig) -> None:
+
+class _Convolutions(Body):
+    """``(B, n_in, k1, k0)`` to the features ``(B, channels, k1, k0)``."""
+
+    def __init__(self, n_in: int, channels: int) -> None:
         super().__init__()
-        dense = _SeparableDense if config.separable else _Dense
-        self.dense1 = dense(2, config.hidden, config.size)
-        self.dense2 = dense(config.hidden, config.hidden, config.size)
-        if config.start == "fourier":
-            k1, k0 = (torch.eye(n, dtype=torch.complex64) for n in config.size)
-            self.dense1.begin_as(_LINEAR * to_image(k1, (0,)), to_image(k0, (0,)))
-            self.dense2.begin_as(k1, k0)
-        self.conv1 = nn.Conv2d(config.hidden, config.channels, 5, padding=2)
-        self.conv2 = nn.Conv2d(config.channels, config.channels, 5, padding=2)
+        self.conv1 = nn.Conv2d(n_in, channels, 5, padding=2)
+        self.conv2 = nn.Conv2d(channels, channels, 5, padding=2)
 
-    def forward(self, kspace: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply them."""
-        x = kspace.to(self.conv1.weight.dtype)
-        x = self.dense2(self.dense1(x).tanh()).tanh()
+        x = x.to(self.conv1.weight.dtype)
         return relu(self.conv2(relu(self.conv1(x)))).float()
 
 
 class Automap(Network):
-    """Task ``image``: from k-space to the image. In training it also gives the features that the image is made of."""
+    """Task ``image``: from k-space to the image. In training it also gives the features that the image is made of.
+
+    Dense layers compute in float32 in all engines: k-space spans orders of magnitude, and where tanh saturates,
+    rounding would turn signs.
+    """
 
     task = "image"
     config: AutomapConfig
 
     def __init__(self, config: AutomapConfig) -> None:
         super().__init__(config)
-        self.layers = _Layers(config)
+        dense = _SeparableDense if config.separable else _Dense
+        self.dense1 = dense(2, config.hidden, config.size)
+        self.dense2 = dense(config.hidden, config.hidden, config.size)
+        self.convolutions = _Convolutions(config.hidden, config.channels)
         self.last = nn.ConvTranspose2d(config.channels, 2, 7, padding=3)
+        if config.start == "fourier":
+            k1, k0 = (torch.eye(n, dtype=torch.complex64) for n in config.size)
+            self.dense1.begin_as(_LINEAR * to_image(k1, (0,)), to_image(k0, (0,)))
+            self.dense2.begin_as(k1, k0)
+            _pass_on(self.convolutions.conv1, self.convolutions.conv2, self.last)
 
     def offered(self) -> tuple[TensorSpec, ...]:
         """K-space alone."""
@@ -189,7 +211,7 @@ class Automap(Network):
         if kspace.shape[-2:] != self.config.size:
             expected, found = ("×".join(map(str, size)) for size in (self.config.size, kspace.shape[-2:]))
             raise ShapeError(f"this network takes k-space of {expected} and no other, got {found}")
-        features = self.layers(kspace)
+        features = self.convolutions(self.dense2(self.dense1(kspace).tanh()).tanh())
         # Of a scan of nothing, biases alone would make something.
         image: torch.Tensor = self.last(features) * (kspace.abs().sum((1, 2, 3), keepdim=True) > 0)
         return torch.cat((image, features), dim=1) if self.training else image
