@@ -5,7 +5,7 @@ A bundle brings a few small real cases (*vectors*): named ``<case>.<what>``, nor
 ========== ======================================================================================
 task        tensors of a case, float32
 ========== ======================================================================================
-image       ``image`` (1 or 2, k1, k0), ``truth`` (same); where the sampling is known, ``mask`` (k1, 1 or k0), centred
+image       ``image`` (1 or 2, k1, k0), ``truth`` (same); where the sampling is known, ``mask`` as below
 unrolled    ``truth`` (2, k1, k0), ``maps`` (coil, 2, k1, k0), ``mask`` (k1, 1 or k0), centred; where the
             network takes it, ``noise`` (): standard deviation per coil and voxel of an orthonormal transform
 dynamic     as ``unrolled`` with ``truth`` (2, time, k1, k0) and ``mask`` (time, k1, 1); without data
@@ -125,11 +125,9 @@ def vectors_of(
     vectors = {}
     for i, case in enumerate(cases):
         parts = _parts(task, lowering)
-        for what in dict.fromkeys((*parts, "mask")):
-            if what not in case:
-                if what not in parts:
-                    continue
-                raise BundleError(f"case {i} for the vectors of a bundle has no '{what}'")
+        if missing := [what for what in parts if what not in case]:
+            raise BundleError(f"case {i} for the vectors of a bundle has no '{missing[0]}'")
+        for what in dict.fromkeys((*parts, "mask")) if "mask" in case else parts:
             tensor = case[what].detach().to("cpu", torch.float32)
             if what == "maps":
                 tensor = with_coils(tensor, min(n_coils, len(tensor)))
