@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {
 }
 SYSTEMS: dict[str, tuple[dict[str, Any], int]] = {
     "artefacts": ({"channels": 16, "pools": 3}, 300),
-    "automap": ({}, 250),
+    "automap": ({}, 300),
     "kiki": ({"channels": 12, "depth": 3}, 80),
     "denoising": ({"channels": 8, "pools": 2}, 100),
     "self-supervised": ({"channels": 12, "depth": 4, "n_cascades": 2}, 150),
@@ -101,7 +101,9 @@ def test_it_learns_where_it_errs_and_engines_tell_it(tmp_path: Path) -> None:
 def test_it_learns_a_transform_from_random_weights(tmp_path: Path) -> None:
     settings = {"size": [32, 32], "start": "random", "channels": 8}
     sizes = {"k1": [32, 32], "k0": [32, 32], "coils": {"n_coils": [1, 1]}, "masks": {"acceleration": [2, 2]}}
-    config = small("automap", model=settings, data={"simulation": sizes}, weight_changes=True)
+    config = small(
+        "automap", model=settings, data={"simulation": sizes, "batch_size": 8}, weight_changes=True
+    )
     record = train(config, tmp_path / "run")
     samples = SimulatedSamples(config.data, "validation")
     targets = [samples[SampleKey(0, 0, number)]["target"] for number in range(4)]
