@@ -96,7 +96,7 @@ def test_shapes_must_agree(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     ("terms", "message"),
     [
         ([], "at least 1"),
-        ([{"kind": "l3"}], "there is no term of a loss 'l3': known are: charbonnier, edge, .*l1, l2"),
+        ([{"kind": "l3"}], "there is no term of a loss 'l3': known are: activations, charbonnier, edge, .*l1, l2"),
         ([{"kind": "l1", "wieght": 2}], "wieght"),
         ([{"kind": "l1", "weight": 0}], "greater than 0"),
         ([{"kind": "l1", "weight": float("nan")}], "finite|greater"),
