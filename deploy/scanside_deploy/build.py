@@ -41,9 +41,10 @@ from scanside_training.data.simulation import SimulationConfig, draw_shape
 from scanside_training.models import Network
 from scanside_training.record import RECORD, Lineage, TrainingRecord, read_record
 
-__all__ = ["BuildOptions", "build_bundle", "check_buckets", "check_licence", "sampling_of", "shapes_of"]
+__all__ = ["BuildOptions", "buckets_of", "build_bundle", "check_licence", "sampling_of", "shapes_of"]
 
 _N_MASKS = 2000  # enough to meet the rare ones
+_BUCKETS = ((256, 256),)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class BuildOptions:
         description: one sentence for people.
         anatomy: what the training data show.
         lowering: of data consistency, for networks that have it.
-        buckets: ``(k1, k0)`` for which engines are built beforehand.
+        buckets: ``(k1, k0)`` for which engines are built beforehand; by default 256 × 256, or the one size that the
+            network takes.
         weights: type in which weights are kept; ``float16`` halves the bundle and rounds them once, for every
             backend alike.
         size_limit: bytes that the bundle may have.
@@ -69,7 +71,7 @@ class BuildOptions:
     description: str = ""
     anatomy: tuple[str, ...] = ("brain",)
     lowering: Lowering = "pmatrix"
-    buckets: tuple[tuple[int, int], ...] = ((256, 256),)
+    buckets: tuple[tuple[int, int], ...] = ()
     weights: Literal["float32", "float16"] = "float32"
     size_limit: int | None = None
     licence: Literal["clean", "research"] | None = None
@@ -98,10 +100,12 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
     sources = tuple(dict.fromkeys((*own, *lineage.data)))
     check_licence(options, sources, lineage)
     network = _network(run, config, options)
-    check_buckets(options.buckets, network.multiple_of)
+    buckets = buckets_of(network, options.buckets)
     uncertainty = uncertainty_of(network, config.data)
     parameters = taken_parameters(network, config.data)
-    cases = CaseKind(network.task, network.lowering, network.n_frames, network.takes_parameters)
+    cases = CaseKind(
+        network.task, network.lowering, network.n_frames, network.takes_parameters, network.fixed_size
+    )
     with (
         naming_disk(output.parent, f"the bundle '{options.name}' was not written"),
         BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer,
@@ -129,7 +133,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
             uncertainty=uncertainty,
             parameters=parameters,
             lowering=network.lowering,
-            shapes=shapes_of(network, options.buckets, sampling),
+            shapes=shapes_of(network, buckets, sampling),
             input_image=config.data.simulation.task.input_image,
             graphs=graphs.files,
             columns=graphs.columns,
@@ -205,16 +209,25 @@ def _network(run: Path, config: TrainConfig, options: BuildOptions) -> Network:
     return network
 
 
-def check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None:
-    """Refuse sizes that a network cannot take, before anything is exported, which takes a while.
+def buckets_of(network: Network, asked: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """The sizes for which engines of a network are built beforehand.
 
     Args:
-        buckets: ``(k1, k0)`` each.
-        multiple_of: what both must be multiples of.
+        network: of the bundle.
+        asked: ``(k1, k0)`` each; none for the usual ones.
 
     Raises:
-        ConfigError: one is not.
+        ConfigError: the network cannot take one. That is told before anything is exported, which takes a while.
     """
+    fixed, multiple_of = network.fixed_size, network.multiple_of
+    if fixed is not None:
+        if wrong := [f"{k1}x{k0}" for k1, k0 in asked if (k1, k0) != fixed]:
+            raise ConfigError(
+                f"bucket {wrong[0]}: the network takes images of {fixed[0]}x{fixed[1]} and no others; leave the "
+                "bucket out, or train the network for its size"
+            )
+        return (fixed,)
+    buckets = asked or _BUCKETS
     for k1, k0 in buckets:
         if k1 % multiple_of or k0 % multiple_of:
             fitting = "x".join(str(-(-n // multiple_of) * multiple_of) for n in (k1, k0))
@@ -222,6 +235,7 @@ def check_buckets(buckets: Sequence[tuple[int, int]], multiple_of: int) -> None:
                 f"bucket {k1}x{k0}: the network halves images, so that sizes must be divisible by {multiple_of}; "
                 f"take {fitting}, to which smaller images are padded"
             )
+    return buckets
 
 
 def shapes_of(network: Network, buckets: tuple[tuple[int, int], ...], sampling: Sampling) -> Shapes:
@@ -237,6 +251,7 @@ def shapes_of(network: Network, buckets: tuple[tuple[int, int], ...], sampling: 
         buckets=buckets,
         coils=sampling.n_coils if any("coil" in spec.axes for spec in network.offered()) else None,
         frames=network.n_frames,
+        fixed=network.fixed_size is not None,
     )
 
 

@@ -35,12 +35,14 @@ class CaseKind:
         lowering: of data consistency.
         n_frames: of its window; None where it takes single images.
         parameters: numbers of the scan that it takes.
+        fixed_size: of its images, where it takes no others: its cases are whole.
     """
 
     task: Task
     lowering: Lowering
     n_frames: int | None
     parameters: tuple[Parameter, ...] = ()
+    fixed_size: tuple[int, int] | None = None
 
     def cut(
         self, samples: SimulatedSamples, keys: list[SampleKey], n_bytes: int, bytes_each: int
@@ -58,7 +60,8 @@ class CaseKind:
         planes = 2 * (self.n_frames or 1)
         planes += planes if self.lowering == "none" else 2 * _COILS
         fitting = math.isqrt(n_bytes // (len(keys) * bytes_each * planes)) // 8 * 8
-        return vectors_of(self.task, cases, min(_SIZE, fitting), _COILS, self.lowering)
+        wanted = max(self.fixed_size or (_SIZE,))
+        return vectors_of(self.task, cases, min(wanted, fitting), _COILS, self.lowering)
 
 
 def reference_vectors(kind: CaseKind, config: DataConfig) -> dict[str, torch.Tensor]:
@@ -99,8 +102,10 @@ def add_calibration(folder: Path) -> Manifest:
         raise ConfigError(
             f"bundle '{bundle.name}' does not say how it was trained, and so not what to simulate"
         )
+    shapes = manifest.shapes
+    fixed_size = shapes.buckets[0] if shapes.fixed else None
     told = tuple(one.name for one in manifest.parameters)
-    kind = CaseKind(manifest.task, manifest.lowering, manifest.shapes.frames, told)
+    kind = CaseKind(manifest.task, manifest.lowering, shapes.frames, told, fixed_size)
     cases = calibration(kind, load_config(folder / manifest.training.config).data)
     with BundleWriter(folder, replace=True) as writer:
         for path in manifest.files:

@@ -116,9 +116,9 @@ def _exported(
         for part in module.modules():
             if isinstance(part, Body):
                 part.to(torch.bfloat16)
-    m, n_frames = network.multiple_of, network.n_frames
+    m, n_frames, fixed = network.multiple_of, network.n_frames, network.fixed_size
     # Sizes that differ from each other and from all fixed lengths, so that none is taken for another.
-    k1, k0, *_ = (n * m for n in (4, 6, 7) if n * m != n_frames)
+    k1, k0, *_ = fixed or (n * m for n in (4, 6, 7) if n * m != n_frames)
     n_coils = 7 if n_frames == 5 else 5
     example = tuple(torch.zeros(spec.shape(k1, k0, n_coils, n_frames=n_frames)) for spec in inputs)
 
@@ -128,7 +128,8 @@ def _exported(
 
     hook = module.register_forward_pre_hook(call)
     try:
-        return export_graph(module, example, dynamic_axes([spec.axes for spec in inputs], m))
+        axes = dynamic_axes([spec.axes for spec in inputs], m, any_size=fixed is None)
+        return export_graph(module, example, axes)
     finally:
         hook.remove()
 

@@ -28,7 +28,7 @@ from scanside.engines.parameters import Parameter
 from scanside.engines.roles import ROLES, is_role
 from scanside.errors import ConfigError
 from scanside.storage import naming_disk
-from scanside_deploy.build import BuildOptions, check_buckets, check_licence, sampling_of, shapes_of
+from scanside_deploy.build import BuildOptions, buckets_of, check_licence, sampling_of, shapes_of
 from scanside_deploy.cases import CaseKind, calibration, reference_vectors
 from scanside_deploy.graphs import write_graphs
 from scanside_deploy.told import taken_parameters
@@ -47,6 +47,7 @@ class PortsConfig(NetworkConfig):
     Attributes:
         inputs: what the module is called with, in its order: role (see `scanside.engines.roles`) and axes.
         divisor: what the sizes k1 and k0 must be multiples of.
+        size: the one size ``(k1, k0)`` of images that the module takes; None where it takes them of any.
         lowering: how its data consistency is written; ``none`` where it has none.
         quantile: of the input image's magnitude, by which images are divided beforehand.
         parameters: numbers of the scan that its input ``parameters`` holds, in their order (see
@@ -61,6 +62,7 @@ class PortsConfig(NetworkConfig):
     kind: str = "module"
     inputs: tuple[TensorSpec, ...] = Field(min_length=1)
     divisor: PositiveInt = 1
+    size: tuple[PositiveInt, PositiveInt] | None = None
     lowering: Lowering = "none"
     quantile: Annotated[float, Field(gt=0, le=1)] = 0.99
     parameters: tuple[Parameter, ...] = ()
@@ -72,6 +74,11 @@ class PortsConfig(NetworkConfig):
     def multiple_of(self) -> int:
         """What the sizes of images must be multiples of."""
         return self.divisor
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The one size of images that it takes."""
+        return self.size
 
     def build(self) -> Network:
         """Is not known: the module comes from elsewhere.
@@ -176,12 +183,14 @@ def build_own(
     """
     network = _Own(module, ports).eval()
     check_licence(options, ports.trained_on, Lineage())
-    check_buckets(options.buckets, network.multiple_of)
+    buckets = buckets_of(network, options.buckets)
     _check_weights(network)
     _check_call(network, ports.data)
     uncertainty = uncertainty_of(network, ports.data)
     parameters = taken_parameters(network, ports.data)
-    cases = CaseKind(network.task, network.lowering, network.n_frames, network.takes_parameters)
+    cases = CaseKind(
+        network.task, network.lowering, network.n_frames, network.takes_parameters, network.fixed_size
+    )
     with (
         naming_disk(output.parent, f"the bundle '{options.name}' was not written"),
         BundleWriter(output, replace=replace, size_limit=options.size_limit) as writer,
@@ -202,7 +211,7 @@ def build_own(
             uncertainty=uncertainty,
             parameters=parameters,
             lowering=network.lowering,
-            shapes=shapes_of(network, options.buckets, sampling),
+            shapes=shapes_of(network, buckets, sampling),
             normalisation=Normalisation(quantile=ports.quantile),
             input_image=ports.data.simulation.task.input_image,
             graphs=graphs.files,
@@ -228,6 +237,11 @@ def _check_call(network: _Own, data: DataConfig) -> None:
     sample = SimulatedSamples(data, "validation")[SampleKey(0, 0, 0)]
     batch = {name: one[None] for name, one in sample.items()}
     k1, k0 = batch["target"].shape[-2:]
+    if network.fixed_size not in (None, (k1, k0)):
+        raise ConfigError(
+            f"size: the module takes images of {'x'.join(map(str, network.fixed_size))}, and data.simulation gives "
+            f"{k1}x{k0}: set its k1 and k0, and its readout_crop to null"
+        )
     n_coils = batch["maps"].shape[1] if "maps" in batch else None
     inputs = network.inputs(batch)
     for spec, tensor in zip(network.offered(), inputs, strict=True):

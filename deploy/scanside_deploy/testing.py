@@ -19,6 +19,7 @@ from scanside.engines.parameters import SequenceParameter
 from scanside.engines.plain import read_plain
 from scanside.engines.roles import planes
 from scanside.engines.shapes import Fit
+from scanside.errors import ShapeError
 from scanside.recon.consistency import LOWERINGS
 from scanside.recon.fourier import to_image, to_kspace
 from scanside_deploy.graphs import Graphs, write_graphs
@@ -127,6 +128,8 @@ class NetworkTests:
         network, the result beside it is zero.
         """
         network = self.config().lowered("pmatrix").build().eval()
+        if network.fixed_size is not None:
+            raise SkipTest("it takes images of one size")
         given = network.inputs(self.batch(network))
         size = (int(given[0].shape[-2]), int(given[0].shape[-1]))
         m = network.multiple_of
@@ -139,6 +142,19 @@ class NetworkTests:
             beside = output.clone()
             place.crop(beside).zero_()
             assert not beside.any(), f"beside the image it makes {float(beside.abs().max()):.2g}"
+
+    def test_refuses_other_sizes(self) -> None:
+        """A network that takes images of one size says which, where it is given another."""
+        network = self._network()
+        if network.fixed_size is None:
+            raise SkipTest("it takes images of any size")
+        k1, k0 = network.fixed_size
+        said = "it made an image"
+        try:
+            self._run(network, network.inputs(small_batch(network, (k1 + 8, k0))))
+        except ShapeError as error:
+            said = str(error)
+        assert f"{k1}×{k0}" in said, f"of an image of another size, its own being {k1}×{k0}: {said}"
 
     def test_lowerings_agree(self) -> None:
         """However its data consistency is written, the image is the same."""
@@ -157,7 +173,7 @@ class NetworkTests:
     # What becomes of it.
 
     def test_exports(self) -> None:
-        """Its graphs, in all precisions, take images of any size and give what it gives."""
+        """Its graphs, in all precisions, take images of any size that it takes, and give what it gives."""
         network = self._network()
         batch = self.batch(network)
         expected = self._run(network, network.inputs(batch))
@@ -209,7 +225,7 @@ def small_batch(network: Network, size: tuple[int, int] | None = None) -> Batch:
         `scanside_training.data.simulate_sample`; and numbers of a sequence (`scanside.engines.parameters`).
     """
     m = network.multiple_of
-    k1, k0 = size or tuple(math.ceil(n / m) * m for n in (24, 32))
+    k1, k0 = size or network.fixed_size or tuple(math.ceil(n / m) * m for n in (24, 32))
     generator = torch.Generator().manual_seed(0)
     object_ = _spots(k1, k0, network.n_frames)
     y, x = torch.linspace(-1, 1, k1)[:, None], torch.linspace(-1, 1, k0)

@@ -11,6 +11,7 @@ from scanside.engines.manifest import TensorSpec
 from scanside.testing import NetworkTests
 from scanside_deploy.testing import small_batch
 from scanside_training.models import (
+    AutomapConfig,
     Batch,
     ConditionedUnetConfig,
     DualUnetConfig,
@@ -93,6 +94,16 @@ class TestKiki(NetworkTests):
         return KikiConfig(channels=4, depth=3)
 
 
+class TestAutomap(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return AutomapConfig(size=(24, 16), channels=4)
+
+
+class TestAutomapWithDenseLayers(NetworkTests):
+    def config(self) -> NetworkConfig:
+        return AutomapConfig(size=(8, 12), separable=False, channels=4)
+
+
 class TestDualUnet(NetworkTests):
     def config(self) -> NetworkConfig:
         return DualUnetConfig(**SMALL, n_frames=3, fusion_channels=4, dropout=0)
@@ -121,6 +132,10 @@ class FaultyConfig(NetworkConfig):
     kind: Literal["unet"] = "unet"
     fault: str
     multiple_of: ClassVar[int] = 2  # type: ignore[assignment]
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        return (24, 32) if self.fault == "fixed size, not told" else None
 
     def build(self) -> Faulty:
         return Faulty(self)
@@ -157,6 +172,7 @@ class Faulty(Network):
         ("type", "test_says_what_it_takes", "float16"),
         ("fixed size", "test_exports", "must match"),
         ("fixed size", "test_takes_images_in_larger_engines", "must match"),
+        ("fixed size, not told", "test_refuses_other_sizes", "its own being 24×32: it made an image"),
     ],
 )
 def test_faults_are_found(fault: str, test: str, said: str) -> None:

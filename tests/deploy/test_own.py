@@ -18,7 +18,7 @@ from scanside.engines.build import BundleSource
 from scanside.engines.bundle import Bundle
 from scanside.engines.graph import bind
 from scanside.engines.trust import TrustPolicy
-from scanside.errors import ConfigError
+from scanside.errors import ConfigError, ShapeError
 from scanside.stages._learned import Learned
 from scanside_deploy.build import BuildOptions
 from scanside_deploy.own import build_own, read_module, read_ports
@@ -127,6 +127,39 @@ def test_a_module_becomes_a_bundle_whose_engines_compute_what_it_computes(tmp_pa
     with torch.inference_mode():
         found = bind(BundleSource(bundle, (64, 64), None))(image)
         torch.testing.assert_close(found, Smooth()(image))
+
+
+class Transform(torch.nn.Module):
+    """Someone's network of one size: a weight for each number of k-space."""
+
+    def __init__(self, k1: int, k0: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(2, k1, k0))
+
+    def forward(self, kspace: torch.Tensor) -> torch.Tensor:
+        return kspace * self.weight
+
+
+def of_one_size(size: list[int]) -> dict[str, Any]:
+    ports = changed("inputs", [{"name": "kspace", "axes": ["batch", 2, "k1", "k0"]}]) | {"size": size}
+    ports["data"]["simulation"] |= {"k1": [48, 48], "k0": [64, 64]}
+    return ports
+
+
+def test_a_module_may_take_kspace_of_one_size(tmp_path: Path) -> None:
+    ports = read_ports(written(of_one_size([48, 64]), tmp_path))
+    module = Transform(48, 64)
+    manifest = build_own(module, ports, tmp_path / "mine", BuildOptions(name="mine"))
+    assert manifest.shapes.fixed
+    assert manifest.shapes.buckets == ((48, 64),)
+    bundle = Bundle.open(tmp_path / "mine")
+    kspace = torch.randn(1, 2, 48, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(bind(BundleSource(bundle, (48, 64)))(kspace), module(kspace))
+    with pytest.raises(ShapeError, match="takes images of 48×64 and no others"):
+        BundleSource(bundle, (64, 64))
+    with pytest.raises(ConfigError, match="bucket 64x64: the network takes images of 48x64 and no others"):
+        build_own(module, ports, tmp_path / "other", OPTIONS)
 
 
 def test_a_module_may_tell_its_uncertainty(tmp_path: Path) -> None:
@@ -241,6 +274,11 @@ def not_finite() -> torch.nn.Module:
         (Halves(), PORTS, r"gives \(1, 2, 64, 32\) for an image of \(1, 2, 64, 64\)"),
         (Branches(), PORTS, r"torch.export cannot take the module: .*without branches"),
         (not_finite(), PORTS, r"weights that are NaN or infinite: share"),
+        (
+            Transform(64, 64),
+            of_one_size([64, 64]),
+            "size: the module takes images of 64x64, and data.simulation gives 48x64",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told(

@@ -44,6 +44,7 @@ SMALL: dict[str, Any] = {
 }
 SYSTEMS: dict[str, tuple[dict[str, Any], int]] = {
     "artefacts": ({"channels": 16, "pools": 3}, 300),
+    "automap": ({}, 300),
     "kiki": ({"channels": 12, "depth": 3}, 80),
     "denoising": ({"channels": 8, "pools": 2}, 100),
     "multi-contrast": ({"channels": 12, "pools": 3}, 300),
@@ -129,6 +130,26 @@ def test_against_a_discriminator_it_trains_as_stably_as_without(tmp_path: Path) 
     assert losses.max() < 1.5, "as at its first step, when it knows nothing"
     # A quarter is a draw; near zero it would tell every patch, and the network would have nothing to go by.
     assert 0.1 < losses[-20:].mean() < 0.4
+
+
+def test_it_learns_a_transform_from_random_weights(tmp_path: Path) -> None:
+    settings = {"size": [32, 32], "start": "random", "channels": 8}
+    sizes = {"k1": [32, 32], "k0": [32, 32], "coils": {"n_coils": [1, 1]}, "masks": {"acceleration": [2, 2]}}
+    config = small(
+        "automap", model=settings, data={"simulation": sizes, "batch_size": 8}, weight_changes=True
+    )
+    record = train(config, tmp_path / "run")
+    samples = SimulatedSamples(config.data, "validation")
+    targets = [samples[SampleKey(0, 0, number)]["target"] for number in range(4)]
+    # What a network can do that knows nothing of the scan.
+    mean = torch.stack(targets).mean(0)
+    known = statistics.mean(
+        measure(torch.complex(*mean).numpy(), torch.complex(*target).numpy()).psnr for target in targets
+    )
+    assert record.validation["psnr"] > known + 1.5
+    moved = (tmp_path / "run/weights.csv").read_text("utf-8")
+    ratio = next(row.split(",")[-1] for row in moved.splitlines() if row.startswith("dense1.along_k1"))
+    assert float(ratio) > 0.2, "a transform was learned by layers that hardly moved"
 
 
 def test_without_truth_it_learns_nearly_what_it_learns_with_truth(tmp_path: Path) -> None:

@@ -129,6 +129,8 @@ class TrainConfig(_Settings):
         nodes: machines that train together.
         validation: when and how closely the network is looked at.
         log_every_steps: optimiser steps between two rows of the training loss.
+        weight_changes: tell how far each layer's weights and biases move: ``weights.csv`` in the run's folder, and
+            their histograms before and after in TensorBoard.
         distillation: learn from a trained teacher too.
         initial: folder of a finished run, or of a bundle, whose weights this one begins with.
     """
@@ -152,6 +154,7 @@ class TrainConfig(_Settings):
     nodes: int = Field(1, ge=1)
     validation: ValidationConfig = ValidationConfig()
     log_every_steps: int = Field(20, ge=1)
+    weight_changes: bool = False
     distillation: TeachingConfig | None = None
     initial: Path | None = None
 
@@ -182,6 +185,23 @@ class TrainConfig(_Settings):
                     f"the network halves images until they are {multiple} times smaller, and of data.{name} ({told}) "
                     "a single pixel is left, which has no mean and spread: lower model.pools, or draw larger images"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_are_taken(self) -> TrainConfig:
+        fixed = self.model.fixed_size
+        if fixed is None:
+            return self
+        k1, k0 = fixed
+        for name in ("simulation", "validation_simulation"):
+            simulation = getattr(self.data, name)
+            for setting, size in () if simulation is None else possible_sizes(simulation):
+                if size != (k1 if setting == "k1" else k0):
+                    raise ValueError(
+                        f"the network takes images of {k1}x{k0} and no others, and data.{name} has {setting} "
+                        f"= {size}: set its k1 to [{k1}, {k1}], its k0 to [{k0}, {k0}] and its readout_crop to null, "
+                        "or give the network another size"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@
     ├── metrics.csv          figures by step
     ├── images/              input, output, target and error of some validation samples, by step
     ├── tensorboard/         figures and pictures for TensorBoard
+    ├── weights.csv          how far each layer moved; of a run that is to tell it
     ├── log                  what happened when
     ├── lineage.json         the networks that the weights go back to, and their data; of a run that begins with some
     └── training.json        facts about the finished run
@@ -47,6 +48,7 @@ from scanside_training.callbacks import (
     RunFolder,
     ValidationMeasures,
     ValidationPictures,
+    WeightChanges,
 )
 from scanside_training.checkpoint import (
     CONFIG,
@@ -275,6 +277,8 @@ def _callbacks(
     ]
     if config.ema_decay is not None:
         callbacks.append(MovingAverage(config.ema_decay))
+    if config.weight_changes:
+        callbacks.append(WeightChanges(folder / "weights.csv"))
     if config.max_minutes is not None:
         callbacks.append(Timer(timedelta(minutes=config.max_minutes), verbose=False))
     if console is not None:

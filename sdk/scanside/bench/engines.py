@@ -174,7 +174,7 @@ def _factorisation_ms(source: BundleSource) -> float:
 
 def _source(bundle: Bundle, form: FormName = "principal") -> BundleSource:
     shapes = bundle.manifest.shapes
-    shape = fit(bundle.manifest.lowering, shapes, _SIZE, _SIZE).bucket
+    shape = shapes.buckets[0] if shapes.fixed else fit(bundle.manifest.lowering, shapes, _SIZE, _SIZE).bucket
     if shape not in shapes.buckets:
         shape = min(shapes.buckets, key=lambda one: abs(one[0] - _SIZE) + abs(one[1] - _SIZE))
     return BundleSource(bundle, shape, shapes.coils_for(_COILS), form)

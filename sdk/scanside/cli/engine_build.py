@@ -172,7 +172,7 @@ def build(
             description=description,
             anatomy=tuple(anatomy or BuildOptions.anatomy),
             lowering=lowering,
-            buckets=tuple(sizes) or BuildOptions.buckets,
+            buckets=tuple(sizes),
             weights=weights,
             size_limit=None if size_limit_mb is None else int(size_limit_mb * 1e6),
             licence=licence,

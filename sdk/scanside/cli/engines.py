@@ -344,7 +344,9 @@ def _show_facts(bundle: Bundle) -> None:
         "uncertainty": "–" if manifest.uncertainty is None else _uncertainty(manifest.uncertainty),
         "told of a scan": ", ".join(f"{one.name} ({one.trained})" for one in manifest.parameters) or "–",
         "input image": f"{manifest.input_image}, divided by its quantile {manifest.normalisation.quantile:g}",
-        "sizes (k1×k0)": f"any up to {_size(largest(shapes))}"
+        "sizes (k1×k0)": f"{_size(largest(shapes))} and no others"
+        if shapes.fixed
+        else f"any up to {_size(largest(shapes))}"
         + ("" if manifest.lowering != "fft" else f" in multiples of {shapes.multiple_of}")
         + f"; built beforehand: {', '.join(map(_size, shapes.buckets))}",
         "coils": "–" if shapes.coils is None else _coils(shapes.coils),

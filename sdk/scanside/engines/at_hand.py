@@ -103,7 +103,8 @@ def _tried(network: BoundGraph, like: BundleSource) -> tuple[Check, ...]:
     bundle, manifest = like.bundle, like.bundle.manifest
     cases = read_cases(manifest.task, bundle.vectors(), manifest.lowering)
     k1, k0 = next(iter(cases.values()))["truth"].shape[-2:]
-    size = own_size(manifest.lowering, manifest.shapes, k1, k0)
+    shapes = manifest.shapes
+    size = shapes.buckets[0] if shapes.fixed else own_size(manifest.lowering, shapes, k1, k0)
     source = BundleSource(bundle, size, like.n_coils, like.form)
     probe = real_probe(source.network, cases)
     runner: Runner = EagerRunner(source.inputs, network)

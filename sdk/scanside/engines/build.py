@@ -23,6 +23,7 @@ from scanside.engines.manifest import FormName, PrecisionChoice
 from scanside.engines.passing import passes
 from scanside.engines.plan_store import Plan, PlanStore
 from scanside.engines.probes import Network, each_probe, read_cases, real_inputs
+from scanside.engines.shapes import own_size
 from scanside.errors import BundleError, CacheUnusable, EngineError, EnginePostponed, ShapeError
 from scanside.storage import has_no_room, is_storage_error, storage_problem
 
@@ -53,7 +54,7 @@ class BundleSource:
         n_coils: of the input; None where no coils go in.
 
     Raises:
-        ShapeError: the bundle does not take that many coils.
+        ShapeError: the bundle does not take that many coils, or is of another, fixed size.
     """
 
     def __init__(
@@ -64,6 +65,8 @@ class BundleSource:
         form: FormName | None = None,
     ) -> None:
         shapes = bundle.manifest.shapes
+        if shapes.fixed:
+            shape = own_size(bundle.manifest.lowering, shapes, *shape)
         self.form: FormName = form or bundle.manifest.form_for(shape)
         taken = bundle.manifest.form(self.form)
         if not taken.takes_coils:

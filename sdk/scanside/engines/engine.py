@@ -153,7 +153,7 @@ class Engine:
 
         Args:
             inputs: as `form` lists them, float32, batch 1, normalised. They may be of a smaller
-                size than the engine's, unless its lowering is ``fft``.
+                size than the engine's, unless its lowering is ``fft`` or the network of a fixed size.
 
         Returns:
             The output ``(1, channel, k1, k0)``, of a window ``(1, channel, time, k1, k0)``, in the size and on the
@@ -177,7 +177,8 @@ class Engine:
 
     def _place(self, image: torch.Tensor) -> Fit | None:
         """How an image is padded; None where it is not."""
-        if self.bundle.manifest.lowering == "fft" or tuple(image.shape[-2:]) == self.shape:
+        manifest = self.bundle.manifest
+        if manifest.lowering == "fft" or manifest.shapes.fixed or tuple(image.shape[-2:]) == self.shape:
             return None
         size = (image.shape[-2], image.shape[-1])
         if size[0] > self.shape[0] or size[1] > self.shape[1]:

@@ -30,7 +30,6 @@ __all__ = [
 ]
 
 DynamicShape = dict[int, object]
-_DYNAMIC = ("k1", "k0", "coil")
 _SMALLEST = 2  # torch.export takes a size of 1 for a constant
 
 
@@ -46,13 +45,16 @@ class _Weightless(nn.Module):
         return result
 
 
-def dynamic_axes(axes: Sequence[Sequence[str | int]], multiple_of: int = 1) -> tuple[DynamicShape, ...]:
+def dynamic_axes(
+    axes: Sequence[Sequence[str | int]], multiple_of: int = 1, *, any_size: bool = True
+) -> tuple[DynamicShape, ...]:
     """The ``dynamic_shapes`` of inputs whose axes are named.
 
     Args:
         axes: for every input its axes as in the manifest; ``k1`` and ``k0`` may have any size that is a multiple of
             `multiple_of`, ``coil`` any size, all others, ``time`` among them, keep the size of the example.
         multiple_of: what the network needs, 2 to the number of its poolings.
+        any_size: whether ``k1`` and ``k0`` may change; else they, too, keep the size of the example.
 
     Returns:
         One mapping from axis to `torch.export.Dim` per input.
@@ -62,7 +64,9 @@ def dynamic_axes(axes: Sequence[Sequence[str | int]], multiple_of: int = 1) -> t
         # Multiples of one are the dimension itself, which must not be written as a product.
         step = Dim(name, min=_SMALLEST)
         dims[name] = multiple_of * step if multiple_of > 1 else step
-    return tuple({i: dims[name] for i, name in enumerate(names) if name in _DYNAMIC} for names in axes)
+    if not any_size:
+        dims = {"coil": dims["coil"]}
+    return tuple({i: dims[str(name)] for i, name in enumerate(names) if name in dims} for names in axes)
 
 
 def export_graph(

@@ -60,9 +60,9 @@ __all__ = [
     "inherited_cautions",
 ]
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """The newest form of manifests that this Scanside reads, and the one it writes; 2 brought the form ``columns``, 3
-``sampling.snr``."""
+``sampling.snr``, 4 ``shapes.fixed``, ``parameters`` and cautions."""
 
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "signature.json"
@@ -133,8 +133,8 @@ class TensorSpec(_Record):
     """One tensor at the engine's boundary.
 
     Attributes:
-        name: what it is: ``image``, ``maps``, ``noise``, ``parameters`` (`scanside.engines.parameters`), ``mask``,
-            ``p``, ``dft1``, ``dft0``; the film that a network begins with, ``low_rank_sparse``
+        name: what it is: ``image``, ``kspace``, ``maps``, ``noise``, ``parameters`` (`scanside.engines.parameters`),
+            ``mask``, ``p``, ``dft1``, ``dft0``; the film that a network begins with, ``low_rank_sparse``
             (`scanside.recon.film_start`); of the form ``columns`` ``image``, ``fitted``, ``kept``, ``support``; an
             image with another contrast, ``contrast:NAME``. See `scanside.engines.roles`.
         axes: in order; a number is a fixed length, a name stands for a length of the scan, ``time`` for that of the
@@ -174,12 +174,14 @@ class Shapes(_Record):
             an engine of their own size (see `scanside.engines.shapes`).
         coils: coil counts; None where no coil axis goes in.
         frames: length of the window that the network takes, no other; None where no time axis goes in.
+        fixed: whether the network takes images of the one bucket's size and no others, as dense layers do.
     """
 
     multiple_of: PositiveInt
     buckets: tuple[tuple[PositiveInt, PositiveInt], ...] = Field(min_length=1)
     coils: CoilCounts | None = None
     frames: PositiveInt | None = None
+    fixed: bool = False
 
     @model_validator(mode="after")
     def _fit(self) -> Shapes:
@@ -188,6 +190,8 @@ class Shapes(_Record):
                 raise ValueError(f"bucket {bucket[0]}×{bucket[1]} is not divisible by {self.multiple_of}")
         if len(set(self.buckets)) != len(self.buckets):
             raise ValueError("a bucket stands twice in the list")
+        if self.fixed and len(self.buckets) > 1:
+            raise ValueError(f"a network of a fixed size has one bucket, got {len(self.buckets)}")
         if self.coils == ():
             raise ValueError("the list of coil counts is empty; leave it out where no coils go in")
         return self
@@ -516,7 +520,7 @@ class Manifest(_Record):
         files: all files of the bundle but the manifest and its signature, by their path.
     """
 
-    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3, 4] = SCHEMA_VERSION
     name: Name
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     created: AwareDatetime
@@ -574,6 +578,10 @@ class Manifest(_Record):
             raise ValueError(
                 "shapes.frames says how long the window is: given exactly if the task is 'dynamic', whose images "
                 "have a time axis"
+            )
+        if not self.shapes.fixed and any(spec.name == "kspace" for spec in self.inputs):
+            raise ValueError(
+                "k-space cannot be padded as images are: a network with the input 'kspace' has shapes.fixed"
             )
         names = [spec.name for spec in self.outputs]
         if names not in (["image"], ["image", "uncertainty"]):

@@ -5,8 +5,8 @@ A bundle brings a few small real cases (*vectors*): named ``<case>.<what>``, nor
 ========== ======================================================================================
 task        tensors of a case, float32
 ========== ======================================================================================
-image       ``image`` (1 or 2, k1, k0), ``truth`` (same); where the network takes them, ``contrast:NAME``
-            (1, k1, k0)
+image       ``image`` (1 or 2, k1, k0), ``truth`` (same); where the sampling is known, ``mask`` as below; where the
+            network takes them, ``contrast:NAME`` (1, k1, k0)
 unrolled    ``truth`` (2, k1, k0), ``maps`` (coil, 2, k1, k0), ``mask`` (k1, 1 or k0), centred; where the
             network takes it, ``noise`` (): standard deviation per coil and voxel of an orthonormal transform
 dynamic     as ``unrolled`` with ``truth`` (2, time, k1, k0) and ``mask`` (time, k1, 1); without data
@@ -60,7 +60,7 @@ _WEAK, _STRONG = 1e-5, 1e5
 _ACS_ONLY = 8
 _NOISE_LEVEL = 0.01  # of a quiet scan: data consistency has most to do
 _NOISY = 100
-_IMAGES = ("image", "fitted", *STARTS)
+_IMAGES = ("image", "kspace", "fitted", *STARTS)
 _MOST_KEPT_BYTES = 2**28  # of one probe: there are a dozen of them
 
 
@@ -126,17 +126,18 @@ def vectors_of(
     """
     vectors = {}
     for i, case in enumerate(cases):
-        beside = (role for role in case if contrast_of(role))
-        for what in (*_parts(task, lowering), *beside):
-            if what not in case:
-                raise BundleError(f"case {i} for the vectors of a bundle has no '{what}'")
+        parts = _parts(task, lowering)
+        if missing := [what for what in parts if what not in case]:
+            raise BundleError(f"case {i} for the vectors of a bundle has no '{missing[0]}'")
+        beside = [role for role in case if role == "mask" or contrast_of(role)]
+        for what in dict.fromkeys((*parts, *beside)):
             tensor = case[what].detach().to("cpu", torch.float32)
             if what == "maps":
                 tensor = with_coils(tensor, min(n_coils, len(tensor)))
             for axis in (-2, -1):
                 tensor = reflect(tensor, axis, min(size, tensor.shape[axis]))
             vectors[f"real-{i}.{what}"] = tensor.contiguous()
-        if "mask" in _parts(task, lowering) and "noise" in case:
+        if "mask" in parts and "noise" in case:
             vectors[f"real-{i}.noise"] = case["noise"].detach().to("cpu", torch.float32)
         if "parameters" in case:
             vectors[f"real-{i}.parameters"] = case["parameters"].detach().to("cpu", torch.float32)
@@ -245,24 +246,38 @@ def _check_frames(network: Network, cases: Mapping[str, Case]) -> None:
 
 
 def _image_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
-    spec = network.inputs[0]
+    bucket = (network.inputs[0].shape[-2], network.inputs[0].shape[-1])
+    roles = tuple(spec.name for spec in network.inputs)
+
+    def given(image: torch.Tensor, known: Known) -> tuple[torch.Tensor, ...]:
+        return inputs_of(roles, replace(known, at_hand={**known.at_hand, "image": image}))
+
     real = []
     for name, case in cases.items():
-        bucket = (spec.shape[-2], spec.shape[-1])
         inside = Fit(
             (min(bucket[0], case["truth"].shape[-2]), min(bucket[1], case["truth"].shape[-1])), bucket
         )
         image, truth = (resized(case[what], inside.size) for what in ("image", "truth"))
-        beside = _beside(network, name, case, inside)
-        real.append(Probe(name, (inside.pad(image)[None], *beside), truth, inside))
-    yield from real
-    image, *beside = real[0].inputs
-    yield from _scaled(real[0], (True, *[False] * len(beside)))
-    yield Probe("noise", (_noise(spec.shape), *beside))
+        image = inside.pad(image)[None]
+        mask = _mask_in(bucket, case["mask"])[None] if "mask" in case else None
+        known = Known("none", mask=mask, at_hand=_beside(network, name, case, inside))
+        real.append((Probe(name, given(image, known), truth, inside), image, known))
+    yield from (probe for probe, *_ in real)
+    probe, image, known = real[0]
+    yield from _scaled(probe, [role in _IMAGES for role in roles])
+    yield Probe("noise", given(_noise(image.shape), known))
     line = torch.zeros_like(image)
-    line[..., spec.shape[-2] // 2, spec.shape[-1] // 2] = 1
-    yield Probe("one-pixel", (line, *beside))
-    yield Probe("constant", (torch.ones_like(image), *beside))
+    line[..., bucket[0] // 2, bucket[1] // 2] = 1
+    yield Probe("one-pixel", given(line, known))
+    yield Probe("constant", given(torch.ones_like(image), known))
+    if "parameters" in known.at_hand:
+        zero = torch.zeros_like(known.at_hand["parameters"])
+        told = replace(known, at_hand={**known.at_hand, "parameters": zero})
+        yield Probe("parameters-zero", given(image, told))
+    if network.task == "dynamic":
+        dark = image.clone()
+        dark[:, :, -1] = 0
+        yield Probe("frame-empty", given(dark, known))
 
 
 def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
@@ -272,11 +287,10 @@ def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Pr
     real = []
     for name, case in cases.items():
         n_coils = _coils(network, case)
-        mask = reflect(case["mask"], -2, size[0])
         scan = _Scan(
             truth=resized(case["truth"], size),
             maps=with_coils(resized(case["maps"], size), n_coils),
-            mask=reflect(mask, -1, size[1]) if mask.shape[-1] > 1 else mask,
+            mask=_mask_in(size, case["mask"]),
             noise=_noise_of(network, name, case),
             told=_told(network, name, case),
         )
@@ -323,19 +337,16 @@ def _told(network: Network, name: str, case: Case) -> dict[str, torch.Tensor]:
     return {"parameters": case["parameters"][None]}
 
 
-def _beside(network: Network, name: str, case: Case, inside: Fit) -> tuple[torch.Tensor, ...]:
-    """What a network for images gets of a case beside its image, at the engine's size."""
-    told = _told(network, name, case)
-    return tuple(
-        told[spec.name] if spec.name in told else _contrast(name, case, spec.name, inside)
-        for spec in network.inputs[1:]
-    )
-
-
-def _contrast(name: str, case: Case, role: str, inside: Fit) -> torch.Tensor:
-    if role not in case:
-        raise BundleError(f"case '{name}' of the reference vectors has no '{role}', which the network takes")
-    return inside.pad(resized(case[role], inside.size))[None]
+def _beside(network: Network, name: str, case: Case, inside: Fit) -> dict[str, torch.Tensor]:
+    """What a network for images gets of a case beside its image, by role, at the engine's size."""
+    beside = _told(network, name, case)
+    for role in (spec.name for spec in network.inputs if contrast_of(spec.name)):
+        if role not in case:
+            raise BundleError(
+                f"case '{name}' of the reference vectors has no '{role}', which the network takes"
+            )
+        beside[role] = inside.pad(resized(case[role], inside.size))[None]
+    return beside
 
 
 def _takes_noise(network: Network) -> bool:
@@ -374,6 +385,12 @@ def _with_one_column(network: Network, real: Probe) -> Probe:
             inputs[i] = inputs[i][:, :, middle : middle + 1].expand_as(inputs[i]).contiguous()
             repeats[i] = 2
     return Probe("one-column", tuple(inputs), repeats=repeats)
+
+
+def _mask_in(size: tuple[int, int], mask: torch.Tensor) -> torch.Tensor:
+    """A mask ``(*, k1, 1 or k0)`` in another size."""
+    mask = reflect(mask, -2, size[0])
+    return reflect(mask, -1, size[1]) if mask.shape[-1] > 1 else mask
 
 
 def _coils(network: Network, case: Case) -> int:

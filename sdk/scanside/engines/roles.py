@@ -7,6 +7,8 @@ here, so that what the trainer feeds is what the stage feeds.
 role                tensor, real float32, complex numbers as two planes
 =================== ========================================================================================
 ``image``           ``(B, 1 or 2, *time, k1, k0)``, what the bundle says of its input image, scaled
+``kspace``          ``(B, 2, *time, k1, k0)`` k-space of that image where it is complex, centre at ``n // 2``, scaled
+                    as the image is; where the sampling is known, zero where nothing was acquired
 ``maps``            ``(B, coil, 2, k1, k0)`` coil sensitivities
 ``noise``           ``(B, 1, 1, 1)`` standard deviation of its real and imaginary part in a coil's voxels, scaled
 ``parameters``      ``(B, n)`` the numbers of the scan that it takes (`scanside.engines.parameters`), in its order
@@ -34,6 +36,7 @@ from scanside.engines.parameters import Parameter, SequenceParameter, accelerati
 from scanside.errors import ConfigError
 from scanside.recon.consistency import dft_matrix, film_sampling_inputs, sampling_inputs
 from scanside.recon.film_start import STARTS, film_start
+from scanside.recon.fourier import to_kspace
 
 __all__ = ["ROLES", "Known", "contrast_of", "contrast_role", "inputs_of", "is_role", "planes"]
 
@@ -41,7 +44,9 @@ _SAMPLING = {"fft": ("mask",), "pmatrix": ("p",), "dft_matmul": ("mask", "dft1",
 _TRANSFORMS = {"dft1": -2, "dft0": -1}
 _SOLVED = ("fitted", "kept", "support")
 
-ROLES = frozenset(("image", "maps", "noise", "parameters", *STARTS, *_SOLVED)).union(*_SAMPLING.values())
+ROLES = frozenset(("image", "kspace", "maps", "noise", "parameters", *STARTS, *_SOLVED)).union(
+    *_SAMPLING.values()
+)
 """All that there are, but those of other contrasts."""
 
 _CONTRAST = "contrast:"
@@ -102,6 +107,9 @@ class Known:
             return self._started
         if role == "image" and self.image is not None:
             return planes(self.image)
+        if role == "kspace" and self._has_phase:
+            kspace = to_kspace(self._complex("image"))
+            return planes(kspace if self.mask is None else kspace * self.mask)
         if role == "maps" and self.maps is not None:
             return torch.view_as_real(self.maps).movedim(-1, -3).contiguous()
         if role == "noise" and self.noise is not None:
@@ -143,7 +151,13 @@ class Known:
         found = {role for role, one in of_scan.items() if one is not None} | {*self.at_hand}
         found |= {*_TRANSFORMS} if "image" in found else set()
         found |= {"parameters"} if self.parameters else set()
+        found |= {"kspace"} if self._has_phase else set()
         return found | (set() if self.mask is None else {*self._sampling})
+
+    @property
+    def _has_phase(self) -> bool:
+        """Whether the image is known as complex numbers, as its k-space needs them."""
+        return self.image is not None or ("image" in self.at_hand and self.at_hand["image"].shape[1] == 2)
 
     @cached_property
     def _sampling(self) -> dict[str, torch.Tensor]:

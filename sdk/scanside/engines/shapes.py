@@ -12,7 +12,8 @@ which stays exactly that of the scan. In the exact form no maps go in, and matri
 around: there, too, images are continued by reflection, which networks that were trained on whole images take better
 (up to 0.8 dB in small images, measured on heads).
 
-Time is another matter: a window has the length that the network was trained with, or goes elsewhere.
+Time is another matter: a window has the length that the network was trained with, or goes elsewhere. So do images
+where a network is of a fixed size: dense layers know each place of k-space by its number.
 """
 
 from __future__ import annotations
@@ -155,7 +156,8 @@ class Fit:
 def fit(lowering: Lowering, shapes: Shapes, k1: int, k0: int) -> Fit:
     """The engine that is built for images of a size: the smallest bucket that holds them, or one of their own size.
 
-    With the lowering ``fft`` nothing can be padded outside of the network: its engines are of exactly each size.
+    With the lowering ``fft`` nothing can be padded outside of the network: its engines are of exactly each size. A
+    network of a fixed size has one engine.
 
     Args:
         lowering: of the bundle's data consistency.
@@ -167,7 +169,7 @@ def fit(lowering: Lowering, shapes: Shapes, k1: int, k0: int) -> Fit:
         ShapeError: no engine takes this size; says which sizes are taken.
     """
     own = own_size(lowering, shapes, k1, k0)
-    if lowering == "fft":
+    if lowering == "fft" or shapes.fixed:
         return Fit((k1, k0), own)
     holding = [bucket for bucket in shapes.buckets if holds(lowering, shapes, bucket, (k1, k0))]
     return Fit((k1, k0), min(holding, key=lambda bucket: (math.prod(bucket), bucket), default=own))
@@ -183,8 +185,16 @@ def own_size(lowering: Lowering, shapes: Shapes, k1: int, k0: int) -> tuple[int,
         k0: readout size.
 
     Raises:
-        ShapeError: the images are too large, or with the lowering ``fft`` of a size that the network cannot halve.
+        ShapeError: the images are too large, or with the lowering ``fft`` of a size that the network cannot halve; or
+            not of the size of a network that has one.
     """
+    if shapes.fixed:
+        if (k1, k0) not in shapes.buckets:
+            raise ShapeError(
+                f"an image of {k1}×{k0} fits into no engine: this network takes images of {_text(shapes.buckets[0])} "
+                "and no others; use a classical pipeline, or train a network for this size"
+            )
+        return k1, k0
     step, most = shapes.multiple_of, largest(shapes)
     if k1 > most[0] or k0 > most[1]:
         raise ShapeError(
@@ -205,6 +215,8 @@ def own_size(lowering: Lowering, shapes: Shapes, k1: int, k0: int) -> tuple[int,
 
 def largest(shapes: Shapes) -> tuple[int, int]:
     """The largest ``(k1, k0)`` of images that a bundle takes."""
+    if shapes.fixed:
+        return shapes.buckets[0]
     k1, k0 = (max(LARGEST_SIDE, *sides) for sides in zip(*shapes.buckets, strict=True))
     return k1, k0
 
@@ -219,7 +231,7 @@ def holds(lowering: Lowering, shapes: Shapes, shape: tuple[int, int], size: tupl
         shape: ``(k1, k0)`` of the engine.
         size: ``(k1, k0)`` of the images, which the bundle takes.
     """
-    if lowering == "fft":
+    if lowering == "fft" or shapes.fixed:
         return shape == size
     own = own_size(lowering, shapes, *size)
     needed = size if shape in shapes.buckets else own

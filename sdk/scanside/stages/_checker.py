@@ -136,5 +136,6 @@ def _exactly(choice: Classical) -> Classical:
 
 
 def _strip_of(network: Learned, engine: Engine) -> int:
-    """Columns of an engine's images that a check judges."""
-    return strip_width(engine.shape[1], network.manifest.shapes.multiple_of)
+    """Columns of an engine's images that a check judges: all of a network that takes no others."""
+    shapes = network.manifest.shapes
+    return engine.shape[1] if shapes.fixed else strip_width(engine.shape[1], shapes.multiple_of)

@@ -121,7 +121,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             check: whether the network's image is compared with the fallback's, for every scan and without the truth:
                 ``lines`` leaves a few acquired lines outside the middle out of a strip of the image, has both predict
                 them, and compares what they say with what was acquired; ``none`` compares nothing. It takes about a
-                quarter of the time of the image.
+                quarter of the time of the image, and all of it where the network is of a fixed size.
             worse: an image whose network predicts those lines worse than the fallback does, by more than that varies
                 from line to line: ``fallback`` sends the fallback's, or a zero-filled one where both do worse than
                 nothing would, ``warn`` sends the network's with a warning. An undecided check is none against it.

@@ -137,3 +137,8 @@ def test_axes_get_dimensions() -> None:
     )
     assert (list(image), list(maps), list(p)) == ([2, 3], [1, 3, 4], [2, 3])
     assert image[2] is p[2] is p[3]
+
+
+def test_axes_of_a_network_of_one_size_have_none() -> None:
+    image, maps = dynamic_axes((("batch", 2, "k1", "k0"), ("batch", "coil", 2, "k1", "k0")), any_size=False)
+    assert (list(image), list(maps)) == ([], [1])

@@ -63,6 +63,14 @@ def test_newer_schema_is_refused_by_name(bundle_fields: Fields) -> None:
         Manifest.from_bytes(newer)
 
 
+def test_older_schema_pads(bundle_fields: Fields) -> None:
+    fields = json.loads(manifest(bundle_fields).to_bytes()) | {"schema_version": 3}
+    del fields["shapes"]["fixed"]
+    older = Manifest.from_bytes(json.dumps(fields).encode())
+    assert older.schema_version == 3
+    assert not older.shapes.fixed
+
+
 @pytest.mark.parametrize("schema", [1, 2])
 def test_older_schema_does_not_tell_the_noise(bundle_fields: Fields, schema: int) -> None:
     fields = json.loads(manifest(bundle_fields).to_bytes()) | {"schema_version": schema}
@@ -124,6 +132,14 @@ def test_other_files_are_refused(data: bytes, message: str) -> None:
         ({"task": "dynamic"}, "given exactly if the task is 'dynamic'"),
         ({"shapes": {"multiple_of": 8, "buckets": [[64, 64]], "frames": 8}}, "how long the window is"),
         ({"inputs": [{"name": "image", "axes": ["batch", 2, "time", "k1", "k0"]}]}, "how long the window is"),
+        (
+            {"inputs": [{"name": "kspace", "axes": ["batch", 2, "k1", "k0"]}]},
+            "cannot be padded.*shapes.fixed",
+        ),
+        (
+            {"shapes": {"multiple_of": 8, "buckets": [[64, 64], [64, 72]], "fixed": True}},
+            "a fixed size has one bucket, got 2",
+        ),
         ({"limits": {"fp32_relative_error": float("nan")}}, "finite"),
         ({"training": {"config": "config.yaml", "seed": 1}}, "'config.yaml' is named"),
         ({"created": "2026-01-02T03:04:05"}, "timezone"),

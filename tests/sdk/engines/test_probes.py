@@ -20,6 +20,7 @@ from scanside.engines.manifest import ColumnsForm, Lowering
 from scanside.engines.probes import Network, each_probe, make_probes, read_cases, vectors_of
 from scanside.engines.shapes import columns_specs, film_specs, unrolled_specs
 from scanside.errors import BundleError
+from scanside.recon.fourier import to_kspace
 
 GENERATOR = torch.Generator().manual_seed(0)
 TRUTH = torch.randn(2, 40, 36, generator=GENERATOR)
@@ -202,6 +203,21 @@ def test_networks_are_told_the_numbers_of_each_case(task: Literal["image", "unro
 FILM_TRUTH = torch.randn(2, 5, 40, 36, generator=GENERATOR)
 FILM_MASK = ((torch.arange(40) + torch.arange(5)[:, None]) % 4 == 0).float()[..., None]
 FILM_CASE = {"truth": FILM_TRUTH, "maps": MAPS, "mask": FILM_MASK, "noise": torch.tensor(0.02)}
+
+
+def test_kspace_is_that_of_the_lines_that_were_acquired() -> None:
+    mask = torch.zeros(40, 1)
+    mask[::3] = 1
+    case = {"image": TRUTH, "truth": TRUTH, "mask": mask}
+    network = Network("image", "none", (InputShape("kspace", (1, 2, 40, 36)),))
+    cases = read_cases("image", vectors_of("image", [case], size=40))
+    probes = {probe.name: probe for probe in make_probes(network, cases)}
+    (found,) = probes["real-0"].inputs
+    expected = to_kspace(torch.complex(*TRUTH)) * mask
+    torch.testing.assert_close(torch.complex(*found[0]), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(probes["weak"].inputs[0], 1e-5 * found)
+    assert not bool(probes["zeros"].inputs[0].any())
+    assert all(one.inputs[0].shape == found.shape for one in probes.values())
 
 
 def film(lowering: Lowering, size: tuple[int, int], n_frames: int = 5) -> Network:

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from scanside.engines.manifest import Lowering
-from scanside.engines.roles import Known, inputs_of
+from scanside.engines.roles import Known, inputs_of, planes
 from scanside.engines.shapes import film_specs, unrolled_specs
 from scanside.errors import ConfigError
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
 from scanside.recon.film_start import film_start
+from scanside.recon.fourier import to_image, to_kspace
 
 B, COILS, TIME, K1, K0 = 2, 3, 4, 8, 6
 
@@ -109,3 +110,33 @@ def test_numbers_of_the_scan_are_told_in_the_order_of_the_network() -> None:
 def test_numbers_that_are_not_known_are_not_made_up(known: Known, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         known.tensor("parameters")
+
+
+@pytest.mark.parametrize("time", [(), (TIME,)])
+def test_kspace_of_one_coil_is_what_was_acquired(time: tuple[int, ...]) -> None:
+    mask = masks(B, *time, K1, 1)
+    acquired = complex_noise(B, *time, K1, K0) * mask
+    known = Known("none", image=to_image(acquired), mask=mask > 0)
+    found = known.tensor("kspace")
+    assert found.shape == (B, 2, *time, K1, K0)
+    assert found.dtype == torch.float32
+    assert found.is_contiguous()
+    torch.testing.assert_close(torch.complex(*found.unbind(1)), acquired)
+    assert not bool((found * (mask == 0).unsqueeze(1)).any()), "something where nothing was acquired"
+    # What a trainer knows: planes of the image, and the mask as numbers.
+    trained = Known("none", mask=mask, at_hand={"image": planes(known.image)})  # type: ignore[arg-type]
+    assert torch.equal(trained.tensor("kspace"), found)
+
+
+def test_kspace_of_combined_coils_is_that_of_their_image_where_it_was_sampled() -> None:
+    image, mask = complex_noise(B, K1, K0), masks(B, K1, 1)
+    whole = to_kspace(image)
+    for sampled, expected in ((None, whole), (mask, whole * mask)):
+        found = Known("none", image=image, mask=sampled).tensor("kspace")
+        torch.testing.assert_close(torch.complex(*found.unbind(1)), expected)
+
+
+def test_magnitudes_have_no_kspace() -> None:
+    known = Known("none", mask=masks(1, K1, 1), at_hand={"image": torch.ones(1, 1, K1, K0)})
+    with pytest.raises(ConfigError, match=r"not given the role 'kspace'.*it is given: dft0, dft1, image$"):
+        known.tensor("kspace")

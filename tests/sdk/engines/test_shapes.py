@@ -19,6 +19,7 @@ from scanside.engines.shapes import (
     film_specs,
     fit,
     holds,
+    largest,
     own_size,
     reflect,
     unrolled_specs,
@@ -97,6 +98,20 @@ def test_networks_with_fourier_transforms_inside_have_exact_sizes() -> None:
         fit("fft", UNROLLED, 270, 304)
     with pytest.raises(ShapeError, match="up to 640×640"):
         fit("fft", UNROLLED, 656, 304)
+
+
+@pytest.mark.parametrize("lowering", ["none", "pmatrix", "fft"])
+def test_networks_of_a_fixed_size_take_that_one(lowering: Any) -> None:
+    fixed = Shapes(multiple_of=1, buckets=((24, 32),), fixed=True)
+    assert fit(lowering, fixed, 24, 32) == Fit((24, 32), (24, 32))
+    assert own_size(lowering, fixed, 24, 32) == largest(fixed) == (24, 32)
+    assert holds(lowering, fixed, (24, 32), (24, 32))
+    for k1, k0 in ((24, 31), (23, 32), (32, 24), (48, 64)):
+        assert not holds(lowering, fixed, (24, 32), (k1, k0))
+        with pytest.raises(
+            ShapeError, match=rf"{k1}×{k0} fits into no engine.*takes images of 24×32 and no others"
+        ):
+            fit(lowering, fixed, k1, k0)
 
 
 TWO_AXES = (

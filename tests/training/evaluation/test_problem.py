@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from scanside.errors import CalibrationError
+from scanside.recon.fourier import to_image
 from scanside.recon.sense import cg_sense
 from scanside_training.evaluation.problem import Problem
 
@@ -34,3 +35,26 @@ def test_calibration_lines_hold_the_centre(kspace: torch.Tensor) -> None:
     mask[:14] = True
     with pytest.raises(CalibrationError, match="0 to 13, which does not hold the centre of k-space, line 22"):
         Problem.from_kspace(kspace, mask)
+
+
+@pytest.mark.parametrize("n_coils", [1, 2])
+def test_a_sample_of_one_coil_holds_its_kspace(n_coils: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    mask = (torch.arange(12) % 2 == 0).float()[:, None]
+    acquired = mask * torch.randn(n_coils, 12, 8, dtype=torch.complex64, generator=generator)
+    phases = torch.randn(n_coils, 12, 8, generator=generator)
+    maps = torch.polar(torch.full_like(phases, n_coils**-0.5), phases)
+    image = (maps.conj() * to_image(acquired)).sum(0)
+    sample = {
+        "maps": torch.view_as_real(maps).movedim(-1, 1),
+        "image": torch.view_as_real(image).movedim(-1, 0),
+        "mask": mask,
+        "noise": torch.tensor(0.1),
+    }
+    problem = Problem.from_sample(sample)
+    assert problem is not None
+    if n_coils > 1:
+        assert problem.kspace is None, "the combined image does not tell what each coil saw"
+    else:
+        assert problem.kspace is not None
+        torch.testing.assert_close(problem.kspace, acquired)

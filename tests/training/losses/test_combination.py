@@ -98,7 +98,7 @@ def test_shapes_must_agree(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
         ([], "at least 1"),
         (
             [{"kind": "l3"}],
-            "there is no term of a loss 'l3': known are: adversarial, charbonnier, edge, .*l1, l2",
+            "there is no term of a loss 'l3': known are: activations, adversarial, .*l1, l2",
         ),
         ([{"kind": "l1", "wieght": 2}], "wieght"),
         ([{"kind": "l1", "weight": 0}], "greater than 0"),

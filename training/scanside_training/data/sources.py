@@ -77,8 +77,8 @@ class SliceSource(Protocol):
 
     def __getitem__(self, index: int) -> Slices:
         """Slice ``(y, x)``, complex64 or float32; with several contrasts ``(contrast, y, x)``; film ``(t, y, x)``,
-        also in smaller real types; scan ``(2, coil, k1, k0)``, k-space and coil maps; or tissues ``(3, y, x)``, proton
-        density, T1 and T2 in ms.
+        also in smaller real types; scan ``(2, coil, k1, k0)``, k-space and coil maps; or tissues ``(3, y, x)``,
+        proton density, T1 and T2 in ms.
         """
 
 

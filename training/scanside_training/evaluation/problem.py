@@ -9,6 +9,7 @@ import torch
 from scanside.errors import CalibrationError
 from scanside.recon.cg import conjugate_gradient
 from scanside.recon.espirit import espirit
+from scanside.recon.fourier import to_kspace
 from scanside.recon.grappa import calibration_region
 from scanside.recon.noise_level import noise_level
 from scanside.recon.sense import SenseOperator
@@ -54,11 +55,17 @@ class Problem:
 
     @classmethod
     def from_sample(cls, sample: Batch) -> Problem | None:
-        """The problem that a training sample states; None where it holds an image only."""
+        """The problem that a training sample states; None where it holds an image only.
+
+        Its k-space is known where there is one coil whose map changes phases only, so that ``Aᴴ y`` holds all of it.
+        """
         if "maps" not in sample:
             return None
         maps, adjoint = (_complex(sample[name]) for name in ("maps", "image"))
-        return cls(sample["mask"][:, 0] > 0, maps, adjoint, sample["noise"])
+        mask = sample["mask"][:, 0] > 0
+        whole = len(maps) == 1 and torch.allclose(maps.abs(), torch.ones(()), atol=1e-4)
+        kspace = to_kspace(maps * adjoint) * mask[:, None] if whole else None
+        return cls(mask, maps, adjoint, sample["noise"], kspace)
 
     @property
     def n_calibration(self) -> int:

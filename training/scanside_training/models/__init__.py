@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from scanside_training.models.automap import Automap, AutomapConfig
 from scanside_training.models.base import (
     Batch,
     Body,
@@ -26,6 +27,8 @@ from scanside_training.models.unet import Unet, UnetConfig
 from scanside_training.models.unrolled import Unrolled, UnrolledConfig
 
 __all__ = [
+    "Automap",
+    "AutomapConfig",
     "Batch",
     "Body",
     "ConditionedUnet",

@@ -43,6 +43,11 @@ class NetworkConfig(PluginSettings):
     def multiple_of(self) -> int:
         """What the sizes of images must be multiples of."""
 
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The one size ``(k1, k0)`` of images that it takes; None where it takes them of any."""
+        return None
+
     @abstractmethod
     def build(self) -> Network:
         """The network with fresh weights, from the global random generator of torch."""
@@ -93,6 +98,7 @@ class Network(nn.Module):
         takes_parameters: numbers of the scan that its input ``parameters`` holds, in their order.
         tells_uncertainty: whether it gives, behind the image, the error to be expected of each pixel.
         multiple_of: what the sizes k1 and k0 of the inputs must be multiples of.
+        fixed_size: the one size ``(k1, k0)`` of images that it takes; None where it takes them of any.
     """
 
     task: Task
@@ -105,6 +111,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.multiple_of = config.multiple_of
+        self.fixed_size = config.fixed_size
 
     @abstractmethod
     def offered(self) -> tuple[TensorSpec, ...]:
