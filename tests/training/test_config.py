@@ -36,7 +36,7 @@ def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("data.simulation.masks.accs", 1, r"data\.simulation\.masks has no setting 'accs' .*'acs'"),
         ("distillation", {"layers": ["a"], "teacher": "t", "alfa": 1}, r"distillation has no .*'alfa' .*'alpha'"),
         ("model.kind", "unett", r"model: there is no network 'unett': did you mean 'unet'"),
-        ("model.kind", "mine", r"model: there is no network 'mine': known are: automap, conditioned-unet, .*unrolled"),
+        ("model.kind", "mine", r"model: there is no network 'mine': known are: automap, .*unrolled"),
         ("model", "unet", r"model = 'unet': .*by its kind and its settings.*found 'unet'"),
         ("data.sources.0.kind", 3, r"data\.sources\[0\]: a source is given by its kind.*found 3"),
         ("model.channels", "many", r"model\.channels = 'many': .*integer"),

@@ -24,6 +24,7 @@ from scanside.stages.fourier import Fourier
 from scanside.stages.grappa import Grappa
 from scanside.stages.low_rank_sparse import ReconstructLowRankSparse
 from scanside.stages.noise import PrewhitenNoise
+from scanside.stages.other_contrasts import OtherContrasts
 from scanside.stages.oversampling import RemoveOversampling
 from scanside.stages.partial_fourier import PartialFourier
 from scanside.stages.sense import Sense
@@ -101,6 +102,11 @@ class TestRunEngineFallback(TestRunEngine):
 class TestFilter(StageTests):
     def stage(self) -> Stage[Any, Any]:
         return KSpaceFilter()
+
+
+class TestOtherContrasts(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return OtherContrasts(images={"t1": "of-no-scan.h5"})
 
 
 class TestFinish(StageTests):
