@@ -332,9 +332,9 @@ class Brain:
 
 
 def _intensity(tissue: str, weighting: Weighting | Property) -> float:
-    if weighting in ("proton-density", "t1-ms", "t2-ms"):
-        return _PROPERTIES[tissue][get_args(Property).index(weighting)]
-    return _TISSUES[tissue][0][weighting]
+    if weighting in ("t1", "t2", "pd", "flair"):
+        return _TISSUES[tissue][0][weighting]
+    return _PROPERTIES[tissue][get_args(Property).index(weighting)]
 
 
 def _skin(points: Points) -> Scalar:
