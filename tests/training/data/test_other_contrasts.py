@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from scanside.errors import ConfigError
 from scanside.recon.scaling import image_scale
 from scanside_training.data import DataConfig, SampleKey, SimulatedSamples
-from scanside_training.data.contrasts import misplaced
 from scanside_training.data.generated import contrasts_of, slices_of
+from scanside_training.data.other_contrasts import misplaced
 
 pytestmark = pytest.mark.usefixtures("slice_cache")
 
