@@ -27,6 +27,7 @@ from scanside_training.data.placement import PlacementConfig
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
 from scanside_training.data.self_supervised import RecordedScans, SelfSupervisedTask
 from scanside_training.data.simulation import (
+    Drawn,
     SampleShape,
     SimulationConfig,
     TaskConfig,
@@ -64,6 +65,7 @@ __all__ = [
     "CoilMapsBrain",
     "CoilsConfig",
     "DataConfig",
+    "Drawn",
     "DynamicTask",
     "EpochKeys",
     "EspiritConfig",

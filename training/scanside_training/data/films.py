@@ -24,9 +24,8 @@ from scanside_training.data.coils import random_maps
 from scanside_training.data.placement import random_scan_of
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_frame_masks
 from scanside_training.data.simulation import (
+    Drawn,
     Sample,
-    SampleShape,
-    SimulationConfig,
     TaskConfig,
     complex_of,
     object_of,
@@ -81,23 +80,16 @@ class DynamicTask(TaskConfig):
         """The lines of every frame, ``(frame, k1)``."""
         return random_frame_masks(self.masks, n, self.time, rng)[0]
 
-    def sample(
-        self,
-        config: SimulationConfig,
-        pixels: Tensor,
-        shape: SampleShape,
-        rng: np.random.Generator,
-        measured: Tensor | None,
-    ) -> Sample:
+    def sample(self, pixels: Tensor, drawn: Drawn) -> Sample:
         """Scan a film."""
-        grid = (shape.k1, shape.k0)
+        config, shape, rng, grid = drawn.config, drawn.shape, drawn.rng, drawn.grid
         frames = complex_of(
             film_window(pixels, self.time, rng).to(torch.promote_types(pixels.dtype, torch.float32))
         )
         object_ = random_scan_of(
             config.placement, random_appearance(config.appearance, frames, rng), grid, rng
         )
-        maps = random_maps(config.coils, measured, shape.n_coils, grid, rng)
+        maps = random_maps(config.coils, drawn.measured, shape.n_coils, grid, rng)
         noise = float(film_scale(object_)) / math.exp(rng.uniform(*np.log(config.snr)))
         lines, n_acs = random_frame_masks(self.masks, shape.k1, self.time, rng)
         mask = torch.from_numpy(lines)[:, :, None]

@@ -15,9 +15,8 @@ from scanside.recon.scaling import image_scale
 from scanside_training.data.contrast import Times, spin_echo
 from scanside_training.data.placement import random_scan_of
 from scanside_training.data.simulation import (
+    Drawn,
     Sample,
-    SampleShape,
-    SimulationConfig,
     TaskConfig,
     complex_of,
     object_of,
@@ -63,16 +62,10 @@ class MultiEchoTask(TaskConfig):
     tr: Times = (2000.0, 4000.0)
     """Repetition time in ms."""
 
-    def sample(
-        self,
-        config: SimulationConfig,
-        pixels: Tensor,
-        shape: SampleShape,
-        rng: np.random.Generator,
-        measured: Tensor | None,
-    ) -> Sample:
+    def sample(self, pixels: Tensor, drawn: Drawn) -> Sample:
         """Scan a slice."""
-        tissues = random_scan_of(config.placement, complex_of(pixels), (shape.k1, shape.k0), rng)
+        config, rng = drawn.config, drawn.rng
+        tissues = random_scan_of(config.placement, complex_of(pixels), drawn.grid, rng)
         tissues = tissues.real.clamp_min(0)
         m0, t2 = spin_echo(tissues, 0.0, rng.uniform(*self.tr)), tissues[2]
         times = torch.tensor(self.echo_times_ms)
@@ -86,7 +79,7 @@ class MultiEchoTask(TaskConfig):
             "image": images[..., columns] / scale,
             "target": t2[None, :, columns] / T2_UNIT_MS,
             "echo_times_ms": times,
-            "mask": torch.ones(shape.k1, 1),
+            "mask": torch.ones(drawn.shape.k1, 1),
             "roi": roi[None, :, columns].float(),
             "scale": scale,
             "noise": noise / scale,

@@ -16,7 +16,7 @@ from scanside.recon.scaling import image_scale
 from scanside_training.data.appearance import random_appearance
 from scanside_training.data.placement import random_scan_of
 from scanside_training.data.resample import Placement, sample_at
-from scanside_training.data.simulation import SampleShape, SimulationConfig, complex_of
+from scanside_training.data.simulation import Drawn, complex_of
 from scanside_training.data.slices import ImageToImage, ScannedSlice, scan_of
 
 __all__ = ["OtherContrastsTask", "misplaced"]
@@ -35,14 +35,7 @@ class OtherContrastsTask(ImageToImage):
     rotation_deg: float = Field(default=0.5, ge=0)
     """The same of the rotation in the plane."""
 
-    def scanned(
-        self,
-        config: SimulationConfig,
-        pixels: Tensor,
-        shape: SampleShape,
-        rng: np.random.Generator,
-        measured: Tensor | None,
-    ) -> tuple[ScannedSlice, dict[str, Tensor]]:
+    def scanned(self, pixels: Tensor, drawn: Drawn) -> tuple[ScannedSlice, dict[str, Tensor]]:
         """The scan, and images of the other contrasts in its field of view.
 
         Raises:
@@ -53,6 +46,7 @@ class OtherContrastsTask(ImageToImage):
                 f"slices have {len(pixels)} contrasts, of which the first is scanned, and the task names "
                 f"{len(self.names)} others ({', '.join(self.names)}): name no more, or add weightings to the source"
             )
+        config, rng = drawn.config, drawn.rng
         own = random_appearance(config.appearance, complex_of(pixels[0]), rng)
         others = [
             complex_of(
@@ -60,13 +54,13 @@ class OtherContrastsTask(ImageToImage):
             )
             for one in pixels[1 : 1 + len(self.names)]
         ]
-        placed = random_scan_of(config.placement, torch.stack((own, *others)), (shape.k1, shape.k0), rng)
+        placed = random_scan_of(config.placement, torch.stack((own, *others)), drawn.grid, rng)
         images = (one.abs() for one in placed[1:])
         seen = {
             contrast_role(name): image / image_scale(image)
             for name, image in zip(self.names, images, strict=True)
         }
-        return scan_of(config, placed[0], shape, rng, measured), seen
+        return scan_of(placed[0], drawn), seen
 
 
 def misplaced(image: Tensor, shift: np.ndarray[tuple[int], np.dtype[np.float64]], angle_deg: float) -> Tensor:

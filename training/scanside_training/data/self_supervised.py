@@ -19,8 +19,8 @@ from scanside.recon.fourier import to_image
 from scanside.recon.noise_level import noise_level
 from scanside_training.data.settings import FloatRange
 from scanside_training.data.simulation import (
+    Drawn,
     Sample,
-    SampleShape,
     SimulationConfig,
     TaskConfig,
     real_pairs,
@@ -78,16 +78,9 @@ class SelfSupervisedTask(_HoldsOut):
 
     kind: Literal["self-supervised"] = "self-supervised"
 
-    def sample(
-        self,
-        config: SimulationConfig,
-        pixels: Tensor,
-        shape: SampleShape,
-        rng: np.random.Generator,
-        measured: Tensor | None,
-    ) -> Sample:
+    def sample(self, pixels: Tensor, drawn: Drawn) -> Sample:
         """Scan a slice."""
-        return self._of(config, scanned(config, pixels, shape, rng, measured), rng)
+        return self._of(drawn.config, scanned(pixels, drawn), drawn.rng)
 
 
 class RecordedScans(_HoldsOut):
@@ -101,15 +94,9 @@ class RecordedScans(_HoldsOut):
 
     kind: Literal["recorded-scans"] = "recorded-scans"
 
-    def sample(
-        self,
-        config: SimulationConfig,
-        pixels: Tensor,
-        shape: SampleShape,
-        rng: np.random.Generator,
-        measured: Tensor | None,
-    ) -> Sample:
+    def sample(self, pixels: Tensor, drawn: Drawn) -> Sample:
         """A slice ``(2, coil, k1, k0)``: k-space, 0 where nothing was acquired, and coil maps."""
+        config = drawn.config
         kspace, maps = pixels
         taken = (kspace.shape[-2], config.readout_crop or kspace.shape[-1])
         if any(n % config.multiple for n in taken):
@@ -122,4 +109,4 @@ class RecordedScans(_HoldsOut):
         hybrid = to_image(kspace, (-1,))
         zero_filled = (maps.conj() * to_image(hybrid, (-2,))).sum(0)
         scan = ScannedSlice(hybrid, maps, lines[:, None], zero_filled, float(noise_level(kspace, lines)))
-        return self._of(config, scan, rng)
+        return self._of(config, scan, drawn.rng)

@@ -30,6 +30,7 @@ from scanside_training.data.settings import Content, FloatRange, IntRange, Setti
 from scanside_training.plugins import PluginSettings
 
 __all__ = [
+    "Drawn",
     "Sample",
     "SampleShape",
     "SimulationConfig",
@@ -91,14 +92,7 @@ class TaskConfig(PluginSettings):
         return random_mask(masks, n, rng)[0][None]
 
     @abstractmethod
-    def sample(
-        self,
-        config: SimulationConfig,
-        pixels: Tensor,
-        shape: SampleShape,
-        rng: np.random.Generator,
-        measured: Tensor | None,
-    ) -> Sample:
+    def sample(self, pixels: Tensor, drawn: Drawn) -> Sample:
         """Scan a slice or a film: see `simulate_sample`."""
 
 
@@ -191,6 +185,28 @@ def _sizes(bounds: tuple[int, int], config: SimulationConfig) -> range:
     return range(first, bounds[1] + 1, config.multiple)
 
 
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What a sample is drawn from, beside its slice or film.
+
+    Attributes:
+        config: what may be drawn.
+        shape: coils and matrix.
+        rng: draws everything.
+        measured: coil maps, ``config.coils.load()``.
+    """
+
+    config: SimulationConfig
+    shape: SampleShape
+    rng: np.random.Generator
+    measured: Tensor | None
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """``(k1, k0)``, before columns are left out."""
+        return self.shape.k1, self.shape.k0
+
+
 def draw_shape(config: SimulationConfig, rng: np.random.Generator) -> SampleShape:
     """Draw what a batch shares."""
     k1, k0 = (
@@ -248,7 +264,7 @@ def simulate_sample(
     told: Sample = {}
     if config.sequences:
         pixels, told = random_spin_echo(config.sequences, pixels, rng)
-    return config.task.sample(config, pixels, shape, rng, measured) | told
+    return config.task.sample(pixels, Drawn(config, shape, rng, measured)) | told
 
 
 def some_columns(crop: int | None, roi: Tensor, rng: np.random.Generator) -> slice:

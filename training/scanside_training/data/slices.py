@@ -20,8 +20,8 @@ from scanside_training.data.coils import random_maps
 from scanside_training.data.placement import random_scan_of
 from scanside_training.data.sampling import random_mask
 from scanside_training.data.simulation import (
+    Drawn,
     Sample,
-    SampleShape,
     SimulationConfig,
     TaskConfig,
     complex_of,
@@ -66,29 +66,17 @@ class ScannedSlice:
         return (self.maps.conj() * to_image(self.hybrid, (-2,))).sum(0)
 
 
-def scanned(
-    config: SimulationConfig,
-    pixels: Tensor,
-    shape: SampleShape,
-    rng: np.random.Generator,
-    measured: Tensor | None,
-) -> ScannedSlice:
-    """Scan a slice; the arguments are those of `simulate_sample`."""
+def scanned(pixels: Tensor, drawn: Drawn) -> ScannedSlice:
+    """Scan a slice ``(y, x)``, real or complex, of any size."""
+    config, rng = drawn.config, drawn.rng
     appearing = random_appearance(config.appearance, complex_of(pixels), rng)
-    object_ = random_scan_of(config.placement, appearing, (shape.k1, shape.k0), rng)
-    return scan_of(config, object_, shape, rng, measured)
+    return scan_of(random_scan_of(config.placement, appearing, drawn.grid, rng), drawn)
 
 
-def scan_of(
-    config: SimulationConfig,
-    object_: Tensor,
-    shape: SampleShape,
-    rng: np.random.Generator,
-    measured: Tensor | None,
-) -> ScannedSlice:
-    """Scan an object that lies in the field of view already, complex ``(k1, k0)``; as `scanned` else."""
-    grid = (shape.k1, shape.k0)
-    maps = random_maps(config.coils, measured, shape.n_coils, grid, rng)
+def scan_of(object_: Tensor, drawn: Drawn) -> ScannedSlice:
+    """Scan an object that lies in the field of view already, complex ``(k1, k0)``."""
+    config, shape, rng, grid = drawn.config, drawn.shape, drawn.rng, drawn.grid
+    maps = random_maps(config.coils, drawn.measured, shape.n_coils, grid, rng)
     coils = maps * object_
     noise = float(image_scale(object_)) / math.exp(rng.uniform(*np.log(config.snr)))
     lines, n_acs = random_mask(config.masks, shape.k1, rng)
@@ -122,16 +110,9 @@ class UnrolledTask(TaskConfig):
 
     kind: Literal["unrolled"] = "unrolled"
 
-    def sample(
-        self,
-        config: SimulationConfig,
-        pixels: Tensor,
-        shape: SampleShape,
-        rng: np.random.Generator,
-        measured: Tensor | None,
-    ) -> Sample:
+    def sample(self, pixels: Tensor, drawn: Drawn) -> Sample:
         """Scan a slice."""
-        return unrolled_sample(config, scanned(config, pixels, shape, rng, measured), rng)[0]
+        return unrolled_sample(drawn.config, scanned(pixels, drawn), drawn.rng)[0]
 
 
 class ImageToImage(TaskConfig):
@@ -153,34 +134,20 @@ class ImageToImage(TaskConfig):
         """What the image that goes in is."""
         return self.input
 
-    def sample(
-        self,
-        config: SimulationConfig,
-        pixels: Tensor,
-        shape: SampleShape,
-        rng: np.random.Generator,
-        measured: Tensor | None,
-    ) -> Sample:
+    def sample(self, pixels: Tensor, drawn: Drawn) -> Sample:
         """Scan a slice."""
-        scan, beside = self.scanned(config, pixels, shape, rng, measured)
-        scan = self.disturbed(scan, rng)
+        scan, beside = self.scanned(pixels, drawn)
+        scan = self.disturbed(scan, drawn.rng)
         image = self._cg_sense(scan) if self.input == "cg-sense" else scan.adjoint
-        columns, scale, common = _common(config, scan, image, rng)
+        columns, scale, common = _common(drawn.config, scan, image, drawn.rng)
         planes = _magnitude if self.channels == "magnitude" else real_pairs
         images = {"image": image, "target": scan.target}
         seen = {role: one[None, :, columns] for role, one in beside.items()}
         return common | seen | {name: planes(one[:, columns] / scale) for name, one in images.items()}
 
-    def scanned(
-        self,
-        config: SimulationConfig,
-        pixels: Tensor,
-        shape: SampleShape,
-        rng: np.random.Generator,
-        measured: Tensor | None,
-    ) -> tuple[ScannedSlice, dict[str, Tensor]]:
+    def scanned(self, pixels: Tensor, drawn: Drawn) -> tuple[ScannedSlice, dict[str, Tensor]]:
         """The scan, and images ``(k1, k0)`` that the network sees beside its own, by their roles."""
-        return scanned(config, pixels, shape, rng, measured), {}
+        return scanned(pixels, drawn), {}
 
     def disturbed(self, scan: ScannedSlice, rng: np.random.Generator) -> ScannedSlice:
         """The scan whose image goes in, and its target: as it was acquired."""
