@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scanside_training.evaluation import Evaluation
     from scanside_training.evaluation.scores import Summary
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "tell_flaws"]
 
 _MANY = "Many processes"
 
@@ -127,6 +127,11 @@ def _show(result: Evaluation) -> None:
             shown.add_row(escape(one.candidate), str(one.n), *cells(one, tuple(measures.values())), *size)
         console.print(shown, "", sep="\n")
     _show_floor(result)
+    tell_flaws(result)
+
+
+def tell_flaws(result: Evaluation) -> None:
+    """Who was compared on what it was trained on, and who was not compared, and why."""
     for leak in result.leaks:
         err.print(f"[yellow]seen in training:[/] {escape(leak)}", soft_wrap=True)
     for failure in result.failures:

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from scanside.cli.console import console, err, progress_bar, table
+from scanside.cli.evaluate import tell_flaws
 from scanside.cli.options import nested, settings_from
 from scanside.errors import MissingExtra
 from scanside.memory import keep_freed_memory
@@ -75,8 +76,7 @@ def study(
         console.print("", shown, sep="\n")
     for caution in result.cautions:
         err.print(f"[yellow]caution:[/] {escape(caution)}", soft_wrap=True)
-    for leak in result.evaluation.leaks:
-        err.print(f"[yellow]seen in training:[/] {escape(leak)}", soft_wrap=True)
+    tell_flaws(result.evaluation)
     for name, reason in result.failures.items():
         err.print(f"[yellow]not trained:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
     console.print(f"\n{folder / 'report.html'} has the pictures. Research use only.", style="dim")

@@ -105,6 +105,13 @@ def test_a_training_that_fails_is_named(scanside: Scanside, config: Path, tmp_pa
     assert (tmp_path / "studies/widths/runs/narrow-seed1/model.safetensors").is_file()
 
 
+def test_a_network_that_cannot_be_compared_is_named(scanside: Scanside, config: Path) -> None:
+    magnitudes = "{model: {image_channels: 1}, data: {simulation: {task: {channels: magnitude}}}}"
+    variations = f"variations=[{{name: narrow}}, {{name: other, settings: {magnitudes}}}]"
+    result = scanside("study", config, "--set", variations, "--set", "comparisons=[]", "--threads", 1)
+    assert "not compared: other-seed1, 1 image(s): the data's images have 2 channel(s)" in result.stderr
+
+
 @pytest.mark.usefixtures("nothing_is_trained")
 @pytest.mark.parametrize(
     ("right", "wrong", "says"),
