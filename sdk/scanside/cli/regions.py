@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scanside.cli.console import console
+from scanside.cli.console import console, progress_bar
 from scanside.cli.options import nested, settings_from
 from scanside.errors import MissingExtra
 
@@ -34,7 +34,8 @@ def regions(
 
     document = read_yaml(config, nested(settings_from(settings or ())), "configuration of a classifier")
     chosen = read_settings(ClassifierConfig, document, str(config), "the configuration of a classifier")
-    record = train_classifier(chosen, output)
+    with progress_bar("steps") as progress:
+        record = train_classifier(chosen, output, progress)
     console.print(
         f"{record.steps} steps in {record.seconds:.0f} s: AUC {record.auc:.3f} (chance 0.5); the heat map is "
         f"largest on the finding in {100 * record.hits:.0f} % of the stacks with one (chance "

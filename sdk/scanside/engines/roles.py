@@ -148,7 +148,7 @@ class Known:
     def _roles(self) -> set[str]:
         """That can be made."""
         of_scan = {"image": self.image, "maps": self.maps, "noise": self.noise}
-        found = {role for role, one in of_scan.items() if one is not None} | {*self.at_hand}
+        found = {role for role, one in of_scan.items() if one is not None} | {*filter(is_role, self.at_hand)}
         found |= {*_TRANSFORMS} if "image" in found else set()
         found |= {"parameters"} if self.parameters else set()
         found |= {"kspace"} if self._has_phase else set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
@@ -80,10 +81,19 @@ def generated_stacks(config: ClassifierConfig, n: int, part: int) -> Stacks:
     return Stacks(pixels, findings)
 
 
-def train_classifier(config: ClassifierConfig, folder: Path) -> ClassifierRecord:
+def train_classifier(
+    config: ClassifierConfig,
+    folder: Path,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+) -> ClassifierRecord:
     """Train a classifier, and write it into a folder.
 
     Both classes weigh alike in the loss, however many stacks of each there are.
+
+    Args:
+        config: of the classifier and its training.
+        folder: made if need be.
+        on_progress: told how many steps were made, and of how many.
 
     Raises:
         NonFiniteError: the loss became NaN or infinite.
@@ -106,6 +116,7 @@ def train_classifier(config: ClassifierConfig, folder: Path) -> ClassifierRecord
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
+        on_progress(step + 1, config.steps)
         if (step + 1) % 50 == 0:
             logger.info("step %d: loss %.4f", step + 1, float(loss.detach()))
     folder.mkdir(parents=True, exist_ok=True)
