@@ -217,6 +217,13 @@ def learned_bundles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield root
 
 
+def _trained_alike(folder: Path, parts: dict[str, Any], learned_bundles: Path) -> Path:
+    """Write a bundle that is trained for the same scans as the others."""
+    sampling = json.loads((learned_bundles / "smooth" / "manifest.json").read_text())["sampling"]
+    _write_bundle(folder, parts, sampling)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def doubting_bundle(tmp_path_factory: pytest.TempPathFactory, learned_bundles: Path) -> Path:
     """Bundle of a network that gives a CG-SENSE image as it is, and expects errors of a tenth of its magnitude.
@@ -246,11 +253,7 @@ def doubting_bundle(tmp_path_factory: pytest.TempPathFactory, learned_bundles: P
         "input_image": "cg-sense",
         "coils": None,
     }
-    folder = tmp_path_factory.mktemp("others") / "doubting"
-    _write_bundle(
-        folder, parts, json.loads((learned_bundles / "smooth" / "manifest.json").read_text())["sampling"]
-    )
-    return folder
+    return _trained_alike(tmp_path_factory.mktemp("others") / "doubting", parts, learned_bundles)
 
 
 @pytest.fixture(scope="session")
@@ -281,11 +284,7 @@ def told_bundle(tmp_path_factory: pytest.TempPathFactory, learned_bundles: Path)
         "input_image": "cg-sense",
         "coils": None,
     }
-    folder = tmp_path_factory.mktemp("others") / "told"
-    _write_bundle(
-        folder, parts, json.loads((learned_bundles / "smooth" / "manifest.json").read_text())["sampling"]
-    )
-    return folder
+    return _trained_alike(tmp_path_factory.mktemp("others") / "told", parts, learned_bundles)
 
 
 @pytest.fixture(scope="session")

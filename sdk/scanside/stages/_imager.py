@@ -25,7 +25,6 @@ from scanside.stages._fallback import wanted_frames
 from scanside.stages._finite import check_finite
 from scanside.stages._learned import Learned
 from scanside.stages._refused import Refused
-from scanside.stages._sequence import contrast_counters
 from scanside.stages._signal import noise_of
 from scanside.stages.sense import Sense
 from scanside.trace import StageTimes
@@ -175,7 +174,7 @@ class Imager:
                     noise,
                     beside,
                     contrasts={name: one[0] for name, one in item.contrasts.items()},
-                    counters=contrast_counters(item, call),
+                    counters=network.counters(item, call),
                 )
                 output = self._called(partial(asked.engine, *inputs))
                 voxels[call][..., 0, :, :] = scale * network.image(output, image)

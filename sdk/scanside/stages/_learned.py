@@ -30,14 +30,14 @@ from scanside.engines.roles import ROLES, Known, contrast_role, inputs_of, is_ro
 from scanside.engines.shapes import fit, holds, own_size
 from scanside.engines.trust import TrustPolicy
 from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuilt, ScansideError, ShapeError
-from scanside.items import Calibration
+from scanside.items import Calibration, KSpace
 from scanside.mrd.header import MrdHeader
 from scanside.recon.columns import MAX_ROWS
 from scanside.recon.scaling import film_scale, image_scale
 from scanside.recon.stacked import StackedMaps
 from scanside.stages._columns import Columns
 from scanside.stages._fitness import SENSE_IMAGES
-from scanside.stages._sequence import SequenceNumbers
+from scanside.stages._sequence import SequenceNumbers, contrast_counters
 
 __all__ = ["Learned"]
 
@@ -290,13 +290,18 @@ class Learned:
             f"{'; '.join(self._sequence.lacking)}"
         )
 
-    def told_untrained(self, contrasts: Sequence[int]) -> tuple[str, ...]:
-        """Numbers of the scan that the network is told, and did not meet in training.
+    def counters(self, item: KSpace, image: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """The counters ``contrast`` of a k-space's readouts, as far as what the network is told hangs on them.
 
         Args:
-            contrasts: counters of the readouts.
+            item: the k-space.
+            image: index along its other axes; all of it where there is none.
         """
-        return tuple(self._sequence.differences(self.manifest.parameters, contrasts))
+        return contrast_counters(item, image) if self.manifest.parameters else ()
+
+    def told_untrained(self, item: KSpace) -> tuple[str, ...]:
+        """Numbers of the scan that the network is told, and did not meet in training."""
+        return tuple(self._sequence.differences(self.manifest.parameters, self.counters(item)))
 
     def begin(self, item: Calibration) -> None:
         """Begin what images to come will need, as their maps and lines are known: factorised columns.

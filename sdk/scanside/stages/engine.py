@@ -44,7 +44,6 @@ from scanside.stages._provenance import describe_engine
 from scanside.stages._refused import Refused
 from scanside.stages._rehearsal import rehearsal
 from scanside.stages._self_check import Verdict
-from scanside.stages._sequence import contrast_counters
 from scanside.stages._virtual_coils import FewerCoils
 from scanside.stages.fourier import Fourier
 from scanside.stages.sense import Sense
@@ -404,7 +403,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
             fitness = fitness_of(network.manifest, given)
             untrained = ()
             if self.config.fitness != "ignore":
-                untrained = fitness.untrained + network.told_untrained(contrast_counters(given)) + flaws
+                untrained = fitness.untrained + network.told_untrained(given) + flaws
             reasons = fitness.cannot + (untrained if self.config.fitness == "fallback" else ())
             if reasons:
                 against.append(f"'{network.name}': {'; '.join(reasons)}")
