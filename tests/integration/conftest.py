@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,38 @@ class Reconstruction:
 
 
 Reconstruct = Callable[..., Reconstruction]
+Command = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def scanside() -> Command:
+    """Runs a command, which must succeed, and gives what it printed."""
+    from typer.testing import CliRunner
+
+    from scanside.cli.app import app
+
+    def run(*arguments: object) -> str:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, f"{result.stdout}\n{result.stderr}"
+        return result.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder of networks that commands train and build; bundles are found in ``bundles``."""
+    import torch
+
+    root = tmp_path_factory.mktemp("workshop")
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        patch.setenv("SCANSIDE_CACHE", str(root / "slices"))
+        patch.setenv("SCANSIDE_ENGINE_CACHE", str(root / "engines"))
+        patch.setenv("SCANSIDE_ENGINES", str(root / "bundles"))
+        yield root
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

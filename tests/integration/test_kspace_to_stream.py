@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,34 +46,22 @@ accelerator: cpu
 BEFORE = ["noise", "oversampling", "accumulate", {"coil-maps": {"method": "espirit"}}]
 
 
-def scanside(*arguments: object) -> str:
-    """Run a command; it must succeed."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, f"{result.stdout}\n{result.stderr}"
-    return result.stdout
+Command = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def made(scanside: Command, workshop: Path) -> Path:
     """Folder with the run ``run`` and its bundle ``bundles/transform``, whose engine was accepted."""
-    root = tmp_path_factory.mktemp("transform")
-    (root / "transform.yaml").write_text(CONFIG, "utf-8")
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "200")
-        patch.setenv("SCANSIDE_CACHE", str(root / "slices"))
-        patch.setenv("SCANSIDE_ENGINE_CACHE", str(root / "engines"))
-        patch.setenv("SCANSIDE_ENGINES", str(root / "bundles"))
-        scanside("train", root / "transform.yaml", "-o", root / "run", "--threads", 1)
-        scanside(
-            "engines", "build", root / "run", "-o", root / "bundles/transform", "--anatomy", "heap",
-            "--weights", "float16", "--size-limit-mb", 6, "--backend", "eager",
-        )  # fmt: skip
-        yield root
-    torch.set_num_threads(threads)
+    (workshop / "transform.yaml").write_text(CONFIG, "utf-8")
+    scanside("train", workshop / "transform.yaml", "-o", workshop / "run", "--threads", 1)
+    scanside(
+        "engines", "build", workshop / "run", "-o", workshop / "bundles/transform", "--anatomy", "heap",
+        "--weights", "float16", "--size-limit-mb", 6, "--backend", "eager",
+    )  # fmt: skip
+    return workshop
 
 
-def test_the_bundle_has_one_size(made: Path) -> None:
+def test_the_bundle_has_one_size(scanside: Command, made: Path) -> None:
     manifest = Bundle.open(made / "bundles/transform").manifest
     assert manifest.task == "image"
     assert [spec.name for spec in manifest.inputs] == ["kspace"]
@@ -96,8 +84,10 @@ def test_the_training_tells_how_far_layers_moved(made: Path) -> None:
     assert 0 < moved["dense1.along_k1.weight"] < moved["convolutions.conv2.weight"]
 
 
-def test_image_in_the_stream_is_that_of_the_trained_network(made: Path, tmp_path: Path) -> None:
-    recording = scanned(tmp_path, 32, 48)
+def test_image_in_the_stream_is_that_of_the_trained_network(
+    scanside: Command, made: Path, tmp_path: Path
+) -> None:
+    recording = scanned(scanside, tmp_path, 32, 48)
     image, item = reconstructed(recording, tmp_path)
     assert "ScansideFallback" not in image.meta
     assert image.meta["ScansideBackend"][:3] == ["eager", "fp32", "32×48"]
@@ -117,8 +107,10 @@ def test_image_in_the_stream_is_that_of_the_trained_network(made: Path, tmp_path
 
 
 @pytest.mark.parametrize(("k1", "k0"), [(32, 40), (24, 48), (64, 96)])
-def test_a_scan_of_another_size_goes_to_the_fallback(made: Path, tmp_path: Path, k1: int, k0: int) -> None:
-    image, _ = reconstructed(scanned(tmp_path, k1, k0), tmp_path)
+def test_a_scan_of_another_size_goes_to_the_fallback(
+    scanside: Command, made: Path, tmp_path: Path, k1: int, k0: int
+) -> None:
+    image, _ = reconstructed(scanned(scanside, tmp_path, k1, k0), tmp_path)
     assert image.data.shape[-2:] == (k1, k0)
     told = json.dumps(image.meta["ScansideFallback"], ensure_ascii=False)
     assert "sense" in told
@@ -127,7 +119,7 @@ def test_a_scan_of_another_size_goes_to_the_fallback(made: Path, tmp_path: Path,
     )
 
 
-def scanned(folder: Path, k1: int, k0: int) -> Path:
+def scanned(scanside: Command, folder: Path, k1: int, k0: int) -> Path:
     """A recording of one coil."""
     recording = folder / "scan.h5"
     settings = (

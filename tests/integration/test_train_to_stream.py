@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from typer.testing import CliRunner
 
 from scanside import Item, KSpace
-from scanside.cli.app import app
 from scanside.engines.bundle import Bundle
 from scanside.engines.manifest import GateLimits
 from scanside.engines.shapes import fit, unrolled_specs
@@ -50,36 +48,24 @@ accelerator: cpu
 BEFORE = ["noise", "oversampling", "accumulate", {"coil-maps": {"method": "espirit"}}]
 
 
-def scanside(*arguments: object) -> str:
-    """Run a command; it must succeed."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, f"{result.stdout}\n{result.stderr}"
-    return result.stdout
+Command = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def made(scanside: Command, workshop: Path) -> Path:
     """Folder with the run ``run`` and its bundle ``bundles/least``, whose engines were accepted."""
     pytest.importorskip("onnxruntime")
-    root = tmp_path_factory.mktemp("least")
-    (root / "least.yaml").write_text(CONFIG, "utf-8")
-    threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COLUMNS", "200")
-        patch.setenv("SCANSIDE_CACHE", str(root / "slices"))
-        patch.setenv("SCANSIDE_ENGINE_CACHE", str(root / "engines"))
-        patch.setenv("SCANSIDE_ENGINES", str(root / "bundles"))
-        scanside("train", root / "least.yaml", "-o", root / "run", "--threads", 1)
-        backends = ("--backend", "eager", "--backend", "onnxruntime")
-        scanside(
-            "engines", "build", root / "run", "-o", root / "bundles/least", "--anatomy", "heap",
-            "--bucket", "64x64", "--coils", 4, *backends,
-        )  # fmt: skip
-        yield root
-    torch.set_num_threads(threads)
+    (workshop / "least.yaml").write_text(CONFIG, "utf-8")
+    scanside("train", workshop / "least.yaml", "-o", workshop / "run", "--threads", 1)
+    backends = ("--backend", "eager", "--backend", "onnxruntime")
+    scanside(
+        "engines", "build", workshop / "run", "-o", workshop / "bundles/least", "--anatomy", "heap",
+        "--bucket", "64x64", "--coils", 4, *backends,
+    )  # fmt: skip
+    return workshop
 
 
-def test_engines_were_accepted(made: Path) -> None:
+def test_engines_were_accepted(scanside: Command, made: Path) -> None:
     manifest = Bundle.open(made / "bundles/least").manifest
     accepted = {report.backend for report in manifest.acceptance if report.passed}
     assert accepted == {"eager", "onnxruntime"}
@@ -92,7 +78,7 @@ def test_engines_were_accepted(made: Path) -> None:
 @pytest.mark.parametrize("backend", ["eager", "onnxruntime"])
 @pytest.mark.parametrize(("k1", "k0"), [(64, 64), (58, 50)])
 def test_image_in_the_stream_is_that_of_the_trained_network(
-    made: Path, tmp_path: Path, k1: int, k0: int, backend: str
+    scanside: Command, made: Path, tmp_path: Path, k1: int, k0: int, backend: str
 ) -> None:
     recording = tmp_path / "scan.h5"
     settings = (

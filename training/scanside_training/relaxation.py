@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["T2_UNIT_MS", "multi_echo_signal"]
+__all__ = ["LEAST_MS", "T2_UNIT_MS", "multi_echo_signal"]
 
 T2_UNIT_MS = 100.0
 """Unit of the T2 maps that networks give and learn from: those of tissue are about one."""
 
-_LEAST_MS = 1e-3  # air has no relaxation, and no signal either
+LEAST_MS = 1e-3
+"""Relaxation times are at least this: air has none, and no signal either."""
 
 
 def multi_echo_signal(m0: torch.Tensor, t2_ms: torch.Tensor, echo_times_ms: torch.Tensor) -> torch.Tensor:
@@ -23,5 +24,5 @@ def multi_echo_signal(m0: torch.Tensor, t2_ms: torch.Tensor, echo_times_ms: torc
     Returns:
         ``(B, echo, k1, k0)``.
     """
-    decayed: torch.Tensor = torch.exp(-echo_times_ms[:, :, None, None] / t2_ms.clamp_min(_LEAST_MS))
+    decayed: torch.Tensor = torch.exp(-echo_times_ms[:, :, None, None] / t2_ms.clamp_min(LEAST_MS))
     return m0 * decayed

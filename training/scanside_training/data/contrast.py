@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 from torch import Tensor
 
 from scanside_training.data.settings import FloatRange, Settings
+from scanside_training.relaxation import LEAST_MS
 
 __all__ = ["SpinEchoConfig", "random_spin_echo", "spin_echo"]
 
@@ -64,6 +65,5 @@ def spin_echo(tissues: Tensor, te: float, tr: float) -> Tensor:
         ``(y, x)``; 0 where there is nothing.
     """
     density, t1, t2 = tissues.unbind()
-    least = 1e-3  # air has no relaxation, and no signal either
-    recovered = 1 - torch.exp(-tr / t1.clamp_min(least))
-    return density * recovered * torch.exp(-te / t2.clamp_min(least))
+    recovered = 1 - torch.exp(-tr / t1.clamp_min(LEAST_MS))
+    return density * recovered * torch.exp(-te / t2.clamp_min(LEAST_MS))
