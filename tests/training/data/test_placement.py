@@ -10,7 +10,7 @@ import torch
 
 from scanside.recon.resize import crop_or_pad
 from scanside_training.data import PlacementConfig
-from scanside_training.data.placement import random_scan_of
+from scanside_training.data.placement import random_pose, random_scan_of
 
 
 def ellipse(shape: tuple[int, int], center: tuple[float, float], radii: tuple[float, float]) -> torch.Tensor:
@@ -71,3 +71,14 @@ def test_native_slices_keep_their_pixels(matrix: tuple[int, int], rng: np.random
     torch.testing.assert_close(scan, crop_or_pad(image, matrix))
     flipped = random_scan_of(config.model_copy(update={"flips": 1.0}), image, matrix, rng)
     torch.testing.assert_close(flipped, crop_or_pad(image.flip(0, 1), matrix))
+
+
+@pytest.mark.parametrize("native", [0, 1])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_region_goes_where_the_object_goes(native: float, seed: int) -> None:
+    image = ellipse((96, 80), (50, 36), (34, 26))
+    config = PlacementConfig(native=native, transpose=0.5, rotation_deg=(-40, 40))
+    pose = random_pose(config, image, (72, 88), np.random.default_rng(seed))
+    scan, region = pose.scan_of(image).abs() > 0.5, pose.region_of(image.real > 0)
+    assert region.shape == (72, 88)
+    assert (scan & region).sum() / (scan | region).sum() > 0.94

@@ -136,6 +136,25 @@ def test_maps_from_batch_and_file(pair: tuple[torch.Tensor, torch.Tensor], tmp_p
     assert from_file == pytest.approx((maps[1, 0] * squares).mean())
 
 
+def test_boxes_count_more_and_the_centre_where_there_are_none(
+    pair: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    output, target = pair
+    squares = np.abs(complex_difference(output, target)) ** 2
+    marked = torch.zeros(3, 1, 10, 12)
+    marked[1, 0, 2:5, 3:9] = 1
+    weights = np.ones((3, 10, 12))
+    weights[1, 2:5, 3:9] = 4
+    batch = {"target": target, "marked": marked}
+    alone = {"source": "boxes", "factor": 4, "otherwise": None}
+    assert value(output, batch, kind="weighted_l2", map=alone) == pytest.approx((weights * squares).mean())
+    weights[0] = weights[2] = centre_weights((10, 12), CentreWeights(factor=3)).numpy()
+    centred = {**alone, "otherwise": {"factor": 3}}
+    assert value(output, batch, kind="weighted_l2", map=centred) == pytest.approx((weights * squares).mean())
+    with pytest.raises(ConfigError, match=r"no 'marked'.*take a source with boxes"):
+        value(output, {"target": target}, kind="weighted_l2", map=alone)
+
+
 def test_map_of_a_file_is_not_saved_with_the_model(tmp_path: Path) -> None:
     np.save(tmp_path / "map.npy", np.ones((4, 4)))
     term = {"kind": "weighted_l2", "map": {"source": "file", "path": tmp_path / "map.npy"}}

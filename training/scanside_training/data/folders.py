@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from scanside.recon.combine import combine_with_maps
 from scanside.recon.fourier import spatial_dims, to_image
 from scanside.replay import replay
 from scanside_training.data.cache import Decoded
+from scanside_training.data.tables import table_rows
 
 __all__ = [
     "SUBJECTS_TABLE",
@@ -221,7 +221,7 @@ def _by_subfolder(folder: Path) -> list[tuple[str, Path]]:
 
 def _by_table(table: Path) -> list[tuple[str, Path]]:
     found = []
-    for number, row in enumerate(_rows(table), start=2):
+    for number, row in enumerate(table_rows(table), start=2):
         name, subject = (row.get(column) or "" for column in _COLUMNS)
         if not name.strip() or not subject.strip():
             raise ConfigError(
@@ -236,35 +236,3 @@ def _by_table(table: Path) -> list[tuple[str, Path]]:
             )
         found.append((subject.strip(), path))
     return found
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    """The rows of a table as people and their spreadsheets write it: with a byte order mark, ``;`` or tabs, or in the
-    code page of Western Windows.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        data = table.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{table} cannot be read: {error.strerror}") from error
-    text = _decoded(data, table)
-    head = text.partition("\n")[0]
-    separator = max(",;\t", key=head.count)
-    reader = csv.DictReader(text.splitlines(), delimiter=separator, skipinitialspace=True)
-    return [
-        {(name or "").strip().lower(): value if isinstance(value, str) else "" for name, value in row.items()}
-        for row in reader
-    ]
-
-
-def _decoded(data: bytes, table: Path) -> str:
-    of_spreadsheets = data.startswith((b"\xff\xfe", b"\xfe\xff"))  # their "Unicode text"
-    encodings: tuple[str, ...] = ("utf-16",) if of_spreadsheets else ("utf-8-sig", "cp1252")
-    for encoding in encodings:
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise ConfigError(f"{table} is text in no encoding that is known here: save it as CSV in UTF-8")

@@ -6,7 +6,7 @@ of the batch; so it is the same whatever the number of worker processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import lightning
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from scanside.errors import ConfigError
+from scanside_training.data.boxes import Boxes, no_boxes
 from scanside_training.data.settings import Settings
 from scanside_training.data.simulation import (
     SimulationConfig,
@@ -179,6 +180,24 @@ class Origin(NamedTuple):
     recordings: tuple[str, ...]
 
 
+class _Opened(NamedTuple):
+    """A source as one part of the data draws from it.
+
+    Attributes:
+        slices: all that it has.
+        indices: those of the part.
+        boxes: of every slice; None where it has no marks.
+    """
+
+    slices: SliceSource
+    indices: list[int]
+    boxes: Sequence[Boxes] | None
+
+    def boxes_of(self, index: int) -> Boxes:
+        """What is marked in a slice."""
+        return no_boxes() if self.boxes is None else self.boxes[index]
+
+
 class SimulatedSamples(Dataset[dict[str, Tensor]]):
     """Samples of one part, made when asked for by their `SampleKey`.
 
@@ -199,7 +218,7 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         other = config.validation_simulation
         self._simulation = config.simulation if part == "train" or other is None else other
         self._measured = self._simulation.coils.load()
-        self._sources: list[tuple[SliceSource, list[int]]] = []
+        self._sources: list[_Opened] = []
         self.provenance: list[Provenance] = []
         self.origins: list[Origin] = []
         weights = []
@@ -211,7 +230,7 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
             members = subjects_of(part, source.split, slices.subjects, source.kind)
             indices = [i for i, subject in enumerate(slices.subjects) if subject in members]
             if indices:
-                self._sources.append((slices, indices))
+                self._sources.append(_Opened(slices, indices, source.boxes(slices)))
                 weights.append(source.weight)
                 recordings = sorted({slices.recordings[i] for i in indices} - {""})
                 self.provenance.append(
@@ -224,10 +243,11 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
                 f"name subjects in sources.split.{part}, or add a source"
             )
         self._probability = np.array(weights) / sum(weights) if sum(weights) else None
+        self._marked = any(source.boxes is not None for source in self._sources)
         self._all = [
             (source, index, of)
-            for (source, indices), of in zip(self._sources, self.origins, strict=True)
-            for index in indices
+            for source, of in zip(self._sources, self.origins, strict=True)
+            for index in source.indices
         ]
 
     @property
@@ -245,24 +265,27 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         else:
             shape = middle_shape(self._simulation)
             source, index, _ = self._fixed(key.sample)
-        pixels = torch.from_numpy(source[index])
-        return simulate_sample(self._simulation, pixels, shape, rng, self._measured)
+        pixels = torch.from_numpy(source.slices[index])
+        boxes = source.boxes_of(index) if self._marked else None
+        return simulate_sample(self._simulation, pixels, shape, rng, self._measured, boxes)
 
     def subject(self, key: SampleKey) -> str:
         """Whose slice a sample for validation or test is made from."""
         source, index, _ = self._fixed(key.sample)
-        return source.subjects[index]
+        return source.slices.subjects[index]
 
     def identities(self, key: SampleKey) -> frozenset[str]:
         """The same, and the recording, as they are told apart in records of trainings."""
         source, index, of = self._fixed(key.sample)
-        return frozenset({identity(of.origin, source.subjects[index]), source.recordings[index]} - {""})
+        return frozenset(
+            {identity(of.origin, source.slices.subjects[index]), source.slices.recordings[index]} - {""}
+        )
 
-    def _drawn(self, rng: np.random.Generator) -> tuple[SliceSource, int]:
-        source, indices = self._sources[int(rng.choice(len(self._sources), p=self._probability))]
-        return source, indices[int(rng.integers(len(indices)))]
+    def _drawn(self, rng: np.random.Generator) -> tuple[_Opened, int]:
+        source = self._sources[int(rng.choice(len(self._sources), p=self._probability))]
+        return source, source.indices[int(rng.integers(len(source.indices)))]
 
-    def _fixed(self, index: int) -> tuple[SliceSource, int, Origin]:
+    def _fixed(self, index: int) -> tuple[_Opened, int, Origin]:
         return self._all[int((index + 0.5) * len(self._all) / self._n_fixed) % len(self._all)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from scanside.recon.scaling import image_scale
 from scanside_training.data.resample import Placement, band_limited, sample_at
 from scanside_training.data.settings import FloatRange, Probability, Settings
 
-__all__ = ["PlacementConfig", "random_scan_of"]
+__all__ = ["PlacementConfig", "Pose", "random_pose", "random_scan_of"]
 
 Points = npt.NDArray[Any]
 
@@ -53,26 +54,80 @@ class PlacementConfig(Settings):
     """Pixels over which slices fade at their borders: where one cuts through the object there would be an edge."""
 
 
+@dataclass(frozen=True)
+class Pose:
+    """How one object lies in the field of view of one scan.
+
+    Attributes:
+        matrix: (k1, k0) of the scan.
+        transposed: whether phase encoding runs along x of the slice.
+        taper: pixels over which the slice fades at its borders.
+        placement: where its pixels come to lie; None where they are kept as they are.
+        mirrored: axes that run backwards where they are kept.
+    """
+
+    matrix: tuple[int, int]
+    transposed: bool
+    taper: int
+    placement: Placement | None
+    mirrored: tuple[int, ...] = ()
+
+    def scan_of(self, image: Tensor) -> Tensor:
+        """The image that a noise-free, fully sampled scan gives.
+
+        Args:
+            image: complex ``(y, x)``, the object, or a film of it ``(t, y, x)``, all frames of which lie alike.
+
+        Returns:
+            Complex ``matrix``, or ``(t, *matrix)``.
+        """
+        image = image.mT if self.transposed else image
+        if self.placement is None:
+            return crop_or_pad(image.flip(self.mirrored), self.matrix)
+        frames = _tapered(image if image.ndim == 3 else image[None], self.taper)
+        fine = sample_at(frames, self.placement.points(self.matrix, _OVERSAMPLING))
+        scan = band_limited(fine, self.matrix, _OVERSAMPLING)
+        return scan if image.ndim == 3 else scan[0]
+
+    def region_of(self, region: Tensor) -> Tensor:
+        """Where a region ``(y, x)`` of the object lies in that image: booleans, of the nearest pixels."""
+        values = (region.mT if self.transposed else region).float()
+        if self.placement is None:
+            return crop_or_pad(values.flip(self.mirrored), self.matrix) > 0
+        return sample_at(values[None], self.placement.points(self.matrix), mode="nearest")[0] > 0
+
+
 def random_scan_of(
     config: PlacementConfig, image: Tensor, matrix: tuple[int, int], rng: np.random.Generator
 ) -> Tensor:
-    """The image that a noise-free, fully sampled scan gives of an object.
+    """The image that a noise-free, fully sampled scan gives of an object that lies anyhow.
 
     Args:
         config: what may be drawn.
-        image: complex ``(y, x)``, the object, or a film of it ``(t, y, x)``, all frames of which lie alike.
+        image: see `Pose.scan_of`.
         matrix: (k1, k0) of the scan.
-        rng: draws the placement.
-
-    Returns:
-        Complex ``matrix``, or ``(t, *matrix)``.
+        rng: draws the pose.
     """
-    if rng.random() < config.transpose:
-        image = image.mT
+    return random_pose(config, image, matrix, rng).scan_of(image)
+
+
+def random_pose(
+    config: PlacementConfig, image: Tensor, matrix: tuple[int, int], rng: np.random.Generator
+) -> Pose:
+    """Draw how an object lies in the field of view.
+
+    Args:
+        config: what may be drawn.
+        image: the object, see `Pose.scan_of`.
+        matrix: (k1, k0) of the scan.
+        rng: draws it.
+    """
+    transposed = bool(rng.random() < config.transpose)
+    image = image.mT if transposed else image
     if config.native and rng.random() < config.native:
-        mirrored = [axis for axis in (-2, -1) if rng.random() < config.flips]
-        return crop_or_pad(image.flip(mirrored), matrix)
-    image = image * _window(image.shape[-2], config.taper)[:, None] * _window(image.shape[-1], config.taper)
+        mirrored = tuple(axis for axis in (-2, -1) if rng.random() < config.flips)
+        return Pose(matrix, transposed, config.taper, None, mirrored)
+    image = _tapered(image, config.taper)
     angle = math.radians(rng.uniform(*config.rotation_deg))
     low, high = _extent(image if image.ndim == 2 else image.abs().mean(0), angle)
     extent = np.maximum(high - low, 8.0)
@@ -89,10 +144,11 @@ def random_scan_of(
         center=(float(center[0]), float(center[1])),
         offset=(float(rng.uniform(-room[0], room[0])), float(rng.uniform(-room[1], room[1]))),
     )
-    frames = image if image.ndim == 3 else image[None]
-    fine = sample_at(frames, placement.points(matrix, _OVERSAMPLING))
-    scan = band_limited(fine, matrix, _OVERSAMPLING)
-    return scan if image.ndim == 3 else scan[0]
+    return Pose(matrix, transposed, config.taper, placement)
+
+
+def _tapered(image: Tensor, taper: int) -> Tensor:
+    return image * _window(image.shape[-2], taper)[:, None] * _window(image.shape[-1], taper)
 
 
 def _window(n: int, taper: int) -> Tensor:

@@ -52,7 +52,7 @@ def sample_at(image: Tensor, points: Tensor, *, beyond: str = "zeros", mode: str
         image: ``(channel, y, x)``, real or complex.
         points: ``(*grid, 2)`` with two grid axes, positions (y, x) in pixels.
         beyond: what lies outside of the image: ``zeros`` or ``border``.
-        mode: ``bicubic`` or ``bilinear``.
+        mode: ``bicubic``, ``bilinear`` or ``nearest``.
 
     Returns:
         ``(channel, *grid)``.

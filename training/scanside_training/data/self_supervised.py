@@ -7,6 +7,7 @@ whole lines are held out, as networks with exact data consistency take whole lin
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ class _HoldsOut(TaskConfig):
         acquired = scan.mask[:, 0].bool()
         held_out = self._drawn(acquired, rng)
         kept = acquired & ~held_out
-        seen = ScannedSlice(scan.hybrid * kept[:, None], scan.maps, kept[:, None], scan.target, scan.noise)
+        seen = replace(scan, hybrid=scan.hybrid * kept[:, None], mask=kept[:, None])
         sample, columns = unrolled_sample(config, seen, rng)
         lines = (scan.hybrid * held_out[:, None])[..., columns]
         return {

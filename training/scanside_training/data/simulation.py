@@ -21,6 +21,7 @@ from torch import Tensor
 from scanside.metrics import object_mask
 from scanside.recon.scaling import image_scale
 from scanside_training.data.appearance import AppearanceConfig
+from scanside_training.data.boxes import Boxes
 from scanside_training.data.calibration import EspiritConfig
 from scanside_training.data.coils import CoilsConfig
 from scanside_training.data.contrast import SpinEchoConfig, random_spin_echo
@@ -194,12 +195,14 @@ class Drawn:
         shape: coils and matrix.
         rng: draws everything.
         measured: coil maps, ``config.coils.load()``.
+        boxes: what somebody marked in the slice, see `scanside_training.data.boxes`; None where no source has marks.
     """
 
     config: SimulationConfig
     shape: SampleShape
     rng: np.random.Generator
     measured: Tensor | None
+    boxes: Boxes | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -234,6 +237,7 @@ def simulate_sample(
     shape: SampleShape,
     rng: np.random.Generator,
     measured: Tensor | None = None,
+    boxes: Boxes | None = None,
 ) -> Sample:
     """Scan a slice or a film, as the task says.
 
@@ -244,6 +248,7 @@ def simulate_sample(
         shape: coils and matrix.
         rng: draws everything.
         measured: ``config.coils.load()``.
+        boxes: what somebody marked in the slice; None where no source has marks.
 
     Returns:
         float32 tensors, all intensities divided by ``scale``; Scanside's own tasks give:
@@ -255,6 +260,7 @@ def simulate_sample(
         ``roi``: ``(1, k1, k0)``, 1 inside the object, the same for all frames;
         ``scale``: ``()``, `scanside.recon.scaling.image_scale` or `film_scale` of the image that goes in;
         ``noise``: ``()``, standard deviation of the noise's real and imaginary part per coil and voxel;
+        ``marked``: ``(1, k1, k0)``, 1 where somebody marked the slice, where some source has marks;
         ``low_rank_sparse``: the film that networks begin with, like ``image``, where the task says so;
         ``te``, ``tr``: ``()`` each, echo and repetition time in ms, where there are `SimulationConfig.sequences`.
 
@@ -264,7 +270,7 @@ def simulate_sample(
     told: Sample = {}
     if config.sequences:
         pixels, told = random_spin_echo(config.sequences, pixels, rng)
-    return config.task.sample(pixels, Drawn(config, shape, rng, measured)) | told
+    return config.task.sample(pixels, Drawn(config, shape, rng, measured, boxes)) | told
 
 
 def some_columns(crop: int | None, roi: Tensor, rng: np.random.Generator) -> slice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,9 +15,10 @@ from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.scaling import image_scale
 from scanside.recon.sense import cg_sense
 from scanside_training.data.appearance import random_appearance
+from scanside_training.data.boxes import region_of
 from scanside_training.data.calibration import espirit_maps
 from scanside_training.data.coils import random_maps
-from scanside_training.data.placement import random_scan_of
+from scanside_training.data.placement import random_pose
 from scanside_training.data.sampling import random_mask
 from scanside_training.data.simulation import (
     Drawn,
@@ -52,6 +53,7 @@ class ScannedSlice:
         mask: ``(k1, 1)``, which lines were acquired.
         target: ``(k1, k0)`` complex, the noise-free coil images combined with the maps.
         noise: standard deviation of the noise's real and imaginary part per coil and voxel.
+        marked: ``(k1, k0)`` booleans, what somebody marked in the slice; None where the data have no marks.
     """
 
     hybrid: Tensor
@@ -59,6 +61,7 @@ class ScannedSlice:
     mask: Tensor
     target: Tensor
     noise: float
+    marked: Tensor | None = None
 
     @property
     def adjoint(self) -> Tensor:
@@ -70,7 +73,11 @@ def scanned(pixels: Tensor, drawn: Drawn) -> ScannedSlice:
     """Scan a slice ``(y, x)``, real or complex, of any size."""
     config, rng = drawn.config, drawn.rng
     appearing = random_appearance(config.appearance, complex_of(pixels), rng)
-    return scan_of(random_scan_of(config.placement, appearing, drawn.grid, rng), drawn)
+    pose = random_pose(config.placement, appearing, drawn.grid, rng)
+    scan = scan_of(pose.scan_of(appearing), drawn)
+    if drawn.boxes is None:
+        return scan
+    return replace(scan, marked=pose.region_of(region_of(drawn.boxes, (pixels.shape[-2], pixels.shape[-1]))))
 
 
 def scan_of(object_: Tensor, drawn: Drawn) -> ScannedSlice:
@@ -178,16 +185,15 @@ def _common(
     scale = image_scale(image)
     roi = object_of(scan.target)
     columns = some_columns(config.readout_crop, roi, rng)
-    return (
-        columns,
-        scale,
-        {
-            "mask": scan.mask.float(),
-            "roi": roi[None, :, columns].float(),
-            "scale": scale,
-            "noise": scan.noise / scale,
-        },
-    )
+    common = {
+        "mask": scan.mask.float(),
+        "roi": roi[None, :, columns].float(),
+        "scale": scale,
+        "noise": scan.noise / scale,
+    }
+    if scan.marked is not None:
+        common["marked"] = scan.marked[None, :, columns].float()
+    return columns, scale, common
 
 
 def _magnitude(values: Tensor) -> Tensor:

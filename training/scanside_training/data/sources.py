@@ -7,6 +7,7 @@ which they are stored, and says whose they are. Files are read where they lie; d
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -17,6 +18,7 @@ import torch
 from pydantic import ConfigDict, Field
 
 from scanside_training.data import generated, generated_films, knees
+from scanside_training.data.boxes import Boxes
 from scanside_training.data.cache import Decoded, cached_slices
 from scanside_training.data.coils import MEASURED
 from scanside_training.data.folders import (
@@ -83,7 +85,11 @@ class SliceSource(Protocol):
 
 
 class SourceConfig(PluginSettings):
-    """What all kinds share. A source of one's own is registered in the entry points ``scanside.sources``."""
+    """What all kinds share. A source of one's own is registered in the entry points ``scanside.sources``.
+
+    It decodes its files once (`decode`), and finds the slices in the cache from then on, or overrides `open` to read
+    them where they lie.
+    """
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -121,13 +127,23 @@ class SourceConfig(PluginSettings):
         """
         return ""
 
+    def boxes(self, slices: SliceSource) -> Sequence[Boxes] | None:
+        """What somebody marked in every slice; None where the source has no marks.
+
+        Args:
+            slices: what `open` gave.
+        """
+        return None
+
     @abstractmethod
     def files(self) -> list[Path]:
         """Files that the slices are read from."""
 
-    @abstractmethod
     def decode(self) -> Decoded:
         """Subject and pixels of every slice."""
+        raise NotImplementedError(
+            f"the source '{self.kind}' neither decodes slices nor opens files by itself"
+        )
 
 
 class FileSource(SourceConfig):

@@ -17,6 +17,7 @@ from scanside_training.losses.ssim import SsimConfig, ssim_map
 from scanside_training.losses.term import Term, TermConfig, magnitude
 from scanside_training.losses.weights import (
     BatchWeights,
+    BoxWeights,
     CentreWeights,
     FileWeights,
     HeatMapWeights,
@@ -25,6 +26,7 @@ from scanside_training.losses.weights import (
 
 __all__ = [
     "BatchWeights",
+    "BoxWeights",
     "CentreWeights",
     "EdgeConfig",
     "FileWeights",

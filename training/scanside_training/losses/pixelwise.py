@@ -8,7 +8,13 @@ import torch
 from pydantic import Field
 
 from scanside_training.losses.term import NetworkOf, Term, TermConfig, magnitude
-from scanside_training.losses.weights import BatchWeights, CentreWeights, FileWeights, HeatMapWeights
+from scanside_training.losses.weights import (
+    BatchWeights,
+    BoxWeights,
+    CentreWeights,
+    FileWeights,
+    HeatMapWeights,
+)
 from scanside_training.models.base import Batch
 
 __all__ = ["CharbonnierConfig", "L1Config", "L2Config", "MagnitudeConfig", "WeightedL2Config"]
@@ -85,7 +91,8 @@ class WeightedL2Config(TermConfig):
 
     kind: Literal["weighted_l2"] = "weighted_l2"
     map: Annotated[
-        CentreWeights | BatchWeights | HeatMapWeights | FileWeights, Field(discriminator="source")
+        CentreWeights | BatchWeights | BoxWeights | HeatMapWeights | FileWeights,
+        Field(discriminator="source"),
     ] = CentreWeights()
 
     def build(self, network_of: NetworkOf) -> Term:

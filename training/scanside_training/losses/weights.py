@@ -19,7 +19,7 @@ from scanside_training.models.base import Batch
 from scanside_training.regions.classifier import load_classifier
 from scanside_training.regions.heat import heat_maps
 
-__all__ = ["BatchWeights", "CentreWeights", "FileWeights", "HeatMapWeights", "centre_weights"]
+__all__ = ["BatchWeights", "BoxWeights", "CentreWeights", "FileWeights", "HeatMapWeights", "centre_weights"]
 
 Extent = Annotated[float, Field(gt=0, le=1)]
 
@@ -55,6 +55,25 @@ class BatchWeights(_WeightsConfig):
     def build(self) -> nn.Module:
         """A module from (output, batch) to weights."""
         return _FromBatch()
+
+
+class BoxWeights(_WeightsConfig):
+    """`factor` where somebody marked the slice (``batch["marked"]``), 1 around; where nothing is, by the centre.
+
+    Boxes come with a source, such as those of fastMRI+ (`scanside_training.data.annotations`).
+
+    Attributes:
+        factor: weight where something is marked.
+        otherwise: weights of samples in which nothing is; null lets all of their pixels count alike.
+    """
+
+    source: Literal["boxes"] = "boxes"
+    factor: float = Field(5.0, gt=0)
+    otherwise: CentreWeights | None = CentreWeights()
+
+    def build(self) -> nn.Module:
+        """A module from (output, batch) to weights."""
+        return _Boxes(self)
 
 
 class HeatMapWeights(_WeightsConfig):
@@ -136,6 +155,22 @@ class _Centre(nn.Module):
 class _FromBatch(nn.Module):
     def forward(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
         return entry(batch, "weight", output, "let the data bring a map of weights, or use another source")
+
+
+class _Boxes(nn.Module):
+    def __init__(self, config: BoxWeights) -> None:
+        super().__init__()
+        self.factor = config.factor
+        self.otherwise = None if config.otherwise is None else config.otherwise.build()
+
+    def forward(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        remedy = "take a source with boxes (kind: fastmri, annotations: …), or another source of weights"
+        marked = entry(batch, "marked", output, remedy)
+        weights = 1 + (self.factor - 1) * marked
+        if self.otherwise is None:
+            return weights
+        none = ~marked.bool().flatten(1).any(1)
+        return torch.where(none[:, None, None, None], self.otherwise(output, batch), weights)
 
 
 class _HeatMap(nn.Module):
