@@ -244,6 +244,32 @@ def test_time_limit_ends_the_run_with_weights(run: Run, tmp_path: Path) -> None:
     assert further.seconds > record.seconds >= 0.4, "the time of both parts"
 
 
+def test_patience_ends_the_run_with_its_best_weights(run: Run, tmp_path: Path) -> None:
+    run(max_steps=30, validation={"every_steps": 30})
+    wild = {"optimiser": {"lr": 0.3}, "initial": str(tmp_path / "run"), "max_steps": 100}
+    record = run(folder="tuned", **wild, validation={"every_steps": 2, "images": 0, "patience": 3})
+    losses = {int(step): float(loss) for step, loss in figures(tmp_path / "tuned", "validation/loss")}
+    best = min(losses, key=losses.__getitem__)
+    assert 0 in losses, "the weights that it begins with are judged too"
+    assert record.complete
+    assert record.steps == max(losses) < 100
+    assert all(losses[step] >= losses[best] for step in list(losses)[-3:])
+    assert record.validation["loss"] == pytest.approx(losses[best], rel=1e-6)
+    assert torch.equal(weights(tmp_path / "tuned"), weights(tmp_path / "tuned", "best.safetensors"))
+    assert torch.equal(weights(tmp_path / "tuned"), weights(tmp_path / "run")) == (best == 0)
+
+
+def test_patience_goes_on_where_it_was(run: Run, tmp_path: Path) -> None:
+    settings = {
+        "validation": {"every_steps": 2, "images": 0, "patience": 50},
+        "schedule": {"kind": "constant"},
+    }
+    whole = run(folder="whole", max_steps=8, **settings)
+    run(folder="parts", max_steps=4, **settings)
+    resumed = run(folder="parts", max_steps=8, resume=True, **settings)
+    assert resumed.validation == whole.validation
+
+
 def test_epochs(run: Run) -> None:
     assert run(max_steps=None, max_epochs=2, accumulate=2).steps == 3  # 6 batches of 2 samples, 2 at a step
 

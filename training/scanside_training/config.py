@@ -88,10 +88,13 @@ class ValidationConfig(_Settings):
     Attributes:
         every_steps: optimiser steps between two validations; each also writes weights and checkpoint.
         images: samples, from the first on, that are shown as pictures.
+        patience: the run ends after so many validations in a row without a lower loss, and its weights are those of
+            the lowest, which may be those it began with; by default all steps are made, and the last weights kept.
     """
 
     every_steps: int = Field(500, ge=1)
     images: int = Field(4, ge=0)
+    patience: int | None = Field(None, ge=1)
 
 
 class TeachingConfig(DistillationConfig):

@@ -113,7 +113,7 @@ class TrainingRecord(BaseModel):
     Attributes:
         name: of the run.
         steps: optimiser steps made.
-        complete: whether all steps were made, rather than the time used up.
+        complete: whether all steps were made, or patience ended the run, rather than the time used up.
         epochs: how often as many samples were used as an epoch has.
         seconds: time in training, over all resumed parts.
         seed: of all that was drawn.

@@ -4,8 +4,8 @@
 
     runs/<name>/
     ├── config.yaml          the whole configuration, defaults spelt out
-    ├── model.safetensors    weights of the last validation, averaged where the run averages
-    ├── best.safetensors     weights of the validation with the highest PSNR
+    ├── model.safetensors    weights of the last validation (with patience the best), averaged where the run averages
+    ├── best.safetensors     weights of the validation with the highest PSNR (with patience the lowest loss)
     ├── last.ckpt            all that resuming needs
     ├── metrics.csv          figures by step
     ├── images/              input, output, target and error of some validation samples, by step
@@ -32,7 +32,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.callbacks import Callback, Timer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from rich.console import Console
@@ -149,7 +149,9 @@ def _run(
 
     for caution in config.loss.cautions:
         logger.warning("%s: %s", config.name, caution)
-    files = RunFolder(folder)
+    patience = config.validation.patience
+    files = RunFolder(folder, by_loss=patience is not None)
+    stopping = None if patience is None else EarlyStopping("validation/loss", patience=patience)
     trainer = pl.Trainer(
         accelerator=accelerator,
         devices=config.devices,
@@ -169,7 +171,7 @@ def _run(
             CsvLog(folder / "metrics.csv", step),
             TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
         ],
-        callbacks=_callbacks(config, folder, files, console, n_steps),
+        callbacks=_callbacks(config, folder, files, stopping, console, n_steps),
         default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -183,6 +185,8 @@ def _run(
     validation = _loader(
         data, "validation", SampleKeys(config.data.validation_samples, batch_size, rank, n_ranks)
     )
+    if stopping is not None and checkpoint is None:
+        trainer.validate(module, validation, verbose=False)  # the weights that it begins with may be the best
     trainer.fit(
         module,
         _loader(
@@ -196,10 +200,13 @@ def _run(
     )
     if files.validated_step != trainer.global_step:
         trainer.validate(module, validation, verbose=False)
+    stopped = stopping is not None and stopping.wait_count >= stopping.patience
+    if stopping is not None and trainer.is_global_zero:
+        files.go_back_to_best()
     record = TrainingRecord(
         name=config.name,
         steps=trainer.global_step,
-        complete=trainer.global_step >= n_steps,
+        complete=stopped or trainer.global_step >= n_steps,
         epochs=round(trainer.global_step * batches_per_step / batches_per_epoch, 2),
         seconds=round(files.seconds, 1),
         seed=config.seed,
@@ -268,7 +275,12 @@ def _loader(
 
 
 def _callbacks(
-    config: TrainConfig, folder: Path, files: RunFolder, console: Console | None, n_steps: int
+    config: TrainConfig,
+    folder: Path,
+    files: RunFolder,
+    stopping: EarlyStopping | None,
+    console: Console | None,
+    n_steps: int,
 ) -> list[Callback]:
     callbacks: list[Callback] = [
         ValidationMeasures(),
@@ -277,6 +289,8 @@ def _callbacks(
     ]
     if config.ema_decay is not None:
         callbacks.append(MovingAverage(config.ema_decay))
+    if stopping is not None:
+        callbacks.append(stopping)
     if config.weight_changes:
         callbacks.append(WeightChanges(folder / "weights.csv"))
     if config.max_minutes is not None:

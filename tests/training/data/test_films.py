@@ -14,6 +14,7 @@ from scanside.recon.scaling import film_scale
 from scanside_training.data import (
     BeatingHearts,
     DataConfig,
+    Drawn,
     ReconstructionData,
     SampleKey,
     SampleShape,
@@ -54,7 +55,7 @@ def plain(**changes: object) -> SimulationConfig:
 def scanned(
     film: torch.Tensor, config: SimulationConfig, n_coils: int = 3, seed: int = 0
 ) -> dict[str, torch.Tensor]:
-    return simulate_sample(config, film, SampleShape(n_coils, N, N), np.random.default_rng(seed))
+    return simulate_sample(film, Drawn(config, SampleShape(n_coils, N, N), np.random.default_rng(seed)))
 
 
 def cplx(pairs: torch.Tensor, axis: int) -> np.ndarray:

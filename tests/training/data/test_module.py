@@ -119,7 +119,7 @@ def sliced(
     """What of its slices a part is made from, told by the sum of their pixels."""
     seen: list[float] = []
 
-    def note(_: object, pixels: torch.Tensor, *rest: object) -> Batch:
+    def note(pixels: torch.Tensor, _: object) -> Batch:
         seen.append(round(float(pixels.double().sum()), 3))
         return {}
 

@@ -17,6 +17,7 @@ from scanside.simulate import ScanConfig, simulate
 from scanside_training.config import read_config
 from scanside_training.data import (
     DataConfig,
+    Drawn,
     ReconstructionData,
     SampleKey,
     SampleShape,
@@ -48,10 +49,14 @@ def head() -> torch.Tensor:
     return ((y / 0.8) ** 2 + (x / 0.6) ** 2 < 1).float() * (1 + 0.3 * torch.sin(9 * x))
 
 
-def sample(head: torch.Tensor, seed: int = 0, **task: Any) -> dict[str, torch.Tensor]:
+def sample(
+    head: torch.Tensor, seed: int = 0, *, judging: bool = False, **task: Any
+) -> dict[str, torch.Tensor]:
     settings = SIMULATION | {"task": SIMULATION["task"] | task}
     config = SimulationConfig.model_validate(settings)
-    return simulate_sample(config, head, SampleShape(3, N, N), np.random.default_rng(seed))
+    return simulate_sample(
+        head, Drawn(config, SampleShape(3, N, N), np.random.default_rng(seed), judging=judging)
+    )
 
 
 def test_lines_are_parted(head: torch.Tensor) -> None:
@@ -62,6 +67,21 @@ def test_lines_are_parted(head: torch.Tensor) -> None:
         assert int(held_out.sum()) == pytest.approx(0.3 * int((kept | held_out).sum()), abs=1)
         assert bool(kept[N // 2 - 3 : N // 2 + 3].all())
         assert not found["lines"][:, :, ~held_out].any()
+
+
+def test_lines_that_are_kept_apart_judge_and_train_nothing(head: torch.Tensor) -> None:
+    """The acquired lines hang on the seed, and those apart on them alone."""
+    trained = [sample(head, 3, apart=0.2) for _ in range(2)]
+    judged = sample(head, 3, judging=True, apart=0.2)
+    apart, rest = judged["held_out"][:, 0] > 0, judged["mask"][:, 0] > 0
+    acquired = apart | rest
+    assert int(apart.sum()) == pytest.approx(0.2 * int(acquired.sum()), abs=1)
+    for one in trained:
+        kept, held_out = one["mask"][:, 0] > 0, one["held_out"][:, 0] > 0
+        assert torch.equal(kept | held_out, rest)
+        assert bool(held_out.any())
+    plain = sample(head, 3)
+    assert torch.equal((plain["mask"] + plain["held_out"])[:, 0] > 0, acquired)
 
 
 def test_the_image_knows_nothing_of_what_is_held_out(head: torch.Tensor) -> None:
@@ -174,6 +194,29 @@ def test_a_network_is_trained_from_recordings(recordings: Path, tiny: dict[str, 
     record = train(read_config(tiny | settings, "tiny"), tmp_path / "run")
     assert record.complete
     assert record.data[0].kind == "mrd-scans"
+
+
+def test_one_scan_may_train_and_judge_where_lines_are_kept_apart(recordings: Path) -> None:
+    settings = of_recordings(recordings) | {
+        "sources": [{"kind": "mrd-scans", "folder": str(recordings), "split": {"shared": ["subject-1"]}}]
+    }
+    with pytest.raises(ValueError, match=r"mrd-scans: the same slices .* 'recorded-scans' judges .*\.apart"):
+        DataConfig.model_validate(settings)
+    settings["simulation"]["task"]["apart"] = 0.2
+    data = ReconstructionData(DataConfig.model_validate(settings))
+    trained, judged = (data.samples(part)[SampleKey(0, 0, 0)] for part in ("train", "validation"))  # type: ignore[arg-type]
+    assert not (judged["held_out"] * (trained["held_out"] + trained["mask"])).any()
+    with pytest.raises(ConfigError, match=r"no source .* has a slice for test"):
+        data.samples("test")
+
+
+def test_shared_subjects_that_there_are_not(recordings: Path) -> None:
+    settings = of_recordings(recordings) | {
+        "sources": [{"kind": "mrd-scans", "folder": str(recordings), "split": {"shared": ["nobody"]}}]
+    }
+    settings["simulation"]["task"]["apart"] = 0.2
+    with pytest.raises(ConfigError, match=r"split\.shared names the subjects nobody, which it does not have"):
+        ReconstructionData(DataConfig.model_validate(settings)).samples("train")
 
 
 def test_sizes_that_networks_cannot_take(recordings: Path) -> None:

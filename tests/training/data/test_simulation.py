@@ -14,6 +14,7 @@ from scanside.recon.scaling import image_scale
 from scanside_training.data import (
     AppearanceConfig,
     CoilsConfig,
+    Drawn,
     EspiritConfig,
     PlacementConfig,
     SampleShape,
@@ -44,7 +45,7 @@ def plain(**changes: object) -> SimulationConfig:
 
 def sample_of(config: SimulationConfig, head: torch.Tensor, seed: int = 0) -> dict[str, torch.Tensor]:
     shape = draw_shape(config, np.random.default_rng(0))
-    return simulate_sample(config, head, shape, np.random.default_rng(seed))
+    return simulate_sample(head, Drawn(config, shape, np.random.default_rng(seed)))
 
 
 def cplx(pairs: torch.Tensor) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -27,14 +28,18 @@ class RunFolder(Callback):
 
     Args:
         folder: the run's folder.
+        by_loss: whether the best validation is that of the lowest loss, rather than of the highest PSNR.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, by_loss: bool = False) -> None:
         self.folder = folder
+        self.by_loss = by_loss
         self.best_psnr = -math.inf
+        self.lowest_loss = math.inf
         self.validated_step = -1
         self.measures: dict[str, float] = {}
         """Of the last validation."""
+        self._measures_of_best: dict[str, float] = {}
         self._seconds_before = 0.0
         self._started: float | None = None
 
@@ -56,9 +61,11 @@ class RunFolder(Callback):
             for name, value in trainer.callback_metrics.items()
             if name.startswith("validation/")
         }
-        psnr = self.measures.get("psnr", -math.inf)
-        better = psnr > self.best_psnr
-        self.best_psnr = max(psnr, self.best_psnr)
+        psnr, loss = self.measures.get("psnr", -math.inf), self.measures.get("loss", math.inf)
+        better = loss < self.lowest_loss if self.by_loss else psnr > self.best_psnr
+        self.best_psnr, self.lowest_loss = max(psnr, self.best_psnr), min(loss, self.lowest_loss)
+        if better:
+            self._measures_of_best = self.measures
         if trainer.is_global_zero:
             assert isinstance(pl_module.model, nn.Module)
             save_weights(pl_module.model, self.folder / WEIGHTS, step=step)
@@ -92,11 +99,23 @@ class RunFolder(Callback):
                 kept,
             )
 
+    def go_back_to_best(self) -> None:
+        """Make the weights of the best validation, and its figures, those of the run."""
+        shutil.copyfile(self.folder / BEST_WEIGHTS, self.folder / WEIGHTS)
+        self.measures = self._measures_of_best
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run goes on with."""
-        return {"best_psnr": self.best_psnr, "seconds": self.seconds}
+        return {
+            "best_psnr": self.best_psnr,
+            "lowest_loss": self.lowest_loss,
+            "measures_of_best": self._measures_of_best,
+            "seconds": self.seconds,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with what the interrupted run had."""
         self.best_psnr = state_dict["best_psnr"]
+        self.lowest_loss = state_dict.get("lowest_loss", math.inf)  # not in runs before 0.2
+        self._measures_of_best = state_dict.get("measures_of_best", {})
         self._seconds_before = state_dict["seconds"]

@@ -52,7 +52,7 @@ from scanside_training.data.sources import (
     Synthetic,
     SyntheticTissues,
 )
-from scanside_training.data.splits import SubjectFractions, SubjectLists, SubjectSplit
+from scanside_training.data.splits import SharedSubjects, SubjectFractions, SubjectLists, SubjectSplit
 
 __all__ = [
     "AppearanceConfig",
@@ -85,6 +85,7 @@ __all__ = [
     "SampleKeys",
     "SampleShape",
     "SelfSupervisedTask",
+    "SharedSubjects",
     "SimulatedSamples",
     "SimulationConfig",
     "SliceSource",

@@ -20,13 +20,14 @@ from scanside.errors import ConfigError
 from scanside_training.data.boxes import Boxes, no_boxes
 from scanside_training.data.settings import Settings
 from scanside_training.data.simulation import (
+    Drawn,
     SimulationConfig,
     draw_shape,
     middle_shape,
     simulate_sample,
 )
 from scanside_training.data.sources import Licence, SliceSource, SourceConfig
-from scanside_training.data.splits import PARTS, Part, subjects_of
+from scanside_training.data.splits import PARTS, Part, SharedSubjects, subjects_of
 from scanside_training.record import identity
 
 __all__ = [
@@ -91,6 +92,13 @@ class DataConfig(Settings):
                     f"the task '{simulation.task.kind}' is made from {takes}, and "
                     f"{', '.join(source.kind for source in wrong)} gives {wrong[0].gives}: change sources, "
                     "simulation.task or simulation.sequences"
+                )
+            shared = [source.kind for source in self.sources if isinstance(source.split, SharedSubjects)]
+            if shared and not simulation.task.keeps_lines_apart:
+                raise ValueError(
+                    f"{', '.join(shared)}: the same slices are in training and validation (split.shared), and the "
+                    f"task '{simulation.task.kind}' judges networks by what they were trained on: take a task that "
+                    "keeps lines apart (simulation.task.apart), or split by subject"
                 )
             if takes == "scans" and self.batch_size > 1:
                 raise ValueError(
@@ -267,7 +275,8 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
             source, index, _ = self._fixed(key.sample)
         pixels = torch.from_numpy(source.slices[index])
         boxes = source.boxes_of(index) if self._marked else None
-        return simulate_sample(self._simulation, pixels, shape, rng, self._measured, boxes)
+        judging = self._part != "train"
+        return simulate_sample(pixels, Drawn(self._simulation, shape, rng, self._measured, boxes, judging))
 
     def subject(self, key: SampleKey) -> str:
         """Whose slice a sample for validation or test is made from."""
@@ -304,6 +313,8 @@ def _check_leaks(config: DataConfig, stores: list[SliceSource]) -> None:
         for part in PARTS:
             if part == "train" and source.weight == 0:
                 continue
+            if part == "validation" and isinstance(source.split, SharedSubjects):
+                continue  # of these slices other lines
             for subject in sorted(subjects_of(part, source.split, slices.subjects, source.kind)):
                 where = f"{part} as subject '{subject}' of sources[{number}] ({source.kind})"
                 person = identity(origin, subject)

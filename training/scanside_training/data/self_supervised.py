@@ -2,7 +2,9 @@
 
 Yaman et al., *Self-supervised learning of physics-guided reconstruction neural networks without fully sampled
 reference data*, MRM 84:3172-3191 (2020): of the acquired samples, disjoint sets serve data consistency and loss. Here
-whole lines are held out, as networks with exact data consistency take whole lines alone.
+whole lines are held out, as networks with exact data consistency take whole lines alone. A network may be tuned to
+one scan, a third set of whose lines says when to stop: Yaman et al., *Zero-shot self-supervised learning for MRI
+reconstruction*, ICLR 2022.
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from scanside_training.data.settings import FloatRange
 from scanside_training.data.simulation import (
     Drawn,
     Sample,
-    SimulationConfig,
     TaskConfig,
     real_pairs,
 )
@@ -38,6 +39,14 @@ class _HoldsOut(TaskConfig):
     """Share of the acquired lines that the network does not get, drawn for every sample."""
     central: int = Field(default=8, ge=1)
     """Lines around the centre that it always gets."""
+    apart: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the acquired lines that no training gets or is judged by, always the same ones of a scan: validations
+    judge by them, and may be of the slices in training (``split: {shared: all}``)."""
+
+    @property
+    def keeps_lines_apart(self) -> bool:
+        """See `TaskConfig.keeps_lines_apart`."""
+        return self.apart > 0
 
     @model_validator(mode="after")
     def _some(self) -> _HoldsOut:
@@ -45,11 +54,16 @@ class _HoldsOut(TaskConfig):
             raise ValueError(f"held_out is a share between 0 and 1, got {self.held_out}")
         return self
 
-    def _of(self, config: SimulationConfig, scan: ScannedSlice, rng: np.random.Generator) -> Sample:
+    def _of(self, drawn: Drawn, scan: ScannedSlice) -> Sample:
         """A sample of a scan whose target may be anything that its image is to be shown beside."""
+        config, rng = drawn.config, drawn.rng
         acquired = scan.mask[:, 0].bool()
-        held_out = self._drawn(acquired, rng)
-        kept = acquired & ~held_out
+        # Always the same generator: the lines hang on those that were acquired, and on nothing else.
+        apart = self._some_of(acquired, self.apart, np.random.default_rng(0))
+        trained = acquired & ~apart
+        judged = drawn.judging and self.keeps_lines_apart
+        held_out = apart if judged else self._some_of(trained, rng.uniform(*self.held_out), rng)
+        kept = trained & ~held_out
         seen = replace(scan, hybrid=scan.hybrid * kept[:, None], mask=kept[:, None])
         sample, columns = unrolled_sample(config, seen, rng)
         lines = (scan.hybrid * held_out[:, None])[..., columns]
@@ -59,16 +73,16 @@ class _HoldsOut(TaskConfig):
             "lines": real_pairs(lines / sample["scale"]),
         }
 
-    def _drawn(self, lines: Tensor, rng: np.random.Generator) -> Tensor:
-        """Which of the acquired lines ``(k1,)`` are held out."""
+    def _some_of(self, lines: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+        """A share of lines ``(k1,)``, at least one where it is above 0, none of them around the centre."""
         centre = len(lines) // 2
         free = lines.clone()
         free[max(centre - self.central // 2, 0) : centre + (self.central + 1) // 2] = False
         candidates = torch.nonzero(free).flatten().numpy()
-        n = min(max(round(rng.uniform(*self.held_out) * int(lines.sum())), 1), len(candidates))
-        held_out = torch.zeros_like(lines)
-        held_out[rng.choice(candidates, n, replace=False)] = True
-        return held_out
+        n = min(max(round(share * int(lines.sum())), share > 0), len(candidates))
+        chosen = torch.zeros_like(lines)
+        chosen[rng.choice(candidates, n, replace=False)] = True
+        return chosen
 
 
 class SelfSupervisedTask(_HoldsOut):
@@ -81,7 +95,7 @@ class SelfSupervisedTask(_HoldsOut):
 
     def sample(self, pixels: Tensor, drawn: Drawn) -> Sample:
         """Scan a slice."""
-        return self._of(drawn.config, scanned(pixels, drawn), drawn.rng)
+        return self._of(drawn, scanned(pixels, drawn))
 
 
 class RecordedScans(_HoldsOut):
@@ -110,4 +124,4 @@ class RecordedScans(_HoldsOut):
         hybrid = to_image(kspace, (-1,))
         zero_filled = (maps.conj() * to_image(hybrid, (-2,))).sum(0)
         scan = ScannedSlice(hybrid, maps, lines[:, None], zero_filled, float(noise_level(kspace, lines)))
-        return self._of(config, scan, drawn.rng)
+        return self._of(drawn, scan)

@@ -70,6 +70,11 @@ class TaskConfig(PluginSettings):
         return None
 
     @property
+    def keeps_lines_apart(self) -> bool:
+        """Whether networks are judged by lines that no training sees, so that both may be of the same slices."""
+        return False
+
+    @property
     def input_image(self) -> str:
         """What the image that goes in is, for the manifest of a bundle: ``Aᴴ y``."""
         return "adjoint"
@@ -196,13 +201,15 @@ class Drawn:
         rng: draws everything.
         measured: coil maps, ``config.coils.load()``.
         boxes: what somebody marked in the slice, see `scanside_training.data.boxes`; None where no source has marks.
+        judging: whether networks are judged by the sample, in a validation or test, rather than trained on it.
     """
 
     config: SimulationConfig
     shape: SampleShape
     rng: np.random.Generator
-    measured: Tensor | None
+    measured: Tensor | None = None
     boxes: Boxes | None = None
+    judging: bool = False
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -231,24 +238,13 @@ def _multiple(n: int, bounds: tuple[int, int], config: SimulationConfig) -> int:
     return min(max(round(n / config.multiple), low), high) * config.multiple
 
 
-def simulate_sample(
-    config: SimulationConfig,
-    pixels: Tensor,
-    shape: SampleShape,
-    rng: np.random.Generator,
-    measured: Tensor | None = None,
-    boxes: Boxes | None = None,
-) -> Sample:
+def simulate_sample(pixels: Tensor, drawn: Drawn) -> Sample:
     """Scan a slice or a film, as the task says.
 
     Args:
-        config: what may be drawn.
         pixels: ``(y, x)``, ``(t, y, x)`` where the task takes films, or tissues ``(3, y, x)`` where there are
             sequences; real or complex, of any size.
-        shape: coils and matrix.
-        rng: draws everything.
-        measured: ``config.coils.load()``.
-        boxes: what somebody marked in the slice; None where no source has marks.
+        drawn: what else the sample is drawn from.
 
     Returns:
         float32 tensors, all intensities divided by ``scale``; Scanside's own tasks give:
@@ -267,10 +263,11 @@ def simulate_sample(
     Raises:
         ConfigError: the ACS lines are more than the acceleration leaves.
     """
+    config = drawn.config
     told: Sample = {}
     if config.sequences:
-        pixels, told = random_spin_echo(config.sequences, pixels, rng)
-    return config.task.sample(pixels, Drawn(config, shape, rng, measured, boxes)) | told
+        pixels, told = random_spin_echo(config.sequences, pixels, drawn.rng)
+    return config.task.sample(pixels, drawn) | told
 
 
 def some_columns(crop: int | None, roi: Tensor, rng: np.random.Generator) -> slice:

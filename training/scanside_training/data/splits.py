@@ -14,7 +14,15 @@ from pydantic import Field, model_validator
 from scanside.errors import ConfigError
 from scanside_training.data.settings import Probability, Settings
 
-__all__ = ["PARTS", "Part", "SubjectFractions", "SubjectLists", "SubjectSplit", "subjects_of"]
+__all__ = [
+    "PARTS",
+    "Part",
+    "SharedSubjects",
+    "SubjectFractions",
+    "SubjectLists",
+    "SubjectSplit",
+    "subjects_of",
+]
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -26,6 +34,10 @@ class SubjectLists(Settings):
     train: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+
+    def named(self, part: Part, names: Sequence[str]) -> tuple[str, Sequence[str]]:
+        """The setting that says who is in a part, and who."""
+        return part, getattr(self, part)
 
     @model_validator(mode="after")
     def _disjoint(self) -> SubjectLists:
@@ -59,7 +71,21 @@ class SubjectFractions(Settings):
         return self
 
 
-SubjectSplit = SubjectLists | SubjectFractions
+class SharedSubjects(Settings):
+    """Subjects that are in training and in validation both, for tasks that keep lines of every scan apart.
+
+    A network that is tuned to one scan has no other that it could be judged by.
+    """
+
+    shared: Literal["all"] | tuple[str, ...]
+
+    def named(self, part: Part, names: Sequence[str]) -> tuple[str, Sequence[str]]:
+        """The setting that says who is in a part, and who."""
+        both = names if self.shared == "all" else self.shared
+        return "shared", both if part != "test" else ()
+
+
+SubjectSplit = SubjectLists | SubjectFractions | SharedSubjects
 
 
 def subjects_of(part: Part, split: SubjectSplit, available: Iterable[str], source: str) -> frozenset[str]:
@@ -77,11 +103,11 @@ def subjects_of(part: Part, split: SubjectSplit, available: Iterable[str], sourc
     names = sorted(set(available))
     if isinstance(split, SubjectFractions):
         return frozenset(_by_fractions(split, names)[part])
-    wanted: Sequence[str] = getattr(split, part)
+    setting, wanted = split.named(part, names)
     unknown = sorted(set(wanted) - set(names))
     if unknown:
         raise ConfigError(
-            f"source {source}: split.{part} names the subjects {', '.join(unknown)}, which it does not have; "
+            f"source {source}: split.{setting} names the subjects {', '.join(unknown)}, which it does not have; "
             f"it has {', '.join(names)}"
         )
     return frozenset(wanted)
