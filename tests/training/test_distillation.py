@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 
 from scanside.errors import ConfigError
 from scanside_training import distillation as module
-from scanside_training.distillation import Distillation, DistillationConfig, standardised
+from scanside_training.distillation import Distillation, DistillationConfig
+from scanside_training.features import standardised
 from scanside_training.losses import LossConfig, build_loss
 from scanside_training.models import UnetConfig, UnrolledConfig
 from scanside_training.models.base import Batch
@@ -73,6 +74,28 @@ def test_gradient_reaches_student_and_projections_only(
         assert parameter.grad is not None
         assert parameter.grad.abs().max() > 0
     assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_images_are_compared_too(teacher: nn.Module, student: nn.Module, batch: Batch) -> None:
+    settings = DistillationConfig(output=True, alpha=0.0)
+    distil = Distillation(teacher, student, settings, batch)
+    _, losses = distil(student, batch, LOSS)
+    images = [model.eval()(batch["image"]).detach().numpy() for model in (teacher, student)]
+    assert float(losses["distillation"]) == pytest.approx(
+        float(np.abs(images[0] - images[1]).mean()), rel=1e-5
+    )
+    losses["total"].backward()
+    assert all(parameter.grad is not None for parameter in student.parameters())
+    both = Distillation(teacher, student, config("body.bottleneck", output=True), batch)
+    features = Distillation(teacher, student, config("body.bottleneck"), batch)
+    features.load_state_dict(both.state_dict())
+    found = [float(one(student, batch, LOSS)[1]["distillation"]) for one in (both, features)]
+    assert found[0] == pytest.approx(found[1] + float(losses["distillation"]), rel=1e-5)
+
+
+def test_something_must_be_compared() -> None:
+    with pytest.raises(ValidationError, match="name layers, or set output"):
+        DistillationConfig()
 
 
 @pytest.mark.parametrize("project", ["student", "teacher"])

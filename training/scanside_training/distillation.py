@@ -1,7 +1,8 @@
-"""Feature distillation: a small network learns from the layers of a large one, beside learning from the data.
+"""Distillation: a small network learns from the layers or the images of a large one, beside learning from the data.
 
-Romero et al., *FitNets: hints for thin deep nets*, ICLR 2015; Murugesan et al., *KD-MRI: a knowledge distillation
-framework for image reconstruction and image restoration in MRI workflow*, MIDL 2020.
+Hinton et al., *Distilling the knowledge in a neural network*, arXiv 1503.02531; Romero et al., *FitNets: hints for
+thin deep nets*, ICLR 2015; Murugesan et al., *KD-MRI: a knowledge distillation framework for image reconstruction and
+image restoration in MRI workflow*, MIDL 2020.
 
 The features of chosen layers are compared after a 1 × 1 convolution has brought one side to the other's number of
 channels, and after each channel of each sample has been standardised to mean 0 and variance 1. Standardising both
@@ -11,18 +12,19 @@ sides last keeps a projection from making the term small by shrinking what it pu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from torch import nn
 from torch.nn.functional import mse_loss
 
 from scanside.errors import ConfigError
-from scanside_training.features import captured, undisturbed
+from scanside_training.features import captured, standardised, undisturbed
+from scanside_training.losses import magnitude
 from scanside_training.models.base import Batch
 
-__all__ = ["Distillation", "DistillationConfig", "LayerPair", "standardised"]
+__all__ = ["Distillation", "DistillationConfig", "LayerPair"]
 
 Features = Mapping[str, torch.Tensor]
 
@@ -44,21 +46,46 @@ class DistillationConfig(BaseModel):
     """Settings of a distillation; unknown keys are errors.
 
     Attributes:
-        layers: what is compared: names that both networks have, such as ``body.encoder.0``, ``body.bottleneck`` or
-            ``body.decoder.2``, or pairs ``{teacher: …, student: …}``. The features of a pair must have one size.
+        layers: whose features are compared: names that both networks have, such as ``body.encoder.0``,
+            ``body.bottleneck`` or ``body.decoder.2``, or pairs ``{teacher: …, student: …}``. The features of a pair
+            must have one size.
+        output: compare the images that both put out as well, by the mean modulus of their difference.
         alpha: the total is ``alpha · reconstruction + (1 − alpha) · distillation``.
         project: whose features the trainable convolutions bring to the other's number of channels.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    layers: tuple[Annotated[LayerPair, BeforeValidator(_same_name)], ...] = Field(min_length=1)
+    layers: tuple[Annotated[LayerPair, BeforeValidator(_same_name)], ...] = ()
+    output: bool = False
     alpha: float = Field(0.75, ge=0, le=1)
     project: Literal["student", "teacher"] = "student"
 
+    @model_validator(mode="after")
+    def _something_is_compared(self) -> DistillationConfig:
+        if not self.layers and not self.output:
+            raise ValueError("nothing of teacher and student is compared: name layers, or set output")
+        return self
+
+
+class _Seen(NamedTuple):
+    """What a batch made of both networks.
+
+    Attributes:
+        theirs: features of the teacher.
+        ours: those of the student.
+        wanted: what the teacher puts out.
+        output: what the student puts out.
+    """
+
+    theirs: Features
+    ours: Features
+    wanted: torch.Tensor
+    output: torch.Tensor
+
 
 class Distillation(nn.Module):
-    """Runs student and teacher on a batch and adds what their features differ by to the loss.
+    """Runs student and teacher on a batch and adds what their features, or images, differ by to the loss.
 
     Its parameters are the projections: train them with the student's. The teacher is frozen and always runs in
     evaluation mode, on the student's device, but is no part of this module's ``state_dict``: checkpoints do not carry
@@ -82,9 +109,9 @@ class Distillation(nn.Module):
         # In a tuple, the teacher is no submodule: neither saved, nor trained, nor switched to training mode.
         self._unregistered = (teacher.requires_grad_(False).eval(),)
         with undisturbed(student):
-            theirs, ours, _ = self._run(student, example)
+            seen = self._run(student, example)
         self.projections = nn.ModuleList(
-            self._projection(theirs[pair.teacher].shape[1], ours[pair.student].shape[1])
+            self._projection(seen.theirs[pair.teacher].shape[1], seen.ours[pair.student].shape[1])
             for pair in config.layers
         ).to(next(student.parameters()).device)
 
@@ -107,41 +134,43 @@ class Distillation(nn.Module):
             loss: compares the student's output with the batch's target (`scanside_training.losses.build_loss`).
 
         Returns:
-            The student's output, and scalars: the loss's own terms, its total as ``reconstruction``, the sum over the
-            layers as ``distillation``, and their weighted sum as ``total``. Only ``total`` has a gradient.
+            The student's output, and scalars: the loss's own terms, its total as ``reconstruction``, the sum over
+            layers and images as ``distillation``, and their weighted sum as ``total``, which alone has a gradient.
 
         Raises:
             ConfigError: the features of a pair differ in size.
         """
-        theirs, ours, output = self._run(student, batch)
-        losses = loss(output, batch)
+        seen = self._run(student, batch)
+        losses = loss(seen.output, batch)
         reconstruction = losses["total"]
-        distillation = self._difference(theirs, ours)
+        distillation = self._difference(seen)
         alpha = self.config.alpha
-        return output, {
+        return seen.output, {
             **losses,
             "reconstruction": reconstruction.detach(),
             "distillation": distillation.detach(),
             "total": alpha * reconstruction + (1 - alpha) * distillation,
         }
 
-    def _run(self, student: Any, batch: Batch) -> tuple[Features, Features, torch.Tensor]:
-        """Features of teacher and student, whose sizes agree, and the student's output."""
+    def _run(self, student: Any, batch: Batch) -> _Seen:
+        """Features, whose sizes agree, and outputs."""
         teacher: Any = self.teacher.to(next(student.parameters()).device)
         pairs = self.config.layers
         with captured(teacher, [pair.teacher for pair in pairs]) as theirs, undisturbed(teacher):
-            teacher(*teacher.inputs(batch))
+            wanted: torch.Tensor = teacher(*teacher.inputs(batch))
         with captured(student, [pair.student for pair in pairs]) as ours:
             output: torch.Tensor = student(*student.inputs(batch))
         for pair in pairs:
             _check_sizes(pair, theirs.get(pair.teacher), ours.get(pair.student))
-        return theirs, ours, output
+        return _Seen(theirs, ours, wanted, output)
 
-    def _difference(self, theirs: Features, ours: Features) -> torch.Tensor:
-        """Sum over the layers of the mean squared difference of projected and standardised features."""
+    def _difference(self, seen: _Seen) -> torch.Tensor:
+        """Sum of the layers' mean squared differences of projected and standardised features, and of the images'."""
         differences = []
+        if self.config.output:
+            differences.append(magnitude(seen.output.float() - seen.wanted.float()).mean())
         for pair, projection in zip(self.config.layers, self.projections, strict=True):
-            teacher, student = theirs[pair.teacher].float(), ours[pair.student].float()
+            teacher, student = seen.theirs[pair.teacher].float(), seen.ours[pair.student].float()
             if self.config.project == "student":
                 student = projection(student)
             else:
@@ -152,20 +181,6 @@ class Distillation(nn.Module):
     def _projection(self, n_teacher: int, n_student: int) -> nn.Conv2d:
         n_in, n_out = (n_student, n_teacher) if self.config.project == "student" else (n_teacher, n_student)
         return nn.Conv2d(n_in, n_out, 1, bias=False)  # standardising takes any bias away again
-
-
-def standardised(features: torch.Tensor) -> torch.Tensor:
-    """Each channel of each sample with mean 0 and variance 1; a constant channel becomes 0.
-
-    Args:
-        features: ``(B, channel, y, x)``.
-
-    Returns:
-        The same shape, float32 or better.
-    """
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
-    variance, mean = torch.var_mean(features, dim=(-2, -1), correction=0, keepdim=True)
-    return (features - mean) * torch.rsqrt(variance + 1e-5)
 
 
 def _check_sizes(pair: LayerPair, teacher: torch.Tensor | None, student: torch.Tensor | None) -> None:

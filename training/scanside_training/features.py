@@ -11,7 +11,7 @@ from torch import nn
 
 from scanside.errors import ConfigError
 
-__all__ = ["captured", "undisturbed"]
+__all__ = ["captured", "standardised", "undisturbed"]
 
 
 @contextmanager
@@ -69,3 +69,17 @@ def _module(network: nn.Module, name: str) -> nn.Module:
             f"{type(network).__name__} has no layer '{name}': name one of its modules, such as {', '.join(similar)}"
         )
     return network.get_submodule(name)
+
+
+def standardised(features: torch.Tensor) -> torch.Tensor:
+    """Each channel of each sample with mean 0 and variance 1; a constant channel becomes 0.
+
+    Args:
+        features: ``(B, channel, y, x)``.
+
+    Returns:
+        The same shape, float32 or better.
+    """
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    variance, mean = torch.var_mean(features, dim=(-2, -1), correction=0, keepdim=True)
+    return (features - mean) * torch.rsqrt(variance + 1e-5)

@@ -18,7 +18,7 @@ from torch import nn
 
 from scanside.errors import ConfigError, FormatError, ShapeError
 from scanside_training.data.settings import Settings
-from scanside_training.distillation import standardised
+from scanside_training.features import standardised
 
 __all__ = ["SETTINGS", "WEIGHTS", "ClassifierConfig", "StackClassifier", "load_classifier"]
 
