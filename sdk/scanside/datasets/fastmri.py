@@ -65,7 +65,11 @@ class FastMriFile(Hdf5ScanFile):
         coils = found if found.ndim == 3 else found[None]
         kspace = np.ascontiguousarray(coils.swapaxes(-1, -2), np.complex64)
         kspace[:, ~self._acquired] = 0
-        return MeasuredSlice(kspace, self._acquired[:, None])
+        return MeasuredSlice(kspace, self.acquired(place))
+
+    def acquired(self, place: Place) -> npt.NDArray[np.bool_]:
+        """See `ScanFile.acquired`."""
+        return self._acquired[:, None]
 
     def reference(self, place: Place) -> npt.NDArray[np.float32] | None:
         """See `ScanFile.reference`."""

@@ -93,6 +93,16 @@ class ScanFile(ABC):
             FileFormatError: the file is damaged.
         """
 
+    def acquired(self, place: Place) -> npt.NDArray[np.bool_]:
+        """What was acquired of one image, see `MeasuredSlice`.
+
+        Readers that know it without reading k-space say so here.
+
+        Raises:
+            FileFormatError: the file is damaged.
+        """
+        return self.measured(place).acquired
+
     def reference(self, place: Place) -> npt.NDArray[np.float32] | None:
         """The reconstruction that comes with the file, ``image_size``, along the axes of k-space; None without one.
 

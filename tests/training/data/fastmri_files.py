@@ -3,45 +3,50 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
+from scanside.datasets.fastmri import write_fastmri
 from scanside_training.data.knees import knee
 
 HEADER = "file,slice,study_level,x,y,width,height,label"
 """First line of the tables of fastMRI+."""
 
 
-def write_fastmri(
+def write_images(
     path: Path,
     images: npt.NDArray[np.float32],
     patient: str = "patient-1",
     acquisition: str = "CORPD_FBK",
     *,
-    image: str = "reconstruction_rss",
+    n_coils: int = 1,
+    **settings: Any,
 ) -> Path:
-    """A file of training: k-space of one coil, twice as long along the readout, and magnitude images."""
-    padded = np.pad(images, ((0, 0), (images.shape[1] // 2, images.shape[1] // 2), (0, 0)))
-    axes = (-2, -1)
-    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(padded, axes), norm="ortho"), axes)
-    with h5py.File(path, "w") as file:
-        file["kspace"] = kspace[:, None].astype(np.complex64)
-        file[image] = images
-        file["ismrmrd_header"] = b"<ismrmrdHeader xmlns='http://www.ismrm.org/ISMRMRD'/>"
-        file.attrs.update(acquisition=acquisition, max=float(images.max()), norm=1.0, patient_id=patient)
+    """A file whose reconstructions are these images ``(slice, row, column)``, the readout along the rows."""
+    n_rows, n_columns = images.shape[1:]
+    image = np.pad(images.swapaxes(1, 2), ((0, 0), (0, 0), (n_rows // 2, n_rows - n_rows // 2)))
+    y, x = np.meshgrid(np.linspace(-1, 1, n_columns), np.linspace(-2, 2, 2 * n_rows), indexing="ij")
+    angles = 2 * np.pi * np.arange(n_coils) / n_coils
+    maps = np.stack([np.exp(0.6 * (y * np.sin(a) + x * np.cos(a)) + 1j * (a + 0.5 * y)) for a in angles])
+    maps /= np.sqrt((np.abs(maps) ** 2).sum(0))
+    size = (n_columns, n_rows)
+    write_fastmri(
+        path, image[:, None] * maps, patient=patient, acquisition=acquisition, image_size=size, **settings
+    )
     return path
 
 
-def write_knees(folder: Path, n_subjects: int, size: int) -> Path:
+def write_knees(folder: Path, n_subjects: int, size: int, n_coils: int = 1) -> Path:
     """A folder of generated knees with a finding each, and the table of boxes around them, beside it."""
     folder.mkdir()
     rows = [HEADER]
     for subject in range(n_subjects):
         slices = knee(size, 2, np.random.default_rng(subject), finding=True)
         name = f"file{subject:07d}"
-        write_fastmri(folder / f"{name}.h5", np.stack([one.pixels for one in slices]), f"patient-{subject}")
+        pixels = np.stack([one.pixels for one in slices])
+        write_images(folder / f"{name}.h5", pixels, f"patient-{subject}", n_coils=n_coils)
         for number, one in enumerate(slices):
             if one.finding.any():
                 row, column = (np.flatnonzero(one.finding.any(axis)) for axis in (1, 0))

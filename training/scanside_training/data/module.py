@@ -86,7 +86,7 @@ class DataConfig(Settings):
         simulations = [self.simulation, *([self.validation_simulation] if self.validation_simulation else [])]
         for simulation in simulations:
             takes = simulation.takes
-            wrong = [source for source in self.sources if source.gives != takes]
+            wrong = [source for source in self.sources if not simulation.may_take(source.gives)]
             if wrong:
                 raise ValueError(
                     f"the task '{simulation.task.kind}' is made from {takes}, and "
@@ -100,10 +100,11 @@ class DataConfig(Settings):
                     f"task '{simulation.task.kind}' judges networks by what they were trained on: take a task that "
                     "keeps lines apart (simulation.task.apart), or split by subject"
                 )
-            if takes == "scans" and self.batch_size > 1:
+            measured = [source.kind for source in self.sources if source.gives in ("scans", "kspace")]
+            if measured and self.batch_size > 1:
                 raise ValueError(
-                    f"the task '{simulation.task.kind}' has samples of the recordings' own sizes: set batch_size to "
-                    "1, and accumulate to more"
+                    f"samples of {', '.join(measured)} have the sizes of what was measured: set batch_size to 1, and "
+                    "accumulate to more"
                 )
         return self
 

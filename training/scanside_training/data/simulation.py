@@ -136,6 +136,10 @@ class SimulationConfig(Settings):
         """What samples are made from."""
         return "tissues" if self.sequences else self.task.takes
 
+    def may_take(self, content: Content) -> bool:
+        """Whether samples can be made from something: where slices are scanned, measured k-space is undersampled."""
+        return content == self.takes or (content, self.takes) == ("kspace", "slices")
+
     @model_validator(mode="after")
     def _consistent(self) -> SimulationConfig:
         if self.sequences and self.task.takes != "slices":
@@ -243,7 +247,7 @@ def simulate_sample(pixels: Tensor, drawn: Drawn) -> Sample:
 
     Args:
         pixels: ``(y, x)``, ``(t, y, x)`` where the task takes films, or tissues ``(3, y, x)`` where there are
-            sequences; real or complex, of any size.
+            sequences, real or complex, of any size; or measured k-space ``(coil, k1, x)`` instead of a slice.
         drawn: what else the sample is drawn from.
 
     Returns:

@@ -12,6 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from scanside.recon.fourier import to_image, to_kspace
+from scanside.recon.noise_level import noise_level
+from scanside.recon.resize import crop_or_pad
 from scanside.recon.scaling import image_scale
 from scanside.recon.sense import cg_sense
 from scanside_training.data.appearance import random_appearance
@@ -70,8 +72,10 @@ class ScannedSlice:
 
 
 def scanned(pixels: Tensor, drawn: Drawn) -> ScannedSlice:
-    """Scan a slice ``(y, x)``, real or complex, of any size."""
+    """Scan a slice ``(y, x)``, real or complex, of any size; or undersample k-space ``(coil, k1, x)``."""
     config, rng = drawn.config, drawn.rng
+    if pixels.ndim == 3:
+        return undersampled(pixels, drawn)
     appearing = random_appearance(config.appearance, complex_of(pixels), rng)
     pose = random_pose(config.placement, appearing, drawn.grid, rng)
     scan = scan_of(pose.scan_of(appearing), drawn)
@@ -95,6 +99,49 @@ def scan_of(object_: Tensor, drawn: Drawn) -> ScannedSlice:
         first = shape.k1 // 2 - n_acs // 2
         maps = espirit_maps(config.espirit, to_kspace(hybrid[:, first : first + n_acs], (-1,)), grid)
     return ScannedSlice(hybrid, maps, mask, (maps.conj() * coils).sum(0), noise)
+
+
+def undersampled(hybrid: Tensor, drawn: Drawn) -> ScannedSlice:
+    """Leave lines of a measured scan out; coils, noise and phase stay as they are.
+
+    Lines beyond those that were measured are no lines: they count for no acceleration. Where the matrix is no
+    multiple of what networks halve, it is extended by such lines, and columns at the edges are cut off.
+
+    Args:
+        hybrid: ``(coil, k1, x)``, k-space along k1, 0 where nothing was measured, and image along the readout.
+        drawn: what the sample is drawn from.
+    """
+    config, rng = drawn.config, drawn.rng
+    n1, n0 = hybrid.shape[-2:]
+    grid = -(-n1 // config.multiple) * config.multiple, n0 - n0 % config.multiple
+    hybrid = crop_or_pad(hybrid, grid)
+    measured = (hybrid != 0).any(dim=0).any(dim=-1)
+    lines, n_acs = _some_lines(config, measured, rng)
+
+    coils = to_image(hybrid, (-2,))
+    first = grid[0] // 2 - n_acs // 2
+    if len(hybrid) > 1:
+        acs = to_kspace(hybrid[:, first : first + n_acs], (-1,))
+        maps = espirit_maps(config.espirit, acs, grid)
+    else:
+        maps = torch.ones_like(coils)
+    noise = float(noise_level(to_kspace(hybrid, (-1,)), measured))
+    marked = None
+    if drawn.boxes is not None:
+        marked = crop_or_pad(region_of(drawn.boxes, (n1, n0)), grid)
+    mask = lines[:, None]
+    return ScannedSlice(hybrid * mask, maps, mask, (maps.conj() * coils).sum(0), noise, marked)
+
+
+def _some_lines(config: SimulationConfig, measured: Tensor, rng: np.random.Generator) -> tuple[Tensor, int]:
+    """Lines ``(k1,)`` out of those that were measured, around the centre, and the number of its ACS lines."""
+    places = torch.nonzero(measured).flatten()
+    first, last = int(places[0]), int(places[-1]) + 1
+    drawn, n_acs = random_mask(config.masks, last - first, rng)
+    lines = torch.zeros_like(measured)
+    # The middle of what was measured need not be that of k-space, around which the ACS lines lie.
+    lines[first:last] = torch.from_numpy(drawn).roll(len(measured) // 2 - first - (last - first) // 2)
+    return lines & measured, n_acs
 
 
 def unrolled_sample(
