@@ -10,7 +10,7 @@ from scanside.errors import CalibrationError
 from scanside.recon.espirit import espirit
 from scanside.recon.fourier import to_kspace
 from scanside_training.data import CoilsConfig, EspiritConfig
-from scanside_training.data.calibration import espirit_maps
+from scanside_training.data.calibration import espirit_maps, on_grid
 from scanside_training.data.coils import random_maps
 
 
@@ -55,3 +55,19 @@ def test_target_keeps_the_object(scene: tuple[torch.Tensor, torch.Tensor]) -> No
 def test_too_few_lines(scene: tuple[torch.Tensor, torch.Tensor]) -> None:
     with pytest.raises(CalibrationError, match="too small for a kernel"):
         espirit_maps(EspiritConfig(), acs_of(*scene, lines=8), (100, 120))
+
+
+def smooth_maps(n1: int, n0: int) -> torch.Tensor:
+    """Of three coils on a grid whose voxel n // 2 lies in the middle of the field of view."""
+    y, x = ((torch.arange(n) - n // 2) / n for n in (n1, n0))
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    coils = torch.stack(
+        [torch.exp(a * y - b * x + 1j * (a * x + b * y)) for a, b in ((1, 0), (-1, 1), (0.5, -1))]
+    )
+    return coils / torch.linalg.vector_norm(coils, dim=0)
+
+
+@pytest.mark.parametrize("shape", [(56, 48), (48, 61), (45, 48), (48, 48)])
+def test_maps_on_another_grid_are_those_of_the_same_place(shape: tuple[int, int]) -> None:
+    found = on_grid(smooth_maps(48, 48), shape)
+    torch.testing.assert_close(found, smooth_maps(*shape), rtol=0, atol=2e-3)

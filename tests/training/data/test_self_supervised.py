@@ -219,12 +219,22 @@ def test_shared_subjects_that_there_are_not(recordings: Path) -> None:
         ReconstructionData(DataConfig.model_validate(settings)).samples("train")
 
 
-def test_sizes_that_networks_cannot_take(recordings: Path) -> None:
-    data = ReconstructionData(
-        DataConfig.model_validate(of_recordings(recordings, multiple=32, k1=(64, 64), k0=(64, 64)))
-    )
-    with pytest.raises(ConfigError, match=r"48 × 48 makes samples of 48 × 32.*multiples of 32"):
-        data.samples("train")[SampleKey(0, 0, 0)]
+def test_lines_that_nobody_acquired_make_a_matrix_that_networks_halve(recordings: Path) -> None:
+    settings = of_recordings(recordings, multiple=32, k1=(64, 64), k0=(64, 64))
+    found = ReconstructionData(DataConfig.model_validate(settings)).samples("train")[SampleKey(0, 0, 0)]
+    lines = (found["mask"] + found["held_out"])[:, 0] > 0
+    assert found["image"].shape == (2, 64, 32)
+    assert not bool(lines[:8].any() | lines[56:].any())
+    plain = ReconstructionData(DataConfig.model_validate(of_recordings(recordings))).samples("train")
+    acquired = plain[SampleKey(0, 0, 0)]
+    assert torch.equal(lines[8:56], (acquired["mask"] + acquired["held_out"])[:, 0] > 0)
+    assert torch.linalg.vector_norm(found["maps"], dim=(0, 1)).max() == pytest.approx(1, abs=1e-4)
+
+
+def test_samples_wider_than_a_recording(recordings: Path) -> None:
+    settings = of_recordings(recordings, readout_crop=96, k0=(96, 96))
+    with pytest.raises(ConfigError, match=r"a scan with 48 columns .* samples are to hold 96: lower"):
+        ReconstructionData(DataConfig.model_validate(settings)).samples("train")[SampleKey(0, 0, 0)]
 
 
 def test_batches_hold_one_recording(recordings: Path) -> None:

@@ -13,7 +13,7 @@ from scanside.recon.espirit import espirit
 from scanside_training.data.resample import cubic
 from scanside_training.data.settings import Probability, Settings
 
-__all__ = ["EspiritConfig", "espirit_maps"]
+__all__ = ["EspiritConfig", "espirit_maps", "on_grid"]
 
 
 class EspiritConfig(Settings):
@@ -59,17 +59,27 @@ def espirit_maps(config: EspiritConfig, acs: Tensor, shape: tuple[int, int]) -> 
         threshold=config.threshold,
         crop=config.crop,
     )[:, 0]
-    # Voxel N//2 is the centre of the field of view on both grids.
-    rows, columns = (
-        (torch.arange(n) - n // 2) * (n_coarse / n) + n_coarse // 2
-        for n, n_coarse in zip(shape, few, strict=True)
-    )
-    maps = cubic(coarse, rows, columns)
-    power = (maps.real.square() + maps.imag.square()).sum(0)
-    # Half of the norm is left midway between a point that has maps and one that has none.
-    maps = maps * torch.where(power > 0.25, power.clamp_min(0.25).rsqrt(), 0.0)
+    maps = on_grid(coarse, shape)
     # Interpolation turns phases where they vary fast; the convention is restored pixel by pixel.
     return zero_phase_in(virtual_coil(_middle(block, config.calibration)), maps[:, None])[:, 0]
+
+
+def on_grid(maps: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Maps on another grid over the same field of view, interpolated and normalised again.
+
+    Args:
+        maps: ``(coil, y, x)``, ``Σ_coil |map|² = 1`` or 0.
+        shape: pixels (y, x) of the result.
+    """
+    # Voxel N//2 is the centre of the field of view on both grids.
+    rows, columns = (
+        (torch.arange(n) - n // 2) * (n_before / n) + n_before // 2
+        for n, n_before in zip(shape, maps.shape[-2:], strict=True)
+    )
+    maps = cubic(maps, rows, columns)
+    power = (maps.real.square() + maps.imag.square()).sum(0)
+    # Half of the norm is left midway between a point that has maps and one that has none.
+    return maps * torch.where(power > 0.25, power.clamp_min(0.25).rsqrt(), 0.0)
 
 
 def _middle(block: Tensor, longest: int) -> Tensor:

@@ -17,9 +17,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from scanside.errors import ConfigError
-from scanside.recon.fourier import to_image
+from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.noise_level import noise_level
+from scanside.recon.resize import crop_or_pad
+from scanside_training.data.calibration import on_grid
 from scanside_training.data.settings import FloatRange
 from scanside_training.data.simulation import (
     Drawn,
@@ -27,7 +28,7 @@ from scanside_training.data.simulation import (
     TaskConfig,
     real_pairs,
 )
-from scanside_training.data.slices import ScannedSlice, scanned, unrolled_sample
+from scanside_training.data.slices import ScannedSlice, grid_of, scanned, unrolled_sample
 
 __all__ = ["RecordedScans", "SelfSupervisedTask"]
 
@@ -113,15 +114,11 @@ class RecordedScans(_HoldsOut):
         """A slice ``(2, coil, k1, k0)``: k-space, 0 where nothing was acquired, and coil maps."""
         config = drawn.config
         kspace, maps = pixels
-        taken = (kspace.shape[-2], config.readout_crop or kspace.shape[-1])
-        if any(n % config.multiple for n in taken):
-            raise ConfigError(
-                f"a recording of {kspace.shape[-2]} × {kspace.shape[-1]} makes samples of {taken[0]} × {taken[1]}, "
-                f"and networks take multiples of {config.multiple} (simulation.multiple): set readout_crop, lower "
-                "it with the network's pools, or leave the recording out"
-            )
-        lines = (kspace != 0).any(dim=0).any(dim=-1)
-        hybrid = to_image(kspace, (-1,))
+        grid = grid_of(config, kspace.shape[-2], kspace.shape[-1])
+        hybrid = crop_or_pad(to_image(kspace, (-1,)), grid)
+        maps = crop_or_pad(on_grid(maps, (grid[0], maps.shape[-1])), grid)
+        lines = (hybrid != 0).any(dim=0).any(dim=-1)
         zero_filled = (maps.conj() * to_image(hybrid, (-2,))).sum(0)
-        scan = ScannedSlice(hybrid, maps, lines[:, None], zero_filled, float(noise_level(kspace, lines)))
+        noise = float(noise_level(to_kspace(hybrid, (-1,)), lines))
+        scan = ScannedSlice(hybrid, maps, lines[:, None], zero_filled, noise)
         return self._of(drawn, scan)

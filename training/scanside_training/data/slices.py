@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from scanside.errors import ConfigError
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.noise_level import noise_level
 from scanside.recon.resize import crop_or_pad
@@ -113,7 +114,7 @@ def undersampled(hybrid: Tensor, drawn: Drawn) -> ScannedSlice:
     """
     config, rng = drawn.config, drawn.rng
     n1, n0 = hybrid.shape[-2:]
-    grid = -(-n1 // config.multiple) * config.multiple, n0 - n0 % config.multiple
+    grid = grid_of(config, n1, n0)
     hybrid = crop_or_pad(hybrid, grid)
     measured = (hybrid != 0).any(dim=0).any(dim=-1)
     lines, n_acs = _some_lines(config, measured, rng)
@@ -131,6 +132,22 @@ def undersampled(hybrid: Tensor, drawn: Drawn) -> ScannedSlice:
         marked = crop_or_pad(region_of(drawn.boxes, (n1, n0)), grid)
     mask = lines[:, None]
     return ScannedSlice(hybrid * mask, maps, mask, (maps.conj() * coils).sum(0), noise, marked)
+
+
+def grid_of(config: SimulationConfig, n1: int, n0: int) -> tuple[int, int]:
+    """The matrix of samples of a measured scan: lines that nobody measured added, columns at the edges cut off.
+
+    Raises:
+        ConfigError: nothing would be left, or less than a sample's columns.
+    """
+    grid = -(-n1 // config.multiple) * config.multiple, n0 - n0 % config.multiple
+    wanted = config.readout_crop or config.multiple
+    if grid[1] < wanted:
+        raise ConfigError(
+            f"a scan with {n0} columns has {grid[1]} of them in multiples of {config.multiple}, and samples are to "
+            f"hold {wanted}: lower simulation.readout_crop, or leave the scan out"
+        )
+    return grid
 
 
 def _some_lines(config: SimulationConfig, measured: Tensor, rng: np.random.Generator) -> tuple[Tensor, int]:
