@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from scanside._version import __version__
 from scanside.cli import (
     bench,
+    data,
     demo,
     deploy,
     dicom,
@@ -103,6 +104,7 @@ for _command in (
 
 for _name, _group in (
     ("engines", engines.engines),
+    ("data", data.data),
     ("dicom", dicom.dicom),
     ("record", record.record),
     ("deploy", deploy.deploy),
