@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from scanside._version import __version__
 from scanside.cli import (
     bench,
+    convert,
     data,
     demo,
     deploy,
@@ -89,6 +90,7 @@ for _command in (
     replay.replay,
     simulate.simulate,
     inspect.inspect,
+    convert.convert,
     serve.serve,
     stages.stages,
     pipelines.pipelines,

@@ -25,15 +25,9 @@ _REFERENCES = ("reconstruction_rss", "reconstruction_esc")
 
 
 class FastMriFile(Hdf5ScanFile):
-    """A file of fastMRI's knees or brains.
-
-    Attributes:
-        header: the scan's ISMRMRD header, as XML.
-    """
+    """A file of fastMRI's knees or brains."""
 
     FORMAT = "fastmri"
-
-    header: bytes
 
     @classmethod
     def _has_its_signs(cls, file: h5py.File) -> bool:
@@ -53,7 +47,7 @@ class FastMriFile(Hdf5ScanFile):
         self.subject = str(file.attrs["patient_id"])
         self.facts = {"acquisition": str(file.attrs.get("acquisition", "")), "part": self._part(file)}
         self.places = [Place(number) for number in range(kspace.shape[0])]
-        self._acquired = _columns(file, kspace.shape[-1], header)
+        self._acquired, self.first_line = _columns(file, kspace.shape[-1], header)
         rows, columns = kspace.shape[-2:]
         # The header's matrix is (x, y, z), and rows are x; some files are narrower than their images.
         self.image_size = min(encoding.recon.matrix[1], columns), min(encoding.recon.matrix[0], rows)
@@ -84,8 +78,8 @@ class FastMriFile(Hdf5ScanFile):
         return "test" if "mask" in file else "training or validation"
 
 
-def _columns(file: h5py.File, n: int, header: MrdHeader) -> npt.NDArray[np.bool_]:
-    """Which columns were acquired, ``(n,)``."""
+def _columns(file: h5py.File, n: int, header: MrdHeader) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which columns were acquired, ``(n,)``, and which of them the header counts as 0."""
     encoding = header.encoding(0)
     limit = encoding.limit("kspace_encode_step_1")
     first = encoding.encoded.matrix[1] // 2 - limit.center
@@ -102,7 +96,7 @@ def _columns(file: h5py.File, n: int, header: MrdHeader) -> npt.NDArray[np.bool_
         if mask.shape != (n,):
             raise FileFormatError(f"'mask' has the shape {mask.shape}, and 'kspace' has {n} columns")
         acquired &= mask.astype(np.bool_)
-    return acquired
+    return acquired, first
 
 
 def _text(file: h5py.File, name: str) -> bytes:
@@ -138,9 +132,9 @@ def write_fastmri(
     images = centred_ifft(kspace)
     rss = middle(np.sqrt((np.abs(images) ** 2).sum(1)), image_size).swapaxes(-1, -2)
     n_lines = int(acquired.sum())
-    header = _HEADER.format(
-        k0=n0, k1=n1, rows=image_size[1], columns=image_size[0], last=n_lines - 1, center=n1 // 2 - padding[0]
-    )
+    lengths = {"k0": n0, "k1": n1, "rows": image_size[1], "columns": image_size[0]}
+    fields = {f"mm_{name}": _PIXEL_MM * n for name, n in lengths.items()}
+    header = _HEADER.format(**lengths, **fields, last=n_lines - 1, center=n1 // 2 - padding[0])
     with h5py.File(path, "w") as file:
         kept = kspace if mask is None else kspace * mask[:, None]
         file["kspace"] = kept.swapaxes(-1, -2).astype(np.complex64)
@@ -154,17 +148,20 @@ def write_fastmri(
         )
 
 
+_PIXEL_MM = 0.4375
+"""Of knees."""
+
 _HEADER = """<?xml version="1.0" encoding="utf-8"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
   <experimentalConditions><H1resonanceFrequency_Hz>123194105</H1resonanceFrequency_Hz></experimentalConditions>
   <encoding>
     <encodedSpace>
       <matrixSize><x>{k0}</x><y>{k1}</y><z>1</z></matrixSize>
-      <fieldOfView_mm><x>280</x><y>140</y><z>4.5</z></fieldOfView_mm>
+      <fieldOfView_mm><x>{mm_k0}</x><y>{mm_k1}</y><z>4.5</z></fieldOfView_mm>
     </encodedSpace>
     <reconSpace>
       <matrixSize><x>{rows}</x><y>{columns}</y><z>1</z></matrixSize>
-      <fieldOfView_mm><x>140</x><y>140</y><z>4.5</z></fieldOfView_mm>
+      <fieldOfView_mm><x>{mm_rows}</x><y>{mm_columns}</y><z>4.5</z></fieldOfView_mm>
     </reconSpace>
     <encodingLimits>
       <kspace_encoding_step_1><minimum>0</minimum><maximum>{last}</maximum><center>{center}</center></kspace_encoding_step_1>

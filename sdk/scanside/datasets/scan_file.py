@@ -58,6 +58,8 @@ class ScanFile(ABC):
         facts: what the file says of itself, by name: acquisition, contrast, …
         places: all images, in the file's order.
         image_size: (k1, k0) of the images that the data set compares, cut out of the middle of the field of view.
+        header: the scan's ISMRMRD header as XML, where the file has one.
+        first_line: line of k-space that such a header counts as 0.
     """
 
     FORMAT: ClassVar[str]
@@ -67,6 +69,8 @@ class ScanFile(ABC):
     facts: dict[str, str]
     places: Sequence[Place]
     image_size: tuple[int, int]
+    header: bytes | None = None
+    first_line: int = 0
 
     @abstractmethod
     def __init__(self, path: Path) -> None:

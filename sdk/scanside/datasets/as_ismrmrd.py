@@ -1,0 +1,96 @@
+"""Files of data sets as ISMRMRD scans, for pipelines and for everyone else's tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from scanside.datasets.scan_file import MeasuredSlice, Place, ScanFile
+from scanside.errors import FileFormatError
+from scanside.mrd.dtypes import ACQUISITION_HEADER
+from scanside.mrd.flags import AcquisitionFlag
+from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.mrd.readouts import Readouts
+
+__all__ = ["write_ismrmrd"]
+
+
+def write_ismrmrd(
+    file: ScanFile, output: Path, progress: Callable[[int, int | None], None] | None = None
+) -> None:
+    """Write all images of a file as one ISMRMRD scan, line by line.
+
+    The header is the file's own where it has one. Otherwise it says what is known, matrix and counters: pixels then
+    count as 1 mm, and directions are zero, as of a scan that does not tell them.
+
+    Args:
+        file: of a data set.
+        output: the file to write; an existing one is replaced.
+        progress: told how many images are done, and how many there are.
+
+    Raises:
+        FileFormatError: the file is damaged, or holds slices along its readout, which have no lines.
+    """
+    first = file.measured(file.places[0])
+    if first.acquired.shape[1] != 1:
+        raise FileFormatError(
+            f"{file.path} holds slices along its readout, and lines run through all of them: no scan can be made of "
+            "it slice by slice"
+        )
+    n_written = 0
+    with Hdf5Writer(output, file.header or _header(file, first)) as writer:
+        for done, place in enumerate(file.places, start=1):
+            readouts = _readouts(file, place, n_written)
+            n_written += len(readouts)
+            if done == len(file.places):
+                readouts.headers["flags"][-1] |= np.uint64(AcquisitionFlag.LAST_IN_MEASUREMENT)
+            writer.write(readouts)
+            if progress is not None:
+                progress(done, len(file.places))
+
+
+def _readouts(file: ScanFile, place: Place, n_before: int) -> Readouts:
+    """The lines of one image, in their order."""
+    measured = file.measured(place)
+    lines = np.flatnonzero(measured.acquired)
+    n_coils, _, n_samples = measured.kspace.shape
+    headers = np.zeros(len(lines), ACQUISITION_HEADER)
+    headers["version"] = 1
+    headers["scan_counter"] = n_before + 1 + np.arange(len(lines))
+    headers["number_of_samples"] = n_samples
+    headers["center_sample"] = n_samples // 2
+    headers["available_channels"] = headers["active_channels"] = n_coils
+    headers["idx"]["kspace_encode_step_1"] = lines - file.first_line
+    for name, value in place._asdict().items():
+        headers["idx"][name] = value
+    headers["flags"][0] |= np.uint64(AcquisitionFlag.FIRST_IN_SLICE)
+    headers["flags"][-1] |= np.uint64(AcquisitionFlag.LAST_IN_SLICE)
+    return Readouts(headers, np.ascontiguousarray(measured.kspace[:, lines].swapaxes(0, 1)))
+
+
+def _header(file: ScanFile, first: MeasuredSlice) -> bytes:
+    """What is known of a scan that has no header: matrix and counters."""
+    n_coils, n1, n0 = first.kspace.shape
+    images = file.image_size
+    limits = "".join(
+        f"<{name}><minimum>0</minimum><maximum>{max(place[at] for place in file.places)}</maximum>"
+        f"<center>0</center></{name}>"
+        for at, name in enumerate(Place._fields)
+    )
+    return f"""<?xml version="1.0" encoding="utf-8"?>
+<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
+<acquisitionSystemInformation><receiverChannels>{n_coils}</receiverChannels></acquisitionSystemInformation>
+<experimentalConditions><H1resonanceFrequency_Hz>0</H1resonanceFrequency_Hz></experimentalConditions>
+<encoding>
+<encodedSpace><matrixSize><x>{n0}</x><y>{n1}</y><z>1</z></matrixSize>
+<fieldOfView_mm><x>{n0}</x><y>{n1}</y><z>1</z></fieldOfView_mm></encodedSpace>
+<reconSpace><matrixSize><x>{images[1]}</x><y>{images[0]}</y><z>1</z></matrixSize>
+<fieldOfView_mm><x>{images[1]}</x><y>{images[0]}</y><z>1</z></fieldOfView_mm></reconSpace>
+<encodingLimits><kspace_encoding_step_1><minimum>0</minimum><maximum>{n1 - 1}</maximum><center>{n1 // 2}</center>
+</kspace_encoding_step_1>{limits}</encodingLimits>
+<trajectory>cartesian</trajectory>
+</encoding>
+</ismrmrdHeader>
+""".encode()
