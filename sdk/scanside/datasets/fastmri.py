@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.datasets.fourier import centred_fft, centred_ifft, middle
-from scanside.datasets.scan_file import Hdf5ScanFile, MeasuredSlice, Place, dataset, naming
+from scanside.datasets.m4raw import has_signs_of_m4raw
+from scanside.datasets.scan_file import Hdf5ScanFile, MeasuredSlice, Place, dataset, naming, text
 from scanside.errors import FileFormatError
 from scanside.mrd.header import MrdHeader
 
@@ -31,7 +32,11 @@ class FastMriFile(Hdf5ScanFile):
 
     @classmethod
     def _has_its_signs(cls, file: h5py.File) -> bool:
-        return {"kspace", "ismrmrd_header"} <= set(file) and "acquisition" in file.attrs
+        return (
+            {"kspace", "ismrmrd_header"} <= set(file)
+            and "acquisition" in file.attrs
+            and not has_signs_of_m4raw(file)  # which is laid out in the same way
+        )
 
     def _look_into(self, file: h5py.File) -> None:
         kspace = dataset(file, "kspace", (3, 4), "(slice, coil, row, column), or without coils")
@@ -41,7 +46,7 @@ class FastMriFile(Hdf5ScanFile):
             raise FileFormatError(
                 "it has no attribute 'patient_id', and files of one examination must stay together"
             )
-        self.header = _text(file, "ismrmrd_header")
+        self.header = text(file, "ismrmrd_header")
         header = MrdHeader.parse(self.header)
         encoding = header.encoding(0)
         self.subject = str(file.attrs["patient_id"])
@@ -97,11 +102,6 @@ def _columns(file: h5py.File, n: int, header: MrdHeader) -> tuple[npt.NDArray[np
             raise FileFormatError(f"'mask' has the shape {mask.shape}, and 'kspace' has {n} columns")
         acquired &= mask.astype(np.bool_)
     return acquired, first
-
-
-def _text(file: h5py.File, name: str) -> bytes:
-    found = dataset(file, name, (0,), "(text)")[()]
-    return found if isinstance(found, bytes) else str(found).encode()
 
 
 def write_fastmri(

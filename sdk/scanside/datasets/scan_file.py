@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from scanside.errors import FileFormatError, ScansideError
 
-__all__ = ["Hdf5ScanFile", "MeasuredSlice", "Place", "ScanFile", "dataset", "naming"]
+__all__ = ["Hdf5ScanFile", "MeasuredSlice", "Place", "ScanFile", "dataset", "naming", "text"]
 
 
 class Place(NamedTuple):
@@ -187,12 +187,22 @@ def dataset(file: h5py.File, name: str, ndims: tuple[int, ...], axes: str) -> h5
         axes: what they are, for messages.
 
     Raises:
-        FileFormatError: there is none, or it has other axes.
+        FileFormatError: there is none, it has other axes, or it is empty.
     """
     found: Any = file.get(name)
     if not isinstance(found, h5py.Dataset):
         there = ", ".join(file) or "nothing"
         raise FileFormatError(f"it has no '{name}' {axes}; it holds {there}")
-    if found.ndim not in ndims:
+    if found.ndim not in ndims or not found.size:
         raise FileFormatError(f"'{name}' has the shape {found.shape}, expected {axes}")
     return found
+
+
+def text(file: h5py.File, name: str) -> bytes:
+    """A text of a file.
+
+    Raises:
+        FileFormatError: there is none, or it is an array.
+    """
+    found = dataset(file, name, (0,), "(text)")[()]
+    return found if isinstance(found, bytes) else str(found).encode()

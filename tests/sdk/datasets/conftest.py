@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+from scanside.datasets import DATASETS
 
 
 @pytest.fixture
@@ -27,3 +31,14 @@ def coils_of(n_slices: int, n_coils: int, n1: int, n0: int) -> npt.NDArray[np.co
         maps = [np.exp(-((y - np.sin(a)) ** 2) - (x - np.cos(a)) ** 2 + 1j * (a + y)) for a in angles]
         made.append([one * body for one in maps])
     return np.asarray(made, np.complex64)
+
+
+def rewrite(file: h5py.File, name: str, value: Any) -> None:
+    """Put another array in one's place."""
+    del file[name]
+    file[name] = value
+
+
+def recognised_as(path: Path) -> list[str]:
+    """All data sets of which a file looks like one."""
+    return [name for name in DATASETS.names() if DATASETS.load(name).recognises(path)]

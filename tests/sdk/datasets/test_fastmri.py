@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tests.sdk.datasets.conftest import coils_of
+from tests.sdk.datasets.conftest import coils_of, rewrite
 
 from scanside.datasets import Place, open_scan_file
 from scanside.datasets.fastmri import FastMriFile, write_fastmri
@@ -23,11 +23,6 @@ SIZE = (32, 32)
 def write(path: Path, images: Images, **settings: Any) -> Path:
     write_fastmri(path, images, **({"patient": "somebody", "image_size": SIZE} | settings))
     return path
-
-
-def rewrite(file: h5py.File, name: str, value: Any) -> None:
-    del file[name]
-    file[name] = value
 
 
 def test_kspace_is_that_of_the_coil_images(tmp_path: Path, coil_images: Images) -> None:
