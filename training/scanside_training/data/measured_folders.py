@@ -16,7 +16,7 @@ from scanside_training.data.settings import Content
 from scanside_training.data.sources import Licence, SourceConfig
 from scanside_training.data.splits import SubjectFractions, SubjectSplit
 
-__all__ = ["MeasuredFolder", "MeasuredSlices"]
+__all__ = ["M4Raw", "MeasuredFolder", "MeasuredSlices"]
 
 What = Literal["images", "kspace"]
 
@@ -76,6 +76,14 @@ class MeasuredFolder(SourceConfig):
                 no image where images are; the text names it.
         """
         return MeasuredSlices(self.files(), self.dataset, self.what, self.where)
+
+
+class M4Raw(MeasuredFolder):
+    """A folder of M4Raw, brains at 0.3 T: every repetition of a slice is a slice of its own."""
+
+    dataset: ClassVar = "m4raw"
+
+    kind: Literal["m4raw"] = "m4raw"
 
 
 class MeasuredSlices:
