@@ -19,7 +19,7 @@ from scanside.datasets.scan_file import Hdf5ScanFile, MeasuredSlice, Place, data
 from scanside.errors import FileFormatError
 from scanside.mrd.header import MrdHeader
 
-__all__ = ["FastMriFile", "write_fastmri"]
+__all__ = ["HEADER", "FastMriFile", "header_text", "write_fastmri"]
 
 _REFERENCES = ("reconstruction_rss", "reconstruction_esc")
 
@@ -37,7 +37,9 @@ class FastMriFile(Hdf5ScanFile):
 
     @classmethod
     def _has_its_signs(cls, file: h5py.File) -> bool:
-        return {"kspace", "ismrmrd_header"} <= set(file) and "acquisition" in file.attrs
+        if not {"kspace", "ismrmrd_header"} <= set(file) or "acquisition" not in file.attrs:
+            return False
+        return getattr(file["kspace"], "ndim", 0) < 5  # five axes are fastMRI's prostates
 
     def _look_into(self, file: h5py.File) -> None:
         kspace = dataset(file, "kspace", (3, 4), "(slice, coil, row, column), or without coils")
@@ -47,7 +49,7 @@ class FastMriFile(Hdf5ScanFile):
             raise FileFormatError(
                 "it has no attribute 'patient_id', and files of one examination must stay together"
             )
-        self.header = _text(file, "ismrmrd_header")
+        self.header = header_text(file)
         header = MrdHeader.parse(self.header)
         encoding = header.encoding(0)
         self.subject = str(file.attrs["patient_id"])
@@ -101,8 +103,13 @@ def _columns(file: h5py.File, n: int, header: MrdHeader) -> npt.NDArray[np.bool_
     return acquired
 
 
-def _text(file: h5py.File, name: str) -> bytes:
-    found = dataset(file, name, (0,), "(text)")[()]
+def header_text(file: h5py.File) -> bytes:
+    """The scan's ISMRMRD header, as XML.
+
+    Raises:
+        FileFormatError: the file has none.
+    """
+    found = dataset(file, "ismrmrd_header", (0,), "(text)")[()]
     return found if isinstance(found, bytes) else str(found).encode()
 
 
@@ -134,7 +141,7 @@ def write_fastmri(
     images = centred_ifft(kspace)
     rss = middle(np.sqrt((np.abs(images) ** 2).sum(1)), image_size).swapaxes(-1, -2)
     n_lines = int(acquired.sum())
-    header = _HEADER.format(
+    header = HEADER.format(
         k0=n0, k1=n1, rows=image_size[1], columns=image_size[0], last=n_lines - 1, center=n1 // 2 - padding[0]
     )
     with h5py.File(path, "w") as file:
@@ -150,7 +157,7 @@ def write_fastmri(
         )
 
 
-_HEADER = """<?xml version="1.0" encoding="utf-8"?>
+HEADER = """<?xml version="1.0" encoding="utf-8"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
   <experimentalConditions><H1resonanceFrequency_Hz>123194105</H1resonanceFrequency_Hz></experimentalConditions>
   <encoding>
@@ -169,3 +176,4 @@ _HEADER = """<?xml version="1.0" encoding="utf-8"?>
   </encoding>
 </ismrmrdHeader>
 """
+"""A header as fastMRI's, with the sizes that the images of a file need."""

@@ -58,9 +58,12 @@ class ScanFile(ABC):
         facts: what the file says of itself, by name: acquisition, contrast, …
         places: all images, in the file's order.
         image_size: (k1, k0) of the images that the data set compares, cut out of the middle of the field of view.
+        CARTESIAN: whether the samples lie on a grid. Where they do not, the Fourier transform of `measured` is no
+            image: the readouts must be regridded first.
     """
 
     FORMAT: ClassVar[str]
+    CARTESIAN: ClassVar[bool] = True
 
     path: Path
     subject: str
@@ -95,6 +98,14 @@ class ScanFile(ABC):
 
     def reference(self, place: Place) -> npt.NDArray[np.float32] | None:
         """The reconstruction that comes with the file, ``image_size``, along the axes of k-space; None without one.
+
+        Raises:
+            FileFormatError: the file is damaged.
+        """
+        return None
+
+    def maps(self, place: Place) -> npt.NDArray[np.complex64] | None:
+        """The coil maps that come with the file, ``(coil, k1, k0)`` along the axes of k-space; None without them.
 
         Raises:
             FileFormatError: the file is damaged.
