@@ -101,6 +101,18 @@ class _ProstateFile(Hdf5ScanFile):
         self.header = header_text(file)
         self.facts = {"acquisition": str(file.attrs.get("acquisition", ""))}
 
+    def _read(self, place: Place, volume: int, lattice: npt.NDArray[np.bool_]) -> MeasuredSlice:
+        """A slice without padding, whose columns must be of the lattice that all slices share."""
+        with naming(self.path):
+            kspace = _turned(self._file["kspace"][volume, place.slice])
+            acquired = np.asarray(np.any(kspace != 0, axis=(0, 2)), np.bool_)
+            if (acquired & ~lattice).any():
+                raise FileFormatError(
+                    f"slice {place.slice} of volume {volume} has other columns than the slice in the middle: "
+                    f"{_described(acquired)}, expected {_described(lattice)}"
+                )
+        return MeasuredSlice(kspace, acquired[:, None])
+
     def calibration(self, place: Place) -> npt.NDArray[np.complex64]:
         """Lines of the middle of k-space that were acquired apart, ``(coil, k1, k0)``, k1 as many as there are.
 
@@ -148,12 +160,11 @@ class FastMriProstateT2File(_ProstateFile):
 
     def measured(self, place: Place) -> MeasuredSlice:
         """See `ScanFile.measured`. ``(coil, k1, k0)`` is as long in k1 as in k0: zeros are around the columns."""
-        with naming(self.path):
-            kspace = _turned(self._file["kspace"][place.average, place.slice])
-        kspace = np.pad(kspace, ((0, 0), self._padding, (0, 0)))
-        acquired = np.pad(self._lattices[place.average], self._padding)
-        kspace[:, ~acquired] = 0
-        return MeasuredSlice(kspace, acquired[:, None])
+        found = self._read(place, place.average, self._lattices[place.average])
+        return MeasuredSlice(
+            np.pad(found.kspace, ((0, 0), self._padding, (0, 0))),
+            np.pad(found.acquired, (self._padding, (0, 0))),
+        )
 
     def reference(self, place: Place) -> npt.NDArray[np.float32]:
         """See `ScanFile.reference`: GRAPPA's, the mean of the averages, and so the same for all of them.
@@ -197,8 +208,8 @@ class FastMriProstateDiffusionFile(_ProstateFile):
         recon = MrdHeader.parse(self.header).encoding(0).recon
         n_rows, n_columns = kspace.shape[-2:]
         self.image_size = min(recon.matrix[1], n_columns), min(recon.matrix[0], n_rows)
-        self._acquired = _columns(kspace, _FIRST_VOLUME)
-        if not self._acquired.any():
+        self._lattice = _columns(kspace, _FIRST_VOLUME)
+        if not self._lattice.any():
             raise FileFormatError("'kspace' is zero in its middle: the download is not whole")
         self._volumes = {
             Place(number, set=weighting, average=average): volume
@@ -212,9 +223,8 @@ class FastMriProstateDiffusionFile(_ProstateFile):
     def measured(self, place: Place) -> MeasuredSlice:
         """See `ScanFile.measured`. Samples along k0 are not on a grid."""
         with naming(self.path):
-            kspace = _turned(self._file["kspace"][self._volumes[place], place.slice])
-        kspace[:, ~self._acquired] = 0
-        return MeasuredSlice(kspace, self._acquired[:, None])
+            volume = self._volumes[place]
+        return self._read(place, volume, self._lattice)
 
     def maps(self, place: Place) -> npt.NDArray[np.complex64]:
         """See `ScanFile.maps`: by ESPIRiT."""

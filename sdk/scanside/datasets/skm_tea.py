@@ -62,17 +62,16 @@ class SkmTeaFile(Hdf5ScanFile):
         self.places = [Place(x, contrast=echo) for x in range(n_x) for echo in range(n_echoes)]
         self.image_size = n1, n0
         # All x were acquired alike, and in the middle there is something to see.
-        self._acquired: Mask = np.any(kspace[n_x // 2, :, :, 0, :] != 0, axis=-1)
-        if not self._acquired.any():
+        acquired = _acquired(kspace[n_x // 2, :, :, 0, :])
+        if not acquired.any():
             raise FileFormatError(
                 f"'kspace' is zero at x = {n_x // 2}, its middle: the download is not whole"
             )
         self._sizes = _mask_sizes(file)
-        self.acquired_size = self._size_acquired()
+        self.acquired_size = self._size_acquired(_middle_with(acquired))
 
-    def _size_acquired(self) -> tuple[int, int]:
+    def _size_acquired(self, needed: tuple[int, int]) -> tuple[int, int]:
         """That of the file's masks, or without masks that of the smallest middle with all that is not zero."""
-        needed = _middle_with(self._acquired)
         if not self._sizes:
             return needed
         sizes = set(self._sizes.values())
@@ -93,9 +92,13 @@ class SkmTeaFile(Hdf5ScanFile):
         """See `ScanFile.measured`. What ARC filled in counts as acquired; corners outside the ellipse do not."""
         with naming(self.path):
             found = self._file["kspace"][place.slice, :, :, place.contrast, :]
-        kspace = np.ascontiguousarray(np.moveaxis(found, -1, 0), np.complex64)
-        kspace[:, ~self._acquired] = 0
-        return MeasuredSlice(kspace, self._acquired)
+            acquired = _acquired(found)
+            if (acquired & ~self.padded(np.ones(self.acquired_size, np.bool_))).any():
+                raise FileFormatError(
+                    f"'kspace' at x = {place.slice}, echo {place.contrast} is not zero outside its middle "
+                    f"{self.acquired_size}, where padding should be"
+                )
+        return MeasuredSlice(np.ascontiguousarray(np.moveaxis(found, -1, 0), np.complex64), acquired)
 
     def reference(self, place: Place) -> npt.NDArray[np.float32]:
         """See `ScanFile.reference`: the magnitude of the SENSE image."""
@@ -136,6 +139,11 @@ class SkmTeaFile(Hdf5ScanFile):
         return whole
 
 
+def _acquired(slice_: npt.NDArray[Any]) -> Mask:
+    """Where one of ``(ky, kz, coil)`` is not zero."""
+    return np.asarray(np.any(slice_ != 0, axis=-1), np.bool_)
+
+
 def _mask_sizes(file: h5py.File) -> dict[str, tuple[int, int]]:
     """Sizes of the masks that a file has, by name."""
     group = file.get("masks", {})
@@ -161,7 +169,7 @@ def _middle_with(acquired: Mask) -> tuple[int, int]:
         n = along.size
         low, high = np.flatnonzero(along)[[0, -1]]
         # m samples begin at n // 2 - m // 2 and end before n // 2 + (m + 1) // 2.
-        return int(min(n, max(2 * (n // 2 - low), 2 * (high - n // 2) + 1)))
+        return int(max(2 * (n // 2 - low), 2 * (high - n // 2) + 1))
 
     return size(np.any(acquired, axis=1)), size(np.any(acquired, axis=0))
 

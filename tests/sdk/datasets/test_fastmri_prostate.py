@@ -344,6 +344,41 @@ def test_a_broken_rule_of_diffusion(tmp_path: Path, broken: Any, text: str) -> N
     told(broken, "file_prostate_AXDIFF_003", FastMriProstateDiffusionFile, text, path)
 
 
+@pytest.mark.parametrize(
+    ("write", "reader", "text"),
+    [
+        (
+            write_t2,
+            FastMriProstateT2File,
+            r"slice 2 of volume 0 has other .*: 18 columns .*, expected 17 columns",
+        ),
+        (
+            write_diffusion,
+            FastMriProstateDiffusionFile,
+            "slice 0 of volume 5 .*: 11 columns .*, expected 10 col",
+        ),
+    ],
+)
+def test_a_slice_with_columns_of_its_own(tmp_path: Path, write: Any, reader: Any, text: str) -> None:
+    path = write(tmp_path / "file_prostate_AXT2_001.h5")
+    with h5py.File(path, "a") as file:
+        file["kspace"][0, 2 % file["kspace"].shape[1], 1, 3, 3] = 1
+        file["kspace"][5 % len(file["kspace"]), 0, 1, 3, 3] = 1
+    with reader(path) as scan:
+        scan.measured(scan.places[1])
+        with pytest.raises(FileFormatError, match=rf"file_prostate_AXT2_001\.h5: {text}"):
+            scan.measured(next(p for p in scan.places if p.slice == 2 or p.set == 3))
+
+
+def test_columns_that_a_slice_lacks_were_not_acquired(tmp_path: Path) -> None:
+    path = write_t2(tmp_path / "file_prostate_AXT2_001.h5")
+    with h5py.File(path, "a") as file:
+        file["kspace"][0, 2, :, :, 4] = 0
+    with FastMriProstateT2File(path) as scan:
+        for place, expected in ((Place(2), False), (Place(0), True)):
+            assert scan.measured(place).acquired[7 + 4] == expected
+
+
 def test_a_name_without_the_patient(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match=r"scan\.h5: its name is not as .* give it the name"):
         FastMriProstateT2File(write_t2(tmp_path / "scan.h5"))

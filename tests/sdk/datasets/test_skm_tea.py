@@ -151,6 +151,17 @@ def test_only_the_slice_that_is_asked_for_is_read(tmp_path: Path) -> None:
         assert not scan.measured(Place(7)).kspace.any()
 
 
+def test_a_slice_with_samples_in_the_padding(tmp_path: Path) -> None:
+    path = write(tmp_path / "MTR_007.h5")
+    with h5py.File(path, "a") as file:
+        file["kspace"][2, 2, 12, 1, 3] = 1
+    with SkmTeaFile(path) as scan:
+        scan.measured(Place(2, contrast=0))
+        text = r"MTR_007\.h5: 'kspace' at x = 2, echo 1 is not zero outside its middle \(26, 12\)"
+        with pytest.raises(FileFormatError, match=text):
+            scan.measured(Place(2, contrast=1))
+
+
 def rewrite(file: h5py.File, name: str, value: Any) -> None:
     del file[name]
     file[name] = value
