@@ -5,7 +5,8 @@ kz is k0. What was acquired, an ellipse in (ky, kz) whose every second line the 
 middle of a larger matrix of zeros (ZIP2). ``maps`` is ``(x, ky, kz, coil, 1)`` and ``target``, the SENSE images,
 ``(x, ky, kz, echo, 1)``. ``masks/poisson_4.0x``, … have the size that was acquired, without those zeros.
 
-A file says of no one whose knee it is: the subject is the scan, as the file is named.
+A file does not say whose knee it is: the subject is the scan, as the file is named. The tables of
+`scanside.datasets.skm_tea_annotations` say whose each scan is.
 """
 
 from __future__ import annotations
