@@ -35,7 +35,7 @@ LAYERS = (
     {"stages"},
     {"registry", "pipeline", "pipelines", "execution"},
     {"replay", "report", "serving"},
-    {"many", "qa", "shadow", "testing"},
+    {"datasets", "many", "qa", "shadow", "testing"},
     {"bench", "demo", "doctor", "scanside_gadgetron", "scanside_training"},
     {"scanside_deploy"},
     {"cli"},

@@ -31,8 +31,12 @@ def write_ismrmrd(
         progress: told how many images are done, and how many there are.
 
     Raises:
-        FileFormatError: the file is damaged, or holds slices along its readout, which have no lines.
+        FileFormatError: the file is damaged, not on a grid, or holds slices along its readout, which have no lines.
     """
+    if not file.CARTESIAN:
+        raise FileFormatError(
+            f"{file.path} holds readouts that are not on a grid (sampled on ramps): no scan is made of it yet"
+        )
     first = file.measured(file.places[0])
     if first.acquired.shape[1] != 1:
         raise FileFormatError(

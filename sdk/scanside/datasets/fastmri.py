@@ -20,7 +20,7 @@ from scanside.datasets.scan_file import Hdf5ScanFile, MeasuredSlice, Place, data
 from scanside.errors import FileFormatError
 from scanside.mrd.header import MrdHeader
 
-__all__ = ["FastMriFile", "write_fastmri"]
+__all__ = ["FastMriFile", "header_xml", "write_fastmri"]
 
 _REFERENCES = ("reconstruction_rss", "reconstruction_esc")
 
@@ -35,6 +35,7 @@ class FastMriFile(Hdf5ScanFile):
         return (
             {"kspace", "ismrmrd_header"} <= set(file)
             and "acquisition" in file.attrs
+            and getattr(file["kspace"], "ndim", 0) < 5  # five axes are fastMRI's prostates
             and not has_signs_of_m4raw(file)  # which is laid out in the same way
         )
 
@@ -132,9 +133,7 @@ def write_fastmri(
     images = centred_ifft(kspace)
     rss = middle(np.sqrt((np.abs(images) ** 2).sum(1)), image_size).swapaxes(-1, -2)
     n_lines = int(acquired.sum())
-    lengths = {"k0": n0, "k1": n1, "rows": image_size[1], "columns": image_size[0]}
-    fields = {f"mm_{name}": _PIXEL_MM * n for name, n in lengths.items()}
-    header = _HEADER.format(**lengths, **fields, last=n_lines - 1, center=n1 // 2 - padding[0])
+    header = header_xml((n1, n0), image_size, n_lines, n1 // 2 - padding[0])
     with h5py.File(path, "w") as file:
         kept = kspace if mask is None else kspace * mask[:, None]
         file["kspace"] = kept.swapaxes(-1, -2).astype(np.complex64)
@@ -150,6 +149,21 @@ def write_fastmri(
 
 _PIXEL_MM = 0.4375
 """Of knees."""
+
+
+def header_xml(matrix: tuple[int, int], image_size: tuple[int, int], n_lines: int, center: int) -> str:
+    """A header as scans of fastMRI have them, for writers of such files.
+
+    Args:
+        matrix: (k1, k0) that is encoded.
+        image_size: (k1, k0) of the reconstruction.
+        n_lines: that are acquired.
+        center: which of them goes through the middle of k-space.
+    """
+    lengths = {"k0": matrix[1], "k1": matrix[0], "rows": image_size[1], "columns": image_size[0]}
+    fields = {f"mm_{name}": _PIXEL_MM * n for name, n in lengths.items()}
+    return _HEADER.format(**lengths, **fields, last=n_lines - 1, center=center)
+
 
 _HEADER = """<?xml version="1.0" encoding="utf-8"?>
 <ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD">
@@ -170,3 +184,4 @@ _HEADER = """<?xml version="1.0" encoding="utf-8"?>
   </encoding>
 </ismrmrdHeader>
 """
+"""A header as fastMRI's, with the sizes that the images of a file need."""

@@ -12,13 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from scanside.errors import FileFormatError, ScansideError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Hdf5ScanFile", "MeasuredSlice", "Place", "ScanFile", "dataset", "naming", "text"]
 
@@ -60,9 +63,12 @@ class ScanFile(ABC):
         image_size: (k1, k0) of the images that the data set compares, cut out of the middle of the field of view.
         header: the scan's ISMRMRD header as XML, where the file has one.
         first_line: line of k-space that such a header counts as 0.
+        CARTESIAN: whether the samples lie on a grid. Where they do not, the Fourier transform of `measured` is no
+            image: the readouts must be regridded first.
     """
 
     FORMAT: ClassVar[str]
+    CARTESIAN: ClassVar[bool] = True
 
     path: Path
     subject: str
@@ -109,6 +115,14 @@ class ScanFile(ABC):
 
     def reference(self, place: Place) -> npt.NDArray[np.float32] | None:
         """The reconstruction that comes with the file, ``image_size``, along the axes of k-space; None without one.
+
+        Raises:
+            FileFormatError: the file is damaged.
+        """
+        return None
+
+    def maps(self, place: Place) -> npt.NDArray[np.complex64] | None:
+        """The coil maps that come with the file, ``(coil, k1, k0)`` along the axes of k-space; None without them.
 
         Raises:
             FileFormatError: the file is damaged.
@@ -173,7 +187,7 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (ScansideError, OSError, RuntimeError, KeyError, ValueError) as error:
+    except (ScansideError, OSError, RuntimeError, LookupError, ValueError) as error:
         raise FileFormatError(f"{path}: {error}") from error
 
 
