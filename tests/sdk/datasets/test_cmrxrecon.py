@@ -246,6 +246,15 @@ def test_padding_of_a_full_file_was_not_acquired(tmp_path: Path, film: Images) -
         np.testing.assert_array_equal(scan.measured(Place(1)).acquired[:, 0], np.arange(N_KY) >= 5)
 
 
+def test_a_mask_in_the_same_folder_is_found_too(tmp_path: Path, film: Images) -> None:
+    path = tmp_path / CINE_2024
+    write_cmrxrecon(path, film, name="kus", mask=lines_of(3))
+    beside = path.with_name("cine_lax_mask_ktRadial8.mat")
+    (path.parents[2] / "Mask_Task2/P003" / beside.name).rename(beside)
+    with CmrxReconFile(path) as file:
+        assert file.facts["mask"] == beside.name
+
+
 def test_one_of_several_masks_and_one_of_an_old_file(tmp_path: Path, film: Images) -> None:
     path = tmp_path / CINE_2023
     mask = lines_of(1)[0]
