@@ -1,4 +1,4 @@
-"""Centred unitary Fourier transforms of the last two axes, without torch."""
+"""Centred unitary Fourier transforms, of the last two axes unless others are named, without torch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _AXES = (-2, -1)
 Complex = npt.NDArray[np.complexfloating[Any, Any]]
 
 
-def centred_fft(image: Complex) -> Complex:
+def centred_fft(image: Complex, axes: tuple[int, ...] = _AXES) -> Complex:
     """From image to k-space, the middle of both at ``n // 2``."""
-    return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image, _AXES), norm="ortho"), _AXES)
+    return np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(image, axes), axes=axes, norm="ortho"), axes)
 
 
-def centred_ifft(kspace: Complex) -> Complex:
+def centred_ifft(kspace: Complex, axes: tuple[int, ...] = _AXES) -> Complex:
     """From k-space to image."""
-    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, _AXES), norm="ortho"), _AXES)
+    return np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(kspace, axes), axes=axes, norm="ortho"), axes)
 
 
 def middle(image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:

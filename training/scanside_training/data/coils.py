@@ -12,9 +12,9 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
+from scanside.datasets.matlab import read_matlab
 from scanside.simulate import CoilConfig
 from scanside.simulate.coils import CoilArray
-from scanside_training.data.matlab import read_matlab
 from scanside_training.data.resample import Placement, sample_at, smooth_field
 from scanside_training.data.roots import data_file
 from scanside_training.data.settings import IntRange, Probability, Settings

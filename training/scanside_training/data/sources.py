@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from pydantic import ConfigDict, Field
 
+from scanside.datasets.matlab import read_matlab
 from scanside_training.data import generated, generated_films, knees
 from scanside_training.data.boxes import Boxes
 from scanside_training.data.cache import Decoded, cached_slices
@@ -28,7 +29,6 @@ from scanside_training.data.folders import (
     folder_files,
     recording_digest,
 )
-from scanside_training.data.matlab import read_matlab
 from scanside_training.data.parallel import each
 from scanside_training.data.resample import cubic
 from scanside_training.data.roots import data_file

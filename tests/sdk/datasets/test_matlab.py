@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from scanside.datasets.matlab import MatlabArray, list_matlab, read_matlab
 from scanside.errors import FileFormatError
-from scanside_training.data.matlab import read_matlab
 
 ARRAYS = {
     "maps": (np.arange(24.0).reshape(2, 3, 4) * (1 - 2j)).astype(np.complex64),
@@ -33,6 +33,14 @@ def test_numbers_are_read_as_they_were_written(file: Path) -> None:
         np.testing.assert_array_equal(array, ARRAYS[name])
 
 
+def test_shapes_are_told_without_the_numbers(file: Path) -> None:
+    assert list_matlab(file) == {
+        "maps": MatlabArray((2, 3, 4), True),
+        "n": MatlabArray((1, 1), False),
+        "x": MatlabArray((1, 5), False),
+    }
+
+
 def test_measured_maps_as_scipy_reads_them(shared_data: Path) -> None:
     path = shared_data / "coil-maps-32ch" / "xGT.mat"
     expected = scipy.io.loadmat(path)
@@ -47,6 +55,8 @@ def test_a_file_that_was_cut_off(file: Path, share: float) -> None:
     file.write_bytes(content[: int(share * len(content))])
     with pytest.raises(FileFormatError, match=r"arrays\.mat is damaged or cut off"):
         read_matlab(file)
+    with pytest.raises(FileFormatError, match=r"arrays\.mat is damaged or cut off"):
+        list_matlab(file)
 
 
 def test_another_format(tmp_path: Path) -> None:
