@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from scanside.errors import ConfigError
 from scanside_training.data.boxes import Boxes, no_boxes
-from scanside_training.data.settings import Settings
+from scanside_training.data.settings import Content, Settings
 from scanside_training.data.simulation import (
     Drawn,
     SimulationConfig,
@@ -42,6 +42,9 @@ __all__ = [
 ]
 
 _STREAM: dict[Part, int] = {"train": 0, "validation": 1, "test": 2}
+
+_MEASURED: tuple[Content, ...] = ("scans", "kspace")
+"""Of sizes, coils and noise of their own."""
 
 
 class DataConfig(Settings):
@@ -100,7 +103,7 @@ class DataConfig(Settings):
                     f"task '{simulation.task.kind}' judges networks by what they were trained on: take a task that "
                     "keeps lines apart (simulation.task.apart), or split by subject"
                 )
-            measured = [source.kind for source in self.sources if source.gives in ("scans", "kspace")]
+            measured = [source.kind for source in self.sources if source.gives in _MEASURED]
             if measured and self.batch_size > 1:
                 raise ValueError(
                     f"samples of {', '.join(measured)} have the sizes of what was measured: set batch_size to 1, and "
@@ -226,7 +229,9 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         self._n_fixed = config.validation_samples
         other = config.validation_simulation
         self._simulation = config.simulation if part == "train" or other is None else other
-        self._measured = self._simulation.coils.load()
+        # Measured scans have coils of their own.
+        simulated = any(source.gives not in _MEASURED for source in config.sources)
+        self._measured = self._simulation.coils.load() if simulated else None
         self._sources: list[_Opened] = []
         self.provenance: list[Provenance] = []
         self.origins: list[Origin] = []
