@@ -45,7 +45,10 @@ _FORMATS = {"mse": "{:.5f}", "nmse": "{:.5f}", "psnr": "{:.2f}", "psnr_inside": 
 _GAINS = {"psnr": "gain, dB", "ssim": "gain, SSIM"}
 """Over zero-filled."""
 
-DIFFERENCE_COLUMNS = ("compared", "measure", "difference", "better images", "seeds", "seeds of the other", "")
+DIFFERENCE_COLUMNS = (
+    *("compared", "measure", "difference", "95 % over subjects", "p (Holm)", "better images"),
+    *("seeds", "seeds of the other", ""),
+)
 
 
 def columns(study: Study) -> list[str]:
@@ -91,11 +94,31 @@ def difference_cells(one: Difference) -> list[str]:
         f"{one.variation} against {one.against}",
         _TITLES[one.measure],
         f"{signed.format(one.mean)} ± {form.format(one.spread)}",
+        _interval(one, signed),
+        "–" if one.p is None else f"{one.p:.2g}",
         f"{100 * one.images:.0f} %",
         ", ".join(form.format(value) for value in one.first),
         ", ".join(form.format(value) for value in one.second),
         one.verdict,
     ]
+
+
+def _interval(one: Difference, form: str) -> str:
+    people = one.people
+    if people is None:
+        return "–"
+    if people.low is None or people.high is None:
+        return f"– ({people.n_subjects} subjects)"
+    return f"{form.format(people.low)} to {form.format(people.high)} ({people.n_subjects} subjects)"
+
+
+def _people(one: Difference) -> list[float | str]:
+    """Subjects, interval, p and effect, for a table's row."""
+    people = one.people
+    if people is None:
+        return [""] * 5
+    found = (people.n_subjects, people.low, people.high, one.p, people.effect)
+    return ["" if value is None else value for value in found]
 
 
 def write_study(study: Study, folder: Path) -> None:
@@ -146,11 +169,17 @@ def write_study(study: Study, folder: Path) -> None:
             "difference",
             "spread",
             "share_of_images",
+            "subjects",
+            "low_95",
+            "high_95",
+            "p_holm",
+            "effect",
             "seeds",
             "seeds_against",
         ],
         (
             [one.variation, one.against, one.measure, one.mean, one.spread, one.images]
+            + _people(one)
             + [" ".join(map(str, side)) for side in (one.first, one.second)]
             for one in compared
         ),
@@ -193,7 +222,10 @@ def _page(study: Study, found: Sequence[Row], compared: Sequence[Difference]) ->
         cells = [difference_cells(one) for one in compared]
         about = (
             "The difference of the means over all seeds; ± is its standard deviation, from the spread of the seeds. "
-            "Better images: the share of images on which the mean over the seeds is better."
+            "Better images: the share of images on which the mean over the seeds is better. Over subjects: BCa "
+            "bootstrap of the subjects' mean differences, of six at least, and Wilcoxon's signed-rank test, "
+            "corrected by Holm's method over the comparisons by the same measure. It tells what other subjects would "
+            "show of these very networks, and nothing of other seeds: one seed is no conclusion."
         )
         sections.append(Section("Differences", [Rows(DIFFERENCE_COLUMNS, cells), Text(about)]))
     layers: list[Part] = [

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from statistics import mean, median, stdev
 
+from scanside_training.evaluation.paired import PairedDifference, holm, paired_difference
 from scanside_training.evaluation.scores import Score
 from scanside_training.study.run import Study
 
-__all__ = ["MEASURES", "Difference", "Row", "differences", "rows"]
+__all__ = ["MEASURES", "Difference", "Row", "corrected", "differences", "over_subjects", "rows"]
 
 MEASURES = (
     "mse",
@@ -68,6 +70,8 @@ class Difference:
         first: mean of each seed of the one.
         second: mean of each seed of the other.
         images: share of the images on which the one is better, both averaged over their seeds.
+        people: the same difference over the subjects of the images; None where these are not known.
+        p: of all comparisons of a study by this measure, corrected by Holm's method; None of too few subjects.
     """
 
     variation: str
@@ -76,6 +80,8 @@ class Difference:
     first: tuple[float, ...]
     second: tuple[float, ...]
     images: float
+    people: PairedDifference | None = None
+    p: float | None = None
 
     @property
     def mean(self) -> float:
@@ -154,10 +160,35 @@ def differences(study: Study) -> list[Difference]:
             ]
             sign = -1 if measure == "nmse" else 1
             won = [sign * a > sign * b for a, b in zip(*images, strict=True)]
+            people = over_subjects(sides[0][0], images)
             found.append(
-                Difference(pair.variation, pair.against, measure, first, second, sum(won) / len(won))
+                Difference(pair.variation, pair.against, measure, first, second, sum(won) / len(won), people)
             )
-    return found
+    return corrected(found)
+
+
+def over_subjects(scores: list[Score], images: list[list[float]]) -> PairedDifference | None:
+    """The difference of two sides' images by their subjects."""
+    by_subject: dict[str, list[float]] = defaultdict(list)
+    for score, first, second in zip(scores, *images, strict=True):
+        if "subject" not in score.strata:
+            return None
+        by_subject[score.strata["subject"]].append(first - second)
+    return paired_difference(by_subject)
+
+
+def corrected(found: list[Difference]) -> list[Difference]:
+    """With the p values of all comparisons by one measure corrected together."""
+    made = list(found)
+    for measure in {one.measure for one in found}:
+        tested = [
+            (place, one.people.p)
+            for place, one in enumerate(found)
+            if one.measure == measure and one.people is not None and one.people.p is not None
+        ]
+        for (place, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
+            made[place] = replace(made[place], p=p)
+    return made
 
 
 def _row(
