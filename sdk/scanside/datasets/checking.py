@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from scanside.datasets.opening import open_scan_file
+from scanside.datasets.opening import companion_of, open_scan_file
 from scanside.errors import ConfigError, FileFormatError
 
 __all__ = ["CheckedFile", "FolderCheck", "check_folder"]
@@ -22,9 +22,9 @@ class CheckedFile:
     Attributes:
         path: relative to the folder.
         dataset: that it is of; None where it is of none, or broken.
-        subject: whose it is.
+        subject: whose it is; empty of files without k-space, such as masks.
         n_images: how many it holds.
-        shape: (coil, k1, k0) of its first image.
+        shape: (coil, k1, k0) of its first image; empty of files without k-space.
         facts: what it says of itself.
         problem: what is wrong with it; None where nothing is.
     """
@@ -62,7 +62,7 @@ class FolderCheck:
 
     def subjects(self, dataset: str) -> frozenset[str]:
         """Whose files of a data set there are."""
-        return frozenset(one.subject for one in self.files if one.dataset == dataset)
+        return frozenset(one.subject for one in self.files if one.dataset == dataset and one.subject)
 
     def n_images(self, dataset: str) -> int:
         """How many images there are of a data set."""
@@ -70,7 +70,7 @@ class FolderCheck:
 
     def shapes(self, dataset: str) -> Counter[tuple[int, ...]]:
         """Files of a data set by (coil, k1, k0)."""
-        return Counter(one.shape for one in self.files if one.dataset == dataset)
+        return Counter(one.shape for one in self.files if one.dataset == dataset and one.shape)
 
 
 def check_folder(
@@ -98,20 +98,18 @@ def _checked(
     paths: list[Path], folder: Path, name: str | None, progress: Callable[[int, int | None], None] | None
 ) -> Iterator[CheckedFile]:
     for done, path in enumerate(paths, start=1):
-        below = path.relative_to(folder)
-        try:
-            with open_scan_file(path, name) as file:
-                first = file.measured(file.places[0])
-                yield CheckedFile(
-                    below,
-                    file.FORMAT,
-                    file.subject,
-                    len(file.places),
-                    first.kspace.shape,
-                    tuple(file.facts.items()),
-                    file.facts.get("defect"),
-                )
-        except FileFormatError as error:
-            yield CheckedFile(below, problem=str(error).removeprefix(f"{path}: "))
+        yield _looked_into(path, path.relative_to(folder), name)
         if progress is not None:
             progress(done, len(paths))
+
+
+def _looked_into(path: Path, below: Path, name: str | None) -> CheckedFile:
+    try:
+        with open_scan_file(path, name) as file:
+            shape = file.measured(file.places[0]).kspace.shape
+            facts, defect = tuple(file.facts.items()), file.facts.get("defect")
+            return CheckedFile(below, file.FORMAT, file.subject, len(file.places), shape, facts, defect)
+    except FileFormatError as error:
+        if (companion := companion_of(path)) is not None:
+            return CheckedFile(below, companion)
+        return CheckedFile(below, problem=str(error).removeprefix(f"{path}: "))

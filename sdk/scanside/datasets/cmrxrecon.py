@@ -39,6 +39,8 @@ __all__ = ["CmrxReconFile", "known_defect", "write_cmrxrecon"]
 
 _KSPACE = re.compile(r"kspace|kspace_full|kspace_sub\d+|kus|kdata_\w+")
 _MASK = re.compile(r"(us)?mask\w*")
+_BESIDE = re.compile(r"mask|coilmap", re.IGNORECASE)
+"""In names of files that lie beside k-space."""
 _PATTERN = re.compile(r"_((?:kt)?(?:Uniform|Gaussian|Radial)\d+)$")
 _IMAGES = "(time, slice, coil, ky, kx), or fewer of the slowest axes"
 _VOLUMES = "(velocity encoding, time, coil, kz, ky, kx), or fewer of the slowest axes"
@@ -81,6 +83,11 @@ class CmrxReconFile(ScanFile):
                 )
         except (FileFormatError, OSError):
             return False
+
+    @classmethod
+    def accompanies(cls, path: Path) -> bool:
+        """See `ScanFile.accompanies`."""
+        return path.suffix == ".mat" and _BESIDE.search(path.stem) is not None
 
     def _look_into(self) -> None:
         self.subject = subject_of(self.path)

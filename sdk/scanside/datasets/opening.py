@@ -8,7 +8,7 @@ from scanside.datasets.scan_file import ScanFile
 from scanside.errors import FileFormatError
 from scanside.registry import Registry
 
-__all__ = ["DATASETS", "open_scan_file"]
+__all__ = ["DATASETS", "companion_of", "open_scan_file"]
 
 DATASETS: Registry[ScanFile] = Registry(
     "scanside.datasets",
@@ -42,3 +42,8 @@ def open_scan_file(path: Path, name: str | None = None) -> ScanFile:
     raise FileFormatError(
         f"{path} looks like a file of no data set that is known ({', '.join(DATASETS.names())})"
     )
+
+
+def companion_of(path: Path) -> str | None:
+    """The data set that a file without k-space is of by its name; None where it is of none."""
+    return next((name for name in DATASETS.names() if DATASETS.load(name).accompanies(path)), None)

@@ -95,6 +95,11 @@ class ScanFile(ABC):
     def recognises(cls, path: Path) -> bool:
         """Whether a file looks like one of the data set. It may be none all the same, which opening it tells."""
 
+    @classmethod
+    def accompanies(cls, path: Path) -> bool:  # noqa: ARG003 — readers look at it
+        """Whether a file without k-space is of the data set by its name, such as masks and coil maps."""
+        return False
+
     @abstractmethod
     def measured(self, place: Place) -> MeasuredSlice:
         """K-space of one image; no other is read.

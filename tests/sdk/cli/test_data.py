@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 from tests.sdk.datasets.conftest import coils_of
 from typer.testing import Result
 
+from scanside.datasets.cmrxrecon import write_cmrxrecon
 from scanside.datasets.fastmri import write_fastmri
 
 Scanside = Callable[..., Result]
@@ -60,3 +63,15 @@ def test_folders_without_files(scanside: Scanside, tmp_path: Path) -> None:
 def test_a_data_set_that_there_is_not(scanside: Scanside, folder: Path) -> None:
     refused = scanside("data", "check", folder, "--dataset", "fastmir", status=1).stderr
     assert "there is no data set 'fastmir': did you mean 'fastmri'?" in refused
+
+
+def test_masks_beside_kspace_are_no_broken_files(scanside: Scanside, tmp_path: Path) -> None:
+    patient = tmp_path / "MultiCoil" / "Cine" / "TrainingSet" / "FullSample" / "P001"
+    patient.mkdir(parents=True)
+    write_cmrxrecon(patient / "cine_sax.mat", coils_of(2, 3, 24, 32)[None])
+    with h5py.File(patient / "cine_sax_mask.mat", "w") as file:
+        file["mask04"] = np.ones((24, 32))
+    shown = scanside("data", "check", tmp_path).stdout
+    assert "2 files, all can be used" in shown
+    row = next(line for line in shown.splitlines() if "cmrxrecon" in line)
+    assert row.split()[1:4] == ["2", "1", "2"]
