@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -16,6 +16,9 @@ import numpy.typing as npt
 
 from scanside.datasets.matlab import MatlabArray, list_matlab, read_matlab
 from scanside.datasets.scan_file import naming
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["MatFile", "open_mat"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.datasets import DATASETS, Place, ScanFile
-from scanside.datasets.fourier import middle
+from scanside.datasets.fourier import centred_ifft, middle
 from scanside.errors import ConfigError, FileFormatError
 from scanside_training.data.settings import Content
 from scanside_training.data.sources import Licence, SourceConfig
@@ -181,5 +181,5 @@ def _n_lines(file: ScanFile) -> int:
 def _hybrid(file: ScanFile, place: Place) -> npt.NDArray[np.complex64]:
     """K-space along k1 and image along the readout, without its oversampling."""
     kspace = file.measured(place).kspace
-    image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, -1), norm="ortho"), -1)
+    image = centred_ifft(kspace, axes=(-1,))
     return np.ascontiguousarray(middle(image, (kspace.shape[-2], file.image_size[1])), np.complex64)
