@@ -348,7 +348,7 @@ def _walk(
             names.append(part)
             if i < len(location) - 1:
                 models = [below for field in fields for below in _models_in(field.annotation)]
-        elif i == len(location) - 1:
+        elif i == len(location) - 1 and part not in {model.__name__ for model in models}:
             names.append(part)
         else:  # the tag by which one member of a union was chosen
             models = [model for model in models if part in _tags(model)] or models

@@ -10,7 +10,8 @@ import pytest
 from tests.sdk.datasets.conftest import coils_of
 
 from scanside.datasets.m4raw import write_m4raw
-from scanside_training.data import DataConfig, ReconstructionData, SampleKey
+from scanside.errors import ConfigError
+from scanside_training.data import DataConfig, ReconstructionData, SampleKey, SubjectFolds
 from scanside_training.data.measured_folders import M4Raw
 
 
@@ -48,3 +49,20 @@ def test_m4raw_trains_on_measured_lines_alone(folder: Path) -> None:
     assert not mask[61:].any()
     assert int(mask.sum()) == pytest.approx(55 / 2, abs=1)
     np.testing.assert_array_equal(mask[26:38], True)
+
+
+def test_strata_by_what_files_say(folder: Path) -> None:
+    for patient in ("c", "d"):
+        path = folder / patient / f"202206100{ord(patient) - 96}_FLAIR01.h5"
+        path.parent.mkdir()
+        write_m4raw(path, coils_of(2, 4, 64, 48), patient=patient, columns=(6, 60))
+    source = M4Raw(folder=folder, split=SubjectFolds(folds=2, stratify=("contrast",), validation=0))
+    slices = source.open()
+    facts = source.facts(slices, ())
+    assert [facts[patient]["contrast"] for patient in "abcd"] == ["T1", "T1", "FLAIR", "FLAIR"]
+    assert facts["a"]["repetition"] == "01 + 02"
+    test = source.members("test", slices)
+    assert len(test & set("ab")) == len(test & set("cd")) == 1
+    untold = source.model_copy(update={"split": SubjectFolds(folds=2, stratify=("vendor",))})
+    with pytest.raises(ConfigError, match="source m4raw does not tell vendor of subject 'a'; it tells"):
+        untold.members("test", slices)

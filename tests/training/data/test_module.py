@@ -17,11 +17,13 @@ from scanside_training.data import (
     SampleKey,
     SampleKeys,
     SimulationConfig,
+    SubjectFolds,
     SubjectFractions,
     SubjectLists,
     Synthetic,
 )
 from scanside_training.data import module as data_module
+from scanside_training.data.splits import PARTS
 
 Batch = dict[str, torch.Tensor]
 
@@ -200,3 +202,26 @@ def test_one_subject_in_two_parts_through_two_sources_is_refused(small_source: S
         ReconstructionData(config).samples("validation")
     others = test.model_copy(update={"seed": 9})
     ReconstructionData(config.model_copy(update={"sources": (train, others)})).samples("validation")
+
+
+def test_folds_through_the_data(small_source: Synthetic) -> None:
+    seen: list[str] = []
+    for fold in range(4):
+        source = small_source.model_copy(update={"split": SubjectFolds(folds=4, fold=fold, validation=0.3)})
+        data = ReconstructionData(config_of(source))
+        subjects = {part: set(data.samples(part).provenance[0].subjects) for part in PARTS}
+        assert {part: len(members) for part, members in subjects.items()} == {
+            "train": 4,
+            "validation": 2,
+            "test": 2,
+        }
+        seen += subjects["test"]
+    assert sorted(seen) == [str(n) for n in range(8)]
+
+
+def test_the_same_people_in_other_folds_are_refused(small_source: Synthetic) -> None:
+    first, second = (
+        small_source.model_copy(update={"split": SubjectFolds(folds=4, fold=fold)}) for fold in (0, 1)
+    )
+    with pytest.raises(ConfigError, match="the same subject is in"):
+        ReconstructionData(config_of(first, sources=(first, second))).samples("train")

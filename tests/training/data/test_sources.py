@@ -270,3 +270,13 @@ def test_an_undersampled_scan_is_no_truth(tmp_path: Path) -> None:
     write_scan(tmp_path / "anna" / "fast.h5", SMALL.model_copy(update={"sampling": sampling}))
     with pytest.raises(FileFormatError, match=r"fast\.h5 is no fully sampled 2-D scan: \d+ of \d+ lines"):
         MrdFolder(folder=tmp_path).open()
+
+
+def test_strata_by_the_columns_of_a_folders_table(tmp_path: Path) -> None:
+    table = "File,Subject,Site,Date\na1.h5,anna,here,1\na2.h5,anna,here,2\nb.h5,ben,there,3\n"
+    (tmp_path / "subjects.csv").write_text(table)
+    source = MrdFolder(folder=tmp_path)
+    slices = Synthetic(n_subjects=1, slices_per_subject=1, size=32).open()
+    assert source.facts(slices, ("Site",)) == {"anna": {"site": "here"}, "ben": {"site": "there"}}
+    with pytest.raises(ConfigError, match="line 3: subject 'anna' has date '2', and '1' in a line before"):
+        source.facts(slices, ("date",))

@@ -52,7 +52,14 @@ from scanside_training.data.sources import (
     Synthetic,
     SyntheticTissues,
 )
-from scanside_training.data.splits import SharedSubjects, SubjectFractions, SubjectLists, SubjectSplit
+from scanside_training.data.splits import (
+    LeaveOneOut,
+    SharedSubjects,
+    SubjectFolds,
+    SubjectFractions,
+    SubjectLists,
+    SubjectSplit,
+)
 
 __all__ = [
     "AppearanceConfig",
@@ -72,6 +79,7 @@ __all__ = [
     "FrameMaskConfig",
     "ImageTask",
     "ImageToImage",
+    "LeaveOneOut",
     "MaskConfig",
     "MrdFolder",
     "MrdScans",
@@ -91,6 +99,7 @@ __all__ = [
     "SliceSource",
     "SourceConfig",
     "SpinEchoConfig",
+    "SubjectFolds",
     "SubjectFractions",
     "SubjectLists",
     "SubjectSplit",

@@ -13,8 +13,9 @@ from scanside.datasets import DATASETS, Place, ScanFile
 from scanside.datasets.fourier import centred_ifft, middle
 from scanside.errors import ConfigError, FileFormatError
 from scanside_training.data.settings import Content
-from scanside_training.data.sources import Licence, SourceConfig
+from scanside_training.data.sources import Licence, SliceSource, SourceConfig
 from scanside_training.data.splits import SubjectFractions, SubjectSplit
+from scanside_training.data.strata import Facts
 
 __all__ = ["M4Raw", "MeasuredFolder", "MeasuredSlices"]
 
@@ -52,6 +53,11 @@ class MeasuredFolder(SourceConfig):
     def origin(self, seed: int = 0) -> str:
         """The data set: its subjects have names of their own in all of its folders."""
         return self.dataset
+
+    def facts(self, slices: SliceSource, columns: Sequence[str]) -> Facts:
+        """What the subjects' files say of themselves, values of several files together: ``AXT1 + AXT2``."""
+        assert isinstance(slices, MeasuredSlices)
+        return slices.facts
 
     def files(self) -> list[Path]:
         """See `SourceConfig.files`.
@@ -112,6 +118,7 @@ class MeasuredSlices:
         self.offsets: list[int] = []
         """Of every slice, the line of its field of view on which the first line of its image lies."""
         subjects: list[str] = []
+        told: dict[str, dict[str, set[str]]] = {}
         met: set[str] = set()
         for path in files:
             with self._reader(path) as file:
@@ -127,8 +134,16 @@ class MeasuredSlices:
                 self.sizes += [file.image_size] * len(file.places)
                 self.offsets += [offset] * len(file.places)
                 subjects += [file.subject] * len(file.places)
+                of_subject = told.setdefault(file.subject, {})
+                for name, value in file.facts.items():
+                    of_subject.setdefault(name.lower(), set()).add(value)
         self.subjects = tuple(subjects)
         self.recordings = ("",) * len(subjects)
+        self.facts = {
+            subject: {name: " + ".join(sorted(values)) for name, values in facts.items()}
+            for subject, facts in told.items()
+        }
+        """Of every subject, what its files say of themselves."""
         if not subjects:
             wanted = ", ".join(f"{name} {' or '.join(values)}" for name, values in where.items())
             raise ConfigError(

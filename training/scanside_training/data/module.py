@@ -27,7 +27,7 @@ from scanside_training.data.simulation import (
     simulate_sample,
 )
 from scanside_training.data.sources import Licence, SliceSource, SourceConfig
-from scanside_training.data.splits import PARTS, Part, SharedSubjects, subjects_of
+from scanside_training.data.splits import PARTS, Part, SharedSubjects
 from scanside_training.record import identity
 
 __all__ = [
@@ -241,7 +241,7 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         for source, slices in zip(config.sources, stores, strict=True):
             if part == "train" and source.weight == 0:
                 continue
-            members = subjects_of(part, source.split, slices.subjects, source.kind)
+            members = source.members(part, slices)
             indices = [i for i, subject in enumerate(slices.subjects) if subject in members]
             if indices:
                 self._sources.append(_Opened(slices, indices, source.boxes(slices)))
@@ -321,7 +321,7 @@ def _check_leaks(config: DataConfig, stores: list[SliceSource]) -> None:
                 continue
             if part == "validation" and isinstance(source.split, SharedSubjects):
                 continue  # of these slices other lines
-            for subject in sorted(subjects_of(part, source.split, slices.subjects, source.kind)):
+            for subject in sorted(source.members(part, slices)):
                 where = f"{part} as subject '{subject}' of sources[{number}] ({source.kind})"
                 person = identity(origin, subject)
                 for key in (person, *sorted(recordings[subject] - {""})):

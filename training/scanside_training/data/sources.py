@@ -23,6 +23,7 @@ from scanside_training.data.boxes import Boxes
 from scanside_training.data.cache import Decoded, cached_slices
 from scanside_training.data.coils import MEASURED
 from scanside_training.data.folders import (
+    SUBJECTS_TABLE,
     decode_folder,
     decode_recording,
     decode_scan,
@@ -33,7 +34,15 @@ from scanside_training.data.parallel import each
 from scanside_training.data.resample import cubic
 from scanside_training.data.roots import data_file
 from scanside_training.data.settings import Content
-from scanside_training.data.splits import SubjectFractions, SubjectLists, SubjectSplit
+from scanside_training.data.splits import (
+    Part,
+    SubjectFolds,
+    SubjectFractions,
+    SubjectLists,
+    SubjectSplit,
+    subjects_of,
+)
+from scanside_training.data.strata import Facts, facts_of_table
 from scanside_training.plugins import PluginSettings
 
 __all__ = [
@@ -126,6 +135,30 @@ class SourceConfig(PluginSettings):
             seed: as in `open`.
         """
         return ""
+
+    def members(self, part: Part, slices: SliceSource) -> frozenset[str]:
+        """Names of the subjects in one part.
+
+        Args:
+            part: ``train``, ``validation`` or ``test``.
+            slices: what `open` gave.
+
+        Raises:
+            ConfigError: see `scanside_training.data.splits.subjects_of`.
+        """
+        split, facts = self.split, None
+        if isinstance(split, SubjectFractions | SubjectFolds) and split.stratify and split.table is None:
+            facts = self.facts(slices, split.stratify)
+        return subjects_of(part, split, slices.subjects, self.kind, facts)
+
+    def facts(self, slices: SliceSource, columns: Sequence[str]) -> Facts:
+        """What the source's files say of its subjects, for splits by strata; nothing by default.
+
+        Args:
+            slices: what `open` gave.
+            columns: what is asked for.
+        """
+        return {}
 
     def boxes(self, slices: SliceSource) -> Sequence[Boxes] | None:
         """What somebody marked in every slice; None where the source has no marks.
@@ -449,6 +482,15 @@ class _Recordings(SourceConfig):
     def origin(self, seed: int = 0) -> str:
         """The folder."""
         return str(self.folder.resolve())
+
+    def facts(self, slices: SliceSource, columns: Sequence[str]) -> Facts:
+        """Other columns of the folder's ``subjects.csv``, see `SourceConfig.facts`.
+
+        Raises:
+            ConfigError: see `scanside_training.data.strata.facts_of_table`.
+        """
+        table = self.folder / SUBJECTS_TABLE
+        return facts_of_table(table, columns) if table.exists() else {}
 
     def files(self) -> list[Path]:
         """See `SourceConfig.files`."""
