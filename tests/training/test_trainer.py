@@ -408,3 +408,14 @@ def test_a_full_disk_is_told_with_the_run_and_its_folder(
     expected = rf"the training 'tiny' stopped .*: {tmp_path}/run, on the disk at /.* No space left on device"
     with pytest.raises(RunError, match=expected):
         run(max_steps=3)
+
+
+def test_a_run_in_two_stretches_is_the_run_in_one(tiny: dict[str, Any], tmp_path: Path) -> None:
+    config = read_config({**tiny, **INTERRUPTIBLE}, "tiny")
+    train(config, tmp_path / "one")
+    first = train(config, tmp_path / "two", until=4)
+    assert (first.steps, first.complete) == (4, False)
+    with pytest.raises(ConfigError, match="all 4 steps are made"):
+        train(config, tmp_path / "two", resume=True, until=4)
+    assert train(config, tmp_path / "two", resume=True).complete
+    assert_same_run(tmp_path / "one", tmp_path / "two")

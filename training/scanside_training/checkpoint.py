@@ -28,6 +28,7 @@ __all__ = [
     "LAST_CHECKPOINT",
     "WEIGHTS",
     "begin_with",
+    "config_text",
     "load_bundle_weights",
     "load_model",
     "load_weights",
@@ -158,8 +159,13 @@ def save_weights(model: nn.Module, path: Path, *, step: int) -> None:
 
 def write_config(config: TrainConfig, folder: Path) -> None:
     """Write the whole configuration, defaults spelt out, as ``config.yaml``."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (folder / CONFIG).write_text(text, "utf-8")
+    (folder / CONFIG).write_text(config_text(config), "utf-8")
+
+
+def config_text(config: TrainConfig) -> str:
+    """The whole configuration as YAML, defaults spelt out."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return text
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

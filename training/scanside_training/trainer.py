@@ -90,6 +90,7 @@ def train(
     *,
     resume: bool = False,
     console: Console | None = None,
+    until: int | None = None,
 ) -> TrainingRecord:
     """Train a network.
 
@@ -98,6 +99,7 @@ def train(
         folder: where everything is written; made where it is missing.
         resume: go on from the folder's last checkpoint.
         console: where a progress bar is drawn.
+        until: step at which to stop for now; learning rates are those of the whole run.
 
     Raises:
         ConfigError: settings that contradict each other, this machine or, resuming, the run's own; or the folder
@@ -118,7 +120,7 @@ def train(
             folder.mkdir(parents=True, exist_ok=True)
             write_config(config, folder)
         with _log_file(folder), _quiet():
-            return _run(config, folder, accelerator, checkpoint, console)
+            return _run(config, folder, accelerator, checkpoint, console, until)
 
 
 def _run(
@@ -127,16 +129,18 @@ def _run(
     accelerator: Literal["cpu", "gpu"],
     checkpoint: dict[str, Any] | None,
     console: Console | None,
+    until: int | None,
 ) -> TrainingRecord:
     data = ReconstructionData(config.data)
     n_ranks = config.devices * config.nodes
     batches_per_step = n_ranks * config.accumulate
     batches_per_epoch = math.ceil(config.data.samples_per_epoch / config.data.batch_size)
     n_steps = config.max_steps or math.ceil((config.max_epochs or 0) * batches_per_epoch / batches_per_step)
+    last = n_steps if until is None else min(until, n_steps)
     step = 0 if checkpoint is None else int(checkpoint["global_step"])
-    if checkpoint is not None and step >= n_steps:
+    if checkpoint is not None and step >= last:
         raise ConfigError(
-            f"{folder}: all {n_steps} steps are made: give more with --set max_steps=…, or begin a new run"
+            f"{folder}: all {last} steps are made: give more with --set max_steps=…, or begin a new run"
         )
 
     example = default_collate([data.samples("validation")[SampleKey(0, 0, 0)]])
@@ -145,7 +149,7 @@ def _run(
         begin_with(module.model, config.initial)
     lineage = _lineage(config, folder, resumed=checkpoint is not None)
     n_parameters = sum(p.numel() for p in module.model.parameters() if p.requires_grad)
-    logger.info("%s: %d parameters, steps %d to %d", config.name, n_parameters, step, n_steps)
+    logger.info("%s: %d parameters, steps %d to %d", config.name, n_parameters, step, last)
 
     for caution in config.loss.cautions:
         logger.warning("%s: %s", config.name, caution)
@@ -158,7 +162,7 @@ def _run(
         num_nodes=config.nodes,
         strategy=_strategy(n_ranks, accelerator),
         precision=config.precision,
-        max_steps=n_steps,
+        max_steps=last,
         max_epochs=-1,
         val_check_interval=config.validation.every_steps * config.accumulate,
         check_val_every_n_epoch=None,
@@ -171,7 +175,7 @@ def _run(
             CsvLog(folder / "metrics.csv", step),
             TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False),
         ],
-        callbacks=_callbacks(config, folder, files, stopping, console, n_steps),
+        callbacks=_callbacks(config, folder, files, stopping, console, last),
         default_root_dir=folder,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -14,6 +14,10 @@ from scanside.cli.evaluate import tell_flaws
 from scanside.cli.options import nested, settings_from
 from scanside.errors import MissingExtra
 from scanside.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from scanside_training.data import DataConfig
+    from scanside_training.study import StudyConfig
 
 __all__ = ["study"]
 
@@ -35,29 +39,61 @@ def study(
         int | None, typer.Option(min=1, help="CPU threads of torch; its choice by default.")
     ] = None,
 ) -> None:
-    """Train variations of a network with several seeds, and compare them. What is finished is not trained again."""
+    """Train variations of a network with several seeds and folds, and compare them; or search for settings.
+
+    What is finished is not trained again.
+    """
     for package in ("lightning", "safetensors", "tensorboard"):
         if find_spec(package) is None:
             raise MissingExtra(package, "training", "scanside study")
     keep_freed_memory()
     import torch
 
-    from scanside_training.study import load_study, run_study, write_study
-    from scanside_training.study.report import DIFFERENCE_COLUMNS, columns, difference_cells, row_cells
-    from scanside_training.study.tables import differences, rows
+    from scanside_training.study import load_study
 
     if threads is not None:
         torch.set_num_threads(threads)
     chosen, base, training = load_study(config, nested(settings_from(settings or ())))
     folder = output or Path("studies") / chosen.name
+    if chosen.search is not None:
+        _search(chosen, base, folder)
+    else:
+        _compare(chosen, base, training.data, folder)
+    console.print(f"\n{folder / 'report.html'} has the pictures. Research use only.", style="dim")
+
+
+def _search(chosen: StudyConfig, base: dict[str, Any], folder: Path) -> None:
+    """Try settings, and show the trials, the best first."""
+    from scanside_training.study import run_search, write_search
+    from scanside_training.study.search_report import BEST, trial_cells, trial_columns
+
+    result = run_search(chosen, base, folder, console=err, on_step=_tell)
+    write_search(result, folder)
+    titles = trial_columns(result)
+    shown = table(*titles, title=chosen.name, right=tuple(titles[1:]))
+    for trial in result.trials:
+        shown.add_row(*map(escape, trial_cells(result, trial)))
+    console.print(shown)
+    for trial in result.trials:
+        if trial.failure is not None:
+            err.print(f"[yellow]not trained:[/] {escape(f'{trial.name}: {trial.failure}')}", soft_wrap=True)
+    console.print(f"\nscanside train {escape(str(folder / BEST))} trains with the best settings.")
+
+
+def _compare(chosen: StudyConfig, base: dict[str, Any], data: DataConfig, folder: Path) -> None:
+    """Train and compare, and show the tables."""
+    from scanside_training.study import run_study, write_study
+    from scanside_training.study.report import DIFFERENCE_COLUMNS, columns, difference_cells, row_cells
+    from scanside_training.study.tables import differences, rows
+
     with progress_bar("images") as progress:
         result = run_study(
             chosen,
             base,
-            training.data,
+            data,
             folder,
             console=err,
-            on_step=lambda step: err.print(escape(step), style="dim"),
+            on_step=_tell,
             on_progress=progress,
         )
     write_study(result, folder)
@@ -79,4 +115,7 @@ def study(
     tell_flaws(result.evaluation)
     for name, reason in result.failures.items():
         err.print(f"[yellow]not trained:[/] {escape(name)}: {escape(reason)}", soft_wrap=True)
-    console.print(f"\n{folder / 'report.html'} has the pictures. Research use only.", style="dim")
+
+
+def _tell(step: str) -> None:
+    err.print(escape(step), style="dim", soft_wrap=True)

@@ -153,3 +153,39 @@ def test_without_lightning(scanside: Scanside, config: Path, monkeypatch: pytest
     error = scanside("study", config, status=1).stderr
     assert "scanside study needs the package 'lightning'" in error
     assert "pip install 'scanside[training]'" in error
+
+
+SEARCH = """
+name: rates
+base: base.yaml
+search: {grid: {optimiser.lr: [0.01, 0.001]}}
+"""
+
+
+def test_search(scanside: Scanside, config: Path, tmp_path: Path) -> None:
+    config.write_text(SEARCH)
+    result = scanside("study", config, "--threads", 1)
+    folder = Path("studies/rates")
+    assert "trial 2 of 2: trial-" in result.stderr
+    with (folder / "trials.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        (line,) = (line for line in result.stdout.splitlines() if line.startswith(row["trial"]))
+        assert row["optimiser.lr"] in line
+    assert f"scanside train {folder / 'best.yaml'} trains with the best settings" in result.stdout
+    scanside("train", folder / "best.yaml", "-o", tmp_path / "best", "--threads", 1)
+    assert (tmp_path / "best" / "model.safetensors").is_file()
+
+
+def test_folds(scanside: Scanside, config: Path) -> None:
+    base = BASE.replace("size: 48}", "size: 48, split: {folds: 2, validation: 0.4}}")
+    (config.parent / "base.yaml").write_text(base)
+    config.write_text(STUDY.replace("samples: 1", "samples: 3\nfolds: 2"))
+    result = scanside("study", config, "--threads", 1)
+    assert "4 of 4: wide-seed1-fold1" in result.stderr
+    (line,) = (
+        line
+        for line in result.stdout.splitlines()
+        if line.startswith("wide against narrow") and "SSIM" in line
+    )
+    assert "(6 subjects)" in line

@@ -1,4 +1,5 @@
-"""Trains variations of one configuration with several seeds, and compares them on the same data.
+"""Trains variations of one configuration with several seeds and folds, and compares them on the same data; or
+searches for the settings that validate best.
 
 ::
 
@@ -12,5 +13,16 @@ from __future__ import annotations
 from scanside_training.study.config import StudyConfig, load_study
 from scanside_training.study.report import write_study
 from scanside_training.study.run import Study, run_study
+from scanside_training.study.search import Search, run_search
+from scanside_training.study.search_report import write_search
 
-__all__ = ["Study", "StudyConfig", "load_study", "run_study", "write_study"]
+__all__ = [
+    "Search",
+    "Study",
+    "StudyConfig",
+    "load_study",
+    "run_search",
+    "run_study",
+    "write_search",
+    "write_study",
+]

@@ -82,7 +82,7 @@ def row_cells(study: Study, row: Row) -> list[str]:
             faster = f"{reference.median_ms / row.median_ms:.1f}"
         values |= {"times smaller": smaller, "times faster": faster}
     labels = [row.labels.get(name, "") for name in _labels(study)]
-    n_networks = str(row.n_seeds) if row.n_parameters else "–"
+    n_networks = str(row.n_seeds * (study.n_folds or 1)) if row.n_parameters else "–"
     return [row.variation, *labels, n_networks, *measures, *(values[name] for name in _sizes(study))]
 
 
@@ -144,7 +144,7 @@ def write_study(study: Study, folder: Path) -> None:
             [
                 row.variation,
                 *(row.labels.get(name, "") for name in labels),
-                row.n_seeds,
+                row.n_seeds * (study.n_folds or 1),
                 row.n_images,
                 *(
                     value
@@ -227,7 +227,8 @@ def _page(study: Study, found: Sequence[Row], compared: Sequence[Difference]) ->
             "corrected by Holm's method over the comparisons by the same measure. It tells what other subjects would "
             "show of these very networks, and nothing of other seeds: one seed is no conclusion."
         )
-        sections.append(Section("Differences", [Rows(DIFFERENCE_COLUMNS, cells), Text(about)]))
+        title = "Differences" if study.config.ablation is None else "What each part is worth"
+        sections.append(Section(title, [Rows(DIFFERENCE_COLUMNS, cells), Text(about)]))
     layers: list[Part] = [
         Picture(
             similarity_figure(similarity),
@@ -244,15 +245,25 @@ def _page(study: Study, found: Sequence[Row], compared: Sequence[Difference]) ->
     sections.append(Section("What could not be done", [Messages(failures)] if failures else []))
     return Page(
         title=f"Study {study.config.name}",
-        lead=f"{study.evaluation.config.data.title}, {study.config.samples} images",
+        lead=_lead(study),
         sections=sections,
+    )
+
+
+def _lead(study: Study) -> str:
+    title, n_samples = study.evaluation.config.data.title, study.config.samples
+    if study.n_folds is None:
+        return f"{title}, {n_samples} images"
+    return (
+        f"{title}, {study.n_folds} folds, {n_samples} images of each: every subject is measured by networks that "
+        "were trained on other folds, and all folds are pooled. Times and pictures are those of fold 0"
     )
 
 
 def _pictures(study: Study) -> list[Part]:
     """One network of each variation, beside what they begin with."""
     others = [one.name or one.label for one in study.config.candidates]
-    first = {"zero-filled", *others, *(study.of(one.name)[0].name for one in study.config.variations)}
+    first = {"zero-filled", *others, *(study.measured(one.name)[0] for one in study.config.variations)}
     parts: list[Part] = []
     for shown in study.evaluation.shown:
         images = {name: image for name, image in shown.images.items() if name in first}

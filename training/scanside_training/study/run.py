@@ -12,8 +12,8 @@ import torch
 from rich.console import Console
 
 from scanside.errors import ConfigError, ScansideError
-from scanside_training.checkpoint import CONFIG, LAST_CHECKPOINT, load_model
-from scanside_training.config import TrainConfig, load_config
+from scanside_training.checkpoint import CONFIG, load_model
+from scanside_training.config import load_config
 from scanside_training.data import DataConfig, ReconstructionData, SampleKeys
 from scanside_training.evaluation.candidates import Run, ZeroFilled
 from scanside_training.evaluation.config import EvaluationConfig
@@ -23,7 +23,8 @@ from scanside_training.memory import training_memory
 from scanside_training.record import TrainingRecord, read_record
 from scanside_training.similarity import Similarity, layer_similarity
 from scanside_training.study.config import Planned, SimilarityConfig, StudyConfig
-from scanside_training.trainer import train
+from scanside_training.study.folds import check_same_folds, check_samples, count_folds, of_fold, pooled
+from scanside_training.study.training import check_settings, is_finished, time_left, trained
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +38,13 @@ class Study:
     Attributes:
         config: what was asked for.
         networks: all that were planned.
-        evaluation: their images on the same data, under their names.
+        evaluation: their images on the same data, under their names; over folds, all images of those of one seed
+            under one name.
         records: of their trainings, by name.
         failures: why a network could not be trained, by name.
         similarities: of the teacher's blocks with those of each student.
         memory: bytes of a training step, by name.
+        n_folds: of the cross-validation; None where there is one split.
     """
 
     config: StudyConfig
@@ -51,6 +54,7 @@ class Study:
     failures: dict[str, str] = field(default_factory=dict)
     similarities: dict[str, Similarity] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
+    n_folds: int | None = None
 
     @property
     def cautions(self) -> list[str]:
@@ -65,23 +69,44 @@ class Study:
         """The networks of one variation."""
         return [one for one in self.networks if one.variation.name == variation]
 
+    def measured(self, variation: str) -> list[str]:
+        """The names of one variation in the evaluation, one for each seed."""
+        return list(dict.fromkeys(one.measured for one in self.of(variation)))
 
-def plan(study: StudyConfig, base: dict[str, Any], folder: Path) -> list[Planned]:
+
+def plan(study: StudyConfig, base: dict[str, Any], folder: Path, n_folds: int | None = None) -> list[Planned]:
     """All networks, in the order in which they are trained.
 
     Args:
         study: what is varied.
         base: the training configuration, as it stands in its file.
         folder: of the study.
+        n_folds: of the cross-validation; None where there is one split.
 
     Raises:
-        ConfigError: a variation's settings are wrong.
+        ConfigError: a variation's settings are wrong, or what an ablation leaves out changes nothing.
     """
-    return [
-        Planned(study, base, variation, seed, folder / "runs")
+    networks = [
+        Planned(study, base, variation, seed, folder / "runs", fold)
         for variation in study.variations
         for seed in ((0,) if variation.run else variation.seeds or study.seeds)
+        for fold in ((None,) if n_folds is None else range(n_folds))
     ]
+    if study.ablation is not None:
+        full = networks[0]
+        for one in networks[1:]:
+            if (one.seed, one.fold) == (full.seed, full.fold) and one.variation is not full.variation:
+                _check_ablation(one, full)
+    return networks
+
+
+def _check_ablation(one: Planned, full: Planned) -> None:
+    assert one.config is not None
+    assert full.config is not None
+    if one.config.model_copy(update={"name": full.config.name}) == full.config:
+        raise ConfigError(
+            f"ablation '{one.variation.name}' changes nothing: the full network has these settings already"
+        )
 
 
 def run_study(
@@ -108,11 +133,21 @@ def run_study(
         on_progress: told how many images were compared.
 
     Raises:
-        ConfigError: settings are wrong, or a finished run in the folder was made with others.
+        ConfigError: settings are wrong, a finished run in the folder was made with others, or folds do not fit
+            the data.
     """
-    networks = plan(study, base, folder)
+    n_folds = None
+    if study.folds is not None:
+        n_folds = count_folds(data, study.folds)
+        check_samples(data, study.samples, n_folds)
+    networks = plan(study, base, folder, n_folds)
     for one in networks:
-        _check_finished(one)
+        if one.config is None:
+            load_config(one.folder / CONFIG)
+            continue
+        check_settings(one.config, one.folder)
+        if n_folds is not None:
+            check_same_folds(one.config.data, data, one.variation.name)
     for variation in study.variations:
         of_seeds = [one.config for one in networks if one.variation is variation and one.config is not None]
         if len(of_seeds) > 1 and of_seeds[0].data.seed is not None:
@@ -125,9 +160,17 @@ def run_study(
     failures: dict[str, str] = {}
     records: dict[str, TrainingRecord] = {}
     for number, one in enumerate(networks):
-        on_step(f"{number + 1} of {len(networks)}: {one.name}")
+        seconds = sum(record.seconds for record in records.values())
+        n_left = sum(
+            each.config is not None and not is_finished(each.config, each.folder)
+            for each in networks[number:]
+        )
+        left = time_left(seconds, len(records), n_left)
+        on_step(f"{number + 1} of {len(networks)}: {one.name}{left}")
         try:
-            record = _trained(one, console)
+            record = (
+                read_record(one.folder) if one.config is None else trained(one.config, one.folder, console)
+            )
         except (ScansideError, OSError, RuntimeError) as error:
             logger.warning("%s was not trained: %s", one.name, error)
             failures[one.name] = str(error) or type(error).__name__
@@ -135,8 +178,11 @@ def run_study(
         if record is not None:
             records[one.name] = record
     on_step("comparing")
-    evaluation = compare(_evaluation(study, networks, failures, data), on_progress=on_progress)
-    result = Study(study, networks, evaluation, records, failures)
+    if n_folds is None:
+        evaluation = compare(_evaluation(study, networks, failures, data), on_progress=on_progress)
+    else:
+        evaluation = _over_folds(study, networks, failures, data, n_folds, on_progress)
+    result = Study(study, networks, evaluation, records, failures, n_folds=n_folds)
     on_step("measuring memory")
     for variation in study.variations:
         first = result.of(variation.name)[0]
@@ -144,55 +190,41 @@ def run_study(
             result.memory[first.name] = training_memory(first.config)
     if study.similarity is not None:
         on_step("comparing layers")
-        result.similarities = _similarities(result, study.similarity, data)
+        result.similarities = _similarities(
+            result, study.similarity, data if n_folds is None else of_fold(data, 0)
+        )
     return result
 
 
-def _check_finished(one: Planned) -> None:
-    """Refuse a folder whose run was made with other settings: its figures would be taken for those of these."""
-    if one.config is None:
-        load_config(one.folder / CONFIG)
-        return
-    if not (one.folder / CONFIG).is_file():
-        return
-    there = load_config(one.folder / CONFIG).model_dump(mode="json")
-    asked = one.config.model_dump(mode="json")
-    other = [name for name in asked if asked[name] != there[name]]
-    if other:
-        raise ConfigError(
-            f"{one.folder} holds a run with other settings ({', '.join(other)}): choose another folder for the "
-            "study, or remove this one"
-        )
-
-
-def _trained(one: Planned, console: Console | None) -> TrainingRecord | None:
-    """The record of a network's training, which is done here unless it is finished."""
-    record = read_record(one.folder)
-    if one.config is None or _is_finished(record, one.config):
-        return record
-    resume = (one.folder / LAST_CHECKPOINT).is_file()
-    if not resume and (one.folder / CONFIG).is_file():
-        raise ConfigError(
-            f"{one.folder} holds a run that ended before its first checkpoint: remove the folder"
-        )
-    return train(one.config, one.folder, resume=resume, console=console)
-
-
-def _is_finished(record: TrainingRecord | None, config: TrainConfig) -> bool:
-    if record is None:
-        return False
-    used_up = config.max_minutes is not None and record.seconds >= 60 * config.max_minutes
-    return record.complete or used_up
+def _over_folds(
+    study: StudyConfig,
+    networks: list[Planned],
+    failures: dict[str, str],
+    data: DataConfig,
+    n_folds: int,
+    on_progress: Progress,
+) -> Evaluation:
+    """All folds, each measured by the networks that were trained without it."""
+    made = []
+    for fold in range(n_folds):
+        own = [one for one in networks if one.fold == fold]
+        config = _evaluation(study, own, failures, of_fold(data, fold))
+        if fold:  # the first is enough to time and to look at
+            config = config.model_copy(update={"speed": None, "pictures": 0})
+        made.append(compare(config, on_progress=on_progress))
+    return pooled(made)
 
 
 def _evaluation(
     study: StudyConfig, networks: list[Planned], failures: dict[str, str], data: DataConfig
 ) -> EvaluationConfig:
-    runs = [Run(name=one.name, folder=one.folder) for one in networks if one.name not in failures]
+    # Over folds a network counts that has all of them: others would be compared on other subjects.
+    failed = {name.rpartition("-fold")[0] if study.folds is not None else name for name in failures}
+    runs = [Run(name=one.measured, folder=one.folder) for one in networks if one.measured not in failed]
     speed = study.speed
     if speed is not None and speed.reference is not None:
         first = next(one for one in networks if one.variation.name == speed.reference)
-        reference = None if first.name in failures else first.name
+        reference = None if first.measured in failed else first.measured
         speed = speed.model_copy(update={"reference": reference})
     return EvaluationConfig(
         name=study.name,

@@ -118,10 +118,11 @@ def rows(study: Study) -> list[Row]:
         if (scores := _scores(study, name))
     ]
     for variation in study.config.variations:
-        names = [one.name for one in study.of(variation.name) if _scores(study, one.name)]
+        names = [name for name in study.measured(variation.name) if _scores(study, name)]
         if not names:
             continue
-        records = [study.records[name] for name in names if name in study.records]
+        runs = [one.name for one in study.of(variation.name) if one.measured in names]
+        records = [study.records[name] for name in runs if name in study.records]
         epochs = [one.epochs for one in records if one.epochs is not None]
         times = [evaluation.milliseconds[name] for name in names if name in evaluation.milliseconds]
         found.append(
@@ -144,7 +145,7 @@ def differences(study: Study) -> list[Difference]:
     found = []
     for pair in study.config.comparisons:
         sides = [
-            [scores for one in study.of(name) if (scores := _scores(study, one.name))]
+            [scores for one in study.measured(name) if (scores := _scores(study, one))]
             for name in (pair.variation, pair.against)
         ]
         if not all(sides):
