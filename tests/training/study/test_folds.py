@@ -209,6 +209,7 @@ def test_leave_one_subject_out(files: Path, tiny: dict[str, Any]) -> None:
             r"1 images of fold 0 would leave out 1 of its 2 subjects \(.\): raise samples, up to the 4",
         ),
         ({"variations": [{"name": "a", "run": "there"}]}, "a: a finished run was trained on one split"),
+        ({"part": "validation"}, "folds are of the test: leave 'part' out"),
         (
             {"variations": [{"name": "a", "settings": {"data": {"sources": [{"kind": "synthetic"}]}}}]},
             "'a' has other splits than the base",

@@ -131,6 +131,10 @@ class StudyConfig(Settings):
                 f"{', '.join(there)}: a finished run was trained on one split, and the study has folds: its figures "
                 "would be those of subjects that it has seen"
             )
+        if self.folds is not None and self.part != "test":
+            raise ValueError(
+                "folds are of the test: leave 'part' out (a fold's validation is drawn from its training part)"
+            )
         return self
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from scanside.report.figures import BLUE, ORANGE, save
 from scanside.report.page import Messages, Page, Picture, Rows, Section, Text
@@ -87,6 +88,8 @@ def _scatter(axis: Axes, search: Search, path: str) -> None:
         axis.plot(place, one.value, "o", color=colour, markerfacecolor=colour if whole else "none")
     if not numbers:
         axis.set_xticks(range(len(names)), names)
+    elif all(isinstance(value, int) for value in values):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     elif min(values) > 0 and max(values) >= 20 * min(values):
         axis.set_xscale("log")
     axis.set_xlabel(path)
