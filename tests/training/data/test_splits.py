@@ -180,10 +180,11 @@ def test_a_table_beside(tmp_path: Path) -> None:
         ({"folds": 3, "fodl": 1}, r"split has no setting 'fodl' \(did you mean 'fold'\?\); it has"),
         ({"leave_out": "two"}, r"split\.leave_out = 'two'"),
         ({"validation": 0.2, "tets": 0.2}, r"split has no setting 'tets' \(did you mean 'test'\?\)"),
+        ("by hand", r"split = 'by hand': Input should be a valid dictionary"),
         ({"folds": 3, "table": "x.csv"}, "the table x.csv is given, and no column of it"),
     ],
 )
-def test_settings_that_cannot_be(split: dict[str, Any], message: str) -> None:
+def test_settings_that_cannot_be(split: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
         read_settings(Holder, {"split": split}, "here", "a split")
     assert str(error.value).count(";") <= 1, "of one kind of split, not of all"

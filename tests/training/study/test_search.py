@@ -206,6 +206,7 @@ def test_more_samples_begin_with_the_same() -> None:
     )
     assert many[:3] == few
     assert other != few
+    assert len(SearchConfig.model_validate({"grid": {"a": [1, 2, 1]}}).trials()) == 2
     assert len({trial_name(one) for one in many}) == 6
 
 

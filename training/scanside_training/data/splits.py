@@ -187,7 +187,7 @@ class SharedSubjects(Settings):
 def _which(settings: Any) -> str:
     """The kind of split that settings are of, so that errors are about that one alone."""
     if not isinstance(settings, Mapping):
-        return type(settings).__name__
+        return type(settings).__name__ if isinstance(settings, Settings) else SubjectLists.__name__
     for setting, kind in (("folds", SubjectFolds), ("leave_out", LeaveOneOut), ("shared", SharedSubjects)):
         if setting in settings:
             return kind.__name__

@@ -102,7 +102,7 @@ class SearchConfig(Settings):
     seed: int = Field(default=0, ge=0)
     """Of what is drawn."""
     metric: Metric = "psnr"
-    """Figure of the validation that counts."""
+    """Figure of the validation that counts; ``loss`` compares nothing where the loss itself is varied."""
     asha: HalvingConfig | None = None
     """Stop trials early that are behind; by default all are trained to the end."""
 
@@ -133,18 +133,16 @@ class SearchConfig(Settings):
         return tuple(self.grid or self.random or ())
 
     def trials(self) -> list[dict[str, Any]]:
-        """The settings of each trial by path; what is drawn twice is there once."""
+        """The settings of each trial by path; what comes twice is there once."""
         if self.grid is not None:
-            return [
+            every = [
                 dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())
             ]
-        assert self.random is not None
-        drawn = {}
-        for number in range(self.samples or 0):
-            rng = np.random.default_rng([self.seed, number])
-            settings = {path: one.draw(rng) for path, one in self.random.items()}
-            drawn[trial_name(settings)] = settings
-        return list(drawn.values())
+        else:
+            assert self.random is not None
+            draws = [np.random.default_rng([self.seed, number]) for number in range(self.samples or 0)]
+            every = [{path: one.draw(rng) for path, one in self.random.items()} for rng in draws]
+        return list({trial_name(settings): settings for settings in every}.values())
 
 
 def trial_name(settings: Mapping[str, Any]) -> str:
