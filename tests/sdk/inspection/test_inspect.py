@@ -24,7 +24,7 @@ from scanside.simulate import (
     WaveformConfig,
     simulate,
 )
-from scanside.simulate.temporal import frame_masks
+from scanside.sampling.temporal import frame_masks
 
 pytestmark = pytest.mark.torch_free
 

@@ -10,7 +10,7 @@ import pytest
 from scanside.errors import ConfigError
 from scanside.simulate.config import GeometryConfig, SamplingConfig, ScanConfig
 from scanside.simulate.sampling import Pattern, phase_bands, sampling_pattern
-from scanside.simulate.temporal import frame_masks
+from scanside.sampling.temporal import frame_masks
 
 pytestmark = pytest.mark.torch_free
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scanside.errors import ConfigError
-from scanside.simulate.temporal import TemporalPattern, central_lines, frame_masks
+from scanside.sampling.temporal import TemporalPattern, central_lines, frame_masks
 
 pytestmark = pytest.mark.torch_free
 
