@@ -68,7 +68,7 @@ def magic(space: Space, acceleration: float, rng: np.random.Generator) -> Mask:
     With an offset o in ``[0, R)``, which is drawn, lines ``k ≡ o + 1`` are acquired above the centre and
     ``-k ≡ o + 3`` below (modulo R) where o is even, ``k ≡ o + 2`` and ``-k ≡ o`` where it is odd. The k-space of an
     image whose phase is smooth is nearly symmetric, so that each side shows what the other leaves out: at R = 4 they
-    have every second line together. R is a whole number of at least 3, and does not count the centre.
+    have every second line together, the odd ones. R is a whole number of at least 3, and does not count the centre.
     """
     step = _whole(acceleration, "magic")
     if step < _LEAST_MAGIC:

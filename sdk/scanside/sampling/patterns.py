@@ -162,7 +162,7 @@ def _chosen(
 ) -> Pattern:
     if name not in patterns:
         kinds = ((LINES, "of lines"), (PLANES, "of points of a plane"), (SERIES, "of a series"))
-        of = [noun for others, noun in kinds if others is patterns][0]
+        of = next(noun for others, noun in kinds if others is patterns)
         elsewhere = [noun for others, noun in kinds if name in others]
         near = get_close_matches(name, patterns, n=1)
         hint = f"it is one {elsewhere[0]}; " if elsewhere else f"did you mean '{near[0]}'? " if near else ""

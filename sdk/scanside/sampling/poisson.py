@@ -101,11 +101,11 @@ def _disc(
             return mask
         reached.append(len(found))
         packing *= (len(found) + 1) / (_expected(distance.ravel()[free], packing) + 1)
-    nearest = space.n_places / (space.n_block + min(reached, key=lambda n: abs(n - wanted)))
+    nearest = min(reached, key=lambda n: abs(n - wanted))
     raise ConfigError(
-        f"a Poisson disc of {space.shape[0]} × {space.shape[1]} points found no distance for an acceleration of "
-        f"{acceleration:g} within a tolerance of {tolerance:g}: the nearest is {nearest:.3g}. Take that one, raise "
-        "tolerance, or take the pattern 'variable-density'"
+        f"a Poisson disc for an acceleration of {acceleration:g} needs a distance at which a full pattern has "
+        f"{wanted} to {most} points beside the centre, and none was found; the nearest has {nearest}: raise the "
+        f"tolerance ({tolerance:g}), change the acceleration a little, or take the pattern 'variable-density'"
     )
 
 

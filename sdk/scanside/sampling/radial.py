@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from scanside.errors import ConfigError
 from scanside.sampling.draws import Mask
 from scanside.sampling.space import Space
 
 __all__ = ["kt_radial", "radial", "spokes"]
+
+Angles = npt.NDArray[np.float64]
 
 _GOLDEN_STEP = math.pi * (math.sqrt(5.0) - 1) / 2
 """111.25°, between spokes that follow each other (Winkelmann et al., IEEE Trans Med Imaging 26, 2007)."""
@@ -21,28 +23,21 @@ _TURN = math.pi * (3 - math.sqrt(5.0))
 
 
 def radial(space: Space, acceleration: float, rng: np.random.Generator) -> Mask:
-    """Spokes at golden angles, the first one drawn: as many as it takes to cover ``round(n / R)`` points.
+    """Spokes at golden angles, the first one drawn, as many as come nearest to ``round(n / R)`` points.
 
     R does not count the fully sampled centre, which comes on top.
     """
-    wanted = space.wanted(acceleration)
-    angle = math.pi * rng.random()
-    covered = np.zeros(space.shape, bool)
-    n_spokes = 0
-    while covered.sum() < wanted:
-        _check_count(space, n_spokes, covered, acceleration)
-        covered |= spokes(space.shape, [angle]) & space.region
-        angle += _GOLDEN_STEP
-        n_spokes += 1
-    return covered | space.block
+    begin = math.pi * rng.random()
+    golden = _nearest(space, acceleration, lambda n: begin + _GOLDEN_STEP * np.arange(n))
+    return spokes(space.shape, golden) & space.region | space.block
 
 
 def kt_radial(space: Space, n_frames: int, acceleration: float, rng: np.random.Generator) -> Mask:
     """CMRxRecon's ``ktRadial``: in each frame spokes at even angles, turned by 137.5° from frame to frame.
 
-    All frames have as many spokes as the first one needs to cover ``round(n / R)`` points; the angle of its first
-    spoke is drawn. The fully sampled centre, which R does not count, comes on top (Wang et al., Radiol Artif Intell
-    7(2), 2025). CMRxRecon's own spokes end at a circle: see `Limits.elliptical`.
+    All frames have as many spokes as come nearest to ``round(n / R)`` points in the first one, where the angle of the
+    first spoke is drawn. The fully sampled centre, which R does not count, comes on top (Wang et al., Radiol Artif
+    Intell 7(2), 2025). CMRxRecon's own spokes end at a circle: see `Limits.elliptical`.
 
     Args:
         space: where to draw, a plane.
@@ -54,23 +49,12 @@ def kt_radial(space: Space, n_frames: int, acceleration: float, rng: np.random.G
         ``(n_frames, k1, k2)``.
 
     Raises:
-        ConfigError: no number of spokes gives this acceleration.
+        ConfigError: the acceleration leaves nothing.
     """
-    wanted = space.wanted(acceleration)
     begin = math.pi * rng.random()
-    covered = np.zeros(space.shape, bool)
-    angles: npt.NDArray[np.float64] = np.zeros(0)
-    while covered.sum() < wanted:
-        _check_count(space, len(angles), covered, acceleration)
-        n_spokes = len(angles) + 1
-        angles = begin + math.pi / n_spokes * np.arange(n_spokes, dtype=np.float64)
-        covered = spokes(space.shape, angles) & space.region
-    return np.stack(
-        [
-            spokes(space.shape, angles + _TURN * frame) & space.region | space.block
-            for frame in range(n_frames)
-        ]
-    )
+    even = _nearest(space, acceleration, lambda n: begin + math.pi / n * np.arange(n))
+    frames = [spokes(space.shape, even + _TURN * frame) for frame in range(n_frames)]
+    return np.stack(frames) & space.region | space.block
 
 
 def spokes(shape: tuple[int, ...], angles: npt.ArrayLike) -> Mask:
@@ -95,9 +79,17 @@ def spokes(shape: tuple[int, ...], angles: npt.ArrayLike) -> Mask:
     return mask
 
 
-def _check_count(space: Space, n_spokes: int, covered: Mask, acceleration: float) -> None:
-    if n_spokes == 2 * sum(space.shape):
-        raise ConfigError(
-            f"{n_spokes} spokes cover {int(covered.sum())} of {space.n_places} points, and an acceleration of "
-            f"{acceleration:g} asks for {space.wanted(acceleration)}: raise it, or take 'circus-radial'"
-        )
+def _nearest(space: Space, acceleration: float, angles_of: Callable[[int], Angles]) -> Angles:
+    """Angles of so many spokes, one at least, that they cover as many points as the acceleration leaves."""
+    wanted = space.wanted(acceleration)
+
+    def covered(n_spokes: int) -> int:
+        return int((spokes(space.shape, angles_of(n_spokes)) & space.region).sum())
+
+    few, many = 0, 1
+    while covered(many) < wanted:
+        few, many = many, 2 * many
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (middle, many) if covered(middle) < wanted else (few, middle)
+    return angles_of(few if few and wanted - covered(few) < covered(many) - wanted else many)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from scanside.errors import ConfigError
+from scanside.sampling.temporal import frame_masks
 from scanside.simulate.config import GeometryConfig, SamplingConfig, ScanConfig
 from scanside.simulate.sampling import Pattern, phase_bands, sampling_pattern
-from scanside.sampling.temporal import frame_masks
 
 pytestmark = pytest.mark.torch_free
 
