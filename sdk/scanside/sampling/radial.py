@@ -28,7 +28,7 @@ def radial(space: Space, acceleration: float, rng: np.random.Generator) -> Mask:
     R does not count the fully sampled centre, which comes on top.
     """
     begin = math.pi * rng.random()
-    golden = _nearest(space, acceleration, lambda n: begin + _GOLDEN_STEP * np.arange(n))
+    golden = _nearest(space, acceleration, lambda n: begin + _GOLDEN_STEP * np.arange(n, dtype=np.float64))
     return spokes(space.shape, golden) & space.region | space.block
 
 
@@ -52,7 +52,7 @@ def kt_radial(space: Space, n_frames: int, acceleration: float, rng: np.random.G
         ConfigError: the acceleration leaves nothing.
     """
     begin = math.pi * rng.random()
-    even = _nearest(space, acceleration, lambda n: begin + math.pi / n * np.arange(n))
+    even = _nearest(space, acceleration, lambda n: begin + math.pi / n * np.arange(n, dtype=np.float64))
     frames = [spokes(space.shape, even + _TURN * frame) for frame in range(n_frames)]
     return np.stack(frames) & space.region | space.block
 
