@@ -160,8 +160,9 @@ class SimulationConfig(Settings):
         fewest = masks.fewest_acs(self.k1[0])
         if self.espirit.probability and self.coils.n_coils[1] > 1 and fewest < least:
             raise ValueError(
-                f"masks.acs starts at {fewest}, but ESPIRiT with a kernel of {self.espirit.kernel} needs "
-                f"{least} lines: raise masks.acs, lower espirit.kernel, or set espirit.probability to 0"
+                f"masks.acs starts at {fewest}, but ESPIRiT with a kernel of {self.espirit.kernel} needs {least} "
+                "lines: raise masks.acs (or the shares of masks.pairs), lower espirit.kernel, or set "
+                "espirit.probability to 0"
             )
         if self.snr[0] <= 0:
             raise ValueError(f"snr must be positive, got {self.snr}")
