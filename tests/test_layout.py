@@ -28,7 +28,7 @@ SOURCES = (
 
 LAYERS = (
     {"append_log", "errors", "memory", "plain_yaml", "scratch", "storage", "texts", "threads", "_version"},
-    {"agreement", "losses", "metrics", "mrd", "privacy", "recon", "trace"},
+    {"agreement", "losses", "metrics", "mrd", "privacy", "recon", "sampling", "trace"},
     {"inspection", "items", "recording", "scan", "noise_store", "series", "simulate"},
     {"context", "dicom", "engines"},
     {"convert", "stage"},
@@ -48,7 +48,8 @@ PURE = {
     "agreement": {"errors", "mrd"},
     "mrd": {"errors", "texts"},
     "recon": {"errors"},
-    "simulate": {"errors", "mrd"},
+    "sampling": {"errors", "texts"},
+    "simulate": {"errors", "mrd", "sampling"},
 }
 """Parts that know these other parts only."""
 
@@ -57,6 +58,7 @@ FOREIGN = {
     "agreement": {"numpy"},
     "mrd": {"numpy", "h5py"},
     "recon": {"numpy", "torch"},
+    "sampling": {"numpy"},
     "simulate": {"numpy", "pydantic"},
 }
 """Parts that use these packages only, besides the standard library."""

@@ -242,8 +242,8 @@ class Sampling(_Record):
     Attributes:
         acceleration: encoded lines by acquired lines, calibration lines counted.
         acs_lines: width of the fully sampled centre.
-        kinds: of masks: ``equispaced``, ``random``, ``variable-density``; of windows also ``kt`` (equispaced lines
-            that move from frame to frame) and ``golden``.
+        kinds: of masks, by their names in `scanside.sampling`: ``equispaced``, ``random``, ``variable-density`` and
+            others; of windows also ``kt`` (equispaced lines that move from frame to frame) and ``golden``.
         undersampled_axes: 1 for masks along k1, 2 for masks over k1 and k0.
         matrix: of the image, both directions.
         n_coils: of the data that the coil maps belong to.

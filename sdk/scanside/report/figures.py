@@ -23,11 +23,13 @@ from scanside.inspection.pattern import SamplingPattern
 from scanside.inspection.survey import EncodingSurvey
 from scanside.metrics import fill_holes
 from scanside.report.views import View, Window, window_of
+from scanside.sampling import Mask, Space, point_spread
 
 __all__ = [
     "coil_maps_figure",
     "comparison_figure",
     "image_figure",
+    "mask_figure",
     "methods_figure",
     "noise_figure",
     "png_of",
@@ -232,6 +234,48 @@ def sampling_figure(encodings: Sequence[EncodingSurvey]) -> Figure:
         handles.append(Patch(facecolor=MIST, label="left out"))
         handles.append(Patch(facecolor=PAPER, edgecolor=FAINT, label="beyond the header's limits"))
         figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def mask_figure(mask: Mask, space: Space) -> Figure:
+    """A sampling mask and the image of a point, in decibels; of a series the frames and the first frame's image.
+
+    Args:
+        mask: ``(k1,)``, ``(k1, k2)`` or either with frames in front.
+        space: which places may be acquired, and which ones make the fully sampled centre.
+    """
+    planes = len(space.shape) == 2
+    series = mask.ndim > len(space.shape)
+    first = mask[0] if series else mask
+    shown = first if planes else mask.T if series else mask[:, None]
+    region, block = (part if planes else part[:, None] for part in (space.region, space.block))
+    kinds = np.where(shown & block, 3, np.where(shown, 2, np.where(region, 1, 0)))
+    with rc_context(_STYLE):
+        figure = _new(8.2, 4.3)
+        left, right = figure.subplots(1, 2)
+        colours = ListedColormap([PAPER, MIST, BLUE, ORANGE])
+        left.imshow(
+            kinds, cmap=colours, vmin=0, vmax=3, interpolation="nearest", aspect="equal" if planes else "auto"
+        )
+        left.set_title("mask of the first frame" if planes and series else "mask")
+        left.set(ylabel="k1", xlabel="k2" if planes else "frame" if series else "")
+        if not planes and not series:
+            left.set_xticks([])
+        decibels = 20 * np.log10(np.maximum(point_spread(first), 1e-4))
+        if planes:
+            mappable = right.imshow(decibels, cmap="magma", vmin=-60, vmax=0, interpolation="nearest")
+            bar = figure.colorbar(mappable, ax=right, shrink=0.8, pad=0.02)
+            bar.outline.set_edgecolor(FAINT)
+            bar.set_label("dB")
+            right.set(xlabel="z", ylabel="y")
+        else:
+            right.plot(np.arange(len(decibels)) - len(decibels) // 2, decibels, color=BLUE, linewidth=0.8)
+            right.set(xlabel="y", ylabel="dB", ylim=(-60, 2))
+        right.set_title("image of a point" + (", first frame" if series else ""))
+        entries = (("acquired", BLUE), ("fully sampled centre", ORANGE), ("left out", MIST))
+        handles = [Patch(facecolor=colour, label=label) for label, colour in entries]
+        handles.append(Patch(facecolor=PAPER, edgecolor=FAINT, label="beyond the limits"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from scanside.sampling.patterns import LINES, PLANES, SERIES
+
 __all__ = [
     "CoilConfig",
     "DynamicsConfig",
@@ -104,13 +106,34 @@ class NoiseConfig(_Config):
 class SamplingConfig(_Config):
     """Which points of k-space are acquired."""
 
-    pattern: Literal["equispaced", "random", "variable-density", "kt", "golden"] = "equispaced"
+    pattern: Literal[
+        "equispaced",
+        "random",
+        "variable-density",
+        "kt",
+        "golden",
+        "equispaced-fraction",
+        "fastmri-random",
+        "magic",
+        "magic-fraction",
+        "gaussian",
+        "poisson",
+        "poisson-uniform",
+        "circus-radial",
+        "circus-spiral",
+        "radial",
+        "kt-uniform",
+        "kt-gaussian",
+    ] = "equispaced"
     """Every R-th line, lines drawn with equal weight, or with a weight that falls towards the edge. Two belong to
     2-D series: ``kt`` takes every R-th line and another R-th in each frame, ``golden`` steps through k-space by the
-    golden ratio, from frame to frame on."""
+    golden ratio, from frame to frame on. The others are those of `scanside.sampling`: of 2-D scans
+    ``equispaced-fraction`` to ``gaussian`` and the series ``kt-uniform`` and ``kt-gaussian``; of 3-D scans
+    ``gaussian`` to ``radial``."""
     acceleration: tuple[Positive, Positive] = (1.0, 1.0)
-    """Acceleration along (k1, k2): integers for ``equispaced`` and ``kt``; the others use the product and count the
-    calibration lines towards it."""
+    """Acceleration along (k1, k2): integers for ``equispaced`` and ``kt``; the others use the product. ``random``,
+    ``variable-density`` and ``golden`` count the calibration lines towards it; for the others `scanside.sampling`
+    says."""
     density_power: float = Field(default=3.0, ge=0)
     """``variable-density``: the weight is (1 - r)^power, r the distance from the centre, 1 in the corner."""
     acs: tuple[NonNegative, NonNegative] = (0, 0)
@@ -119,8 +142,10 @@ class SamplingConfig(_Config):
     acs_mode: Literal["integrated", "separate"] = "integrated"
     """Calibration lines within the scan (flagged as Siemens does), or as a scan of their own before it."""
     vary: bool = False
-    """Another pattern in every phase and repetition: shifted by a line (equispaced) or drawn anew; ``kt`` and
-    ``golden`` always have one."""
+    """Another pattern in every phase and repetition: shifted by a line (equispaced) or drawn anew; those of series
+    always have one."""
+    elliptical: bool = False
+    """3-D: leave out the corners of the plane of phase encodings, beyond the ellipse that touches its edges."""
     seed: int = 0
     """Seed of what is drawn: random lines, the first shift of ``kt``, the first line of ``golden``."""
     oversampling: Annotated[int, Field(ge=1, le=4)] = 2
@@ -146,7 +171,9 @@ class SamplingConfig(_Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> SamplingConfig:
-        if self.pattern in ("equispaced", "kt") and any(r != int(r) for r in self.acceleration):
+        if self.pattern in ("equispaced", "kt", "kt-uniform", "magic") and any(
+            r != int(r) for r in self.acceleration
+        ):
             raise ValueError(
                 f"{self.pattern} sampling needs whole acceleration factors, got {self.acceleration}"
             )
@@ -288,9 +315,13 @@ class ScanConfig(_Config):
             sampling.acs[1] > 0,
             sampling.partial_fourier[1] < 1,
             sampling.partition_oversampling > 0,
+            sampling.elliptical,
         )
         if self.geometry.matrix[2] == 1 and any(along_k2):
             raise ValueError("a 2-D scan (matrix z = 1) has no second phase encoding to accelerate or to cut")
-        if self.geometry.matrix[2] > 1 and sampling.pattern in ("kt", "golden"):
+        of_lines = sampling.pattern in LINES or sampling.pattern in SERIES
+        if self.geometry.matrix[2] > 1 and of_lines and sampling.pattern not in ("equispaced", *PLANES):
             raise ValueError(f"the pattern {sampling.pattern} is one of 2-D scans (matrix z = 1)")
+        if self.geometry.matrix[2] == 1 and not of_lines:
+            raise ValueError(f"the pattern {sampling.pattern} is one of 3-D scans (matrix z > 1)")
         return self

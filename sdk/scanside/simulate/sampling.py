@@ -9,8 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.errors import ConfigError
+from scanside.sampling.densities import line_density
+from scanside.sampling.draws import draw_lines, generator
+from scanside.sampling.patterns import line_mask, plane_mask
+from scanside.sampling.space import Limits, Space
+from scanside.sampling.temporal import frame_masks
 from scanside.simulate.config import SamplingConfig
-from scanside.simulate.temporal import draw_lines, frame_masks, line_density
 
 __all__ = ["Band", "Pattern", "Readout", "phase_bands", "readout_of", "sampling_pattern"]
 
@@ -145,24 +149,27 @@ def sampling_pattern(
     Raises:
         ConfigError: the acceleration leaves no line outside the calibration region, or none at all.
     """
-    if config.pattern in ("kt", "golden"):
+    drawn = frame if config.vary else 0
+    if config.pattern in ("kt", "golden", "kt-uniform", "kt-gaussian"):
         regular = _of_series(config, bands, frame)
     elif config.pattern == "equispaced":
-        regular = _equispaced(config, bands, frame if config.vary else 0)
+        regular = _equispaced(config, bands, drawn)
+    elif config.pattern in ("random", "variable-density"):
+        regular = _random(config, bands, drawn)
     else:
-        regular = _random(config, bands, frame if config.vary else 0)
+        regular = _of_literature(config, bands, drawn)
     calibration = _calibration_region(config, bands)
     nothing = np.zeros_like(regular)
     if config.acs_mode == "separate":
         return _pattern(regular, nothing), _pattern(nothing, calibration)
     if config.pattern != "equispaced":
-        # A random pattern has no lines in its fully sampled centre that it would not have without it.
+        # All others have no lines in their fully sampled centre that they would not have without it.
         regular = regular | calibration
     return _pattern(regular, calibration), _pattern(nothing, nothing)
 
 
 def _equispaced(config: SamplingConfig, bands: tuple[Band, Band], shift: int) -> npt.NDArray[np.bool_]:
-    mask = _band_mask(bands)
+    mask = _band_mask(config, bands)
     for axis, (band, factor) in enumerate(zip(bands, config.acceleration, strict=True)):
         # The centre of k-space is on the grid of the first frame.
         on_grid = (np.arange(band.n) - band.n // 2 - (shift if axis == 0 else 0)) % int(factor) == 0
@@ -172,7 +179,7 @@ def _equispaced(config: SamplingConfig, bands: tuple[Band, Band], shift: int) ->
 
 def _random(config: SamplingConfig, bands: tuple[Band, Band], frame: int) -> npt.NDArray[np.bool_]:
     rng = np.random.default_rng([config.seed, 5, frame])
-    available = _band_mask(bands)
+    available = _band_mask(config, bands)
     mask = _calibration_region(config, bands) if config.acs_mode == "integrated" else np.zeros_like(available)
     wanted = round(available.sum() / (config.acceleration[0] * config.acceleration[1]))
     missing = wanted - int(mask.sum())
@@ -188,16 +195,27 @@ def _random(config: SamplingConfig, bands: tuple[Band, Band], frame: int) -> npt
     return mask
 
 
+def _of_literature(config: SamplingConfig, bands: tuple[Band, Band], frame: int) -> npt.NDArray[np.bool_]:
+    region, block = _band_mask(config, bands), np.zeros((bands[0].n, bands[1].n), bool)
+    if config.acs_mode == "integrated":
+        block = _calibration_region(config, bands)
+    acceleration, rng = config.acceleration[0] * config.acceleration[1], generator([config.seed, 6, frame])
+    if bands[1].n > 1:
+        return plane_mask(config.pattern, Space(region, block), acceleration=acceleration, rng=rng)
+    lines = Space(region[:, 0], block[:, 0])
+    return line_mask(config.pattern, lines, acceleration=acceleration, rng=rng)[:, None]
+
+
 def _of_series(config: SamplingConfig, bands: tuple[Band, Band], frame: int) -> npt.NDArray[np.bool_]:
     # A frame's lines follow from those before it: as many are made at once as the next power of two.
-    mask = _band_mask(bands)
+    mask = _band_mask(config, bands)
     mask &= _series(config, bands[0].n, 1 << frame.bit_length())[frame][:, None]
     return mask
 
 
 @lru_cache(maxsize=8)
 def _series(config: SamplingConfig, n_lines: int, n_frames: int) -> npt.NDArray[np.bool_]:
-    assert config.pattern in ("kt", "golden")
+    assert config.pattern in ("kt", "golden", "kt-uniform", "kt-gaussian")
     acs = config.acs[0] if config.acs_mode == "integrated" else 0
     rng = np.random.default_rng([config.seed, 5])
     return frame_masks(
@@ -205,10 +223,11 @@ def _series(config: SamplingConfig, n_lines: int, n_frames: int) -> npt.NDArray[
     )
 
 
-def _band_mask(bands: tuple[Band, Band]) -> npt.NDArray[np.bool_]:
-    mask = np.zeros((bands[0].n, bands[1].n), bool)
+def _band_mask(config: SamplingConfig, bands: tuple[Band, Band]) -> npt.NDArray[np.bool_]:
+    shape = (bands[0].n, bands[1].n)
+    mask = np.zeros(shape, bool)
     mask[bands[0].first : bands[0].stop, bands[1].first : bands[1].stop] = True
-    return mask
+    return mask & Limits(elliptical=config.elliptical).region(shape)
 
 
 def _calibration_region(config: SamplingConfig, bands: tuple[Band, Band]) -> npt.NDArray[np.bool_]:
@@ -219,7 +238,7 @@ def _calibration_region(config: SamplingConfig, bands: tuple[Band, Band]) -> npt
             bands[1].around_center(config.acs[1] or 2 * bands[1].n),
         ]
         mask[spans[0][0] : spans[0][1], spans[1][0] : spans[1][1]] = True
-    return mask
+    return mask & _band_mask(config, bands)
 
 
 def _pattern(imaging: npt.NDArray[np.bool_], calibration: npt.NDArray[np.bool_]) -> Pattern:

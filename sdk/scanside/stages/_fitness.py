@@ -137,7 +137,7 @@ def _differences(manifest: Manifest, item: KSpace) -> list[str]:
     for kinds in (
         [_kinds(one) for one in lines] if manifest.shapes.frames is None else [_kinds_of_film(lines)]
     ):
-        if not set(kinds) & set(trained.kinds):
+        if not set(kinds) & {look for kind in trained.kinds for look in _LOOKS.get(kind, (kind,))}:
             found.append(f"sampling {' or '.join(kinds)}, trained for {', '.join(trained.kinds)}")
     if len(lines):
         found += [*_not_whole(item), *_undetermined(item), *_noise(manifest, item)]
@@ -200,6 +200,18 @@ def _noise(manifest: Manifest, item: KSpace) -> list[str]:
 
 def _outside(name: str, value: float, allowed: Range) -> list[str]:
     return [] if value in allowed else [f"{name} {value:.3g}, trained for {allowed}"]
+
+
+_LOOKS = {
+    "equispaced-fraction": ("equispaced", "random"),
+    "fastmri-random": ("random",),
+    "gaussian": ("variable-density",),
+    "magic": ("random",),
+    "magic-fraction": ("random",),
+    "kt-uniform": ("kt",),
+    "kt-gaussian": ("variable-density",),
+}
+"""Which kinds the masks of a further one may be taken for: of magic masks, too, no lattice has the lines."""
 
 
 def _kinds(sampled: npt.NDArray[np.bool_]) -> tuple[str, ...]:

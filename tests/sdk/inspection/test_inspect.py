@@ -14,6 +14,7 @@ from scanside.mrd.files import StreamWriter, open_recording
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.hdf5 import Hdf5Reader, Hdf5Writer
 from scanside.mrd.readouts import Readouts
+from scanside.sampling.temporal import frame_masks
 from scanside.simulate import (
     CoilConfig,
     DynamicsConfig,
@@ -24,7 +25,6 @@ from scanside.simulate import (
     WaveformConfig,
     simulate,
 )
-from scanside.simulate.temporal import frame_masks
 
 pytestmark = pytest.mark.torch_free
 

@@ -9,7 +9,7 @@ import torch
 
 from scanside.errors import ShapeError
 from scanside.recon.view_sharing import share_views
-from scanside.simulate.temporal import frame_masks
+from scanside.sampling.temporal import frame_masks
 
 
 def film(n_frames: int = 7, n_lines: int = 24, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

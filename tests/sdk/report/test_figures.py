@@ -20,6 +20,7 @@ from scanside.report.figures import (
     coil_maps_figure,
     comparison_figure,
     image_figure,
+    mask_figure,
     methods_figure,
     noise_figure,
     png_of,
@@ -27,6 +28,7 @@ from scanside.report.figures import (
     save,
 )
 from scanside.report.views import Edges, View
+from scanside.sampling import Limits, Space, generator, plane_mask, series_mask
 from scanside.simulate import (
     CoilConfig,
     DynamicsConfig,
@@ -159,3 +161,18 @@ def test_lines_of_frames_stand_beside_those_of_the_first(tmp_path: Path) -> None
     assert sampling.frames is not None
     assert np.array_equal(film >= 3, sampling.frames.T)
     assert (film[11:14] == 4).all()
+
+
+def test_masks_stand_beside_the_image_of_a_point() -> None:
+    space = Space.of(Limits((0.75, 1.0)).region((32, 24)), (6, 4))
+    mask = plane_mask("random", space, acceleration=3, rng=generator(0))
+    kinds, decibels, *_ = (image.get_array() for image in pictures(mask_figure(mask, space)))
+    assert (kinds == 3).sum() == 24
+    assert (kinds >= 2).sum() == mask.sum()
+    assert (kinds == 0).sum() == 8 * 24
+    assert np.unravel_index(np.argmax(decibels), decibels.shape) == (16, 12)
+    assert decibels.max() == 0
+    lines = Space.of(np.ones(32, bool), (4,))
+    frames = series_mask("kt", lines, 5, acceleration=4, rng=generator(0))
+    (shown,) = (image.get_array() for image in pictures(mask_figure(frames, lines)))
+    assert np.array_equal(shown >= 2, frames.T)

@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 
 from scanside.errors import ConfigError
-from scanside.simulate.config import GeometryConfig, SamplingConfig, ScanConfig
+from scanside.mrd.readouts import Readouts
+from scanside.sampling import PLANES, Limits, Space, generator, line_mask, plane_mask
+from scanside.sampling.temporal import frame_masks
+from scanside.simulate import simulate
+from scanside.simulate.config import (
+    CoilConfig,
+    GeometryConfig,
+    NoiseConfig,
+    PhantomConfig,
+    SamplingConfig,
+    ScanConfig,
+)
 from scanside.simulate.sampling import Pattern, phase_bands, sampling_pattern
-from scanside.simulate.temporal import frame_masks
 
 pytestmark = pytest.mark.torch_free
 
@@ -71,8 +81,8 @@ def test_patterns_that_vary_cover_k_space_together() -> None:
     assert np.array_equal(pattern_of(still, 0).k1, pattern_of(still, 3).k1)
 
 
-@pytest.mark.parametrize("kind", ["kt", "golden"])
-def test_patterns_of_series(kind: Literal["kt", "golden"]) -> None:
+@pytest.mark.parametrize("kind", ["kt", "golden", "kt-uniform", "kt-gaussian"])
+def test_patterns_of_series(kind: Literal["kt", "golden", "kt-uniform", "kt-gaussian"]) -> None:
     config = SamplingConfig(pattern=kind, acceleration=(4, 1), acs=(10, 0), seed=5)
     rng = np.random.default_rng([5, 5])
     masks = frame_masks(kind, 120, 9, acceleration=4, acs=10, rng=rng)
@@ -85,6 +95,66 @@ def test_patterns_of_series(kind: Literal["kt", "golden"]) -> None:
     assert np.array_equal(pattern_of(part, 3).k1, np.flatnonzero(masks[3])[np.flatnonzero(masks[3]) >= 30])
     apart = config.model_copy(update={"acs_mode": "separate"})
     assert len(pattern_of(apart)) == 30
+
+
+@pytest.mark.parametrize(
+    "kind", ["equispaced-fraction", "fastmri-random", "magic", "magic-fraction", "gaussian"]
+)
+def test_lines_of_the_literature(kind: str) -> None:
+    config = SamplingConfig(
+        pattern=kind, acceleration=(4, 1), acs=(10, 0), seed=5, partial_fourier=(0.75, 1.0)
+    )
+    space = Space.of(np.arange(120) >= 30, (10,))
+    expected = line_mask(kind, space, acceleration=4, rng=generator([5, 6, 0]))
+    pattern = pattern_of(config)
+    assert np.array_equal(pattern.k1, np.flatnonzero(expected))
+    assert pattern.calibration.sum() == 10
+    again, other = (pattern_of(config.model_copy(update={"vary": vary}), 3) for vary in (False, True))
+    assert np.array_equal(again.k1, pattern.k1)
+    assert other.k1.tolist() != pattern.k1.tolist()
+
+
+@pytest.mark.parametrize("kind", [name for name in PLANES if name not in ("random", "variable-density")])
+def test_planes_of_the_literature(kind: str) -> None:
+    config = SamplingConfig(pattern=kind, acceleration=(2, 3), acs=(8, 6), elliptical=True)
+    region = Limits(elliptical=True).region((40, 30))
+    expected = plane_mask(kind, Space.of(region, (8, 6)), acceleration=6, rng=generator([0, 6, 0]))
+    pattern = pattern_of(config, matrix=(64, 40, 30))
+    found = np.zeros((40, 30), bool)
+    found[pattern.k1, pattern.k2] = True
+    assert np.array_equal(found, expected)
+    assert pattern.calibration.sum() == 48
+    separate = config.model_copy(update={"acs_mode": "separate"})
+    image, calibration = sampling_pattern(separate, phase_bands(separate, (64, 40, 30)))
+    assert len(calibration) == 48
+    assert not image.calibration.any()
+
+
+@pytest.mark.parametrize("kind", ["equispaced", "random", "variable-density"])
+def test_an_ellipse_leaves_out_the_corners(kind: str) -> None:
+    config = SamplingConfig(pattern=kind, acceleration=(2, 2), acs=(8, 6))
+    whole, cut = (
+        pattern_of(config.model_copy(update={"elliptical": elliptical}), matrix=(64, 40, 30))
+        for elliptical in (False, True)
+    )
+    assert len(cut) == pytest.approx(np.pi / 4 * len(whole), rel=0.06)
+    assert (((cut.k1 - 20) / 20) ** 2 + ((cut.k2 - 15) / 15) ** 2 <= 1).all()
+    assert cut.calibration.sum() == whole.calibration.sum() == 48
+
+
+def test_a_scan_by_a_poisson_disc_has_its_readouts() -> None:
+    scan = simulate(
+        ScanConfig(
+            phantom=PhantomConfig(kind="shepp-logan", supersampling=(1, 1, 1)),
+            coils=CoilConfig(n_coils=1),
+            noise=NoiseConfig(scan="none"),
+            geometry=GeometryConfig(matrix=(16, 24, 20)),
+            sampling=SamplingConfig(pattern="poisson", acceleration=(4, 1), acs=(6, 6)),
+        )
+    )
+    counters = np.concatenate([item.headers["idx"] for item in scan.items() if isinstance(item, Readouts)])
+    places = {(int(idx["kspace_encode_step_1"]), int(idx["kspace_encode_step_2"])) for idx in counters}
+    assert len(places) == len(counters) == 120
 
 
 def test_more_calibration_lines_than_the_acceleration_leaves_is_an_error() -> None:
@@ -106,6 +176,14 @@ def test_settings_that_cannot_be_are_refused() -> None:
         SamplingConfig(reverse="all", discard=(4, 2))
     with pytest.raises(ValueError, match="Extra inputs"):
         SamplingConfig(accelaration=(2, 1))
+    with pytest.raises(ValueError, match="magic sampling needs whole"):
+        SamplingConfig(pattern="magic", acceleration=(4.5, 1))
+    with pytest.raises(ValueError, match="poisson is one of 3-D scans"):
+        ScanConfig(sampling=SamplingConfig(pattern="poisson"))
+    with pytest.raises(ValueError, match="magic is one of 2-D scans"):
+        ScanConfig(sampling=SamplingConfig(pattern="magic"), geometry=GeometryConfig(matrix=(16, 16, 8)))
+    with pytest.raises(ValueError, match="no second phase encoding to accelerate or to cut"):
+        ScanConfig(sampling=SamplingConfig(elliptical=True))
 
 
 def test_a_zero_in_acs_takes_all_lines_of_that_axis() -> None:

@@ -22,6 +22,8 @@ from scanside import Context, Image, KSpace
 from scanside.cli.app import app
 from scanside.engines.at_hand import AtHand
 from scanside.engines.build import Workshop
+from scanside.engines.bundle import Bundle
+from scanside.engines.catalog import available_bundles
 from scanside.engines.manifest import Training
 from scanside.errors import (
     BundleError,
@@ -40,6 +42,7 @@ from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.noise_level import noise_level
 from scanside.recon.scaling import image_scale
 from scanside.stage import Expected
+from scanside.stages._fitness import fitness_of
 from scanside.stages._provenance import describe_engine
 from scanside.stages.engine import RunEngine
 from scanside.stages.sense import Sense
@@ -512,6 +515,23 @@ def test_not_trained_for(what: str) -> None:
     session = Session(**prepared, fitness="ignore")
     assert "ScansideFitness" not in session(item).meta
     assert session.scan.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("kinds", "fits"),
+    [
+        (("gaussian",), True),
+        (("fastmri-random", "magic"), True),
+        (("equispaced-fraction",), True),
+        (("centre",), False),
+        (("kt-uniform",), False),
+    ],
+)
+def test_masks_of_a_further_kind_look_like_one_that_is_told_apart(kinds: tuple[str, ...], fits: bool) -> None:
+    manifest = Bundle.open(available_bundles()["gradient"]).manifest
+    sampling = manifest.sampling.model_copy(update={"kinds": kinds})
+    found = fitness_of(manifest.model_copy(update={"sampling": sampling}), with_lines((*CENTRE, 0, 2, 18)))
+    assert any("random or variable-density" in told for told in found.untrained) != fits
 
 
 def test_trained_for_what_it_was_trained_for() -> None:

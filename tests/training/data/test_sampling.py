@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scanside.errors import ConfigError
-from scanside_training.data import MaskConfig, random_mask
+from scanside_training.data import FrameMaskConfig, MaskConfig, random_mask
+from scanside_training.data.sampling import random_frame_masks
 
 
 @given(
@@ -71,6 +74,24 @@ def test_the_same_seed_draws_the_same() -> None:
     assert (one != third).any()
 
 
+HASHES = {
+    "equispaced": "42a3a11b4af41e92",
+    "random": "225fb0125d30dadf",
+    "variable-density": "2c2a1b1b1acf76ae",
+    "centre": "26bf169efb4b8911",
+}
+
+
+@pytest.mark.parametrize("pattern", HASHES)
+def test_first_patterns_draw_what_they_drew(pattern: str) -> None:
+    """Of trainings whose data were drawn before there were other patterns."""
+    config, rng = MaskConfig(patterns=(pattern,)), np.random.default_rng(3)
+    digest = hashlib.sha256()
+    for n in (160, 176, 193, 208) * 20:
+        digest.update(random_mask(config, n, rng)[0].tobytes())
+    assert digest.hexdigest()[:16] == HASHES[pattern]
+
+
 def test_a_centre_that_takes_more_than_there_is() -> None:
     config = MaskConfig(patterns=("random",), acceleration=(8, 8), acs=(20, 20))
     with pytest.raises(ConfigError, match=r"leave 12 lines, but acs asks for 20"):
@@ -85,6 +106,13 @@ def test_a_centre_that_takes_more_than_there_is() -> None:
         ({"acceleration": (5, 3)}, "lowest, highest"),
         ({"acs": (-2, 4)}, "at least 0"),
         ({"accelleration": (3, 4)}, "accelleration"),
+        ({"patterns": ("magic",), "acceleration": (3.2, 3.8)}, "magic lines need a whole"),
+        ({"patterns": ("magic",), "pairs": ((0.08, 4.5),)}, "magic lines need a whole"),
+        ({"pairs": ((0.08, 4),), "acs": (8, 8)}, "pairs take the place of acceleration and acs"),
+        ({"pairs": ((1.2, 4),)}, "shares below 1"),
+        ({"pairs": ((0.08, 0.5),)}, "accelerations from 1 on"),
+        ({"limits": {"partial_fourier": (0.0, 1.0)}}, "above 0 and at most 1"),
+        ({"limits": {"partial_fourier": (0.5, 1.5)}}, "above 0 and at most 1"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, object], text: str) -> None:
@@ -101,3 +129,70 @@ def test_low_resolution_is_the_centre_alone(n: int) -> None:
         assert len(lines) == width == lines[-1] - lines[0] + 1
         assert lines[0] == n // 2 - width // 2
         assert n / 4 - 1 <= width <= n / 2 + 1
+
+
+@pytest.mark.parametrize(
+    "pattern", ["equispaced-fraction", "fastmri-random", "magic", "magic-fraction", "gaussian"]
+)
+def test_lines_of_the_literature(pattern: str) -> None:
+    config = MaskConfig(patterns=(pattern,), acceleration=(3.5, 5.5), acs=(8, 16))
+    rng = np.random.default_rng(0)
+    rates = set()
+    for _ in range(40):
+        mask, n_acs = random_mask(config, 192, rng)
+        assert 8 <= n_acs <= 16
+        assert mask[96 - n_acs // 2 :][:n_acs].all()
+        rates.add(round(192 / mask.sum(), 2))
+    assert 2.4 < min(rates) < max(rates) < 7.5
+    assert len(rates) > 3
+
+
+def test_pairs_of_fastmri() -> None:
+    config = MaskConfig(patterns=("equispaced-fraction",), pairs=((0.08, 4), (0.04, 8)))
+    rng = np.random.default_rng(1)
+    drawn = [random_mask(config, 320, rng) for _ in range(60)]
+    found = {(n_acs, round(320 / mask.sum(), 1)) for mask, n_acs in drawn}
+    assert {n_acs for n_acs, _ in found} == {26, 13}
+    assert all(rate == pytest.approx(4 if n_acs == 26 else 8, rel=0.06) for n_acs, rate in found)
+    assert config.fewest_acs(320) == 13
+    assert MaskConfig().fewest_acs(320) == 16
+    # Settings of a run are written down whole, and read again.
+    assert MaskConfig.model_validate(config.model_dump()) == config
+
+
+@pytest.mark.parametrize(
+    "pattern", ["equispaced", "random", "variable-density", "centre", "magic", "fastmri-random"]
+)
+def test_partial_fourier_leaves_out_one_end(pattern: str) -> None:
+    limits = {"partial_fourier": (0.7, 0.8)}
+    settings = {"patterns": (pattern,), "acceleration": (3, 4), "acs": (8, 8), "density_power": (0, 0)}
+    config = MaskConfig.model_validate({**settings, "limits": limits})
+    rng = np.random.default_rng(2)
+    masks = np.array([random_mask(config, 160, rng)[0] for _ in range(40)])
+    ends = {(bool(mask[:30].any()), bool(mask[-30:].any())) for mask in masks}
+    assert ends == ({(False, False)} if pattern == "centre" else {(False, True), (True, False)})
+    acquired = 160 * 0.75 / masks.sum(1)
+    assert 2.5 < acquired.mean() < 4
+    early = MaskConfig.model_validate({**settings, "limits": {**limits, "side": "early"}})
+    assert not any(random_mask(early, 160, rng)[0][:30].any() for _ in range(20))
+
+
+def test_partial_fourier_that_cuts_the_centre_is_refused() -> None:
+    config = MaskConfig(acs=(40, 40), acceleration=(2, 2), limits={"partial_fourier": (0.55, 0.55)})
+    with pytest.raises(ConfigError, match="cut 12 of 40 off"):
+        random_mask(config, 160, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("pattern", ["kt-uniform", "kt-gaussian"])
+def test_frames_of_the_challenges(pattern: str) -> None:
+    config = FrameMaskConfig(patterns=(pattern,), acceleration=(7.5, 8.5), acs=(16, 16))
+    masks, n_acs = random_frame_masks(config, 192, 12, np.random.default_rng(0))
+    assert n_acs == 16
+    assert masks[:, 88:104].all()
+    assert (masks[0] != masks[1]).any()
+    assert 20 < masks.sum(1).mean() < 40
+
+
+def test_interleaved_frames_need_a_whole_acceleration() -> None:
+    with pytest.raises(ValidationError, match="'kt-uniform' needs a whole acceleration"):
+        FrameMaskConfig(patterns=("kt-uniform",), acceleration=(7.2, 7.8))

@@ -196,6 +196,7 @@ def test_shapes_fill_their_ranges_in_steps() -> None:
         ({"readout_crop": 50}, "multiple of 16"),
         ({"readout_crop": 128}, "not larger than k0"),
         ({"masks": {"acs": (8, 24)}, "espirit": {"probability": 0.5}}, "needs 11 lines"),
+        ({"masks": {"pairs": ((0.08, 4), (0.04, 8))}, "espirit": {"probability": 0.5}}, "needs 11 lines"),
         ({"snr": (0, 10)}, "positive"),
         ({"snrr": (5, 10)}, "snrr"),
     ],

@@ -24,7 +24,7 @@ from scanside_training.data.module import (
 )
 from scanside_training.data.multi_echo import MultiEchoTask
 from scanside_training.data.placement import PlacementConfig
-from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
+from scanside_training.data.sampling import FrameMaskConfig, LimitsConfig, MaskConfig, random_mask
 from scanside_training.data.self_supervised import RecordedScans, SelfSupervisedTask
 from scanside_training.data.simulation import (
     Drawn,
@@ -80,6 +80,7 @@ __all__ = [
     "ImageTask",
     "ImageToImage",
     "LeaveOneOut",
+    "LimitsConfig",
     "MaskConfig",
     "MrdFolder",
     "MrdScans",

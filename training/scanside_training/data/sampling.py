@@ -9,12 +9,42 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from scanside.errors import ConfigError
-from scanside.simulate.temporal import TemporalPattern, frame_masks
+from scanside.sampling.densities import line_density
+from scanside.sampling.draws import draw_lines
+from scanside.sampling.patterns import LINES, SERIES, line_mask
+from scanside.sampling.space import Limits, Space
+from scanside.sampling.temporal import TemporalPattern, frame_masks
 from scanside_training.data.settings import FloatRange, IntRange, Settings
 
-__all__ = ["FrameMaskConfig", "MaskConfig", "random_frame_masks", "random_mask"]
+__all__ = ["FrameMaskConfig", "LimitsConfig", "MaskConfig", "random_frame_masks", "random_mask"]
 
-Pattern = Literal["equispaced", "random", "variable-density", "centre"]
+Pattern = Literal[
+    "equispaced",
+    "random",
+    "variable-density",
+    "centre",
+    "equispaced-fraction",
+    "fastmri-random",
+    "magic",
+    "magic-fraction",
+    "gaussian",
+]
+
+
+class LimitsConfig(Settings):
+    """What masks leave out of the matrix whatever their pattern."""
+
+    partial_fourier: FloatRange = (1.0, 1.0)
+    """Share of the lines that is acquired, from one end: 0.75 is 6/8. Accelerations are those of this share."""
+    side: Literal["early", "late", "either"] = "either"
+    """Which end is left out: low positions, high ones, or one of them, drawn for every sample."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> LimitsConfig:
+        low, high = self.partial_fourier
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"partial_fourier is above 0 and at most 1, got {self.partial_fourier}")
+        return self
 
 
 class MaskConfig(Settings):
@@ -22,25 +52,48 @@ class MaskConfig(Settings):
 
     patterns: tuple[Pattern, ...] = Field(default=("equispaced", "random", "variable-density"), min_length=1)
     """Every R-th line from a random offset, lines drawn with equal weight, or with one that falls outwards; or the
-    lines around the centre alone, as in a scan of low resolution."""
+    lines around the centre alone, as in a scan of low resolution; or further ones of `scanside.sampling`."""
     acceleration: FloatRange = (3.0, 5.0)
-    """``equispaced``: distance of the lines, a whole number within the range, the ACS lines come on top of them.
-    Other patterns: lines of the matrix over acquired lines, ACS included."""
+    """``equispaced``, ``magic``: distance of the lines, a whole number within the range; these and ``gaussian`` have
+    the ACS lines on top. Other patterns: lines of the matrix over acquired lines, ACS included."""
     acs: IntRange = (16, 24)
     """Number of fully sampled lines around the centre."""
+    pairs: tuple[tuple[float, float], ...] = ()
+    """In place of `acceleration` and `acs`: what belongs together, share of the lines in the centre and acceleration,
+    one pair drawn for every sample; fastMRI has (0.08, 4) and (0.04, 8)."""
     density_power: FloatRange = (1.0, 3.0)
     """``variable-density``: weights are (1 − r)^power, r being the distance from the centre, 1 at the edge."""
+    limits: LimitsConfig = LimitsConfig()
+    """Partial Fourier."""
 
     @model_validator(mode="after")
     def _possible(self) -> MaskConfig:
         low, high = self.acceleration
         if low < 1 or self.acs[0] < 0 or self.density_power[0] < 0:
             raise ValueError("acceleration is at least 1, acs and density_power at least 0")
-        if "equispaced" in self.patterns and np.floor(high) < np.ceil(low):
-            raise ValueError(
-                f"equispaced lines need a whole acceleration, and there is none within {self.acceleration}: widen it"
-            )
+        if self.pairs:
+            fields = type(self).model_fields
+            if any(getattr(self, name) != fields[name].default for name in ("acceleration", "acs")):
+                raise ValueError(
+                    "pairs take the place of acceleration and acs: leave these out, or the pairs"
+                )
+            if not all(0 <= share < 1 <= acceleration for share, acceleration in self.pairs):
+                raise ValueError(
+                    f"pairs are (share of the centre, acceleration), shares below 1 and accelerations from 1 on, got "
+                    f"{self.pairs}"
+                )
+        ranges = [(acceleration, acceleration) for _, acceleration in self.pairs] or [self.acceleration]
+        for pattern in self.patterns:
+            for low, high in ranges:
+                if LINES[pattern].whole and np.floor(high) < np.ceil(low):
+                    raise ValueError(
+                        f"{pattern} lines need a whole acceleration, and there is none within {(low, high)}: widen it"
+                    )
         return self
+
+    def fewest_acs(self, n: int) -> int:
+        """The least number of ACS lines in a matrix of `n` lines."""
+        return min((round(share * n) for share, _ in self.pairs), default=self.acs[0])
 
 
 def random_mask(config: MaskConfig, n: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.bool_], int]:
@@ -56,44 +109,58 @@ def random_mask(config: MaskConfig, n: int, rng: np.random.Generator) -> tuple[n
         (from ``n // 2 - width // 2`` on).
 
     Raises:
-        ConfigError: the ACS lines alone are more than the acceleration leaves.
+        ConfigError: the ACS lines alone are more than the acceleration leaves, or partial Fourier cuts them off.
     """
     pattern = config.patterns[rng.integers(len(config.patterns))]
-    n_acs = min(int(rng.integers(config.acs[0], config.acs[1], endpoint=True)), n)
-    mask = np.zeros(n, bool)
-    first = n // 2 - n_acs // 2
-    mask[first : first + n_acs] = True
-    low, high = config.acceleration
+    if config.pairs:
+        share, acceleration = config.pairs[rng.integers(len(config.pairs))]
+        n_acs, low, high = round(share * n), acceleration, acceleration
+    else:
+        n_acs = min(int(rng.integers(config.acs[0], config.acs[1], endpoint=True)), n)
+        low, high = config.acceleration
+    space = Space.of(_region(config.limits, n, rng), (n_acs,))
+    if pattern not in ("equispaced", "random", "variable-density", "centre"):
+        if LINES[pattern].whole:
+            low = high = int(rng.integers(int(np.ceil(low)), int(np.floor(high)), endpoint=True))
+        return line_mask(pattern, space, acceleration=rng.uniform(low, high), rng=rng), n_acs
+    # These four have drawn like this before there were others, and do so still.
+    mask = space.block.copy()
     if pattern == "equispaced":
         distance = int(rng.integers(int(np.ceil(low)), int(np.floor(high)), endpoint=True))
         mask[int(rng.integers(distance)) :: distance] = True
-        return mask, n_acs
-    wanted = round(n / rng.uniform(low, high))
+        return mask & space.region, n_acs
+    wanted = round(space.n_places / rng.uniform(low, high))
     if pattern == "centre":
-        mask[:] = False
-        first = n // 2 - wanted // 2
-        mask[first : first + wanted] = True
-        return mask, wanted
+        return Space.of(space.region, (wanted,)).block, wanted
     if wanted < n_acs:
         raise ConfigError(
-            f"{n} lines at an acceleration of up to {high} leave {wanted} lines, but acs asks for {n_acs} in the "
-            "centre: lower masks.acceleration or masks.acs, or enlarge the matrix"
+            f"{space.n_places} lines at an acceleration of up to {high} leave {wanted} lines, but acs asks for "
+            f"{n_acs} in the centre: lower masks.acceleration or masks.acs, or enlarge the matrix"
         )
     power = rng.uniform(*config.density_power) if pattern == "variable-density" else 0.0
     radius = np.abs(np.arange(n) - n // 2) / (n / 2)
-    weight = np.where(mask, 0.0, np.maximum(1 - radius, 0.01) ** power)
-    if wanted > n_acs:
-        mask[rng.choice(n, wanted - n_acs, replace=False, p=weight / weight.sum())] = True
+    draw_lines(mask, np.where(space.region, line_density(radius, power), 0), wanted - n_acs, rng)
     return mask, n_acs
 
 
+def _region(limits: LimitsConfig, n: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    if limits.partial_fourier == (1, 1):
+        return np.ones(n, bool)
+    share = rng.uniform(*limits.partial_fourier)
+    side = limits.side
+    if side == "either":
+        side = "early" if rng.random() < 0.5 else "late"
+    return Limits((share, 1.0), side).region((n,))
+
+
 class FrameMaskConfig(Settings):
-    """Which masks films get: see `scanside.simulate.temporal.frame_masks`. All frames of one share a pattern."""
+    """Which masks films get: see `scanside.sampling.temporal.frame_masks`. All frames of one share a pattern."""
 
     patterns: tuple[TemporalPattern, ...] = Field(default=("variable-density",), min_length=1)
     """Drawn with equal weight."""
     acceleration: FloatRange = (5.0, 5.0)
-    """Lines of the matrix over acquired lines; of ``kt`` the distance of lines, a whole number within the range."""
+    """Lines of the matrix over acquired lines; of ``kt`` and ``kt-uniform`` the distance of lines, a whole number
+    within the range; these and ``kt-gaussian`` do not count the central lines."""
     acs: IntRange = (11, 11)
     """Central lines that every frame has."""
     density_power: FloatRange = (2.0, 2.0)
@@ -104,11 +171,16 @@ class FrameMaskConfig(Settings):
         low, high = self.acceleration
         if low < 1 or self.acs[0] < 0 or self.density_power[0] < 0:
             raise ValueError("acceleration is at least 1, acs and density_power at least 0")
-        if "kt" in self.patterns and np.floor(high) < np.ceil(low):
-            raise ValueError(
-                f"'kt' needs a whole acceleration, and there is none within {self.acceleration}: widen it"
-            )
+        for pattern in self.patterns:
+            if SERIES[pattern].whole and np.floor(high) < np.ceil(low):
+                raise ValueError(
+                    f"'{pattern}' needs a whole acceleration, and there is none within {self.acceleration}: widen it"
+                )
         return self
+
+    def fewest_acs(self, n: int) -> int:
+        """The least number of central lines in a matrix of `n` lines."""
+        return self.acs[0]
 
 
 def random_frame_masks(
@@ -131,7 +203,7 @@ def random_frame_masks(
     pattern = config.patterns[rng.integers(len(config.patterns))]
     n_acs = int(rng.integers(*config.acs, endpoint=True))
     low, high = config.acceleration
-    if pattern == "kt":
+    if SERIES[pattern].whole:
         acceleration = float(rng.integers(int(np.ceil(low)), int(np.floor(high)), endpoint=True))
     else:
         acceleration = rng.uniform(low, high)

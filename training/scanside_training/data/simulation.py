@@ -157,10 +157,12 @@ class SimulationConfig(Settings):
             )
         least = 2 * self.espirit.kernel - 1
         masks = self.task.masks_of(self.masks)
-        if self.espirit.probability and self.coils.n_coils[1] > 1 and masks.acs[0] < least:
+        fewest = masks.fewest_acs(self.k1[0])
+        if self.espirit.probability and self.coils.n_coils[1] > 1 and fewest < least:
             raise ValueError(
-                f"masks.acs starts at {masks.acs[0]}, but ESPIRiT with a kernel of {self.espirit.kernel} needs "
-                f"{least} lines: raise masks.acs, lower espirit.kernel, or set espirit.probability to 0"
+                f"masks.acs starts at {fewest}, but ESPIRiT with a kernel of {self.espirit.kernel} needs {least} "
+                "lines: raise masks.acs (or the shares of masks.pairs), lower espirit.kernel, or set "
+                "espirit.probability to 0"
             )
         if self.snr[0] <= 0:
             raise ValueError(f"snr must be positive, got {self.snr}")

@@ -5,17 +5,17 @@ The same masks serve the simulator and training. Positions are those in the enco
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from scanside.errors import ConfigError
+from scanside.sampling.densities import gaussian_density, line_density
+from scanside.sampling.draws import Mask, choose, draw_lines
 
-__all__ = ["TemporalPattern", "central_lines", "draw_lines", "frame_masks", "line_density"]
+__all__ = ["TemporalPattern", "central_lines", "frame_masks"]
 
-TemporalPattern: TypeAlias = Literal["variable-density", "kt", "golden"]
-Mask: TypeAlias = npt.NDArray[np.bool_]
+TemporalPattern: TypeAlias = Literal["variable-density", "kt", "golden", "kt-uniform", "kt-gaussian"]
 
 _GOLDEN = (np.sqrt(5.0) - 1) / 2
 
@@ -38,15 +38,18 @@ def frame_masks(
     and Pelc, Magn Reson Med 42, 1999), so that `acceleration` frames in a row acquire all of them; the central ones
     come on top. ``golden`` steps through k-space by the golden ratio of its width, from one frame into the next, so
     that the lines of any number of frames in a row lie nearly even (Li et al., Magn Reson Med 80, 2018, for
-    Cartesian lines); each frame has as many as one of ``variable-density``.
+    Cartesian lines); each frame has as many as one of ``variable-density``. Of CMRxRecon (Wang et al., Radiol Artif
+    Intell 7(2), 2025) are ``kt-uniform``, which is ``kt`` by another name, and ``kt-gaussian``: ``round(n_lines /
+    acceleration)`` lines anew in each frame by `scanside.sampling.densities.gaussian_density`; the central ones,
+    which the acceleration does not count, come on top.
 
     Fewer frames with the same generator are the beginning of more.
 
     Args:
-        pattern: which of the three.
+        pattern: which of them.
         n_lines: lines of the encoded matrix.
         n_frames: length of the series.
-        acceleration: factor of undersampling, at least 1; whole for ``kt``.
+        acceleration: factor of undersampling, at least 1; whole for ``kt`` and ``kt-uniform``.
         acs: lines about the centre that every frame has.
         rng: draws the lines; for ``kt`` the first frame's shift, for ``golden`` the first line.
         density_power: ``variable-density``: the density is (1 - r)^power, r the distance from the centre, 1 at
@@ -56,14 +59,19 @@ def frame_masks(
         ``(n_frames, n_lines)``, True where a line is acquired.
 
     Raises:
-        ConfigError: an acceleration below 1, one that is no whole number for ``kt``, or one that leaves fewer lines
-            than the central ones.
+        ConfigError: an acceleration below 1, one that is no whole number for ``kt`` or ``kt-uniform``, or one that
+            leaves fewer lines than the central ones.
     """
     if acceleration < 1:
         raise ConfigError(f"an acceleration is at least 1, got {acceleration}")
     masks = np.tile(central_lines(n_lines, acs), (n_frames, 1))
-    if pattern == "kt":
+    if pattern in ("kt", "kt-uniform"):
         _interleave(masks, acceleration, rng)
+        return masks
+    if pattern == "kt-gaussian":
+        weight = gaussian_density((n_lines,))
+        for mask in masks:
+            mask |= choose(weight, round(n_lines / acceleration), rng)
         return masks
     missing = round(n_lines / acceleration) - acs
     if missing < 0:
@@ -88,30 +96,12 @@ def central_lines(n_lines: int, count: int) -> Mask:
     return mask
 
 
-def line_density(radius: npt.NDArray[np.float64], power: float) -> npt.NDArray[np.float64]:
-    """Weight of lines at a distance `radius` from the centre, 1 at the edge, where it stays a little above zero."""
-    weight: npt.NDArray[np.float64] = np.maximum(1 - radius, 0.01) ** power
-    return weight
-
-
-def draw_lines(mask: Mask, weight: npt.NDArray[Any], count: int, rng: np.random.Generator) -> None:
-    """Add `count` lines to a mask, each drawn once with a probability in proportion to its weight.
-
-    Args:
-        mask: of any shape; lines that it has are not drawn.
-        weight: of the same shape; zero for what cannot be acquired.
-        count: how many lines to add.
-        rng: draws them.
-    """
-    left = np.where(mask, 0, weight).ravel()
-    if count:
-        mask.ravel()[rng.choice(left.size, size=count, replace=False, p=left / left.sum())] = True
-
-
 def _interleave(masks: Mask, acceleration: float, rng: np.random.Generator) -> None:
     step = int(acceleration)
     if step != acceleration:
-        raise ConfigError(f"interleaved lines (kt) need a whole acceleration factor, got {acceleration}")
+        raise ConfigError(
+            f"interleaved lines (kt, kt-uniform) need a whole acceleration factor, got {acceleration}"
+        )
     n_frames, n_lines = masks.shape
     shift = int(rng.integers(step)) + np.arange(n_frames)
     masks |= (np.arange(n_lines) - n_lines // 2 - shift[:, None]) % step == 0

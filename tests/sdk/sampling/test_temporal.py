@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from scanside.errors import ConfigError
-from scanside.simulate.temporal import TemporalPattern, central_lines, frame_masks
+from scanside.sampling.densities import gaussian_density
+from scanside.sampling.temporal import TemporalPattern, central_lines, frame_masks
 
 pytestmark = pytest.mark.torch_free
 
-PATTERNS: tuple[TemporalPattern, ...] = ("variable-density", "kt", "golden")
+PATTERNS: tuple[TemporalPattern, ...] = ("variable-density", "kt", "golden", "kt-uniform", "kt-gaussian")
 
 
 def masks(
@@ -77,6 +78,19 @@ def test_interleaved_frames_acquire_all_lines_together() -> None:
     assert np.array_equal(masks("kt"), found | central_lines(192, 11))
 
 
+def test_the_challenges_masks() -> None:
+    assert np.array_equal(masks("kt-uniform", seed=4), masks("kt", seed=4))
+    found = masks("kt-gaussian", n_frames=400, acceleration=8, acs=16)
+    beside = found & ~central_lines(192, 16)
+    # As many lines in each frame, of which some fall into the centre.
+    assert (found.sum(axis=1) <= 24 + 16).all()
+    assert beside.sum(axis=1).max() <= 24
+    expected = gaussian_density((192,))
+    share = beside.mean(axis=0)[:88]
+    np.testing.assert_allclose(share / share.mean(), expected[:88] / expected[:88].mean(), atol=0.6)
+    assert np.corrcoef(share, expected[:88])[0, 1] > 0.8
+
+
 def test_golden_steps_spread_over_any_frames_in_a_row() -> None:
     # A sequence of golden steps leaves gaps of at most three sizes, the largest below 2.62 of the mean one.
     found = masks("golden", acs=0, acceleration=16)
@@ -94,7 +108,8 @@ def test_what_cannot_be_had_is_refused() -> None:
         masks("variable-density", acceleration=19)
     with pytest.raises(ConfigError, match="leaves 10 of 192 lines"):
         masks("golden", acceleration=19)
-    with pytest.raises(ConfigError, match=r"whole acceleration factor, got 2\.5"):
-        masks("kt", acceleration=2.5)
+    for pattern in ("kt", "kt-uniform"):
+        with pytest.raises(ConfigError, match=r"whole acceleration factor, got 2\.5"):
+            masks(pattern, acceleration=2.5)
     with pytest.raises(ConfigError, match=r"at least 1, got 0\.5"):
         masks("golden", acceleration=0.5)
