@@ -56,7 +56,9 @@ def test_as_json(as_json: Callable[..., Any], folder: Path) -> None:
 
 
 def test_folders_without_files(scanside: Scanside, tmp_path: Path) -> None:
-    assert "holds no file *.h5 or *.mat" in scanside("data", "check", tmp_path, status=1).stderr
+    assert (
+        "holds no file of a data set (*.h5, *.mat, " in scanside("data", "check", tmp_path, status=1).stderr
+    )
     assert "is no folder" in scanside("data", "check", tmp_path / "none", status=1).stderr
 
 
