@@ -77,3 +77,10 @@ def test_masks_beside_kspace_are_no_broken_files(scanside: Scanside, tmp_path: P
     assert "2 files, all can be used" in shown
     row = next(line for line in shown.splitlines() if "cmrxrecon" in line)
     assert row.split()[1:4] == ["2", "1", "2"]
+
+
+def test_example(scanside: Scanside, tmp_path: Path) -> None:
+    shown = scanside("data", "example", "m4raw", tmp_path / "new").stdout
+    assert shown.splitlines()[0].endswith("2022061003_T201.h5")
+    assert "3 files, all can be used" in scanside("data", "check", tmp_path / "new").stdout
+    assert "there is no example of" in scanside("data", "example", "m4", tmp_path / "other", status=1).stderr
