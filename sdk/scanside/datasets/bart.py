@@ -22,7 +22,7 @@ from scanside.datasets.fourier import centred_ifft
 from scanside.datasets.scan_file import MeasuredSlice, Place, ScanFile, naming, whole_lines
 from scanside.errors import CounterError, FileFormatError, ScansideError
 
-__all__ = ["BART_DIMENSIONS", "COIL", "N_DIMENSIONS", "BartFile"]
+__all__ = ["BART_DIMENSIONS", "COIL", "N_DIMENSIONS", "BartFile", "is_bart"]
 
 COIL = 3
 N_DIMENSIONS = 16
@@ -100,12 +100,12 @@ class BartFile(ScanFile):
     @classmethod
     def recognises(cls, path: Path) -> bool:
         """See `ScanFile.recognises`."""
-        return _is_bart(path) and not cls.accompanies(path)
+        return is_bart(path) and not cls.accompanies(path)
 
     @classmethod
     def accompanies(cls, path: Path) -> bool:
         """See `ScanFile.accompanies`."""
-        return _is_bart(path) and _BESIDE.search(pair_of(path)[0].stem) is not None
+        return is_bart(path) and _BESIDE.search(pair_of(path)[0].stem) is not None
 
     def measured(self, place: Place) -> MeasuredSlice:
         """See `ScanFile.measured`. What was acquired is not zero in some coil."""
@@ -151,8 +151,8 @@ class BartFile(ScanFile):
         self._volume = None
 
 
-def _is_bart(path: Path) -> bool:
-    """Whether the header, which other formats call .hdr, too, is BART's."""
+def is_bart(path: Path) -> bool:
+    """Whether a file is of a pair whose header, which other formats call .hdr, too, is BART's."""
     if path.suffix not in (".hdr", ".cfl"):
         return False
     try:

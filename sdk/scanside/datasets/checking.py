@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scanside.datasets.bart import is_bart
 from scanside.datasets.image_file import ImageFile
-from scanside.datasets.opening import (
-    IMAGE_DATASETS,
-    companion_of,
-    image_dataset_of,
-    open_image_file,
-    open_scan_file,
-)
+from scanside.datasets.opening import DATASETS, IMAGE_DATASETS, companion_of, open_scan_file
 from scanside.errors import ConfigError, FileFormatError, MissingExtra
 
 __all__ = ["CheckedFile", "FolderCheck", "check_folder"]
 
-_SUFFIXES = (".h5", ".mat", ".cfl", ".hdr")
+_SUFFIXES = (".h5", ".mat", ".cfl")
 """Of files of k-space; those of images are recognised by more than their suffix."""
 
 
@@ -96,48 +91,41 @@ def check_folder(
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder")
-    paths = sorted(path for path in folder.rglob("*") if _is_looked_into(path, name))
-    problems = list(_table_problems(folder, name))
+    if name is not None and name not in IMAGE_DATASETS.names():
+        DATASETS.load(name)  # refuses what there is not
+    # Looked up once: it takes longer than many a file.
+    kinds = [IMAGE_DATASETS.load(known) for known in IMAGE_DATASETS.names()]
+    wanted = [kind for kind in kinds if name in (None, kind.FORMAT)]
+    has_kspace = name not in {kind.FORMAT for kind in kinds}
+    paths = sorted(path for path in folder.rglob("*") if _is_looked_into(path, wanted, has_kspace))
+    problems = [
+        CheckedFile(path, problem=problem) for kind in wanted for path, problem in kind.table_problems(folder)
+    ]
     if not paths and not problems:
-        known = [*_SUFFIXES, *(suffix for kind in _image_kinds(None) for suffix in kind.SUFFIXES)]
+        suffixes = [*_SUFFIXES, *(suffix for kind in kinds for suffix in kind.SUFFIXES)]
         raise ConfigError(
-            f"{folder} holds no file of a data set ({', '.join('*' + suffix for suffix in known)})"
+            f"{folder} holds no file of a data set ({', '.join('*' + suffix for suffix in suffixes)})"
         )
-    return FolderCheck(folder, (*_checked(paths, folder, name, progress), *problems))
-
-
-def _image_kinds(name: str | None) -> list[type[ImageFile]]:
-    """All that may be meant by a data set's name."""
-    return [IMAGE_DATASETS.load(known) for known in IMAGE_DATASETS.names() if name in (None, known)]
-
-
-def _is_looked_into(path: Path, name: str | None) -> bool:
-    if not path.is_file():
-        return False
-    if path.suffix in _SUFFIXES and name not in IMAGE_DATASETS.names():
-        # The pair of BART's files counts once.
-        return path.suffix != ".hdr" or not path.with_suffix(".cfl").exists()
-    return any(kind.recognises(path) for kind in _image_kinds(name))
-
-
-def _table_problems(folder: Path, name: str | None) -> Iterator[CheckedFile]:
-    for kind in _image_kinds(name):
-        for path, problem in kind.table_problems(folder):
-            yield CheckedFile(path, problem=problem)
-
-
-def _checked(
-    paths: list[Path], folder: Path, name: str | None, progress: Callable[[int, int | None], None] | None
-) -> Iterator[CheckedFile]:
+    checked = []
     for done, path in enumerate(paths, start=1):
-        yield _looked_into(path, path.relative_to(folder), name)
+        kind = next((kind for kind in wanted if kind.recognises(path)), None)
+        below = path.relative_to(folder)
+        checked.append(_kspace(path, below, name) if kind is None else _images(path, below, kind))
         if progress is not None:
             progress(done, len(paths))
+    return FolderCheck(folder, (*checked, *problems))
 
 
-def _looked_into(path: Path, below: Path, name: str | None) -> CheckedFile:
-    if name in IMAGE_DATASETS.names() or (name is None and image_dataset_of(path) is not None):
-        return _images_looked_into(path, below, name)
+def _is_looked_into(path: Path, kinds: Sequence[type[ImageFile]], has_kspace: bool) -> bool:
+    if not path.is_file():
+        return False
+    if path.suffix == ".hdr":
+        # The pair of BART's files counts once; other formats have headers of that name.
+        return has_kspace and not path.with_suffix(".cfl").exists() and is_bart(path)
+    return (has_kspace and path.suffix in _SUFFIXES) or any(kind.recognises(path) for kind in kinds)
+
+
+def _kspace(path: Path, below: Path, name: str | None) -> CheckedFile:
     try:
         with open_scan_file(path, name) as file:
             shape = file.measured(file.places[0]).kspace.shape
@@ -149,9 +137,9 @@ def _looked_into(path: Path, below: Path, name: str | None) -> CheckedFile:
         return CheckedFile(below, problem=str(error).removeprefix(f"{path}: "))
 
 
-def _images_looked_into(path: Path, below: Path, name: str | None) -> CheckedFile:
+def _images(path: Path, below: Path, kind: type[ImageFile]) -> CheckedFile:
     try:
-        with open_image_file(path, name) as file:
+        with kind(path) as file:
             shape = file.image(file.places[0]).shape
             facts = file.facts | {label: str(value) for label, value in file.labels.items()}
             return CheckedFile(

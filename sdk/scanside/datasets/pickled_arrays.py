@@ -45,6 +45,7 @@ def read_pickled_array(path: Path) -> npt.NDArray[Any]:
             TypeError,
             LookupError,
             AttributeError,
+            MemoryError,
             ArithmeticError,
         ) as error:
             raise FileFormatError(f"{path}: is no pickled array, or is cut short: {error}") from error
