@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import nibabel
@@ -10,7 +11,7 @@ import pytest
 
 from scanside.datasets import Place, open_image_file
 from scanside.datasets.checking import check_folder
-from scanside.errors import CounterError, FileFormatError
+from scanside.errors import CounterError, FileFormatError, MissingExtra
 
 # A point of the patient, LPS mm, by its value: the place of every voxel of a coarse grid.
 SHAPE, VOXEL = (4, 5, 6), (2.0, 3.0, 4.0)
@@ -97,3 +98,13 @@ def test_what_is_none(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), np.complex64), np.eye(4)), path)
     with pytest.raises(FileFormatError, match=r"one\.nii: holds complex64 .* expected real numbers"):
         open_image_file(path)
+
+
+def test_without_nibabel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "one.nii"
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), np.float32), np.eye(4)), path)
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    with pytest.raises(MissingExtra, match=r"nibabel.*scanside\[nifti\]"):
+        open_image_file(path)
+    (broken,) = check_folder(tmp_path).broken
+    assert "scanside[nifti]" in str(broken.problem)
