@@ -12,25 +12,70 @@ from scanside.cli.options import different_files
 
 __all__ = ["convert"]
 
+_ISMRMRD = (".h5", ".hdf5")
+_BART = (".cfl", ".hdr")
+
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="A file of a public data set, such as fastMRI's.")
+        Path,
+        typer.Argument(
+            metavar="IN",
+            help="A file of a public data set, such as fastMRI's; or images of `scanside replay`.",
+        ),
     ],
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="ISMRMRD HDF5 file to write.")],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="The file to write: .h5 is an ISMRMRD scan, .cfl BART's k-space, .nii or .nii.gz images.",
+        ),
+    ],
     dataset: Annotated[
         str | None, typer.Option(help="The data set; by default the one that the file looks like.")
     ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Group of images in HDF5; default: dataset, or the only one.")
+    ] = None,
+    series: Annotated[str | None, typer.Option(help="Series of images; by default the only one.")] = None,
 ) -> None:
-    """Make an ISMRMRD scan of a file of a public data set.
+    """Make an ISMRMRD scan or BART's k-space of a file of a public data set, or NIfTI of images.
 
-    Lines of padding are left out. The header is the file's own where it has one; otherwise pixels count as 1 mm.
+    Lines of padding are left out of a scan, whose header is the file's own where it has one; otherwise pixels count
+    as 1 mm. NIfTI is made of the reconstruction that comes with a file, or of the images of `scanside replay`.
     """
     from scanside.datasets import open_scan_file
-    from scanside.datasets.as_ismrmrd import write_ismrmrd
+    from scanside.datasets.nifti_images import is_nifti
+    from scanside.datasets.opening import dataset_of
 
     different_files(source, output)
+    to_nifti = is_nifti(output)
+    if not to_nifti and output.suffix not in (*_ISMRMRD, *_BART):
+        raise typer.BadParameter(
+            f"{output}: the suffix says what is written: .h5 (ISMRMRD), .cfl (BART), .nii or .nii.gz (NIfTI)",
+            param_hint="OUT",
+        )
+    if to_nifti and dataset is None and source.is_file() and dataset_of(source) is None:
+        from scanside.datasets.as_nifti import images_as_nifti
+
+        n_images = images_as_nifti(source, output, group, series)
+        console.print(f"{n_images} images: {output}", soft_wrap=True, markup=False)
+        return
+    if group is not None or series is not None:
+        raise typer.BadParameter("--group and --series choose among images that become NIfTI")
+    output.parent.mkdir(parents=True, exist_ok=True)
     with open_scan_file(source, dataset) as file, progress_bar("images") as progress:
-        write_ismrmrd(file, output, progress)
+        if to_nifti:
+            from scanside.datasets.as_nifti import reference_as_nifti
+
+            reference_as_nifti(file, output, progress)
+        elif output.suffix in _BART:
+            from scanside.datasets.as_bart import write_bart
+
+            write_bart(file, output, progress)
+        else:
+            from scanside.datasets.as_ismrmrd import write_ismrmrd
+
+            write_ismrmrd(file, output, progress)
         told = f"{len(file.places)} images of {file.FORMAT}, subject {file.subject}"
     console.print(f"{told}: {output}", soft_wrap=True, markup=False)

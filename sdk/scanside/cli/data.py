@@ -1,4 +1,4 @@
-"""``scanside data``: public data sets of measured k-space."""
+"""``scanside data``: public data sets of measured k-space and of images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["data"]
 
-data = typer.Typer(help="Look into public data sets of measured k-space.", no_args_is_help=True)
+data = typer.Typer(
+    help="Look into public data sets, and write small files that are built like theirs.", no_args_is_help=True
+)
 
 _MOST_SHAPES = 6
-
-
-@data.callback()
-def _group() -> None:
-    """A group also while it has one command."""
 
 
 @data.command()
@@ -46,6 +43,22 @@ def check(
         _print(found)
     if found.broken:
         raise typer.Exit(1)
+
+
+@data.command()
+def example(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Its name, such as fastmri.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder.")],
+) -> None:
+    """Write small files that are built like those of a data set, of simulated objects.
+
+    They are for trying commands and configurations before the data are there, and for nothing else.
+    """
+    from scanside.datasets.examples import write_example
+
+    paths = write_example(dataset, folder)
+    for path in paths:
+        console.print(str(path), soft_wrap=True, markup=False)
 
 
 def _as_dict(found: FolderCheck) -> dict[str, Any]:
@@ -74,7 +87,7 @@ def _print(found: FolderCheck) -> None:
         "files",
         "subjects",
         "images",
-        "(coil, k1, k0): files",
+        "(coil, k1, k0) or (row, column): files",
         right=("files", "subjects", "images"),
     )
     for name, n_files in found.datasets.most_common():

@@ -10,6 +10,7 @@ import typer
 from scanside.cli.console import coloured_level, console, print_json, table
 
 if TYPE_CHECKING:
+    from scanside.datasets.describing import DescribedFile
     from scanside.inspection import EncodingSurvey, Inspection
 
 __all__ = ["inspect"]
@@ -19,7 +20,12 @@ _LEGEND = "█ image  [cyan]▓[/] image and calibration  [cyan]▒[/] calibrati
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="An ISMRMRD HDF5 file or an ISMRMRD stream.", metavar="FILE")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="An ISMRMRD HDF5 file or stream, or a file of a public data set.", metavar="FILE"
+        ),
+    ],
     group: Annotated[str | None, typer.Option(help="HDF5 group; default: dataset, or the only one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     png: Annotated[Path | None, typer.Option(help="Draw the sampling to this PNG file.")] = None,
@@ -29,7 +35,19 @@ def inspect(
 
     The exit status is 0 where nothing looks wrong, 1 where something must be mended before the scan can be
     reconstructed (an error), and 3 where an image is to be looked at with doubt (a warning). Notes change nothing.
+
+    Of a file of a public data set it tells whose it is, what was acquired, and whether it can be replayed.
     """
+    from scanside.datasets.describing import describe_file
+
+    if (described := describe_file(file)) is not None:
+        if group or png or report:
+            raise typer.BadParameter(
+                f"{file} is a file of {described.dataset}; --group, --png and --report are for ISMRMRD: make such a "
+                "scan of it first (scanside convert)"
+            )
+        _tell(described, as_json=as_json)
+        return
     from scanside.inspection import as_dict, inspect_file
 
     found = inspect_file(file, group)
@@ -47,6 +65,25 @@ def inspect(
         inspection_report(found, report)
     if status := _STATUS.get(found.worst):
         raise typer.Exit(status)
+
+
+def _tell(found: DescribedFile, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from rich.markup import escape
+
+    if as_json:
+        print_json({**asdict(found), "path": str(found.path)})
+    else:
+        console.print(f"[bold]{escape(str(found.path))}[/]  {found.dataset}\n", soft_wrap=True)
+        _print_facts([("subject", found.subject), *found.rows.items()])
+        console.print()
+        if found.defect is not None:
+            console.print(f"{coloured_level('warning')}: {escape(found.defect)}", soft_wrap=True)
+        told = "can be replayed" if found.obstacle is None else f"cannot be replayed: it {found.obstacle}"
+        console.print(escape(told), soft_wrap=True)
+    if found.defect is not None:
+        raise typer.Exit(_STATUS["warning"])
 
 
 def _print(found: Inspection) -> None:

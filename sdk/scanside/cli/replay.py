@@ -12,7 +12,7 @@ from scanside.cli.many import replay_all
 from scanside.cli.options import different_files, settings_from
 
 if TYPE_CHECKING:
-    from scanside.replay import ReplayResult, Via
+    from scanside.replay import Regular, ReplayResult, Via
 
 __all__ = ["replay"]
 
@@ -28,7 +28,8 @@ def replay(
         list[Path] | None,
         typer.Argument(
             metavar="INPUT...",
-            help="ISMRMRD HDF5 files or streams, or folders with such files; - is a stream from standard input.",
+            help="ISMRMRD HDF5 files or streams, files of public data sets, or folders with such files; - is a "
+            "stream from standard input.",
             show_default=False,
         ),
     ] = None,
@@ -40,8 +41,18 @@ def replay(
     ] = "direct",
     speed: Annotated[str, typer.Option(help="max, realtime, or a factor to the scanner's pace.")] = "max",
     undersample: Annotated[
-        Path | None,
-        typer.Option(help="Keep only lines that a mask (.npy of 0 and 1) keeps.", metavar="MASK.npy"),
+        str | None,
+        typer.Option(
+            help="Keep every R-th line of a fully sampled scan, or those that a mask (.npy of 0 and 1) keeps.",
+            metavar="R|MASK.npy",
+        ),
+    ] = None,
+    acs: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="With --undersample R: calibration lines about the centre that are kept, too; 24 by default.",
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -97,12 +108,14 @@ def replay(
     """
     import numpy as np
 
+    from scanside.datasets.as_ismrmrd import recording_of
     from scanside.many.files import read_list
     from scanside.replay import replay as run
 
     if via not in _WAYS:
         raise typer.BadParameter(f"{via!r}; possible are {', '.join(_WAYS)}", param_hint="--via")
     pace = _speed(speed)
+    left_out = _undersampling(undersample, acs)
     given = list(inputs or ())
     if listed is not None or workers or ray or len(given) > 1 or any(path.is_dir() for path in given):
         if via != "direct" or pace != "max":
@@ -114,7 +127,7 @@ def replay(
             "group": group,
             "device": device,
             "noise_store": noise_store,
-            "undersample": None if undersample is None else np.load(undersample),
+            "undersample": np.load(left_out) if isinstance(left_out, Path) else left_out,
         }
         replay_all(
             given + ([] if listed is None else read_list(listed)),
@@ -136,7 +149,7 @@ def replay(
         import torch
 
         torch.set_num_threads(threads)
-    different_files(recording, output, report, undersample)
+    different_files(recording, output, report, left_out if isinstance(left_out, Path) else None)
     observed = None
     if report is not None:
         # Before the work, so that a missing package is not found out after it.
@@ -144,15 +157,15 @@ def replay(
 
         observed = Observations() if via == "direct" else None
     output.parent.mkdir(parents=True, exist_ok=True)
-    with progress_bar("reconstructing", hidden=as_json) as progress:
+    with recording_of(recording) as scan, progress_bar("reconstructing", hidden=as_json) as progress:
         result = run(
-            recording,
+            scan,
             pipeline,
             output,
             via=cast("Via", via),
             speed=pace,
             settings=settings_from(changes or []),
-            undersample=undersample,
+            undersample=left_out,
             group=group,
             device=device,
             noise_store=noise_store,
@@ -160,11 +173,14 @@ def replay(
             on_progress=progress,
             on_step=lambda step: err.print(step, markup=False, soft_wrap=True),
         )
+        found = None
+        if report is not None and str(recording) != "-":
+            from scanside.inspection import inspect_file
+
+            found = inspect_file(scan, group)
     if report is not None:
-        from scanside.inspection import inspect_file
         from scanside.report import replay_report
 
-        found = None if str(recording) == "-" else inspect_file(recording, group)
         replay_report(
             result.images,
             report,
@@ -198,6 +214,19 @@ def _speed(text: str) -> Any:
             f"{text!r}: expected max, realtime or a positive factor", param_hint="--speed"
         )
     return factor
+
+
+def _undersampling(text: str | None, acs: int | None) -> Path | Regular | None:
+    from scanside.replay import Regular
+
+    if text is None or not text.isdecimal():
+        if acs is not None:
+            raise typer.BadParameter("--acs goes with --undersample R, a whole number", param_hint="--acs")
+        return None if text is None else Path(text)
+    try:
+        return Regular(int(text)) if acs is None else Regular(int(text), acs)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--undersample") from None
 
 
 def _summary(

@@ -1,4 +1,4 @@
-"""Public data sets of measured k-space, read where they lie, one image at a time.
+"""Public data sets of measured k-space, and of magnitude images, read where they lie, one image at a time.
 
 ::
 
@@ -6,12 +6,24 @@
         slice_ = file.measured(file.places[0])                  # (coil, k1, k0), and what was acquired
         truth = file.reference(file.places[0])
 
-A data set of one's own is a subclass of `ScanFile` in the entry points ``scanside.datasets``.
+A data set of one's own is a subclass of `ScanFile` in the entry points ``scanside.datasets``, or of `ImageFile` in
+``scanside.image_datasets``.
 """
 
 from __future__ import annotations
 
-from scanside.datasets.opening import DATASETS, open_scan_file
+from scanside.datasets.image_file import Box, ImageFile
+from scanside.datasets.opening import DATASETS, IMAGE_DATASETS, open_image_file, open_scan_file
 from scanside.datasets.scan_file import MeasuredSlice, Place, ScanFile
 
-__all__ = ["DATASETS", "MeasuredSlice", "Place", "ScanFile", "open_scan_file"]
+__all__ = [
+    "DATASETS",
+    "IMAGE_DATASETS",
+    "Box",
+    "ImageFile",
+    "MeasuredSlice",
+    "Place",
+    "ScanFile",
+    "open_image_file",
+    "open_scan_file",
+]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from scanside.datasets.opening import dataset_of, open_scan_file
 from scanside.datasets.scan_file import MeasuredSlice, Place, ScanFile
 from scanside.errors import FileFormatError
 from scanside.mrd.dtypes import ACQUISITION_HEADER
@@ -14,7 +17,42 @@ from scanside.mrd.flags import AcquisitionFlag
 from scanside.mrd.hdf5 import Hdf5Writer
 from scanside.mrd.readouts import Readouts
 
-__all__ = ["write_ismrmrd"]
+__all__ = ["obstacle_to_scan", "recording_of", "write_ismrmrd"]
+
+
+def obstacle_to_scan(file: ScanFile, first: MeasuredSlice) -> str | None:
+    """Why no scan can be made of a file, and thus no pipeline can take it; None where one can.
+
+    Args:
+        file: of a data set.
+        first: k-space of its first image.
+    """
+    if not file.CARTESIAN:
+        return "holds readouts that are not on a grid (sampled on ramps): no scan is made of it yet"
+    if first.acquired.shape[1] != 1:
+        return (
+            "holds slices along its readout, and lines run through all of them: no scan can be made of it slice by "
+            "slice"
+        )
+    return None
+
+
+@contextmanager
+def recording_of(path: Path) -> Iterator[Path]:
+    """A file of a data set as a scan that lies there for as long as the context lasts; any other file as it is.
+
+    Raises:
+        FileFormatError: the file is damaged, or no scan can be made of it.
+    """
+    name = dataset_of(path)
+    if name is None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / f"{path.stem}.h5"
+        with open_scan_file(path, name) as file:
+            write_ismrmrd(file, made)
+        yield made
 
 
 def write_ismrmrd(
@@ -33,16 +71,9 @@ def write_ismrmrd(
     Raises:
         FileFormatError: the file is damaged, not on a grid, or holds slices along its readout, which have no lines.
     """
-    if not file.CARTESIAN:
-        raise FileFormatError(
-            f"{file.path} holds readouts that are not on a grid (sampled on ramps): no scan is made of it yet"
-        )
     first = file.measured(file.places[0])
-    if first.acquired.shape[1] != 1:
-        raise FileFormatError(
-            f"{file.path} holds slices along its readout, and lines run through all of them: no scan can be made of "
-            "it slice by slice"
-        )
+    if (why := obstacle_to_scan(file, first)) is not None:
+        raise FileFormatError(f"{file.path} {why}")
     n_written = 0
     with Hdf5Writer(output, file.header or _header(file, first)) as writer:
         for done, place in enumerate(file.places, start=1):

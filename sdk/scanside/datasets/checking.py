@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scanside.datasets.opening import companion_of, open_scan_file
-from scanside.errors import ConfigError, FileFormatError
+from scanside.datasets.bart import is_bart
+from scanside.datasets.image_file import ImageFile
+from scanside.datasets.opening import DATASETS, IMAGE_DATASETS, companion_of, open_scan_file
+from scanside.errors import ConfigError, FileFormatError, MissingExtra
 
 __all__ = ["CheckedFile", "FolderCheck", "check_folder"]
 
-_SUFFIXES = (".h5", ".mat")
+_SUFFIXES = (".h5", ".mat", ".cfl")
+"""Of files of k-space; those of images are recognised by more than their suffix."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,10 @@ class CheckedFile:
     Attributes:
         path: relative to the folder.
         dataset: that it is of; None where it is of none, or broken.
-        subject: whose it is; empty of files without k-space, such as masks.
+        subject: whose it is; empty of files without images, such as masks.
         n_images: how many it holds.
-        shape: (coil, k1, k0) of its first image; empty of files without k-space.
-        facts: what it says of itself.
+        shape: (coil, k1, k0) of its first image, or (row, column) of magnitudes; empty of files without images.
+        facts: what it says of itself, and its labels.
         problem: what is wrong with it; None where nothing is.
     """
 
@@ -69,7 +72,7 @@ class FolderCheck:
         return sum(one.n_images for one in self.files if one.dataset == dataset)
 
     def shapes(self, dataset: str) -> Counter[tuple[int, ...]]:
-        """Files of a data set by (coil, k1, k0)."""
+        """Files of a data set by (coil, k1, k0) or (row, column)."""
         return Counter(one.shape for one in self.files if one.dataset == dataset and one.shape)
 
 
@@ -88,22 +91,41 @@ def check_folder(
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in _SUFFIXES)
-    if not paths:
-        raise ConfigError(f"{folder} holds no file {' or '.join('*' + suffix for suffix in _SUFFIXES)}")
-    return FolderCheck(folder, tuple(_checked(paths, folder, name, progress)))
-
-
-def _checked(
-    paths: list[Path], folder: Path, name: str | None, progress: Callable[[int, int | None], None] | None
-) -> Iterator[CheckedFile]:
+    if name is not None and name not in IMAGE_DATASETS.names():
+        DATASETS.load(name)  # refuses what there is not
+    # Looked up once: it takes longer than many a file.
+    kinds = [IMAGE_DATASETS.load(known) for known in IMAGE_DATASETS.names()]
+    wanted = [kind for kind in kinds if name in (None, kind.FORMAT)]
+    has_kspace = name not in {kind.FORMAT for kind in kinds}
+    paths = sorted(path for path in folder.rglob("*") if _is_looked_into(path, wanted, has_kspace))
+    problems = [
+        CheckedFile(path, problem=problem) for kind in wanted for path, problem in kind.table_problems(folder)
+    ]
+    if not paths and not problems:
+        suffixes = [*_SUFFIXES, *(suffix for kind in kinds for suffix in kind.SUFFIXES)]
+        raise ConfigError(
+            f"{folder} holds no file of a data set ({', '.join('*' + suffix for suffix in suffixes)})"
+        )
+    checked = []
     for done, path in enumerate(paths, start=1):
-        yield _looked_into(path, path.relative_to(folder), name)
+        kind = next((kind for kind in wanted if kind.recognises(path)), None)
+        below = path.relative_to(folder)
+        checked.append(_kspace(path, below, name) if kind is None else _images(path, below, kind))
         if progress is not None:
             progress(done, len(paths))
+    return FolderCheck(folder, (*checked, *problems))
 
 
-def _looked_into(path: Path, below: Path, name: str | None) -> CheckedFile:
+def _is_looked_into(path: Path, kinds: Sequence[type[ImageFile]], has_kspace: bool) -> bool:
+    if not path.is_file():
+        return False
+    if path.suffix == ".hdr":
+        # The pair of BART's files counts once; other formats have headers of that name.
+        return has_kspace and not path.with_suffix(".cfl").exists() and is_bart(path)
+    return (has_kspace and path.suffix in _SUFFIXES) or any(kind.recognises(path) for kind in kinds)
+
+
+def _kspace(path: Path, below: Path, name: str | None) -> CheckedFile:
     try:
         with open_scan_file(path, name) as file:
             shape = file.measured(file.places[0]).kspace.shape
@@ -112,4 +134,16 @@ def _looked_into(path: Path, below: Path, name: str | None) -> CheckedFile:
     except FileFormatError as error:
         if (companion := companion_of(path)) is not None:
             return CheckedFile(below, companion)
+        return CheckedFile(below, problem=str(error).removeprefix(f"{path}: "))
+
+
+def _images(path: Path, below: Path, kind: type[ImageFile]) -> CheckedFile:
+    try:
+        with kind(path) as file:
+            shape = file.image(file.places[0]).shape
+            facts = file.facts | {label: str(value) for label, value in file.labels.items()}
+            return CheckedFile(
+                below, file.FORMAT, file.subject, len(file.places), shape, tuple(facts.items())
+            )
+    except (FileFormatError, MissingExtra) as error:
         return CheckedFile(below, problem=str(error).removeprefix(f"{path}: "))

@@ -32,7 +32,7 @@ from scanside.datasets.cmrxrecon_names import (
 )
 from scanside.datasets.fourier import centred_fft, centred_ifft
 from scanside.datasets.mat_files import MatFile, open_mat
-from scanside.datasets.scan_file import MeasuredSlice, Place, ScanFile, naming
+from scanside.datasets.scan_file import MeasuredSlice, Place, ScanFile, naming, whole_lines
 from scanside.errors import CounterError, FileFormatError
 
 __all__ = ["CmrxReconFile", "known_defect", "write_cmrxrecon"]
@@ -145,7 +145,7 @@ class CmrxReconFile(ScanFile):
                     f"{self.path}: {outside} samples of {place} lie outside of the mask in {self.facts['mask']}, "
                     "so that they are not of one scan; fetch both again"
                 )
-        return MeasuredSlice(kspace, _whole_lines(acquired))
+        return MeasuredSlice(kspace, whole_lines(acquired))
 
     def close(self) -> None:
         """See `ScanFile.close`."""
@@ -201,12 +201,6 @@ def _sampling(path: Path, name: str) -> str:
         return "full"
     pattern = _PATTERN.search(path.stem)
     return pattern[1] if pattern else name.removeprefix("kspace_")
-
-
-def _whole_lines(acquired: Mask) -> Mask:
-    """``(k1, 1)`` of ``(k1, k0)`` if each line was acquired wholly or not at all."""
-    lines = np.asarray(acquired.any(1, keepdims=True))
-    return lines if (acquired == lines).all() else acquired
 
 
 def write_cmrxrecon(

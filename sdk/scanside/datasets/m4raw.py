@@ -193,10 +193,12 @@ _HEADER = """<?xml version="1.0" encoding="utf-8"?>
     <ns0:systemModel>XGY OPER-0.3</ns0:systemModel>
     <ns0:institutionName>a hospital</ns0:institutionName>
   </ns0:acquisitionSystemInformation>
-  <ns0:encoding><ns0:echoTrainLength>1</ns0:echoTrainLength></ns0:encoding>
   <ns0:sequenceParameters>
     <ns0:TR>500.0</ns0:TR>
     <ns0:TE>18.4</ns0:TE>
+    <ns0:flipAngle_deg>90</ns0:flipAngle_deg>
+    <ns0:sequence_type>SE</ns0:sequence_type>
+    <ns0:echo_train_length>1</ns0:echo_train_length>
     <ns0:echo_spacing>N/A</ns0:echo_spacing>
   </ns0:sequenceParameters>
 </ns0:ismrmrdHeader>

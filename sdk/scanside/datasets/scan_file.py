@@ -23,7 +23,7 @@ from scanside.errors import FileFormatError, ScansideError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Hdf5ScanFile", "MeasuredSlice", "Place", "ScanFile", "dataset", "naming", "text"]
+__all__ = ["Hdf5ScanFile", "MeasuredSlice", "Place", "ScanFile", "dataset", "naming", "text", "whole_lines"]
 
 
 class Place(NamedTuple):
@@ -225,3 +225,9 @@ def text(file: h5py.File, name: str) -> bytes:
     """
     found = dataset(file, name, (0,), "(text)")[()]
     return found if isinstance(found, bytes) else str(found).encode()
+
+
+def whole_lines(acquired: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """``(k1, 1)`` of ``(k1, k0)`` if each line was acquired wholly or not at all."""
+    lines = np.asarray(acquired.any(1, keepdims=True))
+    return lines if (acquired == lines).all() else acquired

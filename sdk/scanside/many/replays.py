@@ -33,6 +33,7 @@ import numpy.typing as npt
 
 from scanside._version import __version__
 from scanside.context import Context
+from scanside.datasets.as_ismrmrd import recording_of
 from scanside.engines.catalog import find_bundle
 from scanside.engines.manifest import MANIFEST_FILE
 from scanside.errors import ConfigError, RunError
@@ -42,7 +43,7 @@ from scanside.many.run import Pool, run_many
 from scanside.many.work import Result, Task
 from scanside.noise_store import NoiseStore
 from scanside.pipeline import Pipeline, pipeline_path
-from scanside.replay import replay
+from scanside.replay import Regular, replay
 
 __all__ = ["FileResult", "ManyReplays", "Recipe", "replay_many"]
 
@@ -79,7 +80,7 @@ class Recipe:
     group: str | None = None
     device: str = "auto"
     noise_store: Path | None = None
-    undersample: npt.NDArray[Any] | None = None
+    undersample: npt.NDArray[Any] | Regular | None = None
     bundles: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -119,7 +120,11 @@ class Recipe:
             [label, stage.config.model_dump(mode="json")]
             for label, stage in zip(pipeline.labels, pipeline.stages, strict=True)
         ]
-        mask = None if self.undersample is None else np.asarray(self.undersample).astype(int).tolist()
+        mask: Any = None
+        if isinstance(self.undersample, Regular):
+            mask = asdict(self.undersample)
+        elif self.undersample is not None:
+            mask = np.asarray(self.undersample).astype(int).tolist()
         said = [__version__, self.name, stages, dict(self.bundles), self.group, mask]
         return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -172,10 +177,10 @@ class Replayer:
         """
         # A name of its own: a worker that was given up for lost may still be writing the same images.
         draft = self._recipe.folder / _UNFINISHED / f"{uuid4().hex}.h5"
-        with _space_is_there(self._recipe.folder):
+        with recording_of(job.recording) as recording, _space_is_there(self._recipe.folder):
             draft.parent.mkdir(exist_ok=True)
             result = replay(
-                job.recording,
+                recording,
                 self._pipeline,
                 draft,
                 undersample=self._recipe.undersample,

@@ -3,5 +3,6 @@
 from scanside.replay.conversation import configuration
 from scanside.replay.result import Progress, ReplayResult, Via
 from scanside.replay.run import replay
+from scanside.replay.undersampling import Regular
 
-__all__ = ["Progress", "ReplayResult", "Via", "configuration", "replay"]
+__all__ = ["Progress", "Regular", "ReplayResult", "Via", "configuration", "replay"]

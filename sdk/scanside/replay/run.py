@@ -33,6 +33,7 @@ from scanside.replay.peers import absolute, environment_of, node, server
 from scanside.replay.result import Progress, ReplayResult, Via
 from scanside.replay.sending import Sending, kept_flags, mask_of
 from scanside.replay.taking import Taking, take_images
+from scanside.replay.undersampling import Regular
 from scanside.scan import Scan
 from scanside.serving import without_images
 from scanside.simulate.playback import Speed
@@ -54,7 +55,7 @@ def replay(
     via: Via = "direct",
     speed: Speed = "max",
     settings: Mapping[str, Any] | None = None,
-    undersample: str | Path | npt.ArrayLike | None = None,
+    undersample: str | Path | npt.ArrayLike | Regular | None = None,
     group: str | None = None,
     device: str = "auto",
     threads: bool = True,
@@ -77,7 +78,8 @@ def replay(
         speed: ``max``, ``realtime``, or a factor to the scanner's pace.
         settings: changed settings, as ``"stage.setting": value``.
         undersample: keep only some phase-encoding lines of the scan: 0 and 1 (or false and true) for every value
-            of the counter kspace_encode_step_1, as an array or a ``.npy`` file. Readouts that are no lines of an
+            of the counter kspace_encode_step_1, as an array or a ``.npy`` file; `Regular` makes them of a fully
+            sampled scan. Readouts that are no lines of an
             image, and separate calibration lines, stay. Lines that are kept take over the flags that end a slice,
             repetition or measurement from lines that are not. The header's user parameter ScansideUndersampling
             tells the mask, so that no image counts as incomplete for it.
@@ -110,7 +112,7 @@ def replay(
         raise ValueError("what was prepared is a Pipeline object: give that object")
     result = ReplayResult(output=None if output is None else Path(output))
     _refuse_overwriting(recording, result.output)
-    mask = mask_of(undersample)
+    mask = mask_of(undersample, recording, group)
     kept = None if mask is None else kept_flags(recording, group, mask)
     with ExitStack() as stack:
         stack.enter_context(_rest_is_told(result))

@@ -15,8 +15,10 @@ from scanside.items import Readouts
 from scanside.mrd.dtypes import IMAGE_COUNTERS
 from scanside.mrd.files import Recording, open_recording
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
+from scanside.mrd.header import MrdHeader
 from scanside.mrd.messages import Data
 from scanside.replay.result import Progress, ReplayResult
+from scanside.replay.undersampling import Regular
 from scanside.simulate.playback import Speed, play
 
 __all__ = [
@@ -78,10 +80,18 @@ _ENDS = (
 _DROPPED = np.uint64(2**64 - 1)
 
 
-def mask_of(undersample: str | Path | npt.ArrayLike | None) -> npt.NDArray[np.bool_] | None:
+def mask_of(
+    undersample: str | Path | npt.ArrayLike | Regular | None, recording: str | Path, group: str | None
+) -> npt.NDArray[np.bool_] | None:
     """Which lines to keep, by their kspace_encode_step_1."""
     if undersample is None:
         return None
+    if isinstance(undersample, Regular):
+        header_xml, headers = _headers(recording, group)
+        lines = headers[_are_lines(headers["flags"])]
+        if not len(lines):
+            raise ShapeError(f"{recording} holds no lines of images that could be left out")
+        return undersample.mask(lines, MrdHeader.parse(header_xml))
     mask = np.asarray(np.load(undersample) if isinstance(undersample, (str, Path)) else undersample)
     if mask.ndim != 1 or not np.isin(mask, (0, 1)).all():
         raise ShapeError(
@@ -95,15 +105,9 @@ def kept_flags(
     recording: str | Path, group: str | None, mask: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.uint64]:
     """New flags for every readout of a recording, `_DROPPED` for those to leave out."""
-    if str(recording) == "-":
-        raise ScansideError(
-            "a scan from standard input cannot be undersampled: it would have to be read twice"
-        )
-    with open_recording(recording, group) as first_pass:
-        blocks = [item.headers.copy() for item in first_pass.items() if isinstance(item, Readouts)]
-    headers = np.concatenate(blocks) if blocks else Readouts.empty_headers(0)
+    _, headers = _headers(recording, group)
     flags = headers["flags"].copy()
-    lines = ~flagged(flags, NOT_IMAGING) & ~_only_calibration(flags)
+    lines = _are_lines(flags)
     counters = headers["idx"]["kspace_encode_step_1"].astype(np.intp)
     largest = int(counters[lines].max(initial=-1))
     if largest >= len(mask):
@@ -116,6 +120,23 @@ def kept_flags(
     _hand_over_ends(headers, flags, lines, dropped)
     flags[dropped] = _DROPPED
     return flags
+
+
+def _headers(recording: str | Path, group: str | None) -> tuple[bytes, npt.NDArray[np.void]]:
+    """A recording's header, and those of all its readouts."""
+    if str(recording) == "-":
+        raise ScansideError(
+            "a scan from standard input cannot be undersampled: it would have to be read twice"
+        )
+    with open_recording(recording, group) as first_pass:
+        header_xml = first_pass.header_xml
+        blocks = [item.headers.copy() for item in first_pass.items() if isinstance(item, Readouts)]
+    return header_xml, np.concatenate(blocks) if blocks else Readouts.empty_headers(0)
+
+
+def _are_lines(flags: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Which readouts are lines of an image."""
+    return ~flagged(flags, NOT_IMAGING) & ~_only_calibration(flags)
 
 
 def _only_calibration(flags: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.sdk.datasets.conftest import coils_of
 from typer.testing import Result
@@ -38,3 +39,31 @@ def test_a_file_of_another_data_set(scanside: Scanside, knee: Path, tmp_path: Pa
 
 def test_the_file_is_not_written_over(scanside: Scanside, knee: Path) -> None:
     assert "is named twice" in scanside("convert", knee, knee, status=2).stderr
+
+
+def test_by_suffix(scanside: Scanside, knee: Path, tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    scanside("convert", knee, tmp_path / "new" / "k.cfl")
+    assert (tmp_path / "new" / "k.hdr").read_text().splitlines()[1].startswith("64 36 1 3 ")
+    scanside("convert", knee, tmp_path / "r.nii.gz")
+    assert nibabel.load(tmp_path / "r.nii.gz").shape == (32, 32, 2)
+    refused = scanside("convert", knee, tmp_path / "k.zip", status=2).stderr
+    assert "the suffix says what is written" in refused
+
+
+def test_images_of_a_replay(scanside: Scanside, small_scan: Path, tmp_path: Path) -> None:
+    """The preset's slices lie along the head's axis, 5 mm apart, rows to the back, columns to the left."""
+    nibabel = pytest.importorskip("nibabel")
+    scanside("replay", small_scan, "-o", tmp_path / "images.h5", "-p", "grappa", "--device", "cpu")
+    assert "2 images: " in scanside("convert", tmp_path / "images.h5", tmp_path / "images.nii").stdout
+    found = nibabel.load(tmp_path / "images.nii")
+    assert "".join(nibabel.aff2axcodes(found.affine)) == "LPS"
+    affine = np.load(small_scan.with_name("truth.npz"))["affine"]
+    np.testing.assert_allclose(found.affine, np.diag([-1, -1, 1, 1]) @ affine, atol=1e-4)
+    refused = scanside("convert", small_scan, tmp_path / "images.nii", status=1).stderr
+    assert "holds no images: reconstruct it first" in refused
+
+
+def test_options_that_are_for_images(scanside: Scanside, knee: Path, tmp_path: Path) -> None:
+    refused = scanside("convert", knee, tmp_path / "scan.h5", "--series", "image_1", status=2).stderr
+    assert "choose among images" in refused

@@ -56,7 +56,9 @@ def test_as_json(as_json: Callable[..., Any], folder: Path) -> None:
 
 
 def test_folders_without_files(scanside: Scanside, tmp_path: Path) -> None:
-    assert "holds no file *.h5 or *.mat" in scanside("data", "check", tmp_path, status=1).stderr
+    assert (
+        "holds no file of a data set (*.h5, *.mat, " in scanside("data", "check", tmp_path, status=1).stderr
+    )
     assert "is no folder" in scanside("data", "check", tmp_path / "none", status=1).stderr
 
 
@@ -75,3 +77,24 @@ def test_masks_beside_kspace_are_no_broken_files(scanside: Scanside, tmp_path: P
     assert "2 files, all can be used" in shown
     row = next(line for line in shown.splitlines() if "cmrxrecon" in line)
     assert row.split()[1:4] == ["2", "1", "2"]
+
+
+def test_example(scanside: Scanside, tmp_path: Path) -> None:
+    shown = scanside("data", "example", "m4raw", tmp_path / "new").stdout
+    assert shown.splitlines()[0].endswith("2022061003_T201.h5")
+    assert "3 files, all can be used" in scanside("data", "check", tmp_path / "new").stdout
+    assert "there is no example of" in scanside("data", "example", "m4", tmp_path / "other", status=1).stderr
+
+
+def test_one_data_set_of_a_folder(scanside: Scanside, tmp_path: Path) -> None:
+    for name in ("knee-mri", "bart", "m4raw"):
+        scanside("data", "example", name, tmp_path / "new" / name)
+    (tmp_path / "new" / "scan.hdr").write_bytes(bytes(348))  # another format's
+    shown = scanside("data", "check", tmp_path / "new").stdout
+    assert "8 files, all can be used" in shown
+    only = scanside("data", "check", tmp_path / "new", "--dataset", "knee-mri").stdout
+    assert "3 files, all can be used" in only
+    assert "m4raw" not in only
+    (tmp_path / "new" / "knee-mri" / "vol01" / "390116-9.pck").unlink()
+    lacking = scanside("data", "check", tmp_path / "new", status=1).stdout
+    assert "error: knee-mri/390116-9.pck: knee-mri/metadata.csv has a row of it" in lacking

@@ -66,3 +66,79 @@ def test_exit_status_tells_the_gravest_finding(
         xml[0] = xml.asstr()[0].replace(old, new)
     assert f"{level}: " in scanside("inspect", path, status=status).stdout
     assert as_json("inspect", path, status=status)["findings"][0]["level"] == level
+
+
+def example(name: str, folder: Path) -> Path:
+    from scanside.datasets.examples import write_example
+
+    return write_example(name, folder / name)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "fastmri",
+            (
+                "subject                 a",
+                "2: 2 slices",
+                "4 × 120 × 256, the first",
+                "115 of 120 lines k1, from 3 to 117",
+                "112 × 128",
+                "reconstruction          comes with the file",
+                "ISMRMRD header          comes with the file",
+                "can be replayed",
+            ),
+        ),
+        ("m4raw", ("98 of 128 lines k1, from 15 to 112", "coil maps               none", "can be replayed")),
+        (
+            "skm-tea",
+            ("8: 4 slices, 2 contrasts", "samples (k1, k0)", "cannot be replayed: it holds slices along"),
+        ),
+        (
+            "fastmri-prostate-diffusion",
+            ("48: 1 slice, 6 sets", "cannot be replayed: it holds readouts that are not"),
+        ),
+        ("fastmri-prostate-t2", ("48 of 128 lines k1, from 16 to 110, 47 between them are missing",)),
+        (
+            "knee-mri",
+            ("329637", "rows 32 to 63", "label acl", "cannot be replayed: it holds magnitude images"),
+        ),
+        (
+            "bart",
+            ("volunteer-1", "coil maps               come with the file", "ISMRMRD header          none"),
+        ),
+    ],
+)
+def test_files_of_data_sets(
+    scanside: Scanside, as_json: Callable[..., Any], tmp_path: Path, name: str, expected: tuple[str, ...]
+) -> None:
+    path = example(name, tmp_path)
+    text = scanside("inspect", path).stdout
+    assert text.startswith(f"{path}  {name}")
+    for one in expected:
+        assert one in text, text
+    found = as_json("inspect", path)
+    assert (found["dataset"], found["path"]) == (name, str(path))
+    assert (found["obstacle"] is None) == ("can be replayed" in text)
+
+
+def test_a_known_defect_is_a_warning(scanside: Scanside, tmp_path: Path) -> None:
+    path = example("cmrxrecon", tmp_path)
+    bad = path.parents[5] / "MultiCoil" / "Aorta" / "TrainingSet" / "FullSample" / "P077" / "aorta_sag.mat"
+    bad.parent.mkdir(parents=True)
+    path.rename(bad)
+    assert "warning: " in scanside("inspect", bad, status=3).stdout
+
+
+def test_options_that_are_for_scans(scanside: Scanside, tmp_path: Path) -> None:
+    refused = scanside(
+        "inspect", example("m4raw", tmp_path), "--report", tmp_path / "r.html", status=2
+    ).stderr
+    assert "are for ISMRMRD" in refused
+
+
+def test_half_a_download(scanside: Scanside, tmp_path: Path) -> None:
+    path = example("knee-mri", tmp_path)
+    path.write_bytes(path.read_bytes()[:500])
+    assert "329637-8.pck" in scanside("inspect", path, status=1).stderr

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
+from scanside.many.replays import Recipe
 from scanside.mrd.hdf5 import Hdf5Reader
-from scanside.replay import replay
+from scanside.replay import Regular, replay
 
 Scanside = Callable[..., Result]
 
@@ -153,3 +154,111 @@ def test_many_wrong_use(
     result = scanside("replay", *given, *output, status=status)
     assert said in " ".join(result.stderr.replace("│", " ").split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="session")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file as fastMRI's, of a simulated head."""
+    from scanside.datasets.examples import write_example
+
+    return write_example("fastmri", tmp_path_factory.mktemp("fastmri") / "new")[0]
+
+
+def error_of(path: Path, source: Path) -> float:
+    """NRMSE to the reconstruction that comes with a file, up to a scale."""
+    from scanside.datasets import open_scan_file
+
+    with open_scan_file(source) as file:
+        references = np.stack([file.reference(place) for place in file.places])  # type: ignore[arg-type]
+    found = np.squeeze(np.stack(pixels(path))).astype(np.float64)
+    assert found.shape == references.shape
+    scale = (found * references).sum() / (found**2).sum()
+    return float(np.linalg.norm(scale * found - references) / np.linalg.norm(references))
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "arguments", "most"),
+    [
+        ("fft", (), 1e-6),
+        ("grappa", ("--undersample", 2), 0.05),
+        ("sense", ("--undersample", 2, "--acs", 20), 0.05),
+    ],
+)
+def test_files_of_data_sets(
+    as_json: Callable[..., Any], head: Path, tmp_path: Path, pipeline: str, arguments: Any, most: float
+) -> None:
+    found = as_json("replay", head, "-p", pipeline, "-o", tmp_path / "out.h5", "--device", "cpu", *arguments)
+    assert found["recording"] == str(head)
+    acs = {"grappa": 24, "sense": 20}.get(pipeline)
+    centre, n = 57, 115
+    lines = {
+        k for k in range(n) if acs is None or (k - centre) % 2 == 0 or -acs // 2 <= k - centre < acs // 2
+    }
+    assert found["n_readouts"] == 2 * len(lines)
+    assert error_of(tmp_path / "out.h5", head) < most
+
+
+def test_nothing_of_a_conversion_stays(
+    scanside: Scanside, head: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    scanside("replay", head, "-p", "fft", "-o", tmp_path / "out.h5", "--report", tmp_path / "report.html")
+    scanside("replay", head, "-p", "grapa", "-o", tmp_path / "out.h5", status=1)
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert "Sampling" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_many_files_of_data_sets(scanside: Scanside, head: Path, tmp_path: Path) -> None:
+    arguments = (
+        "replay",
+        head,
+        "-p",
+        "grappa",
+        "--undersample",
+        2,
+        "-o",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+        "--workers",
+        1,
+    )
+    assert "1 done" in scanside(*arguments).stdout
+    assert error_of(tmp_path / "out" / head.name, head) < 0.05
+    found = json.loads(scanside(*arguments, "--json").stdout)
+    assert (found["n_done"], found["n_done_before"]) == (0, 1)
+    # Other lines are another run.
+    identities = {
+        Recipe.load("grappa", tmp_path, undersample=one).identity
+        for one in (None, Regular(2), Regular(2, 12), Regular(3))
+    }
+    assert len(identities) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--acs", "20"), "--acs goes with --undersample R"),
+        (("--undersample", "mask.npy", "--acs", "20"), "--acs goes with --undersample R"),
+        (("--undersample", "1"), "an acceleration from 2"),
+    ],
+)
+def test_undersampling_that_there_is_not(
+    scanside: Scanside, small_scan: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    result = scanside("replay", small_scan, "-o", tmp_path / "out.h5", *arguments, status=2)
+    assert said in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_a_scan_that_is_undersampled_already(scanside: Scanside, small_scan: Path, tmp_path: Path) -> None:
+    arguments = ("replay", small_scan, "-o", tmp_path / "out.h5", "--undersample", 2)
+    assert "the scan is not fully sampled" in scanside(*arguments, status=1).stderr
+
+
+def test_a_file_of_which_no_scan_is_made(scanside: Scanside, tmp_path: Path) -> None:
+    from scanside.datasets.examples import write_example
+
+    (path,) = write_example("calgary-campinas", tmp_path / "brains")
+    refused = scanside("replay", path, "-o", tmp_path / "out.h5", status=1).stderr
+    assert f"{path} holds slices along its readout" in refused

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scanside.datasets.bart_files import read_cfl, write_cfl
 from scanside.errors import ConfigError, FormatError
-from scanside_training.evaluation.bart_files import read_cfl, write_cfl
 
 
 def test_bart_reads_what_is_written_and_the_other_way(bart: str, tmp_path: Path) -> None:
