@@ -57,6 +57,11 @@ class KikiConfig(NetworkConfig):
         """The network with fresh weights."""
         return Kiki(self)
 
+    @property
+    def takes_lines_alone(self) -> bool:
+        """A point spread along k1 is."""
+        return self.lowering == "pmatrix"
+
     def lowered(self, lowering: Lowering) -> KikiConfig:
         """The same network with its data consistency written in another way."""
         return self.model_copy(update={"lowering": lowering})

@@ -89,6 +89,11 @@ class UnrolledConfig(CascadesConfig):
         """The network with fresh weights."""
         return Unrolled(self)
 
+    @property
+    def takes_lines_alone(self) -> bool:
+        """A point spread along k1 is."""
+        return self.lowering == "pmatrix"
+
     def lowered(self, lowering: Lowering) -> UnrolledConfig:
         """The same network with its data consistency written in another way."""
         return self.model_copy(update={"lowering": lowering})
