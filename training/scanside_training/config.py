@@ -215,7 +215,7 @@ class TrainConfig(_Settings):
                 raise ValueError(
                     f"the data consistency of this network ('{self.model.kind}') is for masks along k1, and "
                     f"data.{name}.masks.plane has masks over two phase encodings: take 'unrolled' or 'kiki' with the "
-                    "lowering 'fft' or 'dft_matmul', or an image network"
+                    "lowering 'fft', or an image network"
                 )
         return self
 

@@ -24,7 +24,13 @@ from scanside_training.data.module import (
 )
 from scanside_training.data.multi_echo import MultiEchoTask
 from scanside_training.data.placement import PlacementConfig
-from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
+from scanside_training.data.sampling import (
+    FrameMaskConfig,
+    MaskConfig,
+    PlaneMaskConfig,
+    random_mask,
+    random_plane_mask,
+)
 from scanside_training.data.self_supervised import RecordedScans, SelfSupervisedTask
 from scanside_training.data.simulation import (
     Drawn,
@@ -78,6 +84,7 @@ __all__ = [
     "MultiEchoTask",
     "PhantomArray16",
     "PlacementConfig",
+    "PlaneMaskConfig",
     "Provenance",
     "ReconstructionData",
     "RecordedScans",
@@ -101,5 +108,6 @@ __all__ = [
     "draw_shape",
     "middle_shape",
     "random_mask",
+    "random_plane_mask",
     "simulate_sample",
 ]

@@ -59,8 +59,8 @@ class KikiConfig(NetworkConfig):
 
     @property
     def takes_lines_alone(self) -> bool:
-        """A point spread along k1 is."""
-        return self.lowering == "pmatrix"
+        """A point spread along k1 is, and so are products with the transform along k1."""
+        return self.lowering != "fft"
 
     def lowered(self, lowering: Lowering) -> KikiConfig:
         """The same network with its data consistency written in another way."""
