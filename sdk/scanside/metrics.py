@@ -160,7 +160,7 @@ def fill_holes(mask: Mask) -> Mask:
     free = np.pad(~mask, 1, constant_values=True)
     n_before = 0
     # From what is reached to the end of its runs, row by row and column by column, until nothing is added.
-    while (n := np.count_nonzero(reached)) > n_before:
+    while (n := int(np.count_nonzero(reached))) > n_before:
         n_before = n
         reached = _whole_runs(_whole_runs(reached, free).T, free.T).T
     filled: Mask = ~reached[1:-1, 1:-1]
