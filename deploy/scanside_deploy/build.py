@@ -261,7 +261,15 @@ def sampling_of(simulation: SimulationConfig, anatomy: tuple[str, ...]) -> Sampl
     Args:
         simulation: of the training.
         anatomy: what its data show.
+
+    Raises:
+        ConfigError: they have masks over two phase encodings.
     """
+    if simulation.masks.plane is not None:
+        raise ConfigError(
+            "no engine is built for masks over two phase encodings (data.simulation.masks.plane): the stages that "
+            "run engines take scans whose lines along k1 are acquired whole"
+        )
     acceleration, acs_lines = _ranges_of_masks(simulation)
     return Sampling(
         acceleration=acceleration,

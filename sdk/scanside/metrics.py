@@ -156,11 +156,26 @@ def object_mask(combined: npt.ArrayLike) -> Mask:
 
 def fill_holes(mask: Mask) -> Mask:
     """The mask ``(y, x)`` and everything that cannot be reached from outside over 4-neighbours."""
-    reached = np.zeros_like(mask)
-    while not np.array_equal(grown := _grown(reached, outside=True) & ~mask, reached):
-        reached = grown
-    filled: Mask = ~reached
+    reached = np.pad(np.zeros_like(mask), 1, constant_values=True)
+    free = np.pad(~mask, 1, constant_values=True)
+    n_before = 0
+    # From what is reached to the end of its runs, row by row and column by column, until nothing is added.
+    while (n := int(np.count_nonzero(reached))) > n_before:
+        n_before = n
+        reached = _whole_runs(_whole_runs(reached, free).T, free.T).T
+    filled: Mask = ~reached[1:-1, 1:-1]
     return filled
+
+
+def _whole_runs(reached: Mask, free: Mask) -> Mask:
+    """Those runs of free pixels along rows that hold a pixel that is reached.
+
+    A run may go on from the end of a row to the begin of the next: both lie in the margin, all of which is reached.
+    """
+    run = np.cumsum(~free, axis=None)
+    found = np.zeros(run[-1] + 1, np.bool_)
+    found[run[reached.ravel()]] = True
+    return free & found[run].reshape(free.shape)
 
 
 def _grown(mask: Mask, *, outside: bool) -> Mask:

@@ -27,11 +27,11 @@ from scanside.engines.shapes import columns_specs, film_specs, fit, unrolled_spe
 from scanside.errors import BundleError, ConfigError, FormatError, ShapeError
 from scanside.recon.columns import MAX_ROWS, factorise
 from scanside.recon.consistency import film_sampling_inputs, sampling_inputs
-from scanside_deploy.build import BuildOptions, build_bundle
+from scanside_deploy.build import BuildOptions, build_bundle, sampling_of
 from scanside_deploy.cases import add_calibration
 from scanside_training.checkpoint import load_model
 from scanside_training.config import read_config
-from scanside_training.data import SampleKey, SimulatedSamples
+from scanside_training.data import SampleKey, SimulatedSamples, SimulationConfig
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_frame_masks, random_mask
 from scanside_training.models import Unrolled
 from scanside_training.models.rules import HardConfig, ProximalConfig
@@ -637,3 +637,9 @@ def test_films_in_bf16_are_close_and_not_the_same(films: dict[str, tuple[Path, B
         full, half = (bind(source, precision)(*inputs) for precision in ("fp32", "bf16"))
         assert 0 < float((full - half).norm() / full.norm()) < 2e-2
         assert half.dtype == torch.float32
+
+
+def test_there_are_no_engines_for_masks_over_planes() -> None:
+    simulation = SimulationConfig.model_validate({"masks": {"plane": {}}, "readout_crop": None})
+    with pytest.raises(ConfigError, match="no engine is built for masks over two phase encodings"):
+        sampling_of(simulation, ())

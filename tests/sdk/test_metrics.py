@@ -12,7 +12,7 @@ import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from scanside.errors import NonFiniteError, ShapeError
-from scanside.metrics import fitted, nrmse, object_mask, psnr, ssim, ssim_map
+from scanside.metrics import fill_holes, fitted, nrmse, object_mask, psnr, ssim, ssim_map
 
 Image = npt.NDArray[np.complex128]
 
@@ -101,3 +101,13 @@ def test_what_cannot_be_compared() -> None:
     with pytest.raises(ShapeError, match="7 × 7"):
         ssim(np.ones((6, 9)), np.ones((6, 9)))
     assert nrmse(np.zeros(3), np.ones(3)) == 1
+
+
+def test_holes_are_filled_as_scipy_fills_them() -> None:
+    from scipy.ndimage import binary_fill_holes, gaussian_filter
+
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        shape, blur = rng.integers(1, 50, 2), rng.uniform(0, 2)
+        mask = gaussian_filter(rng.standard_normal(shape), blur) > 0.02
+        np.testing.assert_array_equal(fill_holes(mask), binary_fill_holes(mask))

@@ -166,3 +166,54 @@ def test_matrix_and_pools_that_contradict_each_other(
         changed(tiny, path, value)
     with pytest.raises(ConfigError, match=expected):
         read_config(tiny, "my.yaml")
+
+
+PLANES: dict[str, Any] = {"masks": {"plane": {"acceleration": [2, 2], "acs": [6, 6]}}, "readout_crop": None}
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "expected"),
+    [
+        (
+            {"kind": "exact"},
+            {"kind": "unrolled"},
+            r"\('exact'\) is for masks along k1, and data\.simulation\.masks",
+        ),
+        (
+            {"kind": "unrolled", "lowering": "pmatrix"},
+            {"kind": "unrolled"},
+            "take 'unrolled' or 'kiki' with the low",
+        ),
+        (
+            {"kind": "kiki", "lowering": "dft_matmul"},
+            {"kind": "unrolled"},
+            r"\('kiki'\) is for masks along k1",
+        ),
+        (
+            {"kind": "unet"},
+            {"kind": "artefacts"},
+            "the task 'artefacts' takes whole lines: leave masks.plane out",
+        ),
+        ({"kind": "unet"}, {"kind": "self-supervised"}, "the task 'self-supervised' takes whole lines"),
+        ({"kind": "unet"}, {"kind": "dynamic"}, "the task 'dynamic' takes whole lines"),
+    ],
+)
+def test_masks_over_planes_are_not_for_all(
+    tiny: dict[str, Any], model: dict[str, Any], task: dict[str, Any], expected: str
+) -> None:
+    tiny["model"] = model
+    tiny["data"]["simulation"] |= PLANES | {"task": task}
+    with pytest.raises(ConfigError, match=expected):
+        read_config(tiny, "tiny")
+
+
+@pytest.mark.parametrize("model", [{"kind": "unrolled", "pools": 2}, {"kind": "kiki"}])
+def test_masks_over_planes(tiny: dict[str, Any], model: dict[str, Any]) -> None:
+    tiny["model"] = model
+    tiny["data"]["simulation"] |= PLANES | {"task": {"kind": "unrolled"}}
+    data = ReconstructionData(read_config(tiny, "tiny").data)
+    mask = data.samples("train")[SampleKey(0, 0, 0)]["mask"]
+    assert int(mask.sum()) == mask.numel() // 2
+    tiny["data"]["simulation"]["readout_crop"] = 32
+    with pytest.raises(ConfigError, match="alias along both axes: set readout_crop to null"):
+        read_config(tiny, "tiny")

@@ -208,6 +208,18 @@ class TrainConfig(_Settings):
         return self
 
     @model_validator(mode="after")
+    def _masks_are_taken(self) -> TrainConfig:
+        for name in ("simulation", "validation_simulation"):
+            simulation = getattr(self.data, name)
+            if simulation is not None and simulation.masks.plane is not None and self.model.takes_lines_alone:
+                raise ValueError(
+                    f"the data consistency of this network ('{self.model.kind}') is for masks along k1, and "
+                    f"data.{name}.masks.plane has masks over two phase encodings: take 'unrolled' or 'kiki' with the "
+                    "lowering 'fft', or an image network"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _minutes_are_given(self) -> TrainConfig:
         if self.schedule.over == "minutes" and self.max_minutes is None:
             raise ValueError("schedule.over is 'minutes', and there are none: give max_minutes")

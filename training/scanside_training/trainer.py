@@ -36,8 +36,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from rich.console import Console
-from torch import Tensor
-from torch.utils.data import DataLoader, Sampler, default_collate
+from torch.utils.data import default_collate
 
 from scanside.errors import ConfigError
 from scanside.storage import naming_disk
@@ -186,17 +185,15 @@ def _run(
     module.batches = (first_batch, step, batches_per_step)
     module.seconds = lambda: files.seconds
     batch_size, rank = config.data.batch_size, trainer.global_rank
-    validation = _loader(
-        data, "validation", SampleKeys(config.data.validation_samples, batch_size, rank, n_ranks)
+    validation = data.loader(
+        "validation", SampleKeys(config.data.validation_samples, batch_size, rank, n_ranks)
     )
     if stopping is not None and checkpoint is None:
         trainer.validate(module, validation, verbose=False)  # the weights that it begins with may be the best
     trainer.fit(
         module,
-        _loader(
-            data,
-            "train",
-            Draws(batch_size, batches_per_epoch, rank=rank, n_ranks=n_ranks, first=first_batch),
+        data.loader(
+            "train", Draws(batch_size, batches_per_epoch, rank=rank, n_ranks=n_ranks, first=first_batch)
         ),
         validation,
         ckpt_path=None if checkpoint is None else folder / LAST_CHECKPOINT,
@@ -260,21 +257,6 @@ def _what_counts(config: TrainConfig) -> dict[str, Any]:
     """The settings that a resumed run must keep."""
     return config.model_dump(
         mode="json", exclude={**dict.fromkeys(_MAY_CHANGE, True), "data": {"num_workers", "prefetch"}}
-    )
-
-
-def _loader(
-    data: ReconstructionData, part: Literal["train", "validation"], keys: Sampler[SampleKey]
-) -> DataLoader[dict[str, Tensor]]:
-    workers = data.config.num_workers
-    return DataLoader(
-        data.samples(part),
-        batch_size=data.config.batch_size,
-        sampler=keys,
-        num_workers=workers,
-        prefetch_factor=data.config.prefetch if workers else None,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
     )
 
 

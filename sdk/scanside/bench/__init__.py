@@ -13,7 +13,7 @@ from scanside.errors import ConfigError
 
 __all__ = ["NAMES", "BenchResult", "Headline", "run"]
 
-NAMES = ("ingest", "hdf5", "chain", "latency", "learned", "cine", "engines", "serve", "soak")
+NAMES = ("ingest", "hdf5", "chain", "latency", "learned", "cine", "engines", "data", "serve", "soak")
 """The benchmarks by name."""
 
 

@@ -16,7 +16,10 @@ __all__ = ["bench"]
 
 def bench(
     name: Annotated[
-        str, typer.Argument(help="ingest, hdf5, chain, latency, learned, engines, cine, serve, soak, or all.")
+        str,
+        typer.Argument(
+            help="ingest, hdf5, chain, latency, learned, engines, cine, data, serve, soak, or all."
+        ),
     ] = "all",
     hostile: Annotated[
         bool, typer.Option("--hostile", help="Of soak: damaged streams, and hosts that mean harm.")

@@ -77,6 +77,16 @@ class CalgaryCampinasFile(Hdf5ScanFile):
         whole = self._acquired[:, : _n_acquired(n0)].all()
         self.facts = {"part": "training or validation" if whole else "test"}
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """See `ScanFile.shape`."""
+        _, n1, n0, channels = self._file["kspace"].shape
+        return channels // 2, n1, n0
+
+    def acquired(self, place: Place) -> npt.NDArray[np.bool_]:
+        """See `ScanFile.acquired`: all x are acquired alike."""
+        return self._acquired
+
     def measured(self, place: Place) -> MeasuredSlice:
         """See `ScanFile.measured`."""
         with naming(self.path):

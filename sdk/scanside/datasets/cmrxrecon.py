@@ -121,6 +121,12 @@ class CmrxReconFile(ScanFile):
         )
         self._volume: tuple[tuple[int, int], Samples, Mask] | None = None
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """See `ScanFile.shape`."""
+        n_coils = self._file.arrays[self._name].shape[-4 if self._is_volume else -3]
+        return n_coils, *self.image_size
+
     def measured(self, place: Place) -> MeasuredSlice:
         """See `ScanFile.measured`.
 

@@ -58,12 +58,19 @@ class FastMriFile(Hdf5ScanFile):
         # The header's matrix is (x, y, z), and rows are x; some files are narrower than their images.
         self.image_size = min(encoding.recon.matrix[1], columns), min(encoding.recon.matrix[0], rows)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """See `ScanFile.shape`."""
+        kspace = self._file["kspace"]
+        return (kspace.shape[1] if kspace.ndim == 4 else 1), kspace.shape[-1], kspace.shape[-2]
+
     def measured(self, place: Place) -> MeasuredSlice:
         """See `ScanFile.measured`."""
         with naming(self.path):
             found = self._file["kspace"][place.slice]
         coils = found if found.ndim == 3 else found[None]
-        kspace = np.ascontiguousarray(coils.swapaxes(-1, -2), np.complex64)
+        # In memory as in the file, along columns: to put 15 coils into another order takes as long as to read them.
+        kspace = coils.astype(np.complex64, copy=False).swapaxes(-1, -2)
         kspace[:, ~self._acquired] = 0
         return MeasuredSlice(kspace, self.acquired(place))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["centred_fft", "centred_ifft", "middle"]
+__all__ = ["centred_fft", "centred_ifft", "middle", "middle_of_image"]
 
 _AXES = (-2, -1)
 
@@ -22,6 +22,21 @@ def centred_fft(image: Complex, axes: tuple[int, ...] = _AXES) -> Complex:
 def centred_ifft(kspace: Complex, axes: tuple[int, ...] = _AXES) -> Complex:
     """From k-space to image."""
     return np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(kspace, axes), axes=axes, norm="ortho"), axes)
+
+
+def middle_of_image(kspace: Complex, n: int) -> Complex:
+    """The middle of the image along the last axis, of so many pixels: what ``middle`` leaves of `centred_ifft`.
+
+    The halves of both are swapped after the rest is cut off, which takes half the time where half of it is.
+    """
+    size = kspace.shape[-1]
+    found = np.fft.ifft(kspace.swapaxes(-1, -2), axis=-2, norm="ortho")
+    pixel = np.arange(n) - n // 2
+    cut = np.concatenate((found[..., size - n // 2 :, :], found[..., : n - n // 2, :]), axis=-2)
+    # k-space whose centre stays at n // 2 turns the phase from pixel to pixel.
+    turns = (size // 2) * pixel % size / size
+    cut *= np.exp(-2j * np.pi * turns).astype(cut.dtype)[:, None]
+    return cut.swapaxes(-1, -2)
 
 
 def middle(image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:

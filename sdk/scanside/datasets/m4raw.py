@@ -60,6 +60,16 @@ class M4RawFile(Hdf5ScanFile):
         self.image_size = columns, rows
         self._acquired = _columns(kspace[n // 2])
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """See `ScanFile.shape`."""
+        _, n_coils, rows, columns = self._file["kspace"].shape
+        return n_coils, columns, rows
+
+    def acquired(self, place: Place) -> npt.NDArray[np.bool_]:
+        """See `ScanFile.acquired`: all slices are acquired alike."""
+        return self._acquired[:, None]
+
     def measured(self, place: Place) -> MeasuredSlice:
         """See `ScanFile.measured`."""
         with naming(self.path):

@@ -100,6 +100,18 @@ class ScanFile(ABC):
         """Whether a file without k-space is of the data set by its name, such as masks and coil maps."""
         return False
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(coil, k1, k0) of the k-space of every image.
+
+        Readers that know it without reading k-space say so here.
+
+        Raises:
+            FileFormatError: the file is damaged.
+        """
+        n_coils, n1, n0 = self.measured(self.places[0]).kspace.shape
+        return n_coils, n1, n0
+
     @abstractmethod
     def measured(self, place: Place) -> MeasuredSlice:
         """K-space of one image; no other is read.

@@ -89,6 +89,12 @@ class SkmTeaFile(Hdf5ScanFile):
             )
         return size
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """See `ScanFile.shape`."""
+        _, n1, n0, _, n_coils = self._file["kspace"].shape
+        return n_coils, n1, n0
+
     def measured(self, place: Place) -> MeasuredSlice:
         """See `ScanFile.measured`. What ARC filled in counts as acquired; corners outside the ellipse do not."""
         with naming(self.path):

@@ -8,7 +8,7 @@ import torch
 
 from scanside.errors import ShapeError
 
-__all__ = ["noise_level"]
+__all__ = ["level_of", "noise_level"]
 
 _SHARE_OF_LINES = 0.5
 _SHARE_OF_READOUT = 1 / 16
@@ -42,6 +42,10 @@ def noise_level(kspace: torch.Tensor, sampled: torch.Tensor, readout: slice | No
     lines = lines[outward[: math.ceil(_SHARE_OF_LINES * len(lines))]]
     acquired = kspace[..., slice(None) if readout is None else readout]
     n = max(1, round(_SHARE_OF_READOUT * acquired.shape[-1]))
-    ends = torch.cat((acquired[:, lines, :n], acquired[:, lines, -n:]), dim=-1)
-    power = ends.abs().square().flatten(1).median(1).values / math.log(2)
+    return level_of(torch.cat((acquired[:, lines, :n], acquired[:, lines, -n:]), dim=-1).flatten(1))
+
+
+def level_of(samples: torch.Tensor) -> torch.Tensor:
+    """The same of samples ``(coil, n)`` that hold hardly any signal."""
+    power = samples.abs().square().median(1).values / math.log(2)
     return (power.mean() / 2).sqrt()

@@ -301,12 +301,6 @@ def narrow(path: Path, columns: int) -> None:
         file["ismrmrd_header"] = before + encoded + cut
 
 
-def test_batches_of_measured_kspace_hold_one_sample(tmp_path: Path) -> None:
-    settings = {"sources": [{"kind": "fastmri", "folder": tmp_path, "what": "kspace"}], "batch_size": 2}
-    with pytest.raises(ValueError, match=r"samples of fastmri have the sizes .* set batch_size to 1"):
-        DataConfig.model_validate(settings)
-
-
 def test_tasks_without_slices_take_no_kspace(tmp_path: Path) -> None:
     settings = {
         "sources": [{"kind": "fastmri", "folder": tmp_path, "what": "kspace"}],

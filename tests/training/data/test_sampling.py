@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from scanside.errors import ConfigError
+from scanside.sampling.patterns import PLANES
 from scanside_training.data import FrameMaskConfig, MaskConfig, random_mask
-from scanside_training.data.sampling import random_frame_masks
+from scanside_training.data.sampling import PlaneMaskConfig, random_frame_masks, random_plane_mask
 
 
 @given(
@@ -196,3 +198,69 @@ def test_frames_of_the_challenges(pattern: str) -> None:
 def test_interleaved_frames_need_a_whole_acceleration() -> None:
     with pytest.raises(ValidationError, match="'kt-uniform' needs a whole acceleration"):
         FrameMaskConfig(patterns=("kt-uniform",), acceleration=(7.2, 7.8))
+
+
+@given(
+    shape=st.tuples(st.integers(40, 90), st.integers(30, 70)),
+    acceleration=st.floats(1, 6),
+    acs=st.integers(0, 10),
+    seed=st.integers(0, 1000),
+)
+def test_samples_of_a_plane(shape: tuple[int, int], acceleration: float, acs: int, seed: int) -> None:
+    """Of an ellipse that lies off the middle: what cannot be acquired is not, and counts for no acceleration."""
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    possible = (y / 0.9) ** 2 + ((x + 0.1) / 0.7) ** 2 <= 1
+    config = PlaneMaskConfig(acceleration=(acceleration, acceleration), acs=(acs, acs))
+    mask, edges = random_plane_mask(config, shape, np.random.default_rng(seed), possible)
+    assert edges == (acs, acs)
+    assert not (mask & ~possible).any()
+    assert mask.sum() == round(possible.sum() / acceleration)
+    first = [n // 2 - acs // 2 for n in shape]
+    assert mask[first[0] : first[0] + acs, first[1] : first[1] + acs].all()
+
+
+@pytest.mark.parametrize("pattern", [name for name in PLANES if name not in ("gaussian", "radial")])
+def test_planes_of_the_literature(pattern: str) -> None:
+    y, x = np.meshgrid(np.linspace(-1, 1, 80), np.linspace(-1, 1, 60), indexing="ij")
+    possible = y**2 + x**2 <= 1
+    config = PlaneMaskConfig.model_validate({"patterns": (pattern,), "acceleration": (4, 4), "acs": (12, 12)})
+    mask, edges = random_plane_mask(config, (80, 60), np.random.default_rng(0), possible)
+    assert edges == (12, 12)
+    assert mask[34:46, 24:36].all()
+    assert not (mask & ~possible).any()
+    assert mask.sum() == round(possible.sum() / 4)
+
+
+def test_density_falls_outwards_in_planes() -> None:
+    config = PlaneMaskConfig(acceleration=(4, 4), acs=(0, 0), density_power=(2, 2))
+    rng = np.random.default_rng(3)
+    share = np.mean([random_plane_mask(config, (60, 40), rng)[0] for _ in range(200)], axis=0)
+    assert share[30, 20] > 0.8 > 0.7 > share[30, 10] > 0.3 > 0.1 > share[30, 2]
+    assert share[15, 20] == pytest.approx(share[30, 10], abs=0.1), "alike along both axes"
+
+
+@pytest.mark.parametrize(
+    ("settings", "possible", "text"),
+    [
+        (
+            {"acs": (24, 24)},
+            None,
+            "leave fewer than the 576 of the ACS block: lower masks.plane.acceleration",
+        ),
+        ({}, np.ones((40, 39), bool), r"a mask of \(40, 40\) was asked for, and one of \(40, 39\)"),
+        ({}, np.zeros((40, 40), bool), "no sample of k-space can be acquired"),
+    ],
+)
+def test_planes_that_cannot_be(settings: dict[str, object], possible: Any, text: str) -> None:
+    config = PlaneMaskConfig.model_validate({"acceleration": (4, 4), "acs": (8, 8)} | settings)
+    with pytest.raises(ConfigError, match=text):
+        random_plane_mask(config, (40, 40), np.random.default_rng(0), possible)
+
+
+def test_settings_of_lines_count_for_nothing_in_planes() -> None:
+    with pytest.raises(ValidationError, match="acceleration, acs of lines along one count for nothing"):
+        MaskConfig.model_validate({"plane": {}, "acs": (8, 8), "acceleration": (4, 4)})
+    with pytest.raises(ValidationError, match="acceleration is at least 1"):
+        PlaneMaskConfig(acceleration=(0.5, 2))
+    kept = MaskConfig.model_validate({"plane": {"acs": (8, 8)}}).model_dump(mode="json")
+    assert MaskConfig.model_validate(kept).plane == PlaneMaskConfig(acs=(8, 8)), "as runs keep their settings"

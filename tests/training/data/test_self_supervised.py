@@ -237,9 +237,10 @@ def test_samples_wider_than_a_recording(recordings: Path) -> None:
         ReconstructionData(DataConfig.model_validate(settings)).samples("train")[SampleKey(0, 0, 0)]
 
 
-def test_batches_hold_one_recording(recordings: Path) -> None:
-    with pytest.raises(ValueError, match="set batch_size to 1"):
-        DataConfig.model_validate(of_recordings(recordings) | {"batch_size": 2})
+def test_batches_of_recordings(recordings: Path) -> None:
+    data = ReconstructionData(DataConfig.model_validate(of_recordings(recordings) | {"batch_size": 2}))
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape[0] == batch["lines"].shape[0] == 2
 
 
 def test_scans_are_not_slices(recordings: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scanside.errors import CalibrationError
+from scanside.errors import CalibrationError, ConfigError
 from scanside.recon.fourier import to_image
 from scanside.recon.sense import cg_sense
 from scanside_training.evaluation.problem import Problem
@@ -58,3 +58,9 @@ def test_a_sample_of_one_coil_holds_its_kspace(n_coils: int) -> None:
     else:
         assert problem.kspace is not None
         torch.testing.assert_close(problem.kspace, acquired)
+
+
+def test_masks_over_planes_are_refused() -> None:
+    sample = {"mask": torch.ones(16, 12), "image": torch.ones(2, 16, 12), "maps": torch.ones(2, 2, 16, 12)}
+    with pytest.raises(ConfigError, match="these samples have masks over two phase encodings"):
+        Problem.from_sample(sample)

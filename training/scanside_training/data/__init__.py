@@ -24,7 +24,14 @@ from scanside_training.data.module import (
 )
 from scanside_training.data.multi_echo import MultiEchoTask
 from scanside_training.data.placement import PlacementConfig
-from scanside_training.data.sampling import FrameMaskConfig, LimitsConfig, MaskConfig, random_mask
+from scanside_training.data.sampling import (
+    FrameMaskConfig,
+    LimitsConfig,
+    MaskConfig,
+    PlaneMaskConfig,
+    random_mask,
+    random_plane_mask,
+)
 from scanside_training.data.self_supervised import RecordedScans, SelfSupervisedTask
 from scanside_training.data.simulation import (
     Drawn,
@@ -87,6 +94,7 @@ __all__ = [
     "MultiEchoTask",
     "PhantomArray16",
     "PlacementConfig",
+    "PlaneMaskConfig",
     "Provenance",
     "ReconstructionData",
     "RecordedScans",
@@ -111,5 +119,6 @@ __all__ = [
     "draw_shape",
     "middle_shape",
     "random_mask",
+    "random_plane_mask",
     "simulate_sample",
 ]

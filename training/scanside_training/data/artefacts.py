@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -86,6 +86,8 @@ def ghosted(hybrid: Tensor, phase: float, delay: float) -> Tensor:
 
 class ArtefactTask(ImageToImage):
     """As ``image``, of scans that something went wrong with; what should come out are the images without it."""
+
+    takes_plane_masks: ClassVar = False  # lines are what motion and ghosts are of
 
     kind: Literal["artefacts"] = "artefacts"
     motion: MotionConfig = MotionConfig()

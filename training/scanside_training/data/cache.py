@@ -11,7 +11,8 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from scanside.errors import FileFormatError
 from scanside.scratch import remove_abandoned
 from scanside.storage import storage_problem, user_cache
 
-__all__ = ["Decoded", "HeldSlices", "SliceStore", "cache_folder", "cached_slices"]
+__all__ = ["DAMAGED", "Decoded", "HeldSlices", "SliceStore", "cache_folder", "cached_slices", "written_whole"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ Slices = npt.NDArray[Any]
 
 _FORMAT = 2
 
-_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError)
+DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 """What h5py raises for a file that is cut short, overwritten, or holds something else."""
 
 
@@ -74,6 +75,12 @@ class SliceStore:
     def __len__(self) -> int:
         return len(self.subjects)
 
+    def shape_of(self, index: int) -> tuple[int, ...]:
+        """The shape of a slice, which is not read."""
+        with h5py.File(self.path, "r") as file:
+            shape: tuple[int, ...] = file[_name(index)].shape
+        return shape
+
     def __getitem__(self, index: int) -> Slices:
         """Slice ``(y, x)`` or film ``(t, y, x)``.
 
@@ -84,7 +91,7 @@ class SliceStore:
             self._open = (os.getpid(), h5py.File(self.path, "r"))
         try:
             found: Slices = self._open[1][_name(index)][()]
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise FileFormatError(
                 f"{self.path} with decoded slices was damaged while it was in use ({error}): begin again or go on "
                 "with --resume, the slices are then decoded anew"
@@ -109,6 +116,10 @@ class HeldSlices:
 
     def __len__(self) -> int:
         return len(self._slices)
+
+    def shape_of(self, index: int) -> tuple[int, ...]:
+        """The shape of a slice."""
+        return self._slices[index].shape
 
     def __getitem__(self, index: int) -> Slices:
         """Slice ``(y, x)`` or film ``(t, y, x)``."""
@@ -176,27 +187,38 @@ def _read(path: Path) -> SliceStore | None:
                 for index in range(len(store)):
                     file[_name(index)][()]  # HDF5 compares its checksums
             _whole.add(stamp)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         logger.warning("%s is damaged (%s): its slices are decoded again", path, error)
         return None
     return store
 
 
-def _write(path: Path, decoded: Decoded) -> None:
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A file to write, which is moved to its place in one step when all is written, and removed when it is not.
+
+    Args:
+        path: its place; the folder is made.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent, ".*.part")  # HDF5 locks what it writes
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".part")
     os.close(handle)
-    text = h5py.string_dtype()
+    partial = Path(name)
     try:
-        with h5py.File(partial, "w") as file:
-            file["subject"] = np.array(decoded.subjects, dtype=text)
-            file["recording"] = np.array(decoded.recordings or [""] * len(decoded.subjects), dtype=text)
-            for index, pixels in enumerate(decoded.slices):
-                file.create_dataset(_name(index), data=pixels, chunks=pixels.shape, fletcher32=True)
-        Path(partial).replace(path)
+        yield partial
+        partial.replace(path)
     finally:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+
+def _write(path: Path, decoded: Decoded) -> None:
+    text = h5py.string_dtype()
+    with written_whole(path) as partial, h5py.File(partial, "w") as file:
+        file["subject"] = np.array(decoded.subjects, dtype=text)
+        file["recording"] = np.array(decoded.recordings or [""] * len(decoded.subjects), dtype=text)
+        for index, pixels in enumerate(decoded.slices):
+            file.create_dataset(_name(index), data=pixels, chunks=pixels.shape, fletcher32=True)
 
 
 def _name(index: int) -> str:

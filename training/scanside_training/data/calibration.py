@@ -13,7 +13,7 @@ from scanside.recon.espirit import espirit
 from scanside_training.data.resample import cubic
 from scanside_training.data.settings import Probability, Settings
 
-__all__ = ["EspiritConfig", "espirit_maps", "on_grid"]
+__all__ = ["EspiritConfig", "coarse_maps", "espirit_maps", "on_grid", "refined"]
 
 
 class EspiritConfig(Settings):
@@ -32,6 +32,9 @@ class EspiritConfig(Settings):
     On simulated scans 0.8 takes less than 0.3 % of the energy and 0.1 % of the pixels of the object."""
     spacing: float = Field(default=4.0, ge=1)
     """Pixels between the points at which maps are computed; they are interpolated in between."""
+    kept_gb: float = Field(default=20.0, ge=0)
+    """What maps of measured scans may take on the disk, below ``$SCANSIDE_CACHE``, once they are estimated; with 0
+    none are kept."""
 
 
 def espirit_maps(config: EspiritConfig, acs: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -49,19 +52,31 @@ def espirit_maps(config: EspiritConfig, acs: Tensor, shape: tuple[int, int]) -> 
     Raises:
         CalibrationError: the block is too small for the kernel.
     """
+    return refined(config, coarse_maps(config, acs, shape), acs, shape)
+
+
+def coarse_maps(config: EspiritConfig, acs: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The maps of `espirit_maps` before they are `refined`: the dear part of it.
+
+    Returns:
+        ``(coil, y, x)``, one point for every ``config.spacing`` pixels.
+    """
     few = math.ceil(shape[0] / config.spacing), math.ceil(shape[1] / config.spacing)
-    block = acs[:, None]
-    coarse = espirit(
-        block,
+    return espirit(
+        acs[:, None],
         (1, *few),
         kernel=config.kernel,
         calibration=config.calibration,
         threshold=config.threshold,
         crop=config.crop,
     )[:, 0]
+
+
+def refined(config: EspiritConfig, coarse: Tensor, acs: Tensor, shape: tuple[int, int]) -> Tensor:
+    """`coarse_maps` on the pixels of the image; arguments as there."""
     maps = on_grid(coarse, shape)
     # Interpolation turns phases where they vary fast; the convention is restored pixel by pixel.
-    return zero_phase_in(virtual_coil(_middle(block, config.calibration)), maps[:, None])[:, 0]
+    return zero_phase_in(virtual_coil(_middle(acs[:, None], config.calibration)), maps[:, None])[:, 0]
 
 
 def on_grid(maps: Tensor, shape: tuple[int, int]) -> Tensor:

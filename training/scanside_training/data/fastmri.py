@@ -11,7 +11,8 @@ from pydantic import model_validator
 
 from scanside_training.data.annotations import Place, boxes_of
 from scanside_training.data.boxes import Boxes
-from scanside_training.data.measured_folders import MeasuredFolder, MeasuredSlices
+from scanside_training.data.measured_folders import MeasuredFolder
+from scanside_training.data.measured_slices import MeasuredSlices
 from scanside_training.data.sources import SliceSource
 
 __all__ = ["FastMri"]

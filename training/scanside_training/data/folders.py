@@ -30,6 +30,7 @@ __all__ = [
     "folder_files",
     "folder_recordings",
     "recording_digest",
+    "recordings_of_table",
 ]
 
 SUBJECTS_TABLE = "subjects.csv"
@@ -140,7 +141,7 @@ def folder_recordings(folder: Path) -> list[tuple[str, Path]]:
             f"source mrd-folder: {folder} is no folder; set sources.folder to one of ISMRMRD files"
         )
     table = folder / SUBJECTS_TABLE
-    found = _by_table(table) if table.exists() else _by_subfolder(folder)
+    found = recordings_of_table(table) if table.exists() else _by_subfolder(folder)
     if not found:
         raise ConfigError(f"source mrd-folder: {folder} holds no file {' or '.join(_PATTERNS)}")
     return found
@@ -219,8 +220,14 @@ def _by_subfolder(folder: Path) -> list[tuple[str, Path]]:
     return [(path.relative_to(folder).parts[0], path) for path in found]
 
 
-def _by_table(table: Path) -> list[tuple[str, Path]]:
+def recordings_of_table(table: Path) -> list[tuple[str, Path]]:
+    """Subject and file of every row of a table with the columns ``file``, relative to the table, and ``subject``.
+
+    Raises:
+        ConfigError: it cannot be read, a row is not whole, there is no such file, or it is given to two subjects.
+    """
     found = []
+    owners: dict[Path, str] = {}
     for number, row in enumerate(table_rows(table), start=2):
         name, subject = (row.get(column) or "" for column in _COLUMNS)
         if not name.strip() or not subject.strip():
@@ -233,6 +240,12 @@ def _by_table(table: Path) -> list[tuple[str, Path]]:
         if not path.is_file():
             raise ConfigError(
                 f"{table}, line {number}: there is no file {path}; correct the name or drop the line"
+            )
+        owner = owners.setdefault(path, subject.strip())
+        if owner != subject.strip():
+            raise ConfigError(
+                f"{table}, line {number}: {path} is of subject '{subject.strip()}' here, and of '{owner}' in a line "
+                "before: all of a file is of one subject"
             )
         found.append((subject.strip(), path))
     return found

@@ -2,53 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
+from pydantic import model_validator
 
-from scanside.datasets import DATASETS, Place, ScanFile
-from scanside.datasets.fourier import centred_ifft, middle
+from scanside.datasets import DATASETS
 from scanside.errors import ConfigError, FileFormatError
+from scanside_training.data.folders import recordings_of_table
+from scanside_training.data.known_files import KnownFile, What, known_file
+from scanside_training.data.measured_slices import MeasuredSlices
 from scanside_training.data.settings import Content
 from scanside_training.data.sources import Licence, SliceSource, SourceConfig
 from scanside_training.data.splits import SubjectFractions, SubjectSplit
 from scanside_training.data.strata import Facts
 
-__all__ = ["M4Raw", "MeasuredFolder", "MeasuredSlices"]
-
-What = Literal["images", "kspace"]
+__all__ = ["M4Raw", "MeasuredFolder"]
 
 
 class MeasuredFolder(SourceConfig):
     """A folder of files of one data set, sub-folders included. Files of one subject or examination stay together.
 
     Images are the magnitudes that come with the files. K-space is measured, fully sampled k-space: of the simulation
-    only sampling, ESPIRiT and ``readout_crop`` count then, and batches hold one sample.
+    only sampling, ESPIRiT and ``readout_crop`` count then.
     """
 
     dataset: ClassVar[str]
     """Name of the data set's reader."""
     pattern: ClassVar[str] = "*.h5"
     """Names of its files."""
+    offers: ClassVar[tuple[What, ...]] = ("images", "kspace")
+    """What can be had of it."""
+    planes: ClassVar[bool] = False
+    """Whether its slices have two phase encodings, k1 and k0, rather than one and a readout."""
 
     folder: Path
     """The folder."""
     what: What = "images"
-    """``images`` or ``kspace``."""
+    """``images``, ``kspace`` or ``films``."""
     where: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 — never changed
     """What files must say of themselves, such as ``{acquisition: [AXT2, AXFLAIR]}``; all files by default."""
+    subjects: Path | None = None
+    """Table with the columns ``file`` (relative to the table) and ``subject``, where files do not tell whose they
+    are."""
     licence: Licence = "research"
     """Whether weights trained on the files may be given away."""
     split: SubjectSplit = SubjectFractions()
     """Who is in training, validation and test."""
 
+    @model_validator(mode="after")
+    def _offered(self) -> MeasuredFolder:
+        if self.what not in self.offers:
+            raise ValueError(f"what is '{self.what}', and {self.kind} has {' or '.join(self.offers)}")
+        return self
+
     @property
     def gives(self) -> Content:  # type: ignore[override]
         """See `SourceConfig.gives`."""
-        return "slices" if self.what == "images" else "kspace"
+        if self.what == "kspace":
+            return "planes" if self.planes else "kspace"
+        return "slices" if self.what == "images" else "films"
 
     def origin(self, seed: int = 0) -> str:
         """The data set: its subjects have names of their own in all of its folders."""
@@ -74,14 +89,55 @@ class MeasuredFolder(SourceConfig):
         return found
 
     def open(self, seed: int = 0) -> MeasuredSlices:
-        """Look into all files; slices are read when they are asked for.
+        """Look into all files, once in a process; slices are read when they are asked for.
 
         Raises:
-            ConfigError: there are none, or none of those that are wanted.
+            ConfigError: there are none, or none of those that are wanted; or the table of subjects does not fit them.
             FileFormatError: a file breaks a rule of the data set, is undersampled where k-space is asked for, or has
                 no image where images are; the text names it.
         """
-        return MeasuredSlices(self.files(), self.dataset, self.what, self.where)
+        return MeasuredSlices(self.wanted_files(), DATASETS.load(self.dataset), self.what)
+
+    def wanted_files(self) -> list[KnownFile]:
+        """The files that samples are made from, each with its subject; raises as `open`."""
+        reader = DATASETS.load(self.dataset)
+        files = [known_file(path, reader, self.what) for path in self.files()]
+        wanted = [
+            one for one in files if all(one.facts.get(name) in values for name, values in self.where.items())
+        ]
+        if not wanted:
+            asked = ", ".join(f"{name} {' or '.join(values)}" for name, values in self.where.items())
+            met = sorted({f"{name} {one.facts.get(name, 'untold')}" for one in files for name in self.where})
+            raise ConfigError(
+                f"no file of {self.dataset} in {self.folder} is of {asked}; there are {', '.join(met)}"
+            )
+        for one in wanted:
+            if one.problem is not None:
+                raise FileFormatError(f"{one.path} {one.problem}")
+            if self.what != "images" and one.planes != self.planes:
+                raise FileFormatError(
+                    f"{one.path} has {'two phase encodings' if one.planes else 'one phase encoding'} along its "
+                    f"slices, which {self.kind} does not take: leave it out"
+                )
+        whose = self.whose(wanted)
+        return [replace(one, subject=whose[one.path]) for one in wanted]
+
+    def whose(self, files: Sequence[KnownFile]) -> Mapping[Path, str]:
+        """The subject of each file.
+
+        Raises:
+            ConfigError: the table cannot be read, gives a file to two subjects, or leaves one out.
+        """
+        if self.subjects is None:
+            return {one.path: one.subject for one in files}
+        listed = {path.resolve(): subject for subject, path in recordings_of_table(self.subjects)}
+        unlisted = [str(one.path) for one in files if one.path.resolve() not in listed]
+        if unlisted:
+            raise ConfigError(
+                f"{self.subjects} does not say whose {unlisted[0]} is ({len(unlisted)} files of {len(files)} are not "
+                "in it), and splits go by subject: add them"
+            )
+        return {one.path: listed[one.path.resolve()] for one in files}
 
 
 class M4Raw(MeasuredFolder):
@@ -90,111 +146,3 @@ class M4Raw(MeasuredFolder):
     dataset: ClassVar = "m4raw"
 
     kind: Literal["m4raw"] = "m4raw"
-
-
-class MeasuredSlices:
-    """Slices of the files of a data set.
-
-    Args:
-        files: all of them.
-        dataset: name of the reader.
-        what: what is read.
-        where: what files must say of themselves.
-
-    Raises:
-        ConfigError: no file is as wanted.
-        FileFormatError: a file cannot be trained on.
-    """
-
-    def __init__(
-        self, files: Sequence[Path], dataset: str, what: What, where: dict[str, tuple[str, ...]]
-    ) -> None:
-        self._reader = DATASETS.load(dataset)
-        self._what = what
-        self.places: list[tuple[Path, Place]] = []
-        """Of every slice, its file and its place in it."""
-        self.sizes: list[tuple[int, int]] = []
-        """Of every slice, (k1, k0) of its images."""
-        self.offsets: list[int] = []
-        """Of every slice, the line of its field of view on which the first line of its image lies."""
-        subjects: list[str] = []
-        told: dict[str, dict[str, set[str]]] = {}
-        met: set[str] = set()
-        for path in files:
-            with self._reader(path) as file:
-                met |= {f"{name} {file.facts.get(name, 'untold')}" for name in where}
-                if any(file.facts.get(name) not in wanted for name, wanted in where.items()):
-                    continue
-                offset = 0
-                if what == "images":
-                    _check_image(file)
-                else:
-                    offset = _n_lines(file) // 2 - file.image_size[0] // 2
-                self.places += [(path, place) for place in file.places]
-                self.sizes += [file.image_size] * len(file.places)
-                self.offsets += [offset] * len(file.places)
-                subjects += [file.subject] * len(file.places)
-                of_subject = told.setdefault(file.subject, {})
-                for name, value in file.facts.items():
-                    of_subject.setdefault(name.lower(), set()).add(value)
-        self.subjects = tuple(subjects)
-        self.recordings = ("",) * len(subjects)
-        self.facts = {
-            subject: {name: " + ".join(sorted(values)) for name, values in facts.items()}
-            for subject, facts in told.items()
-        }
-        """Of every subject, what its files say of themselves."""
-        if not subjects:
-            wanted = ", ".join(f"{name} {' or '.join(values)}" for name, values in where.items())
-            raise ConfigError(
-                f"no file of {dataset} in {files[0].parent} is of {wanted}; there are {', '.join(sorted(met))}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        """Magnitude image ``(k1, k0)``; or k-space ``(coil, k1, x)``, image along the readout.
-
-        Raises:
-            FileFormatError: the file was changed or damaged after it had been looked into.
-        """
-        path, place = self.places[index]
-        with self._reader(path) as file:
-            if self._what == "kspace":
-                return _hybrid(file, place)
-            image = file.reference(place)
-            if image is None:
-                raise FileFormatError(f"{path} has no image any more: begin again")
-            return image
-
-
-def _check_image(file: ScanFile) -> None:
-    if file.reference(file.places[0]) is None:
-        raise FileFormatError(
-            f"{file.path} holds no image, as files of a test do: leave it out, or train on k-space (what: kspace)"
-        )
-
-
-def _n_lines(file: ScanFile) -> int:
-    """Lines of a file's k-space, which is refused where it cannot be truth."""
-    acquired = file.acquired(file.places[0])
-    if acquired.shape[1] != 1:
-        raise FileFormatError(
-            f"{file.path} has two phase encodings along its slices, and lines are left out along one: train on its "
-            "images (what: images)"
-        )
-    lines = np.flatnonzero(acquired)
-    if not len(lines) or len(lines) != np.ptp(lines) + 1:
-        raise FileFormatError(
-            f"{file.path} is undersampled ({len(lines)} of {acquired.size} lines, with gaps): truth can only be had "
-            "from complete scans; leave it out"
-        )
-    return acquired.size
-
-
-def _hybrid(file: ScanFile, place: Place) -> npt.NDArray[np.complex64]:
-    """K-space along k1 and image along the readout, without its oversampling."""
-    kspace = file.measured(place).kspace
-    image = centred_ifft(kspace, axes=(-1,))
-    return np.ascontiguousarray(middle(image, (kspace.shape[-2], file.image_size[1])), np.complex64)

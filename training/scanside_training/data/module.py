@@ -6,8 +6,9 @@ of the batch; so it is the same whatever the number of worker processes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import lightning
 import numpy as np
@@ -17,7 +18,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from scanside.errors import ConfigError
+from scanside_training.data.batches import ByShape, ShapeBuckets
 from scanside_training.data.boxes import Boxes, no_boxes
+from scanside_training.data.kept_maps import KeptMaps
+from scanside_training.data.measured_slices import MeasuredSlices
 from scanside_training.data.settings import Content, Settings
 from scanside_training.data.simulation import (
     Drawn,
@@ -26,6 +30,7 @@ from scanside_training.data.simulation import (
     middle_shape,
     simulate_sample,
 )
+from scanside_training.data.slices import measured_shape
 from scanside_training.data.sources import Licence, SliceSource, SourceConfig
 from scanside_training.data.splits import PARTS, Part, SharedSubjects
 from scanside_training.record import identity
@@ -43,8 +48,14 @@ __all__ = [
 
 _STREAM: dict[Part, int] = {"train": 0, "validation": 1, "test": 2}
 
-_MEASURED: tuple[Content, ...] = ("scans", "kspace")
+logger = logging.getLogger(__name__)
+
+_MEASURED: tuple[Content, ...] = ("scans", "kspace", "planes")
 """Of sizes, coils and noise of their own."""
+
+_FEW_WIDTHS = 4
+"""Coil maps are kept for training where ACS blocks have no more widths: with more, hardly any map is asked for again
+before the disk is full."""
 
 
 class DataConfig(Settings):
@@ -57,6 +68,7 @@ class DataConfig(Settings):
     validation_simulation: SimulationConfig | None = None
     """The same for validation and test, where it shall differ."""
     batch_size: int = Field(default=4, ge=1)
+    """Samples of a batch. Of measured scans, which have sizes of their own, a batch holds those of one shape."""
     samples_per_epoch: int = Field(default=2000, ge=1)
     """Training samples per epoch and process, rounded up to whole batches."""
     validation_samples: int = Field(default=64, ge=1)
@@ -90,6 +102,17 @@ class DataConfig(Settings):
         for simulation in simulations:
             takes = simulation.takes
             wrong = [source for source in self.sources if not simulation.may_take(source.gives)]
+            masks = {source.gives: source for source in wrong}
+            if simulation.takes == "slices" and "planes" in masks:
+                raise ValueError(
+                    f"slices of {masks['planes'].kind} have two phase encodings, and masks are drawn along one: give "
+                    "masks over both (simulation.masks.plane)"
+                )
+            if simulation.takes == "slices" and "kspace" in masks:
+                raise ValueError(
+                    f"k-space of {masks['kspace'].kind} has one phase encoding, and simulation.masks.plane has masks "
+                    "over two: leave it out, or train on other sources"
+                )
             if wrong:
                 raise ValueError(
                     f"the task '{simulation.task.kind}' is made from {takes}, and "
@@ -102,12 +125,6 @@ class DataConfig(Settings):
                     f"{', '.join(shared)}: the same slices are in training and validation (split.shared), and the "
                     f"task '{simulation.task.kind}' judges networks by what they were trained on: take a task that "
                     "keeps lines apart (simulation.task.apart), or split by subject"
-                )
-            measured = [source.kind for source in self.sources if source.gives in _MEASURED]
-            if measured and self.batch_size > 1:
-                raise ValueError(
-                    f"samples of {', '.join(measured)} have the sizes of what was measured: set batch_size to 1, and "
-                    "accumulate to more"
                 )
         return self
 
@@ -192,6 +209,14 @@ class Origin(NamedTuple):
     recordings: tuple[str, ...]
 
 
+@runtime_checkable
+class Shaped(Protocol):
+    """What sources of measured scans give whose samples may be several in a batch."""
+
+    def shape_of(self, index: int) -> tuple[int, ...]:
+        """The shape of a slice, which is not read for it."""
+
+
 class _Opened(NamedTuple):
     """A source as one part of the data draws from it.
 
@@ -199,15 +224,32 @@ class _Opened(NamedTuple):
         slices: all that it has.
         indices: those of the part.
         boxes: of every slice; None where it has no marks.
+        config: its settings.
     """
 
     slices: SliceSource
     indices: list[int]
     boxes: Sequence[Boxes] | None
+    config: SourceConfig
 
     def boxes_of(self, index: int) -> Boxes:
         """What is marked in a slice."""
         return no_boxes() if self.boxes is None else self.boxes[index]
+
+    def shape_of(self, index: int, simulation: SimulationConfig) -> tuple[int, ...] | None:
+        """The shape of a slice's samples, (coil, k1, k0); None where the simulation says it.
+
+        Raises:
+            ConfigError: the source does not tell.
+        """
+        if self.config.gives not in _MEASURED:
+            return None
+        if not isinstance(self.slices, Shaped):
+            raise ConfigError(
+                f"slices of {self.config.kind} are measured scans, and the source does not tell their shapes "
+                "(shape_of), which batches of several need: set batch_size to 1"
+            )
+        return measured_shape(simulation, self.slices.shape_of(index))
 
 
 class SimulatedSamples(Dataset[dict[str, Tensor]]):
@@ -244,7 +286,7 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
             members = source.members(part, slices)
             indices = [i for i, subject in enumerate(slices.subjects) if subject in members]
             if indices:
-                self._sources.append(_Opened(slices, indices, source.boxes(slices)))
+                self._sources.append(_Opened(slices, indices, source.boxes(slices), source))
                 weights.append(source.weight)
                 recordings = sorted({slices.recordings[i] for i in indices} - {""})
                 self.provenance.append(
@@ -257,6 +299,14 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
                 f"name subjects in sources.split.{part}, or add a source"
             )
         self._probability = np.array(weights) / sum(weights) if sum(weights) else None
+        self.by_shape = config.batch_size > 1 and any(one.config.gives in _MEASURED for one in self._sources)
+        self._buckets: ShapeBuckets | None = None
+        if self.by_shape and part == "train":
+            shapes = [
+                [one.shape_of(index, self._simulation) for index in one.indices] for one in self._sources
+            ]
+            self._buckets = ShapeBuckets(shapes, weights)
+        self._keeps_maps = self._are_maps_kept()
         self._marked = any(source.boxes is not None for source in self._sources)
         self._all = [
             (source, index, of)
@@ -275,14 +325,25 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng([*root, 1, key.sample])
         if self._part == "train":
             shape = draw_shape(self._simulation, np.random.default_rng([*root, 0, key.batch]))
-            source, index = self._drawn(rng)
+            source, index = self._drawn(rng, [*root, 2, key.batch])
         else:
             shape = middle_shape(self._simulation)
             source, index, _ = self._fixed(key.sample)
         pixels = torch.from_numpy(source.slices[index])
         boxes = source.boxes_of(index) if self._marked else None
         judging = self._part != "train"
-        return simulate_sample(pixels, Drawn(self._simulation, shape, rng, self._measured, boxes, judging))
+        kept = self._kept_maps(source.slices, index)
+        drawn = Drawn(self._simulation, shape, rng, self._measured, boxes, judging, kept)
+        return simulate_sample(pixels, drawn)
+
+    def shape(self, key: SampleKey) -> tuple[int, ...] | None:
+        """The shape of a sample for validation or test, (coil, k1, k0); None where the simulation says it.
+
+        Raises:
+            ConfigError: the source does not tell.
+        """
+        source, index, _ = self._fixed(key.sample)
+        return source.shape_of(index, self._simulation)
 
     def subject(self, key: SampleKey) -> str:
         """Whose slice a sample for validation or test is made from."""
@@ -296,7 +357,34 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
             {identity(of.origin, source.slices.subjects[index]), source.slices.recordings[index]} - {""}
         )
 
-    def _drawn(self, rng: np.random.Generator) -> tuple[_Opened, int]:
+    def _are_maps_kept(self) -> bool:
+        espirit = self._simulation.espirit
+        estimates = any(isinstance(one.slices, MeasuredSlices) for one in self._sources)
+        if not estimates or not espirit.kept_gb:
+            return False
+        masks = self._simulation.masks
+        low, high = (masks.plane or masks).acs
+        n_widths = len({min(n, espirit.calibration) for n in range(low, high + 1)})
+        if self._part == "train" and n_widths > _FEW_WIDTHS:
+            logger.info(
+                "coil maps of measured scans are estimated for every sample: masks draw ACS blocks of %d widths, and "
+                "maps are kept for up to %d; of %d lines on all are one (espirit.calibration)",
+                n_widths,
+                _FEW_WIDTHS,
+                espirit.calibration,
+            )
+            return False
+        return True
+
+    def _kept_maps(self, slices: SliceSource, index: int) -> KeptMaps | None:
+        if not self._keeps_maps or not isinstance(slices, MeasuredSlices):
+            return None
+        return KeptMaps(slices.identity(index), self._simulation.espirit.kept_gb)
+
+    def _drawn(self, rng: np.random.Generator, of_batch: list[int]) -> tuple[_Opened, int]:
+        if self._buckets is not None:
+            number, which = self._buckets.draw(np.random.default_rng(of_batch), rng)
+            return self._sources[number], self._sources[number].indices[which]
         source = self._sources[int(rng.choice(len(self._sources), p=self._probability))]
         return source, source.indices[int(rng.integers(len(source.indices)))]
 
@@ -394,11 +482,13 @@ class ReconstructionData(lightning.LightningDataModule):
         Raises:
             ConfigError: no source has a slice in this part, or a file is not there.
         """
-        workers = self.config.num_workers
+        samples, workers, batch_size = self.samples(part), self.config.num_workers, self.config.batch_size
+        batches: dict[str, Any] = {"batch_size": batch_size, "sampler": keys}
+        if samples.by_shape and part != "train":
+            batches = {"batch_sampler": ByShape(keys, batch_size, samples.shape)}
         return DataLoader(
-            self.samples(part),
-            batch_size=self.config.batch_size,
-            sampler=keys,
+            samples,
+            **batches,
             num_workers=workers,
             prefetch_factor=self.config.prefetch if workers else None,
             persistent_workers=workers > 0,

@@ -1,4 +1,6 @@
-"""Random Cartesian sampling masks along k1, with a fully sampled centre (ACS), for images and for films."""
+"""Random Cartesian sampling masks with a fully sampled centre (ACS): along k1, for images and for films, and over the
+plane of two phase encodings.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,20 @@ from pydantic import Field, model_validator
 from scanside.errors import ConfigError
 from scanside.sampling.densities import line_density
 from scanside.sampling.draws import draw_lines
-from scanside.sampling.patterns import LINES, SERIES, line_mask
+from scanside.sampling.patterns import LINES, SERIES, line_mask, plane_mask
 from scanside.sampling.space import Limits, Space
 from scanside.sampling.temporal import TemporalPattern, frame_masks
 from scanside_training.data.settings import FloatRange, IntRange, Settings
 
-__all__ = ["FrameMaskConfig", "LimitsConfig", "MaskConfig", "random_frame_masks", "random_mask"]
+__all__ = [
+    "FrameMaskConfig",
+    "LimitsConfig",
+    "MaskConfig",
+    "PlaneMaskConfig",
+    "random_frame_masks",
+    "random_mask",
+    "random_plane_mask",
+]
 
 Pattern = Literal[
     "equispaced",
@@ -47,6 +57,43 @@ class LimitsConfig(Settings):
         return self
 
 
+PlanePattern = Literal[
+    "variable-density",
+    "random",
+    "gaussian",
+    "poisson",
+    "poisson-uniform",
+    "circus-radial",
+    "circus-spiral",
+    "radial",
+]
+
+
+class PlaneMaskConfig(Settings):
+    """Which masks over both phase encodings (k1, k0) of a volume's slices are drawn."""
+
+    patterns: tuple[PlanePattern, ...] = Field(default=("variable-density",), min_length=1)
+    """Samples drawn with a weight that falls outwards, or another pattern of `scanside.sampling`, drawn with equal
+    weight."""
+    acceleration: FloatRange = (4.0, 8.0)
+    """Samples that can be acquired over those that are; ``gaussian`` and ``radial`` have the ACS block on top."""
+    acs: IntRange = (16, 24)
+    """Edge of the fully sampled block around the centre."""
+    density_power: FloatRange = (2.0, 4.0)
+    """``variable-density``: weights are (1 − r)^power, r being the distance from the centre, 1 at the ends of both
+    axes."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> PlaneMaskConfig:
+        if self.acceleration[0] < 1 or self.acs[0] < 0 or self.density_power[0] < 0:
+            raise ValueError("acceleration is at least 1, acs and density_power at least 0")
+        return self
+
+    def fewest_acs(self, n: int) -> int:
+        """The least edge of the ACS block, where k1 has `n` lines."""
+        return min(self.acs[0], n)
+
+
 class MaskConfig(Settings):
     """Which masks are drawn. Every sample draws its pattern, acceleration and number of ACS lines."""
 
@@ -65,9 +112,18 @@ class MaskConfig(Settings):
     """``variable-density``: weights are (1 − r)^power, r being the distance from the centre, 1 at the edge."""
     limits: LimitsConfig = LimitsConfig()
     """Partial Fourier."""
+    plane: PlaneMaskConfig | None = None
+    """Masks over two phase encodings, as slices of a volume have them, in place of lines."""
 
     @model_validator(mode="after")
     def _possible(self) -> MaskConfig:
+        fields = type(self).model_fields
+        lines = [name for name in fields if name != "plane" and getattr(self, name) != fields[name].default]
+        if self.plane is not None and lines:
+            raise ValueError(
+                f"plane has masks over two phase encodings, and {', '.join(lines)} of lines along one count for "
+                "nothing then: set them in plane, or leave plane out"
+            )
         low, high = self.acceleration
         if low < 1 or self.acs[0] < 0 or self.density_power[0] < 0:
             raise ValueError("acceleration is at least 1, acs and density_power at least 0")
@@ -151,6 +207,74 @@ def _region(limits: LimitsConfig, n: int, rng: np.random.Generator) -> npt.NDArr
     if side == "either":
         side = "early" if rng.random() < 0.5 else "late"
     return Limits((share, 1.0), side).region((n,))
+
+
+def random_plane_mask(
+    config: PlaneMaskConfig,
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+    possible: npt.NDArray[np.bool_] | None = None,
+) -> tuple[npt.NDArray[np.bool_], tuple[int, int]]:
+    """A mask over two phase encodings, and the edges of its ACS block.
+
+    Args:
+        config: what may be drawn.
+        shape: (k1, k0) of the matrix.
+        rng: draws it.
+        possible: ``(k1, k0)``, samples that can be acquired; all by default. The others count for no acceleration.
+
+    Returns:
+        ``(k1, k0)`` with the centre of k-space at ``n // 2``, and (k1, k0) of the block around it, from
+        ``n // 2 - edge // 2`` on.
+
+    Raises:
+        ConfigError: nothing can be acquired, the mask of what can be has another size, or the ACS block alone is more
+            than the acceleration leaves.
+    """
+    possible = np.ones(shape, np.bool_) if possible is None else possible
+    if possible.shape != shape:
+        raise ConfigError(
+            f"a mask of {shape} was asked for, and one of {possible.shape} says what is possible"
+        )
+    if not possible.any():
+        raise ConfigError("no sample of k-space can be acquired: the scan is empty, leave it out")
+    n_acs = int(rng.integers(*config.acs, endpoint=True))
+    edges = min(n_acs, shape[0]), min(n_acs, shape[1])
+    rows, columns = (
+        slice(n // 2 - edge // 2, n // 2 - edge // 2 + edge) for n, edge in zip(shape, edges, strict=True)
+    )
+    mask = np.zeros(shape, np.bool_)
+    mask[rows, columns] = possible[rows, columns]
+    acceleration = rng.uniform(*config.acceleration)
+    if len(config.patterns) > 1 or config.patterns[0] != "variable-density":
+        pattern = config.patterns[rng.integers(len(config.patterns))]
+        if pattern != "variable-density":
+            space = Space(possible, mask)
+            return plane_mask(pattern, space, acceleration=acceleration, rng=rng), edges
+    wanted = round(int(possible.sum()) / acceleration) - int(mask.sum())
+    if wanted < 0:
+        raise ConfigError(
+            f"{int(possible.sum())} samples at an acceleration of up to {config.acceleration[1]} leave fewer than "
+            f"the {int(mask.sum())} of the ACS block: lower masks.plane.acceleration or masks.plane.acs"
+        )
+    power = rng.uniform(*config.density_power)
+    weight = np.maximum(1 - _radius(possible), 0.01) ** power
+    # Samples in the order of exponential times with these rates: the first are drawn without replacement (Efraimidis
+    # and Spirakis, Inf Process Lett 97:181-185, 2006), in one pass however many there are.
+    times = np.where(possible & ~mask, rng.exponential(size=shape) / weight, np.inf)
+    if wanted:
+        mask.flat[np.argpartition(times, wanted - 1, axis=None)[:wanted]] = True
+    return mask, edges
+
+
+def _radius(possible: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Distance from the centre of k-space, 1 at the outermost samples along each axis."""
+    squares = np.zeros(possible.shape)
+    for axis, other in ((0, 1), (1, 0)):
+        distance = np.abs(np.arange(possible.shape[axis]) - possible.shape[axis] // 2)
+        farthest = max(distance[possible.any(other)].max(), 1)
+        squares += np.expand_dims((distance / farthest) ** 2, other)
+    return np.asarray(np.sqrt(squares))
 
 
 class FrameMaskConfig(Settings):

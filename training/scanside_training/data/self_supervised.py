@@ -102,8 +102,8 @@ class SelfSupervisedTask(_HoldsOut):
 class RecordedScans(_HoldsOut):
     """The same for scans that were recorded undersampled: nothing is simulated.
 
-    Of the simulation only ``readout_crop`` counts; sizes, coils, lines and noise are those of the recording, so that
-    batches hold one sample. The figures of a validation compare with the image of all lines, zero-filled.
+    Of the simulation only ``readout_crop`` counts; sizes, coils, lines and noise are those of the recording. The
+    figures of a validation compare with the image of all lines, zero-filled.
     """
 
     takes: ClassVar = "scans"

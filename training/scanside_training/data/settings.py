@@ -27,8 +27,8 @@ FloatRange = Annotated[tuple[float, float], AfterValidator(_ordered)]
 IntRange = Annotated[tuple[int, int], AfterValidator(_ordered)]
 """(lowest, highest), both included."""
 
-Content: TypeAlias = Literal["slices", "kspace", "contrasts", "films", "scans", "tissues"]
-"""What a source gives and a task takes: images, fully sampled k-space, images with several contrasts, films, scans as
-recorded, or maps of what sequences weight."""
+Content: TypeAlias = Literal["slices", "kspace", "planes", "contrasts", "films", "scans", "tissues"]
+"""What a source gives and a task takes: images, fully sampled k-space, the same of slices with two phase encodings,
+images with several contrasts, films, scans as recorded, or maps of what sequences weight."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]

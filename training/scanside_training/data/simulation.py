@@ -25,6 +25,7 @@ from scanside_training.data.boxes import Boxes
 from scanside_training.data.calibration import EspiritConfig
 from scanside_training.data.coils import CoilsConfig
 from scanside_training.data.contrast import SpinEchoConfig, random_spin_echo
+from scanside_training.data.kept_maps import KeptMaps
 from scanside_training.data.placement import PlacementConfig
 from scanside_training.data.sampling import FrameMaskConfig, MaskConfig, random_mask
 from scanside_training.data.settings import Content, FloatRange, IntRange, Settings
@@ -63,6 +64,8 @@ class TaskConfig(PluginSettings):
 
     takes: ClassVar[Content] = "slices"
     """What samples are made from."""
+    takes_plane_masks: ClassVar[bool] = False
+    """Whether masks may be over two phase encodings (``simulation.masks.plane``)."""
 
     @property
     def n_frames(self) -> int | None:
@@ -137,8 +140,12 @@ class SimulationConfig(Settings):
         return "tissues" if self.sequences else self.task.takes
 
     def may_take(self, content: Content) -> bool:
-        """Whether samples can be made from something: where slices are scanned, measured k-space is undersampled."""
-        return content == self.takes or (content, self.takes) == ("kspace", "slices")
+        """Whether samples can be made from something: where slices are scanned, measured k-space is undersampled.
+
+        Lines are left out of k-space with one phase encoding, samples out of planes of two.
+        """
+        measured = "kspace" if self.masks.plane is None else "planes"
+        return content == self.takes or (content, self.takes) == (measured, "slices")
 
     @model_validator(mode="after")
     def _consistent(self) -> SimulationConfig:
@@ -155,8 +162,10 @@ class SimulationConfig(Settings):
             raise ValueError(
                 f"readout_crop {crop} must be a multiple of {self.multiple} and not larger than k0 {self.k0}"
             )
+        if self.masks.plane is not None:
+            self._check_planes()
         least = 2 * self.espirit.kernel - 1
-        masks = self.task.masks_of(self.masks)
+        masks = self.masks.plane or self.task.masks_of(self.masks)
         fewest = masks.fewest_acs(self.k1[0])
         if self.espirit.probability and self.coils.n_coils[1] > 1 and fewest < least:
             raise ValueError(
@@ -167,6 +176,18 @@ class SimulationConfig(Settings):
         if self.snr[0] <= 0:
             raise ValueError(f"snr must be positive, got {self.snr}")
         return self
+
+    def _check_planes(self) -> None:
+        if not self.task.takes_plane_masks:
+            raise ValueError(
+                f"masks.plane leaves samples of two phase encodings out, and the task '{self.task.kind}' takes whole "
+                "lines: leave masks.plane out, or take the task 'unrolled' or 'image'"
+            )
+        if self.readout_crop is not None:
+            raise ValueError(
+                f"readout_crop {self.readout_crop} cuts columns out of the image, which masks.plane lets alias along "
+                "both axes: set readout_crop to null"
+            )
 
 
 @dataclass(frozen=True)
@@ -208,6 +229,7 @@ class Drawn:
         measured: coil maps, ``config.coils.load()``.
         boxes: what somebody marked in the slice, see `scanside_training.data.boxes`; None where no source has marks.
         judging: whether networks are judged by the sample, in a validation or test, rather than trained on it.
+        kept: coil maps of measured k-space that were estimated before; None where they are not kept.
     """
 
     config: SimulationConfig
@@ -216,6 +238,7 @@ class Drawn:
     measured: Tensor | None = None
     boxes: Boxes | None = None
     judging: bool = False
+    kept: KeptMaps | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -249,7 +272,8 @@ def simulate_sample(pixels: Tensor, drawn: Drawn) -> Sample:
 
     Args:
         pixels: ``(y, x)``, ``(t, y, x)`` where the task takes films, or tissues ``(3, y, x)`` where there are
-            sequences, real or complex, of any size; or measured k-space ``(coil, k1, x)`` instead of a slice.
+            sequences, real or complex, of any size; or measured k-space instead of a slice, ``(coil, k1, x)``, with
+            masks over two phase encodings ``(coil, k1, k0)``, or ``(2, coil, k1, k0)`` with coil maps.
         drawn: what else the sample is drawn from.
 
     Returns:
@@ -258,7 +282,8 @@ def simulate_sample(pixels: Tensor, drawn: Drawn) -> Sample:
         ``target``: what should come out, of the same shape: the noise-free coil images combined with the maps that
         the network gets, ``Σ_coil conj(map) · image_coil``, so that their phases agree;
         ``maps``: ``(coil, 2, k1, k0)``, where networks apply the scan's operator; the same for all frames;
-        ``mask``: ``(k1, 1)`` or ``(time, k1, 1)``, 1 where a line was acquired, the centre of k-space at ``k1 // 2``;
+        ``mask``: ``(k1, 1)`` or ``(time, k1, 1)``, 1 where a line was acquired, the centre of k-space at ``k1 // 2``,
+        or ``(k1, k0)`` where there are two phase encodings;
         ``roi``: ``(1, k1, k0)``, 1 inside the object, the same for all frames;
         ``scale``: ``()``, `scanside.recon.scaling.image_scale` or `film_scale` of the image that goes in;
         ``noise``: ``()``, standard deviation of the noise's real and imaginary part per coil and voxel;

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from scanside.errors import CalibrationError
+from scanside.errors import CalibrationError, ConfigError
 from scanside.recon.cg import conjugate_gradient
 from scanside.recon.espirit import espirit
 from scanside.recon.fourier import to_kspace
@@ -58,7 +58,15 @@ class Problem:
         """The problem that a training sample states; None where it holds an image only.
 
         Its k-space is known where there is one coil whose map changes phases only, so that ``Aᴴ y`` holds all of it.
+
+        Raises:
+            ConfigError: its mask is over two phase encodings.
         """
+        if sample["mask"].shape[-1] > 1:
+            raise ConfigError(
+                "evaluations take masks along k1, and these samples have masks over two phase encodings "
+                "(simulation.masks.plane): the measures of such a network are those of its validations"
+            )
         if "maps" not in sample:
             return None
         maps, adjoint = (_complex(sample[name]) for name in ("maps", "image"))

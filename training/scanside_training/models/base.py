@@ -48,6 +48,11 @@ class NetworkConfig(PluginSettings):
         """The one size ``(k1, k0)`` of images that it takes; None where it takes them of any."""
         return None
 
+    @property
+    def takes_lines_alone(self) -> bool:
+        """Whether its data consistency is for masks along k1, and none over two phase encodings."""
+        return False
+
     @abstractmethod
     def build(self) -> Network:
         """The network with fresh weights, from the global random generator of torch."""

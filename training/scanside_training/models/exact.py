@@ -32,6 +32,11 @@ class ExactConfig(CascadesConfig):
     memory: int = Field(4, ge=0)
     weight: float = Field(40.0, gt=0)
 
+    @property
+    def takes_lines_alone(self) -> bool:
+        """Columns of the image have nothing to do with each other where whole lines are acquired, and only there."""
+        return True
+
     def build(self) -> Exact:
         """The network with fresh weights."""
         return Exact(self)

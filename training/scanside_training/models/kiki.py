@@ -57,6 +57,11 @@ class KikiConfig(NetworkConfig):
         """The network with fresh weights."""
         return Kiki(self)
 
+    @property
+    def takes_lines_alone(self) -> bool:
+        """A point spread along k1 is, and so are products with the transform along k1."""
+        return self.lowering != "fft"
+
     def lowered(self, lowering: Lowering) -> KikiConfig:
         """The same network with its data consistency written in another way."""
         return self.model_copy(update={"lowering": lowering})
