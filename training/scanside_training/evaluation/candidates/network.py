@@ -95,7 +95,12 @@ class _Learned(Silent):
 
     def traced(self, case: Case) -> torch.Tensor:
         """See `Traceable`."""
-        return self._prepared(case).image()
+        call = self._prepared(case)
+        for spec, tensor in zip(call.network.offered(), call.inputs, strict=True):
+            if spec.name == "maps":
+                # Data consistency is then followed through the steps that it takes in use; in training it is solved.
+                tensor.requires_grad_()
+        return call.image()
 
     @abstractmethod
     def _prepared(self, case: Case) -> _Call:

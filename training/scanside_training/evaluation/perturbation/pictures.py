@@ -1,4 +1,4 @@
-"""Structures beside the responses to them, figures over the diameter, and worst changes."""
+"""Structures beside the responses to them, and worst changes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from scanside_training.evaluation.perturbation.run import ShownResponse, ShownWorst
-from scanside_training.evaluation.perturbation.summary import Row
 
-__all__ = ["curves_figure", "responses_figure", "worst_figure"]
+__all__ = ["responses_figure", "worst_figure"]
 
 _PANEL = 1.9
 """Width of a picture in inches."""
 _AROUND = 12
 """Pixels around a structure that are shown."""
-_LINES = ("-", "--", ":", "-.")
-_TITLES = {
-    "kept": "contrast kept",
-    "blurring": "blurring, pixels",
-    "elsewhere": "response elsewhere",
-    "detectability": "detectability d′",
-}
 
 
 def responses_figure(shown: ShownResponse) -> Figure:
@@ -44,11 +36,13 @@ def responses_figure(shown: ShownResponse) -> Figure:
     axes = figure.subplots(
         len(rows), len(names) + 1, squeeze=False, height_ratios=[n1 / n0, *[1.0] * (len(rows) - 1)]
     )
+    for axis, name in zip(axes[0], ["added", *names], strict=True):
+        axis.set_title(name, fontsize=8, pad=3)
     for (title, diameter, near), line in zip(rows, axes, strict=True):
         added = shown.added[diameter]
         truth = added.amplitude * added.profile
         images = [truth, *(shown.responses[name].get(diameter) for name in names)]
-        for axis, name, image in zip(line, ["added", *names], images, strict=True):
+        for axis, image in zip(line, images, strict=True):
             _bare(axis)
             if image is None:
                 continue
@@ -56,61 +50,11 @@ def responses_figure(shown: ShownResponse) -> Figure:
             if near:
                 scaled = _around(scaled, (added.structure.y, added.structure.x), added.reach)
             scale = axis.imshow(scaled, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-            if line is axes[0]:
-                axis.set_title(name, fontsize=8, pad=3)
         line[0].set_ylabel(title, fontsize=8)
     bar = figure.colorbar(scale, ax=axes, shrink=0.5, pad=0.01, aspect=30)
     bar.set_label("response over what was added", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return figure
-
-
-def curves_figure(rows: Sequence[Row], unit: str) -> Figure:
-    """Means over the diameter; one colour for each candidate and one kind of line for each contrast.
-
-    Args:
-        rows: of all candidates.
-        unit: of diameters.
-    """
-    figures = [name for name in _TITLES if any(name in row.means for row in rows)]
-    figure = _new(2.5 * len(figures), 3.2)
-    axes = figure.subplots(1, len(figures), squeeze=False)[0]
-    names = list(dict.fromkeys(row.candidate for row in rows))
-    contrasts = list(dict.fromkeys(row.contrast for row in rows))
-    for axis, measure in zip(axes, figures, strict=True):
-        for colour, name in enumerate(names):
-            for style, contrast in enumerate(contrasts):
-                points = sorted(
-                    (row.diameter, row.means[measure])
-                    for row in rows
-                    if (row.candidate, row.contrast) == (name, contrast) and measure in row.means
-                )
-                label = name if style == 0 else None
-                axis.plot(
-                    *zip(*points, strict=True) if points else ((), ()),
-                    linestyle=_LINES[style % len(_LINES)],
-                    color=f"C{colour}",
-                    marker="o",
-                    markersize=3,
-                    linewidth=1,
-                    label=label,
-                )
-        axis.set_title(_TITLES[measure], fontsize=9)
-        axis.set_xlabel(f"diameter, {unit}", fontsize=8)
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(sorted({row.diameter for row in rows}))
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.tick_params(labelsize=8)
-        axis.grid(alpha=0.3, linewidth=0.5)
-    axes[0].legend(fontsize=7)
-    said = ", ".join(
-        f"{_NAMES[style % len(_LINES)]} {contrast:+g}" for style, contrast in enumerate(contrasts)
-    )
-    figure.suptitle(f"contrast: {said}", fontsize=8)
-    return figure
-
-
-_NAMES = ("solid", "dashed", "dotted", "dash-dotted")
 
 
 def worst_figure(shown: Sequence[ShownWorst]) -> Figure:

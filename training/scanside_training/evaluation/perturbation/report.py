@@ -20,7 +20,8 @@ from scanside._version import __version__
 from scanside.report.figures import save
 from scanside.report.page import Part, Picture, Rows, Section, Text
 from scanside_training.evaluation.csv_files import write_csv
-from scanside_training.evaluation.perturbation.pictures import curves_figure, responses_figure, worst_figure
+from scanside_training.evaluation.perturbation.curves import curves_figure
+from scanside_training.evaluation.perturbation.pictures import responses_figure, worst_figure
 from scanside_training.evaluation.perturbation.run import Perturbed
 from scanside_training.evaluation.perturbation.sheet import COLUMNS, figure_cells
 from scanside_training.evaluation.perturbation.summary import FIGURES

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from scanside.errors import ConfigError, FormatError
+from scanside.report.figures import save
+from scanside_training.evaluation.perturbation.curves import curves_figure
 from scanside_training.evaluation.perturbation.summary import Row
 
 __all__ = ["COLUMNS", "Sheet", "figure_cells", "read_sheet"]
@@ -68,7 +68,7 @@ class Sheet:
         """A section.
 
         Args:
-            picture: file of `figure`, beside the data sheet.
+            picture: what `draw` draws, beside the data sheet.
         """
         structures = self.document["config"]["structures"]
         unit, n = structures["unit"], len(self.document["cases"])
@@ -90,13 +90,10 @@ class Sheet:
         image = f"![Contrast kept, blurring, response elsewhere and d′ over the diameter]({picture})"
         return "\n".join(["## Small structures", "", about, "", *lines, "", image, ""])
 
-    def figure(self) -> Figure:
-        """The same over the diameter."""
-        # Matplotlib is loaded where a picture is drawn.
-        from scanside_training.evaluation.perturbation.pictures import curves_figure
-
+    def draw(self, path: Path) -> None:
+        """Draw the same over the diameter, as PNG."""
         rows = [Row(**row) for row in self.document["structures"]]
-        return curves_figure(rows, self.document["config"]["structures"]["unit"])
+        save(curves_figure(rows, self.document["config"]["structures"]["unit"]), path)
 
 
 def read_sheet(path: Path, names: tuple[str, ...]) -> Sheet:

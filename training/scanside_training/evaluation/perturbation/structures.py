@@ -21,7 +21,7 @@ from scanside_training.evaluation.problem import Problem
 
 __all__ = ["Added", "Structure", "StructuresConfig", "added_to", "disc", "smooth_phase"]
 
-_FINE = 16
+_FINE = 32
 """Points along each side of a pixel whose mean is what the pixel holds of a disc."""
 _MARGIN = 2.0
 """Pixels between the largest disc and the edge of the object, at places that are chosen here."""
