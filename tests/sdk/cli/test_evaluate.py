@@ -45,17 +45,18 @@ def test_evaluate(scanside: Scanside, config: Path, tmp_path: Path) -> None:
 
 def test_evaluate_perturbed_scans(scanside: Scanside, config: Path, tmp_path: Path) -> None:
     settings = {"structures.diameters": "[2]", "structures.contrasts": "[0.5]", "structures.realisations": 0}
-    settings |= {"structures.places": "[[16, 16]]", "worst_case.steps": 1, "worst_case.restarts": 1}
+    settings |= {"structures.places": "[[16, 16]]"}
     given = [part for key, value in settings.items() for part in ("--set", f"perturbation.{key}={value}")]
     result = scanside("evaluate", config, *given, "-o", tmp_path / "out")
     assert "small structures" in result.stdout
-    assert "worst changes" in result.stdout
     assert (tmp_path / "out" / "perturbation.json").is_file()
     many = scanside("evaluate", config, *given, "-o", tmp_path / "many", "--workers", 1, "--threads", "1")
     assert "small structures" in many.stdout
     given[given.index("perturbation.structures.places=[[16, 16]]")] = (
         "perturbation.structures.places=[[1, 1]]"
     )
+    told = scanside("evaluate", config, "--set", "perturbation.worst_case.steps=1", status=1).stderr
+    assert "has no noise, to which the bound of changes is relative" in told
     refused = scanside("evaluate", config, *given, "-o", tmp_path / "none", status=1)
     assert "does not lie in the object" in refused.stderr
 

@@ -24,7 +24,7 @@ from scanside_training.evaluation.perturbation.detectability import area_under_r
 from scanside_training.evaluation.perturbation.responses import Measured, Reading, measured, replica_shifts
 from scanside_training.evaluation.perturbation.structures import Added, StructuresConfig, added_to
 from scanside_training.evaluation.perturbation.summary import Row, rows_of
-from scanside_training.evaluation.perturbation.worst_case import Adversary, Worst, region_of
+from scanside_training.evaluation.perturbation.worst_case import Adversary, Worst, bound_of, region_of
 from scanside_training.evaluation.problem import Problem
 
 logger = logging.getLogger(__name__)
@@ -205,8 +205,13 @@ def _check(config: PerturbationConfig, case: Case) -> None:
     problem = _problem_of(case)
     if config.structures is not None:
         added_to(case, problem, config.structures)
+        if config.structures.realisations and not float(problem.noise) > 0:
+            raise ConfigError(
+                f"{case.name} has no noise, without which detectability says nothing: set realisations to 0"
+            )
     if config.worst_case is not None:
         region_of(case, config.worst_case)
+        bound_of(case, problem, config.worst_case)
 
 
 def _problem_of(case: Case) -> Problem:
@@ -307,14 +312,11 @@ def _noisy(problem: Problem, n: int, seed: int, number: int) -> list[Problem]:
     Pseudo-replicas: Robson et al., MRM 60:895-907 (2008).
     """
     generator = torch.Generator().manual_seed(_seed_of(seed, number))
-    level = float(problem.noise)
-    if n and not level > 0:
-        raise ConfigError(
-            "the scan has no noise, without which detectability says nothing: set realisations to 0"
-        )
     found = []
     for _ in range(n):
-        noise = torch.view_as_complex(torch.randn((*problem.maps.shape, 2), generator=generator)) * level
+        noise = (
+            torch.view_as_complex(torch.randn((*problem.maps.shape, 2), generator=generator)) * problem.noise
+        )
         found.append(replace(problem.plus(noise), noise=problem.noise * 2**0.5))
     return found
 

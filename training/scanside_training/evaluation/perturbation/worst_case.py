@@ -26,7 +26,7 @@ from scanside_training.evaluation.perturbation.config import WorstCaseConfig
 from scanside_training.evaluation.perturbation.responses import Pixels, Reading
 from scanside_training.evaluation.problem import Problem
 
-__all__ = ["Adversary", "Worst", "region_of"]
+__all__ = ["Adversary", "Worst", "bound_of", "region_of"]
 
 Imaging = Callable[[Problem], torch.Tensor]
 """Makes a candidate's image of a perturbed scan."""
@@ -64,17 +64,18 @@ class Adversary:
         seed: of the starts.
 
     Raises:
-        ConfigError: the region does not lie in the image.
+        ConfigError: the region does not lie in the object, or the scan has no noise.
+
+    Attributes:
+        bound: norm of all changes.
+        reference_worst: amplification of the worst change that was found for CG-SENSE.
     """
 
     def __init__(self, case: Case, problem: Problem, config: WorstCaseConfig, seed: int) -> None:
         self._case, self._problem, self._config = case, problem, config
         self._region = region_of(case, config)
         self._weights = torch.from_numpy(self._region)
-        n_samples = len(problem.maps) * int(problem.mask.sum()) * problem.maps.shape[-1]
-        self.bound = config.epsilon * float(problem.noise) * (2 * n_samples) ** 0.5
-        if not self.bound > 0:
-            raise ConfigError(f"{case.name} has no noise, to which the bound of changes is relative")
+        self.bound = bound_of(case, problem, config)
         generator = torch.Generator().manual_seed(seed)
         shape = (*problem.maps.shape, 2)
         draws = (torch.randn(shape, generator=generator) for _ in range(config.restarts))
@@ -86,7 +87,6 @@ class Adversary:
         self._reading = Reading.of(self._reference_image, case.inside, case.roi)
         own = [self._ascend(self._reference, start, beyond=False) for start in self._starts]
         self.reference_worst = max(self._of_reference(one)[0] for one in own)
-        """Amplification of the worst change that was found for CG-SENSE."""
 
     def attack(self, candidate: Candidate, imaging: Imaging) -> Worst:
         """Random changes, and the worst ones that are found.
@@ -172,6 +172,19 @@ class Adversary:
         image = self._reference.traced(self._with(self._problem.plus(samples).adjoint))
         change = self._reading.change(image, self._reference_image)
         return self._amplification(change, samples), change
+
+
+def bound_of(case: Case, problem: Problem, config: WorstCaseConfig) -> float:
+    """Norm of the changes of a case.
+
+    Raises:
+        ConfigError: the scan has no noise.
+    """
+    n_samples = len(problem.maps) * int(problem.mask.sum()) * problem.maps.shape[-1]
+    bound = config.epsilon * float(problem.noise) * (2 * n_samples) ** 0.5
+    if not bound > 0:
+        raise ConfigError(f"{case.name} has no noise, to which the bound of changes is relative")
+    return bound
 
 
 def region_of(case: Case, config: WorstCaseConfig) -> Mask:
