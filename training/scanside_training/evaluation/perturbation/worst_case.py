@@ -11,6 +11,7 @@ attacks*, ICLR 2018.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -181,7 +182,7 @@ def bound_of(case: Case, problem: Problem, config: WorstCaseConfig) -> float:
         ConfigError: the scan has no noise.
     """
     n_samples = len(problem.maps) * int(problem.mask.sum()) * problem.maps.shape[-1]
-    bound = config.epsilon * float(problem.noise) * (2 * n_samples) ** 0.5
+    bound = config.epsilon * float(problem.noise) * math.sqrt(2 * n_samples)
     if not bound > 0:
         raise ConfigError(f"{case.name} has no noise, to which the bound of changes is relative")
     return bound
