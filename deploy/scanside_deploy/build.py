@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -41,10 +41,14 @@ from scanside_training.data.simulation import SimulationConfig, draw_shape
 from scanside_training.models import Network
 from scanside_training.record import RECORD, Lineage, TrainingRecord, read_record
 
+if TYPE_CHECKING:
+    from scanside_training.evaluation.perturbation.sheet import Sheet
+
 __all__ = ["BuildOptions", "buckets_of", "build_bundle", "check_licence", "sampling_of", "shapes_of"]
 
 _N_MASKS = 2000  # enough to meet the rare ones
 _BUCKETS = ((256, 256),)
+_STRUCTURES_PICTURE = "small-structures.png"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class BuildOptions:
         size_limit: bytes that the bundle may have.
         licence: ``clean`` refuses weights that must not be given away; ``research`` takes also those that go back to
             networks whose data are not known. By default what the data ask for.
+        perturbation: ``perturbation.json`` of an evaluation of the run, for the data sheet.
     """
 
     name: str
@@ -75,6 +80,7 @@ class BuildOptions:
     weights: Literal["float32", "float16"] = "float32"
     size_limit: int | None = None
     licence: Literal["clean", "research"] | None = None
+    perturbation: Path | None = None
 
 
 def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: bool = False) -> Manifest:
@@ -88,7 +94,8 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
 
     Raises:
         ConfigError: the run is not finished, its network cannot become a bundle, or cannot compute at a bucket; or
-            the data behind its weights are not known, or not as free as was asked for.
+            the data behind its weights are not known, or not as free as was asked for; or the perturbation analysis
+            is not of this run.
         FormatError: the run's weights are damaged.
         BundleError: the bundle is larger than allowed, or an option is wrong.
         RunError: the disk is full, or the folder must not be written.
@@ -99,6 +106,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
     own = described(config, record.data)
     sources = tuple(dict.fromkeys((*own, *lineage.data)))
     check_licence(options, sources, lineage)
+    structures = _structures(run, options)
     network = _network(run, config, options)
     buckets = buckets_of(network, options.buckets)
     uncertainty = uncertainty_of(network, config.data)
@@ -115,6 +123,9 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
         save_file(calibration(cases, config.data), writer.path(CALIBRATION_FILE))
         sampling = sampling_of(config.data.simulation, options.anatomy)
         sheet = data_sheet(options.name, options.description, config, record, own, lineage, sampling)
+        if structures is not None:
+            sheet = f"{sheet}\n{structures.markdown(_STRUCTURES_PICTURE)}"
+            structures.draw(writer.path(_STRUCTURES_PICTURE))
         writer.path("datasheet.md").write_text(sheet, "utf-8")
         writer.path(CONFIG).write_bytes((run / CONFIG).read_bytes())
         for one in lineage.ancestors:
@@ -146,6 +157,7 @@ def build_bundle(run: Path, output: Path, options: BuildOptions, *, replace: boo
                 seed=record.seed,
                 log="training.csv",
                 datasheet="datasheet.md",
+                picture=_STRUCTURES_PICTURE if structures is not None else None,
                 cautions=record.cautions,
                 initial=lineage.initial,
                 teacher=lineage.teacher,
@@ -166,6 +178,20 @@ def _finished(run: Path) -> tuple[TrainConfig, TrainingRecord]:
             "'scanside train --resume'"
         )
     return load_config(run / CONFIG), record
+
+
+def _structures(run: Path, options: BuildOptions) -> Sheet | None:
+    """What the data sheet tells of small structures.
+
+    Raises:
+        ConfigError: the analysis is not of this run.
+    """
+    if options.perturbation is None:
+        return None
+    # Evaluations need more packages than bundles do.
+    from scanside_training.evaluation.perturbation.sheet import read_sheet
+
+    return read_sheet(options.perturbation, (options.name, run.resolve().name))
 
 
 def check_licence(options: BuildOptions, sources: Sequence[DataSource], lineage: Lineage) -> None:

@@ -300,6 +300,28 @@ def test_manifest_of_an_unrolled_network(trained: dict[str, Path], unrolled: Bun
     assert f"seed {manifest.training.seed}" in sheet
 
 
+def test_data_sheet_with_small_structures(trained: dict[str, Path], tmp_path: Path) -> None:
+    means = {"kept": 0.87, "detectability": 4.2}
+    row = {"candidate": "tiny", "diameter": 2.0, "contrast": -0.3, "n": 3, "means": means}
+    document: dict[str, Any] = {
+        "data": "a head",
+        "cases": ["one"],
+        "config": {"structures": {"unit": "pixels", "realisations": 8}},
+        "structures": [row | {"deviations": dict.fromkeys(means, 0.1)}],
+    }
+    (tmp_path / "p.json").write_text(json.dumps(document), "utf-8")
+    bundle, manifest = built(trained["image"], tmp_path / "bundle", perturbation=tmp_path / "p.json")
+    sheet = (bundle.folder / "datasheet.md").read_text("utf-8")
+    assert "| **tiny** | 2 | -0.3 | 0.87 ± 0.10 | – |" in sheet
+    assert manifest.training is not None
+    assert manifest.training.picture is not None
+    assert f"({manifest.training.picture})" in sheet
+    assert (bundle.folder / manifest.training.picture).read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ConfigError, match="tells of tiny, and of none named other or image"):
+        built(trained["image"], tmp_path / "none", perturbation=tmp_path / "p.json", name="other")
+    assert not (tmp_path / "none").exists()
+
+
 def relicensed(run: Path, folder: Path, licence: str) -> Path:
     """A copy of a run that was trained on data of another licence."""
     shutil.copytree(run, folder)

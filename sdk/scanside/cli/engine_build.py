@@ -97,6 +97,14 @@ def build(
             rich_help_panel=_OF_A_RUN,
         ),
     ] = None,
+    perturbation: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="JSON",
+            help="Put what became of small structures into the data sheet: perturbation.json of 'scanside evaluate'.",
+            rich_help_panel=_OF_A_RUN,
+        ),
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a bundle, or a plan, that is there.")
     ] = False,
@@ -176,7 +184,10 @@ def build(
             weights=weights,
             size_limit=None if size_limit_mb is None else int(size_limit_mb * 1e6),
             licence=licence,
+            perturbation=perturbation,
         )
+        if perturbation is not None and source is None:
+            raise typer.BadParameter(f"--perturbation is for the data sheet of a training run, and {what}")
         if source is not None:
             build_bundle(Path(source), output, options, replace=replace)
         else:
@@ -186,6 +197,8 @@ def build(
         folder = output
     else:
         assert source is not None
+        if perturbation is not None:
+            raise typer.BadParameter(f"--perturbation is for training runs, and {source} is none")
         if output is not None and not for_plans:
             raise typer.BadParameter(f"--output is for training runs, and {source} is none")
         folder = Path(source) if Path(source).is_dir() else find_bundle(source)

@@ -127,6 +127,7 @@ def _show(result: Evaluation) -> None:
             shown.add_row(escape(one.candidate), str(one.n), *cells(one, tuple(measures.values())), *size)
         console.print(shown, "", sep="\n")
     _show_floor(result)
+    _show_perturbation(result)
     tell_flaws(result)
 
 
@@ -153,3 +154,26 @@ def _show_floor(result: Evaluation) -> None:
         if not group.stratum:
             shown.add_row(escape(group.learned), *share_cells(group))
     console.print(shown, "", sep="\n")
+
+
+def _show_perturbation(result: Evaluation) -> None:
+    from dataclasses import asdict
+
+    from scanside_training.evaluation.perturbation.report import ATTACK_COLUMNS, attack_cells
+    from scanside_training.evaluation.perturbation.sheet import COLUMNS, figure_cells
+
+    found = result.perturbation
+    if found is None:
+        return
+    if found.responses:
+        columns = ("diameter", "contrast", "n", *COLUMNS)
+        shown = table("small structures", *columns, right=columns)
+        for row in found.rows:
+            key = (f"{row.diameter:g}", f"{row.contrast:+g}", str(row.n))
+            shown.add_row(escape(row.candidate), *key, *figure_cells(asdict(row)))
+        console.print(shown, "", sep="\n")
+    if found.attacked:
+        shown = table(*ATTACK_COLUMNS, right=ATTACK_COLUMNS[2:-1], title="worst changes")
+        for cells in attack_cells(found):
+            shown.add_row(*map(escape, cells))
+        console.print(shown, "", sep="\n")

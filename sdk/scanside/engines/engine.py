@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 
@@ -13,6 +14,7 @@ from scanside.engines.build import BundleSource, Workshop
 from scanside.engines.bundle import Bundle
 from scanside.engines.cache import EngineCache
 from scanside.engines.choice import Choice, rank
+from scanside.engines.graph import BoundGraph, bind
 from scanside.engines.manifest import AcceptanceReport, PrecisionChoice
 from scanside.engines.passing import passes
 from scanside.engines.shapes import Fit, check_frames, fit
@@ -47,6 +49,7 @@ class Engine:
         self.n_frames = source.n_frames
         self.choice = choice
         self.report = report
+        self._source = source
         self._runner = runner
 
     @classmethod
@@ -174,6 +177,23 @@ class Engine:
             inputs = tuple(one.cpu() for one in inputs)
         result = self._runner(*(one.contiguous() for one in inputs)).to(device)
         return result if place is None else place.crop(result).contiguous()
+
+    def traced(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """As a call, but by the bundle's fp32 graph as PyTorch runs it, so that gradients go back to the inputs.
+
+        Args:
+            inputs: as of a call.
+
+        Raises:
+            BundleError: the graph cannot be read.
+        """
+        place = self._place(inputs[0])
+        result: torch.Tensor = self._graph(*(inputs if place is None else self._padded(place, inputs)))
+        return result if place is None else place.crop(result)
+
+    @cached_property
+    def _graph(self) -> BoundGraph:
+        return bind(self._source)
 
     def _place(self, image: torch.Tensor) -> Fit | None:
         """How an image is padded; None where it is not."""

@@ -376,6 +376,7 @@ class Training(_Record):
         seed: of all random numbers.
         log: what the trainer wrote.
         datasheet: prose for people: data, limits, how to reproduce.
+        picture: that the data sheet shows; None where it shows none.
         cautions: what people must be told of a network that was trained like this.
         initial: name of the ancestor whose weights these began with.
         teacher: name of the ancestor that taught them.
@@ -386,6 +387,7 @@ class Training(_Record):
     seed: NonNegativeInt
     log: str | None = None
     datasheet: str | None = None
+    picture: str | None = None
     cautions: tuple[str, ...] = ()
     initial: str | None = None
     teacher: str | None = None
@@ -644,7 +646,13 @@ class Manifest(_Record):
             yield self.calibration
         if self.training is not None:
             of_ancestors = (one.config for one in self.training.ancestors)
-            named = (self.training.config, self.training.log, self.training.datasheet, *of_ancestors)
+            named = (
+                self.training.config,
+                self.training.log,
+                self.training.datasheet,
+                self.training.picture,
+                *of_ancestors,
+            )
             yield from (path for path in named if path is not None)
 
     @property

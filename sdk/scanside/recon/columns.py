@@ -18,7 +18,9 @@ than `MAX_ROWS` rows, columns are not used.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -161,7 +163,10 @@ class ColumnSystem:
         planes.select(-4, 0).diagonal(dim1=-2, dim2=-1).masked_fill_(unseen, 1)
 
     def solve(self, right: torch.Tensor) -> torch.Tensor:
-        """``(N + λ)⁻¹`` times one right-hand side or several, ``(*several, *other, k1, k0)`` complex."""
+        """``(N + λ)⁻¹`` times one right-hand side or several, ``(*several, *other, k1, k0)`` complex.
+
+        Gradients go back through it to the right-hand side.
+        """
         if (
             right.shape[-2 - len(self._other) :] != (*self._other, self._n1, self._n0)
             or not right.is_complex()
@@ -170,6 +175,10 @@ class ColumnSystem:
                 f"columns of images {(*self._other, self._n1, self._n0)} do not solve for {tuple(right.shape)} "
                 f"of {right.dtype}"
             )
+        solved: torch.Tensor = _Solved.apply(self._solved, right)  # type: ignore[no-untyped-call]
+        return solved
+
+    def _solved(self, right: torch.Tensor) -> torch.Tensor:
         return self._images(self._kept_of(self._columns(right / self.weight[..., None, None])), right.shape)
 
     def solve_near(
@@ -253,6 +262,21 @@ class ColumnSystem:
             _invert(matrices)
             for plane, part in enumerate((matrices.real, matrices.imag)):
                 torch.mul(part, weight, out=self._planes.select(-4, plane)[..., columns, rows, rows])
+
+
+class _Solved(torch.autograd.Function):
+    """The inverse of a Hermitian matrix is Hermitian: gradients go back through the same solution."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, solved: Callable[[torch.Tensor], torch.Tensor], right: torch.Tensor
+    ) -> torch.Tensor:
+        ctx.solved = solved
+        return solved(right)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[None, torch.Tensor]:
+        return None, ctx.solved(grads[0].resolve_conj())
 
 
 def factorise(maps: torch.Tensor, mask: torch.Tensor, weight: float) -> ColumnSystem:

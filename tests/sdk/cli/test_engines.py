@@ -190,6 +190,7 @@ def test_build_engines_for_the_coils_of_a_recording(
         ((".", "--output", "x", "--for", "scan.h5"), "--for is for bundles"),
         (("tiny", "--bucket", "64"), "expected two sizes, such as 256x256"),
         (("tiny", "--output", "x"), "--output is for training runs"),
+        (("tiny", "--perturbation", "x.json"), "--perturbation is for training runs"),
         ((".",), "say with --output where its bundle goes"),
     ],
 )

@@ -43,6 +43,22 @@ def test_evaluate(scanside: Scanside, config: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+def perturbed(*place: int) -> list[str]:
+    """Options that add a disc to the scan at a place."""
+    settings = {"diameters": [2], "contrasts": [0.5], "realisations": 0, "places": [list(place)]}
+    return [one for name in settings for one in ("--set", f"perturbation.structures.{name}={settings[name]}")]
+
+
+def test_evaluate_perturbed_scans(scanside: Scanside, config: Path, tmp_path: Path) -> None:
+    result = scanside("evaluate", config, *perturbed(16, 16), "-o", tmp_path / "out")
+    assert "small structures" in result.stdout
+    assert (tmp_path / "out" / "perturbation.json").is_file()
+    told = scanside("evaluate", config, "--set", "perturbation.worst_case.steps=1", status=1).stderr
+    assert "has no noise, to which the bound of changes is relative" in told
+    refused = scanside("evaluate", config, *perturbed(1, 1), "-o", tmp_path / "none", status=1)
+    assert "does not lie in the object" in refused.stderr
+
+
 def test_a_candidate_that_is_not_there(scanside: Scanside, config: Path) -> None:
     result = scanside("evaluate", config, "-c", "no-such-run", status=1)
     assert "candidate 'no-such-run' is none of zero-filled" in result.stderr
@@ -54,13 +70,14 @@ def test_a_setting_with_a_typo(scanside: Scanside, config: Path) -> None:
 
 
 def test_evaluate_by_processes(scanside: Scanside, config: Path, tmp_path: Path) -> None:
-    arguments = ("evaluate", config, "-c", "cg-sense", "--threads", "1")
+    arguments = ("evaluate", config, "-c", "cg-sense", "--threads", "1", *perturbed(16, 16))
     scanside(*arguments, "-o", tmp_path / "one")
     scanside(*arguments, "-o", tmp_path / "many", "--workers", 1)
     one, many = (
         json.loads((tmp_path / name / "results.json").read_text("utf-8")) for name in ("one", "many")
     )
     assert many["images"] == one["images"]
+    assert many["perturbation"]["responses"] == one["perturbation"]["responses"]
     assert len(many["images"]) == 2
     pictures = [path.name for path in (tmp_path / "one" / "pictures").iterdir()]
     assert [path.name for path in (tmp_path / "many" / "pictures").iterdir()] == pictures != []

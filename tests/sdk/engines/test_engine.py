@@ -134,6 +134,11 @@ def test_smaller_images_are_padded_and_cropped(bundle: Bundle, cache: EngineCach
     assert engine.shape == (64, 64)
     image = torch.randn(1, 2, 50, 60)
     assert torch.equal(engine(image), 2 * image)
+    image.requires_grad_()
+    traced = engine.traced(image)
+    assert torch.equal(traced.detach(), 2 * image.detach())
+    (gradient,) = torch.autograd.grad(traced.sum(), image)
+    assert float(gradient.sum()) == pytest.approx(2 * image.numel())
     with pytest.raises(ShapeError, match="65×60 does not fit into this engine of 64×64"):
         engine(torch.randn(1, 2, 65, 60))
     assert Engine.load(bundle, (129, 64), cache=cache, name="eager").shape == (136, 96)

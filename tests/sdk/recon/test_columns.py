@@ -213,3 +213,15 @@ def test_right_hand_sides_of_another_size() -> None:
     system = factorise(some_maps(2, 12, 5), a_mask(12, "random"), 0.1)
     with pytest.raises(ShapeError, match=r"\(12, 5\).*\(5, 12\)"):
         system.solve(an_image(5, 12))
+
+
+def test_gradients_are_those_of_the_dense_solution() -> None:
+    maps, mask = some_maps(2, 12, 5), a_mask(12, "random")
+    system = factorise(maps, mask, 0.1)
+    right, weights = an_image(12, 5).requires_grad_(), an_image(12, 5).flip(0)
+    matrix = dense(maps, mask) + 0.1 * torch.eye(60)
+    expected = torch.autograd.grad(
+        (torch.linalg.solve(matrix, right.flatten()) * weights.flatten()).abs().sum(), right
+    )
+    found = torch.autograd.grad((system.solve(right) * weights).abs().sum(), right)
+    torch.testing.assert_close(found, expected)

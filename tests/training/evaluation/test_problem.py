@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from scanside.errors import CalibrationError, ConfigError
-from scanside.recon.fourier import to_image
+from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.sense import cg_sense
 from scanside_training.evaluation.problem import Problem
 
@@ -64,3 +66,39 @@ def test_masks_over_planes_are_refused() -> None:
     sample = {"mask": torch.ones(16, 12), "image": torch.ones(2, 16, 12), "maps": torch.ones(2, 2, 16, 12)}
     with pytest.raises(ConfigError, match="these samples have masks over two phase encodings"):
         Problem.from_sample(sample)
+
+
+def test_what_is_added_to_a_scan_is_added_to_all_of_it(kspace: torch.Tensor, mask: torch.Tensor) -> None:
+    problem = Problem.from_kspace(kspace, mask)
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(kspace.shape[1:], dtype=torch.complex64, generator=generator)
+    samples = problem.samples_of(image)
+    expected = to_kspace(problem.maps * image) * mask[:, None]
+    torch.testing.assert_close(samples, expected)
+    noise = torch.randn(kspace.shape, dtype=torch.complex64, generator=generator)
+    changed = problem.plus(noise)
+    assert changed.kspace is not None
+    assert problem.kspace is not None
+    torch.testing.assert_close(changed.kspace, problem.kspace + noise * mask[:, None])
+    combined = (problem.maps.conj() * to_image(changed.kspace)).sum(0)
+    torch.testing.assert_close(changed.adjoint, combined, rtol=1e-4, atol=1e-5)
+    unknown = replace(problem, kspace=None).plus(noise)
+    assert unknown.kspace is None
+    torch.testing.assert_close(unknown.adjoint, changed.adjoint)
+    dotproduct = (
+        torch.vdot(samples.flatten(), noise.flatten()),
+        torch.vdot(image.flatten(), problem.image_of(noise).flatten()),
+    )
+    torch.testing.assert_close(*dotproduct, rtol=1e-4, atol=1e-3)
+
+
+def test_gradients_go_through_cg_sense(kspace: torch.Tensor, mask: torch.Tensor) -> None:
+    problem = Problem.from_kspace(kspace, mask)
+    adjoint = problem.adjoint.clone().requires_grad_()
+    weights = torch.randn(adjoint.shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))
+    value = (replace(problem, adjoint=adjoint).cg_sense(0.05, 80) * weights.conj()).real.sum()
+    (gradient,) = torch.autograd.grad(value, adjoint)
+    # Re⟨w, M⁻¹ a⟩ = Re⟨M⁻¹ w, a⟩, as M is Hermitian.
+    torch.testing.assert_close(
+        gradient, replace(problem, adjoint=weights).cg_sense(0.05, 80), rtol=1e-3, atol=1e-3
+    )

@@ -12,9 +12,10 @@
 from __future__ import annotations
 
 from scanside_training.evaluation.config import EvaluationConfig, load_evaluation
+from scanside_training.evaluation.failures import Failure
 from scanside_training.evaluation.many import compare_many
 from scanside_training.evaluation.report import write_evaluation
-from scanside_training.evaluation.run import Evaluation, Failure, compare
+from scanside_training.evaluation.run import Evaluation, compare
 
 __all__ = [
     "Evaluation",

@@ -14,7 +14,7 @@ from scanside.metrics import Mask, Real
 from scanside_training.evaluation.problem import Problem
 from scanside_training.models import Batch
 
-__all__ = ["Case", "Cases", "Recorded"]
+__all__ = ["Case", "Cases", "Recorded", "spread"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,3 +79,8 @@ class Cases(Protocol):
     def __getitem__(self, number: int) -> Case: ...
 
     def __iter__(self) -> Iterator[Case]: ...
+
+
+def spread(n: int, wanted: int) -> set[int]:
+    """Numbers of some of n cases, spread evenly; all of them where more are wanted."""
+    return {int((i + 0.5) * n / wanted) for i in range(min(n, wanted))} if wanted < n else set(range(n))

@@ -13,6 +13,7 @@ from scanside_training.data.settings import Settings
 from scanside_training.evaluation.candidates import AnyCandidate, candidate_of
 from scanside_training.evaluation.floor import FloorConfig
 from scanside_training.evaluation.measured import CflData, MrdData
+from scanside_training.evaluation.perturbation.config import PerturbationConfig
 from scanside_training.evaluation.simulated import SimulatedData
 from scanside_training.evaluation.sites import OtherSitesData
 
@@ -44,6 +45,8 @@ class EvaluationConfig(Settings):
     """Cases that are shown, spread evenly."""
     floor: FloorConfig | None = None
     """Hold learned candidates against classical ones, scan by scan."""
+    perturbation: PerturbationConfig | None = None
+    """Add small structures to some of the scans, and look for changes that mislead candidates most."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> EvaluationConfig:

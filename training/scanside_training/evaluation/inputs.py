@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Literal
 
 import torch
@@ -12,7 +12,7 @@ from scanside.engines.manifest import ColumnsForm
 from scanside.engines.manifest import Lowering as AnyLowering
 from scanside.engines.parameters import Parameter
 from scanside.engines.roles import Known
-from scanside.recon.columns import factorise
+from scanside.recon.columns import ColumnSystem, factorise
 from scanside.recon.scaling import image_scale
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.problem import Problem
@@ -41,7 +41,7 @@ def known_of(
     image, noise = problem.adjoint / scale, problem.noise / scale
     exact = None
     if form is not None:
-        system = factorise(problem.maps, problem.mask, column_weight(form, noise))
+        system = _factorised(problem.maps, problem.mask, column_weight(form, noise))
         exact = partial(column_inputs, image, problem.maps, system)
     return Known(
         lowering,
@@ -51,6 +51,12 @@ def known_of(
         noise=noise,
         exact=exact,
     )
+
+
+@lru_cache(maxsize=2)
+def _factorised(maps: torch.Tensor, mask: torch.Tensor, weight: float) -> ColumnSystem:
+    """The last systems are kept: a perturbed scan has the maps and the mask that it had."""
+    return factorise(maps, mask, weight)
 
 
 def known_of_image(case: Case, image: torch.Tensor, parameters: tuple[Parameter, ...]) -> Known:
@@ -72,5 +78,5 @@ def image_input(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The image ``(y, x)`` complex64 that an image network gets, divided by its scale, and the scale."""
     image = problem.adjoint if kind == "zero-filled" else problem.cg_sense(l2, iterations)
-    scale = image_scale(image)
+    scale = image_scale(image.detach())
     return image / scale, scale

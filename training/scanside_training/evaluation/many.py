@@ -25,18 +25,17 @@ from scanside_training.evaluation.candidates import AnyCandidate, Candidate
 from scanside_training.evaluation.candidates.engine import EngineOf
 from scanside_training.evaluation.candidates.network import Run
 from scanside_training.evaluation.candidates.pipeline import PipelineRun
-from scanside_training.evaluation.case import Case, Cases
+from scanside_training.evaluation.case import Case, Cases, spread
 from scanside_training.evaluation.config import EvaluationConfig
+from scanside_training.evaluation.failures import UNUSABLE, Failure
 from scanside_training.evaluation.leaks import bundles_of, seen_by
 from scanside_training.evaluation.measured import CflData, MrdData
 from scanside_training.evaluation.pictures import Shown
 from scanside_training.evaluation.run import (
-    UNUSABLE,
     Evaluation,
-    Failure,
+    add_perturbation,
     check_candidates,
     opened,
-    spread,
     time_candidates,
     to_show,
 )
@@ -141,7 +140,8 @@ def compare_many(
     """Reconstruct all cases with all candidates, by many workers; the result is that of one process.
 
     What is made is noted in the folder's journal, and an image that an earlier run has made of the same data by the
-    same candidate is not made again. Times are taken at the end, when nothing else runs here.
+    same candidate is not made again. Perturbed scans are reconstructed here, afterwards; times are taken at the end,
+    when nothing else runs here.
 
     Args:
         config: what is compared, on which data.
@@ -180,6 +180,8 @@ def compare_many(
             ]
             images = _made(tasks, whats, config, pool, journal, (), on_progress)
             result.worst += [_shown(config, *places[case], names, images) for case, names in worst.items()]
+    if config.perturbation is not None:
+        add_perturbation(result, config.data.open(), candidates)
     if config.speed is not None and numbered:
         part, case = numbered[0]
         time_candidates(result, candidates, part.open(config)[case], config.speed)

@@ -30,7 +30,7 @@ from scanside_training.evaluation.bart_files import read_cfl
 from scanside_training.evaluation.case import Case, Recorded
 from scanside_training.evaluation.problem import Problem
 
-__all__ = ["CflData", "MeasuredCases", "MrdData", "accumulated", "written"]
+__all__ = ["CflData", "MeasuredCases", "MrdData", "accumulated", "scan_of", "written"]
 
 _STAGES = ["noise", "oversampling", "accumulate", "fourier", "finish"]
 
@@ -214,7 +214,7 @@ class MeasuredCases:
             return scan.path
         self._folder = self._folder or ScratchFolder("scanside-evaluation-")
         path = self._folder.path / f"{place}.h5"
-        return path if path.exists() else written(_scan_of(scan.kspace), path)
+        return path if path.exists() else written(scan_of(scan.kspace), path)
 
     def _truth(self, place: int) -> _Truth:
         """The references of a slice; those of the last one are kept for its other masks."""
@@ -241,12 +241,18 @@ def written(scan: GivenScan, path: Path) -> Path:
     return path
 
 
-def _scan_of(kspace: torch.Tensor) -> GivenScan:
-    """A scan of ``(coil, k1, k0)``, with pixels of 1 mm and no noise but its own."""
+def scan_of(kspace: torch.Tensor, noise: float | None = None) -> GivenScan:
+    """A scan of ``(coil, k1, k0)``, with pixels of 1 mm and no noise but its own.
+
+    Args:
+        kspace: of one slice.
+        noise: standard deviation of noise readouts, the same in all coils; None for a scan without them.
+    """
     n_coils, n1, n0 = kspace.shape
+    measured = NoiseConfig(std=noise, neighbour_correlation=0, spread=0, readouts=64) if noise else None
     config = ScanConfig(
         coils=CoilConfig(n_coils=n_coils),
-        noise=NoiseConfig(std=0, scan="none"),
+        noise=measured or NoiseConfig(std=0, scan="none"),
         sampling=SamplingConfig(oversampling=1),
         geometry=GeometryConfig(matrix=(n0, n1, 1), fov_mm=(n0, n1, 5)),
     )

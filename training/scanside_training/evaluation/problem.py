@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -88,13 +89,55 @@ class Problem:
             l2: Tikhonov weight, relative to the largest eigenvalue of ``Aᴴ A``.
             iterations: most steps.
         """
-        operator = SenseOperator(self.maps[:, None], self.mask[None])
-        return conjugate_gradient(
-            lambda image: operator.normal(image) + l2 * image,
-            self.adjoint[None],
-            tolerance=1e-5,
-            max_iterations=iterations,
-        ).solution[0]
+        image: torch.Tensor = _Solve.apply(self.adjoint, self._operator, l2, iterations)  # type: ignore[no-untyped-call]
+        return image
+
+    def samples_of(self, image: torch.Tensor) -> torch.Tensor:
+        """What is acquired of an image ``(y, x)`` complex64: k-space ``(coil, k1, k0)``, 0 on the other lines."""
+        return self._operator.forward(image[None])[:, 0]
+
+    def image_of(self, samples: torch.Tensor) -> torch.Tensor:
+        """``Aᴴ`` on k-space ``(coil, k1, k0)``: an image ``(y, x)``; what lies on other lines is ignored."""
+        return self._operator.adjoint(samples[:, None])[0]
+
+    def plus(self, samples: torch.Tensor) -> Problem:
+        """The same scan with something added to what was acquired.
+
+        Maps, mask and the level of the noise stay as they are.
+
+        Args:
+            samples: ``(coil, k1, k0)`` complex64; what lies on other lines is ignored.
+        """
+        kspace = None if self.kspace is None else self.kspace + samples * self.mask[:, None]
+        return replace(self, adjoint=self.adjoint + self.image_of(samples), kspace=kspace)
+
+    @property
+    def _operator(self) -> SenseOperator:
+        return SenseOperator(self.maps[:, None], self.mask[None])
+
+
+class _Solve(torch.autograd.Function):
+    """CG-SENSE, which is self-adjoint as its operator is: a gradient goes back through the same solution."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, adjoint: torch.Tensor, operator: SenseOperator, l2: float, iterations: int
+    ) -> torch.Tensor:
+        ctx.settings = operator, l2, iterations
+        return _solution(adjoint, operator, l2, iterations)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        return _solution(grads[0], *ctx.settings), None, None, None
+
+
+def _solution(right: torch.Tensor, operator: SenseOperator, l2: float, iterations: int) -> torch.Tensor:
+    return conjugate_gradient(
+        lambda image: operator.normal(image) + l2 * image,
+        right[None],
+        tolerance=1e-5,
+        max_iterations=iterations,
+    ).solution[0]
 
 
 def _calibration_lines(mask: torch.Tensor) -> tuple[int, int]:

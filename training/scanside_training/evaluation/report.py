@@ -8,12 +8,13 @@
     ├── images.csv       the measures of every image
     ├── results.json     all of this, with the configuration and the machine
     └── pictures/        reference, images and error maps of some cases, and of the worst
+
+Of perturbed scans there are more files: see `scanside_training.evaluation.perturbation.report`.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +22,9 @@ import torch
 from scanside.report.figures import save
 from scanside.report.page import Facts, Messages, Page, Part, Picture, Rows, Section, Text
 from scanside.storage import naming_disk
+from scanside_training.evaluation.csv_files import write_csv
 from scanside_training.evaluation.floor_report import floor_sections
+from scanside_training.evaluation.perturbation.report import perturbation_sections, write_perturbation
 from scanside_training.evaluation.pictures import case_figure
 from scanside_training.evaluation.run import Evaluation
 from scanside_training.evaluation.scores import ALL, MEASURES, Summary
@@ -151,6 +154,8 @@ def _write(result: Evaluation, folder: Path) -> None:
             save(case_figure(shown), folder / "pictures" / f"{shown.case.name}.png")
     for rank, shown in enumerate(result.worst, 1):
         save(case_figure(shown), folder / "pictures" / f"worst-{rank:02d}-{shown.case.name}.png")
+    if result.perturbation is not None:
+        write_perturbation(result.perturbation, folder, result.config.data.title)
     page = Page(
         title=f"Evaluation {result.config.name}",
         lead=f"{result.config.data.title}. Mean ± standard deviation over the images; measures of magnitudes after "
@@ -186,6 +191,8 @@ def sections(result: Evaluation) -> list[Section]:
             about = ", ".join(f"{name} {value}" for name, value in shown.case.strata.items())
             pictures.append(Picture(figure, f"{shown.case.name} ({about}). {_CAPTION}", shown.case.name))
     made.append(Section("Pictures", pictures))
+    if result.perturbation is not None:
+        made += perturbation_sections(result.perturbation)
     made.append(Section("What could not be done", _failures(result)))
     made.append(Section("Circumstances", _circumstances(result)))
     return made
@@ -214,11 +221,3 @@ def _circumstances(result: Evaluation) -> list[Part]:
             )
         )
     return parts
-
-
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -17,11 +18,14 @@ from scanside.bench.result import machine
 from scanside.errors import ConfigError, ScansideError
 from scanside.many.work import reason
 from scanside_training.evaluation.candidates import Candidate, Job
-from scanside_training.evaluation.case import Case
+from scanside_training.evaluation.case import Case, Cases, spread
 from scanside_training.evaluation.config import EvaluationConfig, SpeedConfig
+from scanside_training.evaluation.failures import UNUSABLE, Failure
 from scanside_training.evaluation.floor import verdicts, worst_cases
 from scanside_training.evaluation.floor_report import floor_json
 from scanside_training.evaluation.leaks import seen_by
+from scanside_training.evaluation.perturbation import Perturbed, perturb
+from scanside_training.evaluation.perturbation.run import n_units
 from scanside_training.evaluation.pictures import Shown
 from scanside_training.evaluation.scores import Score, Summary, score, summaries
 
@@ -30,24 +34,6 @@ logger = logging.getLogger(__name__)
 __all__ = ["Evaluation", "Failure", "compare"]
 
 Progress = Callable[[int, "int | None"], None]
-
-UNUSABLE = (ScansideError, OSError, RuntimeError, ValueError, MemoryError)
-"""What may end one candidate, but not the comparison."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A candidate that could not be opened, or could not reconstruct some cases.
-
-    Attributes:
-        candidate: which.
-        cases: names of the cases, none where it could not be opened.
-        reason: why; of several cases, that of the first.
-    """
-
-    candidate: str
-    cases: tuple[str, ...]
-    reason: str
 
 
 @dataclass
@@ -63,6 +49,7 @@ class Evaluation:
         facts: by candidate, such as its backend.
         shown: cases with their images, for pictures.
         worst: the same of those that lie farthest below the floor.
+        perturbation: what candidates made of perturbed scans; None where that was not asked for.
         machine: what it was timed on.
     """
 
@@ -74,6 +61,7 @@ class Evaluation:
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     shown: list[Shown] = field(default_factory=list)
     worst: list[Shown] = field(default_factory=list)
+    perturbation: Perturbed | None = None
     machine: dict[str, Any] = field(default_factory=machine)
 
     @property
@@ -128,6 +116,8 @@ class Evaluation:
         }
         if self.config.floor is not None:
             document["floor"] = floor_json(self.scores, self.config.floor)
+        if self.perturbation is not None:
+            document["perturbation"] = self.perturbation.as_json()
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -153,12 +143,16 @@ def compare(
     cases = config.data.open()
     candidates = opened(config, result)
     chosen_as = {one.name or one.label: one for one in config.candidates}
-    total = len(cases) * len(candidates)
+    n_perturbed = 0
+    if config.perturbation is not None:
+        n_perturbed = n_units(config.perturbation, len(cases), len(candidates))
+    total = n_perturbed + len(cases) * len(candidates)
     chosen = spread(len(cases), config.pictures)
     refused: dict[str, list[tuple[str, str]]] = {}
     first: Case | None = None
     numbers: dict[str, int] = {}
     on_progress(0, total)
+    add_perturbation(result, cases, candidates, on_unit=_counting(on_progress, total))
     for number, case in enumerate(cases):
         first = first or case
         numbers[case.name] = number
@@ -171,7 +165,7 @@ def compare(
             except UNUSABLE as error:
                 logger.debug("%s, %s", name, case.name, exc_info=True)
                 refused.setdefault(name, []).append((case.name, reason(error)))
-            on_progress(number * len(candidates) + place + 1, total)
+            on_progress(n_perturbed + number * len(candidates) + place + 1, total)
         if number in chosen:
             result.shown.append(Shown(case, images))
     for name, which in refused.items():
@@ -184,6 +178,28 @@ def compare(
     if config.speed is not None and first is not None:
         time_candidates(result, candidates, first, config.speed)
     return result
+
+
+def add_perturbation(
+    result: Evaluation,
+    cases: Cases,
+    candidates: dict[str, Candidate],
+    *,
+    on_unit: Callable[[], None] = lambda: None,
+) -> None:
+    """Perturb scans where that was asked for.
+
+    Raises:
+        ConfigError: the data, or a structure, are not such as can be perturbed.
+    """
+    if result.config.perturbation is not None:
+        result.perturbation = perturb(result.config.perturbation, cases, candidates, on_unit=on_unit)
+        result.failures += result.perturbation.failures
+
+
+def _counting(on_progress: Progress, total: int) -> Callable[[], None]:
+    done = count(1)
+    return lambda: on_progress(next(done), total)
 
 
 def to_show(result: Evaluation) -> dict[str, list[str]]:
@@ -248,8 +264,3 @@ def _timed(candidates: dict[str, Candidate], case: Case, config: SpeedConfig) ->
             if turn:  # the first one finds code and memory cold
                 times[name].append(1e3 * (perf_counter() - begun) / case.n_images)
     return {name: median(values) for name, values in times.items()}
-
-
-def spread(n: int, wanted: int) -> set[int]:
-    """Numbers of the cases that are shown."""
-    return {int((i + 0.5) * n / wanted) for i in range(min(n, wanted))} if wanted < n else set(range(n))

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from scanside.report.figures import save
 from scanside.report.page import Messages, Page, Part, Picture, Rows, Section, Text
+from scanside_training.evaluation.csv_files import write_csv
 from scanside_training.evaluation.pictures import Shown, case_figure
-from scanside_training.evaluation.report import write_csv, write_evaluation
+from scanside_training.evaluation.report import write_evaluation
 from scanside_training.similarity import similarity_figure
 from scanside_training.study.curves import curves_figure
 from scanside_training.study.run import Study

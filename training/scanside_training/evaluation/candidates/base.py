@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -13,7 +13,17 @@ from scanside_training.data.settings import Settings
 from scanside_training.evaluation.case import Case
 from scanside_training.evaluation.problem import Problem
 
-__all__ = ["Candidate", "CandidateConfig", "Job", "Silent", "Told", "image_of", "kspace_of", "problem_of"]
+__all__ = [
+    "Candidate",
+    "CandidateConfig",
+    "Job",
+    "Silent",
+    "Told",
+    "Traceable",
+    "image_of",
+    "kspace_of",
+    "problem_of",
+]
 
 Job: TypeAlias = Callable[[], torch.Tensor]
 """Makes the image ``(y, x)`` or film ``(time, y, x)``, real or complex, of any scale; this is what is timed."""
@@ -64,6 +74,19 @@ class Candidate(Protocol):
 
         Raises:
             ScansideError: this candidate cannot reconstruct such a case; says why.
+        """
+        ...
+
+
+@runtime_checkable
+class Traceable(Protocol):
+    """A candidate through which gradients can be followed."""
+
+    def traced(self, case: Case) -> torch.Tensor:
+        """The image of a case, with a trace back to ``case.problem.adjoint``.
+
+        Raises:
+            ScansideError: as `Candidate.job`.
         """
         ...
 

@@ -15,7 +15,7 @@ from scanside.recon.fourier import to_image
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Told, kspace_of, problem_of
 from scanside_training.evaluation.case import Case
 
-__all__ = ["CgSense", "Classical", "GrappaFill", "ZeroFilled"]
+__all__ = ["CgSense", "Classical", "GrappaFill", "ZeroFilled", "line_distance"]
 
 
 class Classical(CandidateConfig):
@@ -66,6 +66,10 @@ class ZeroFilled(Classical):
         adjoint = case.problem.adjoint
         return lambda: adjoint
 
+    def traced(self, case: Case) -> torch.Tensor:
+        """See `Traceable`."""
+        return problem_of(case).adjoint
+
 
 class CgSense(Classical):
     """CG-SENSE with a Tikhonov weight."""
@@ -90,6 +94,10 @@ class CgSense(Classical):
         problem = problem_of(case)
         return lambda: problem.cg_sense(self.l2, self.iterations)
 
+    def traced(self, case: Case) -> torch.Tensor:
+        """See `Traceable`."""
+        return problem_of(case).cg_sense(self.l2, self.iterations)
+
 
 class GrappaFill(Classical):
     """GRAPPA, and the coils combined with the same maps that the others get; for equispaced lines."""
@@ -111,7 +119,7 @@ class GrappaFill(Classical):
         problem = problem_of(case)
         kspace = kspace_of(problem)[:, None]
         mask = problem.mask[None]
-        acceleration = (_distance(problem.mask), 1)
+        acceleration = (line_distance(problem.mask), 1)
         maps = problem.maps[:, None]
 
         def run() -> torch.Tensor:
@@ -123,7 +131,7 @@ class GrappaFill(Classical):
         return run
 
 
-def _distance(mask: torch.Tensor) -> int:
+def line_distance(mask: torch.Tensor) -> int:
     """The distance of the lines outside the calibration lines.
 
     Raises:

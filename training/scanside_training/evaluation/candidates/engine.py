@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -54,6 +55,21 @@ class EngineOf(CandidateConfig):
         return _Engine(self)
 
 
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """An engine with its inputs, to be called.
+
+    Attributes:
+        engine: that makes the image.
+        inputs: makes them; what belongs to a reconstruction, such as solving, is done here and not before.
+        scale: of the data.
+    """
+
+    engine: Engine
+    inputs: Callable[[], tuple[torch.Tensor, ...]]
+    scale: torch.Tensor
+
+
 class _Engine(Silent):
     timed = True
 
@@ -66,6 +82,15 @@ class _Engine(Silent):
         self.facts = {"bundle": f"{manifest.name} {manifest.version}"}
 
     def job(self, case: Case) -> Job:
+        call = self._prepared(case)
+        return lambda: self._image_of(call.engine(*call.inputs())) * call.scale
+
+    def traced(self, case: Case) -> torch.Tensor:
+        """See `Traceable`."""
+        call = self._prepared(case)
+        return self._image_of(call.engine.traced(*call.inputs())) * call.scale
+
+    def _prepared(self, case: Case) -> _Call:
         task = self._bundle.manifest.task
         if case.is_film != (task == "dynamic"):
             raise ConfigError(
@@ -74,7 +99,7 @@ class _Engine(Silent):
             )
         return {"image": self._image, "unrolled": self._unrolled, "dynamic": self._film}[task](case)
 
-    def _image(self, case: Case) -> Job:
+    def _image(self, case: Case) -> _Call:
         manifest, config = self._bundle.manifest, self._config
         channels = manifest.inputs[0].axes[1]
         if case.problem is None:
@@ -92,12 +117,14 @@ class _Engine(Silent):
         engine = self._engine(image.shape[-2], image.shape[-1], None)
         told = tuple(one.name for one in manifest.parameters)
         inputs = inputs_of((spec.name for spec in manifest.inputs), known_of_image(case, image, told))
-        return lambda: self._image_of(engine(*inputs)) * scale
+        return _Call(engine, lambda: inputs, scale)
 
-    def _unrolled(self, case: Case) -> Job:
+    def _unrolled(self, case: Case) -> _Call:
         manifest, problem = self._bundle.manifest, problem_of(case)
         scale = (
-            torch.ones(()) if case.sample else image_scale(problem.adjoint, manifest.normalisation.quantile)
+            torch.ones(())
+            if case.sample
+            else image_scale(problem.adjoint.detach(), manifest.normalisation.quantile)
         )
         n1, n0 = problem.adjoint.shape
         engine = self._engine(n1, n0, len(problem.maps))
@@ -105,9 +132,9 @@ class _Engine(Silent):
         known = known_of(problem, form.lowering, scale, form if isinstance(form, ColumnsForm) else None)
         # Solving is part of what is timed, as in other engines, and factorising is not.
         roles = [spec.name for spec in form.inputs]
-        return lambda: self._image_of(engine(*inputs_of(roles, replace(known)))) * scale
+        return _Call(engine, lambda: inputs_of(roles, replace(known)), scale)
 
-    def _film(self, case: Case) -> Job:
+    def _film(self, case: Case) -> _Call:
         manifest = self._bundle.manifest
         if len(case.whole) != manifest.shapes.frames:
             raise ConfigError(
@@ -119,7 +146,7 @@ class _Engine(Silent):
         inputs = inputs_of((spec.name for spec in manifest.inputs), known_in(batch, manifest.lowering))
         n1, n0 = batch["image"].shape[-2:]
         engine = self._engine(n1, n0, n_coils)
-        return lambda: self._image_of(engine(*inputs))
+        return _Call(engine, lambda: inputs, torch.ones(()))
 
     def _image_of(self, output: torch.Tensor) -> torch.Tensor:
         return image_of(output[0, : self._bundle.manifest.outputs[0].axes[1]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -57,9 +59,55 @@ class Run(CandidateConfig):
         return _Exact(model.to(device)) if model.lowering == "columns" else _Unrolled(model.to(device))
 
 
-class _Image(Silent):
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """A network with its inputs, to be called.
+
+    Attributes:
+        network: that makes the image.
+        inputs: on its device.
+        place: of the image in what it computes.
+        scale: of the data.
+    """
+
+    network: Network
+    inputs: tuple[torch.Tensor, ...]
+    place: Fit
+    scale: torch.Tensor
+
+    def image(self) -> torch.Tensor:
+        """In the size and on the scale of the data."""
+        image, _ = self.network.split(self.network(*self.inputs).cpu())
+        return image_of(self.place.crop(image)[0]) * self.scale
+
+
+class _Learned(Silent):
     timed = True
 
+    def job(self, case: Case) -> Job:
+        call = self._prepared(case)
+
+        def run() -> torch.Tensor:
+            with torch.inference_mode():
+                return call.image()
+
+        return run
+
+    def traced(self, case: Case) -> torch.Tensor:
+        """See `Traceable`."""
+        call = self._prepared(case)
+        for spec, tensor in zip(call.network.offered(), call.inputs, strict=True):
+            if spec.name == "maps":
+                # Data consistency is then followed through the steps that it takes in use; in training it is solved.
+                tensor.requires_grad_()
+        return call.image()
+
+    @abstractmethod
+    def _prepared(self, case: Case) -> _Call:
+        """See `Candidate.job`."""
+
+
+class _Image(_Learned):
     def __init__(self, model: Network, config: TrainConfig) -> None:
         self._model = model
         task = config.data.simulation.task
@@ -67,7 +115,7 @@ class _Image(Silent):
         self.n_parameters = _count(model)
         self.facts: dict[str, str] = {"backend": "eager fp32"}
 
-    def job(self, case: Case) -> Job:
+    def _prepared(self, case: Case) -> _Call:
         channels = self._model.offered()[0].axes[1]
         if case.problem is not None:
             task = self._task
@@ -86,12 +134,10 @@ class _Image(Silent):
         )
         inputs = tuple(one.to(_device_of(network)) for one in place.reflected(network.offered(), given))
 
-        return _image_by(network, inputs, place, scale)
+        return _Call(network, inputs, place, scale)
 
 
-class _Unrolled(Silent):
-    timed = True
-
+class _Unrolled(_Learned):
     def __init__(self, model: Network) -> None:
         self._model = model
         # The weights are the same whatever the lowering; this one holds for sizes of any kind.
@@ -101,35 +147,33 @@ class _Unrolled(Silent):
         self.n_parameters = _count(model)
         self.facts: dict[str, str] = {"backend": "eager fp32"}
 
-    def job(self, case: Case) -> Job:
+    def _prepared(self, case: Case) -> _Call:
         problem = problem_of(case)
         n1, n0 = problem.adjoint.shape
         place = Fit((n1, n0), padded_size((n1, n0), self._model.multiple_of))
         network = self._model if place.size == place.bucket else self._any_size
         # Samples are scaled already, by the scale of the image before columns were left out.
-        scale = torch.ones(()) if case.sample else image_scale(problem.adjoint)
+        scale = torch.ones(()) if case.sample else image_scale(problem.adjoint.detach())
         offered = network.offered()
         inputs = inputs_of((one.name for one in offered), known_of(problem, network.lowering, scale))
         if place.size != place.bucket:
             inputs = place.surround(offered, inputs)
         inputs = tuple(one.to(_device_of(network)) for one in inputs)
 
-        return _image_by(network, inputs, place, scale)
+        return _Call(network, inputs, place, scale)
 
 
-class _Exact(Silent):
-    timed = True
-
+class _Exact(_Learned):
     def __init__(self, model: Network) -> None:
         self._model = model
         self.n_parameters = _count(model)
         self.facts: dict[str, str] = {"backend": "eager fp32"}
 
-    def job(self, case: Case) -> Job:
+    def _prepared(self, case: Case) -> _Call:
         problem, network = problem_of(case), self._model
         n1, n0 = problem.adjoint.shape
         place = Fit((n1, n0), padded_size((n1, n0), network.multiple_of))
-        scale = torch.ones(()) if case.sample else image_scale(problem.adjoint)
+        scale = torch.ones(()) if case.sample else image_scale(problem.adjoint.detach())
         known = known_of(problem, network.lowering, scale)
         roles = ("image", "maps", "noise")
         batch = dict(zip(roles, inputs_of(roles, known), strict=True))
@@ -137,18 +181,16 @@ class _Exact(Silent):
         inputs = place.surround(network.offered(), network.inputs(batch))
         inputs = tuple(one.to(_device_of(network)) for one in inputs)
 
-        return _image_by(network, inputs, place, scale)
+        return _Call(network, inputs, place, scale)
 
 
-class _Film(Silent):
-    timed = True
-
+class _Film(_Learned):
     def __init__(self, model: Network) -> None:
         self._model = model
         self.n_parameters = _count(model)
         self.facts: dict[str, str] = {"backend": "eager fp32"}
 
-    def job(self, case: Case) -> Job:
+    def _prepared(self, case: Case) -> _Call:
         network, n, multiple = self._model, self._model.n_frames, self._model.multiple_of
         if not case.is_film:
             raise ConfigError("the data are single images, and this network takes films")
@@ -161,18 +203,7 @@ class _Film(Silent):
         inputs = tuple(one.to(_device_of(network)) for one in inputs)
 
         k1, k0 = case.whole.shape[1:]
-        return _image_by(network, inputs, Fit((k1, k0), (k1, k0)), torch.ones(()))
-
-
-def _image_by(network: Network, inputs: tuple[torch.Tensor, ...], place: Fit, scale: torch.Tensor) -> Job:
-    """The job of calling a network: its image, in the size and on the scale of the data."""
-
-    def run() -> torch.Tensor:
-        with torch.inference_mode():
-            image, _ = network.split(network(*inputs).cpu())
-        return image_of(place.crop(image)[0]) * scale
-
-    return run
+        return _Call(network, inputs, Fit((k1, k0), (k1, k0)), torch.ones(()))
 
 
 def _count(model: torch.nn.Module) -> int:

@@ -18,7 +18,7 @@ from scanside.replay import replay
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Told
 from scanside_training.evaluation.case import Case, Recorded
 
-__all__ = ["PipelineRun"]
+__all__ = ["PipelineRun", "ReplayedPipeline"]
 
 _TOLD = {"fallback": "ScansideFallback", "fitness": "ScansideFitness", "check": "ScansideCheck"}
 """Attributes of an image that tell of its network, by kind."""
@@ -37,16 +37,22 @@ class PipelineRun(CandidateConfig):
         """Name where none is given."""
         return f"pipeline {self.pipeline}"
 
-    def open(self) -> _Pipeline:
+    def open(self) -> ReplayedPipeline:
         """The pipeline, checked.
 
         Raises:
             PipelineError: there is none, or its stages do not fit.
         """
-        return _Pipeline(self)
+        return ReplayedPipeline(self)
 
 
-class _Pipeline:
+class ReplayedPipeline:
+    """A pipeline that reads the files of cases.
+
+    Args:
+        config: which, with what settings.
+    """
+
     n_parameters = None
     timed = False
 
@@ -58,6 +64,7 @@ class _Pipeline:
         self._done: tuple[object, list[_Made]] = (None, [])
 
     def job(self, case: Case) -> Job:
+        """See `Candidate.job`."""
         place = case.recorded
         if place is None:
             raise ConfigError("pipelines run over ISMRMRD files, and these data are none")
