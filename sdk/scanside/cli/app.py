@@ -31,6 +31,7 @@ from scanside.cli import (
     serve,
     simulate,
     stages,
+    stream,
     study,
     train,
 )
@@ -92,6 +93,7 @@ for _command in (
     inspect.inspect,
     convert.convert,
     serve.serve,
+    stream.stream,
     stages.stages,
     pipelines.pipelines,
     train.train,

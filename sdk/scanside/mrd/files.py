@@ -1,4 +1,4 @@
-"""Recorded scans: ISMRMRD HDF5 files, ISMRMRD and MRD 2 streams, in files or pipes, told apart by their first bytes."""
+"""Recorded scans: ISMRMRD HDF5 files, ISMRMRD and MRD 2 streams, in files or pipes, known by their first bytes."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from scanside.mrd.messages import (
 from scanside.mrd.peers import reported_error
 from scanside.mrd.reader import MessageReader
 from scanside.mrd.streams import FileStream
+from scanside.mrd.v2.reader import MAGIC, ItemReader
+from scanside.mrd.v2.schemas import MrdSchema
+from scanside.mrd.v2.writer import ItemWriter
 from scanside.mrd.writer import MessageWriter
-from scanside.mrd2.reader import MAGIC, ItemReader
-from scanside.mrd2.schemas import MrdSchema
-from scanside.mrd2.writer import ItemWriter
 
 __all__ = ["Hdf5Recording", "Recording", "StreamRecording", "StreamWriter", "open_recording"]
 
@@ -251,7 +251,8 @@ class StreamWriter:
     whole.
 
     Args:
-        path: the file, compressed if its name ends in ``.xz`` or ``.gz``; ``-`` is standard output.
+        path: the file, compressed if its name ends in ``.xz`` or ``.gz``; ``-`` is standard output. Or a file that is
+            open; it is closed with the stream.
         header_xml: the scan's header.
         config: a configuration to begin with; MRD 2 has none.
         schema: the version of MRD 2 to write; None for an ISMRMRD stream.
@@ -259,7 +260,7 @@ class StreamWriter:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | BinaryIO,
         header_xml: bytes,
         config: ConfigFile | ConfigText | None = None,
         schema: MrdSchema | None = None,
@@ -297,7 +298,9 @@ class StreamWriter:
             self._stream.close()
 
 
-def _open_writer(path: str | Path) -> BinaryIO:
+def _open_writer(path: str | Path | BinaryIO) -> BinaryIO:
+    if not isinstance(path, (str, Path)):
+        return path
     if str(path) == "-":
         return cast(BinaryIO, io.FileIO(sys.stdout.fileno(), "w", closefd=False))
     opener: Any = {".xz": lzma.open, ".gz": gzip.open}.get(Path(path).suffix, open)

@@ -14,15 +14,15 @@ from scanside.mrd.messages import Close, HeaderXml, ImageMessage, Readouts, Wave
 from scanside.mrd.ring import ReceiveRing
 from scanside.mrd.source import Limits
 from scanside.mrd.streams import ByteStream
-from scanside.mrd2.acquisitions import check_acquisitions, readouts_of
-from scanside.mrd2.header import header_xml
-from scanside.mrd2.images import IMAGE_TAGS, WAVEFORM_TAG, image_of, waveform_of
-from scanside.mrd2.layout import Layout, columns_of, layout_of
-from scanside.mrd2.schemas import VERSIONS, MrdSchema, mrd_schema
-from scanside.mrd2.source import ItemSource
-from scanside.mrd2.told import Told
-from scanside.mrd2.types import Record, Type
-from scanside.mrd2.values import read_value
+from scanside.mrd.v2.acquisitions import check_acquisitions, readouts_of
+from scanside.mrd.v2.header import header_xml
+from scanside.mrd.v2.images import IMAGE_TAGS, WAVEFORM_TAG, image_of, waveform_of
+from scanside.mrd.v2.layout import Layout, columns_of, layout_of
+from scanside.mrd.v2.schemas import VERSIONS, MrdSchema, mrd_schema
+from scanside.mrd.v2.source import ItemSource
+from scanside.mrd.v2.told import Told
+from scanside.mrd.v2.types import Record, Type
+from scanside.mrd.v2.values import read_value
 
 __all__ = ["FORMAT_VERSION", "MAGIC", "ItemReader"]
 
@@ -245,7 +245,7 @@ class ItemReader:
                     self._layouts.insert(0, self._layouts.pop(i))
                     return layout
                 # So far it is: then it goes on, and one more byte can be waited for.
-                data = source.look(len(data) + 1, "readout")
+                data = source.look(len(data) + 1, "readout", layout.size)
         return None
 
     def _new_layout(self, source: ItemSource, kind: Type) -> Layout | None:

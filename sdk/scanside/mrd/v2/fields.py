@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.errors import FileFormatError, MessageError
-from scanside.mrd2.told import Told
-from scanside.mrd2.types import Record, leaf_paths
+from scanside.mrd.v2.told import Told
+from scanside.mrd.v2.types import Record, leaf_paths
 
 __all__ = ["by_path", "check_fields", "fitting", "padded"]
 

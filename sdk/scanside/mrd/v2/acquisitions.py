@@ -16,12 +16,12 @@ import numpy.typing as npt
 from scanside.errors import MessageError
 from scanside.mrd.dtypes import COUNTERS, ENCODING_COUNTERS
 from scanside.mrd.readouts import Readouts
-from scanside.mrd2.fields import check_fields, fitting, padded
-from scanside.mrd2.layout import Columns
-from scanside.mrd2.times import ns_of_sample_time, ns_of_ticks, sample_time_of_ns, ticks_of_ns
-from scanside.mrd2.told import Told
-from scanside.mrd2.types import Record, Type
-from scanside.mrd2.values import default, write_value
+from scanside.mrd.v2.fields import check_fields, fitting, padded
+from scanside.mrd.v2.layout import Columns
+from scanside.mrd.v2.times import ns_of_sample_time, ns_of_ticks, sample_time_of_ns, ticks_of_ns
+from scanside.mrd.v2.told import Told
+from scanside.mrd.v2.types import Record, Type
+from scanside.mrd.v2.values import default, write_value
 
 __all__ = ["acquisitions_of", "check_acquisitions", "readouts_of"]
 

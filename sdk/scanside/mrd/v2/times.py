@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.mrd.dtypes import TICK_MS
-from scanside.mrd2.told import Told
+from scanside.mrd.v2.told import Told
 
 __all__ = ["TICK_NS", "ns_of_sample_time", "ns_of_ticks", "sample_time_of_ns", "ticks_of_ns"]
 

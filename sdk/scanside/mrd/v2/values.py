@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.errors import MessageError
-from scanside.mrd2.source import ItemSource
-from scanside.mrd2.types import (
+from scanside.mrd.v2.source import ItemSource
+from scanside.mrd.v2.types import (
     FIXED,
     INTEGER_DTYPES,
     INTEGERS,
@@ -40,7 +40,7 @@ from scanside.mrd2.types import (
     Union,
     Vector,
 )
-from scanside.mrd2.varints import folded, unfolded, varint, write_varints
+from scanside.mrd.v2.varints import folded, unfolded, varint, write_varints
 
 __all__ = ["default", "read_value", "write_value"]
 
@@ -126,6 +126,16 @@ def _read_array(kind: Array, source: ItemSource, what: str) -> npt.NDArray[Any]:
     found = np.empty(n, object)
     found[:] = values
     return found.reshape(shape)
+
+
+def _n_dimensions(source: ItemSource, what: str) -> int:
+    ndim = source.varint(f"number of dimensions of its {what}")
+    if ndim > source.limits.max_ndim:
+        raise source.error(
+            f"its {what} would have {ndim} dimensions, and at most {source.limits.max_ndim} are possible; "
+            "the stream is damaged, or raise Limits.max_ndim"
+        )
+    return ndim
 
 
 def _integers(values: npt.NDArray[np.uint64], name: str, source: ItemSource, what: str) -> npt.NDArray[Any]:

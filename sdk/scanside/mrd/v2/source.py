@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.mrd.source import MessageSource
-from scanside.mrd2.varints import MOST_BYTES, read_varints
+from scanside.mrd.v2.varints import MOST_BYTES, read_varints
 
 __all__ = ["ItemSource"]
 
@@ -30,10 +30,16 @@ class ItemSource(MessageSource):
         self.size += 1
         return value
 
-    def look(self, n: int, what: str) -> npt.NDArray[np.uint8]:
-        """What has arrived of the item, at least ``n`` bytes, without taking it; valid until the next call."""
+    def look(self, n: int, what: str, size: int | None = None) -> npt.NDArray[np.uint8]:
+        """What has arrived of the item, at least ``n`` bytes, without taking it; valid until the next call.
+
+        Args:
+            n: how many bytes to wait for.
+            what: what they are, for errors.
+            size: how many bytes there should be in all, where that is known.
+        """
         if self._ring.n_unread < n and not self._ring.need(n):
-            raise self.incomplete(what, self._ring.n_unread, n)
+            raise self.incomplete(what, self._ring.n_unread, size or n)
         return self._ring.block[self._ring.start : self._ring.end]
 
     def varint(self, what: str, bits: int = 64) -> int:

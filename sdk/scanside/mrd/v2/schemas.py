@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from scanside.errors import FileFormatError
-from scanside.mrd2.types import Protocol, Record, Type, Union, parse_schema
+from scanside.mrd.v2.types import Protocol, Record, Type, Union, parse_schema
 from scanside.texts import shown
 
 __all__ = ["NEWEST", "VERSIONS", "MrdSchema", "known_schema", "mrd_schema"]
@@ -67,7 +67,8 @@ def mrd_schema(text: bytes) -> MrdSchema:
     if protocol.name != _PROTOCOL or list(steps) != [_HEADER, _DATA] or header is None or data is None:
         raise FileFormatError(
             f"the stream is one of the yardl protocol {shown(protocol.name, 40)} with "
-            f"{', '.join(steps) or 'nothing'}; expected protocol '{_PROTOCOL}' (MRD {' or '.join(VERSIONS)}) with header and data"
+            f"{', '.join(steps) or 'nothing'}; expected protocol '{_PROTOCOL}' (MRD {' or '.join(VERSIONS)}) with "
+            "header and data"
         )
     of_header = header[0].optional if isinstance(header[0], Union) else None
     if not isinstance(of_header, Record) or not (data[1] and isinstance(data[0], Union)):
@@ -91,4 +92,4 @@ def known_schema(version: str) -> MrdSchema:
 
 @lru_cache(maxsize=len(VERSIONS))
 def _text(version: str) -> bytes:
-    return (files("scanside.mrd2") / "schemas" / f"mrd-{version}.json").read_bytes()
+    return (files("scanside.mrd.v2") / "schemas" / f"mrd-{version}.json").read_bytes()

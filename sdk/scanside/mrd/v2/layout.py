@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scanside.mrd2.source import ItemSource
-from scanside.mrd2.types import FIXED, INTEGERS, Array, Enum, Record, Scalar, Type, Union, Vector
-from scanside.mrd2.varints import MOST_BYTES, unfolded
+from scanside.mrd.v2.source import ItemSource
+from scanside.mrd.v2.types import FIXED, INTEGERS, Array, Enum, Record, Scalar, Type, Union, Vector
+from scanside.mrd.v2.varints import MOST_BYTES, unfolded
 
 __all__ = ["Columns", "Layout", "columns_of", "layout_of"]
 

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from scanside.errors import MessageError
 from scanside.mrd.messages import Close, HeaderXml, ImageMessage, Message, Readouts, Waveform
 from scanside.mrd.streams import ByteStream
-from scanside.mrd2.acquisitions import acquisitions_of
-from scanside.mrd2.header import header_value
-from scanside.mrd2.images import WAVEFORM_TAG, image_value, waveform_value
-from scanside.mrd2.reader import FORMAT_VERSION, MAGIC
-from scanside.mrd2.schemas import MrdSchema
-from scanside.mrd2.told import Told
-from scanside.mrd2.types import Record
-from scanside.mrd2.values import write_value
-from scanside.mrd2.varints import varint
+from scanside.mrd.v2.acquisitions import acquisitions_of
+from scanside.mrd.v2.header import header_value
+from scanside.mrd.v2.images import WAVEFORM_TAG, image_value, waveform_value
+from scanside.mrd.v2.reader import FORMAT_VERSION, MAGIC
+from scanside.mrd.v2.schemas import MrdSchema
+from scanside.mrd.v2.told import Told
+from scanside.mrd.v2.types import Record
+from scanside.mrd.v2.values import write_value
+from scanside.mrd.v2.varints import varint
 
 __all__ = ["ItemWriter"]
 

@@ -15,9 +15,9 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 import numpy as np
 
 from scanside.mrd.header_elements import name_of, read_document
-from scanside.mrd2.told import Told
-from scanside.mrd2.types import INTEGERS, Enum, Record, Scalar, Type, Union, Vector
-from scanside.mrd2.values import default
+from scanside.mrd.v2.told import Told
+from scanside.mrd.v2.types import INTEGERS, Enum, Record, Scalar, Type, Union, Vector
+from scanside.mrd.v2.values import default
 
 __all__ = ["header_value", "header_xml"]
 

@@ -1,6 +1,6 @@
 """The types of a yardl schema, resolved: no names, no aliases, no type parameters are left.
 
-What is written of each, see `scanside.mrd2.values`. The format: https://microsoft.github.io/yardl/reference/binary.html
+What is written of each, see `scanside.mrd.v2.values`. The format: https://microsoft.github.io/yardl/reference/binary.html
 """
 
 from __future__ import annotations

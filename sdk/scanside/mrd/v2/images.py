@@ -1,7 +1,7 @@
 """Images and waveforms of MRD 2 as those of MRD 1, and the other way round.
 
-An image's meta attributes are texts in MRD 1; MRD 2 has whole and real numbers too. A text that is written exactly like
-a number becomes one, so that what goes there and back is the same.
+An image's meta attributes are texts in MRD 1; MRD 2 has whole and real numbers too. A text that is written exactly
+like a number becomes one, so that what goes there and back is the same.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from scanside.mrd.dtypes import (
 )
 from scanside.mrd.messages import ImageMessage, Waveform
 from scanside.mrd.meta import Meta
-from scanside.mrd2.fields import fitting, padded
-from scanside.mrd2.times import ns_of_sample_time, ns_of_ticks, sample_time_of_ns, ticks_of_ns
-from scanside.mrd2.told import Told
+from scanside.mrd.v2.fields import fitting, padded
+from scanside.mrd.v2.times import ns_of_sample_time, ns_of_ticks, sample_time_of_ns, ticks_of_ns
+from scanside.mrd.v2.told import Told
 
 __all__ = ["IMAGE_TAGS", "WAVEFORM_TAG", "image_of", "image_value", "waveform_of", "waveform_value"]
 
