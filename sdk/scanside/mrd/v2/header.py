@@ -51,6 +51,10 @@ _WHOLE = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _MOST_TOLD = 8
 
 
+def _below(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
+
+
 def _plain(name: str) -> str:
     """A name without what the two versions disagree about."""
     return name.replace("_", "").lower()
@@ -102,9 +106,9 @@ class _Reading:
         value = {}
         for name, of in kind.fields.items():
             value[name] = self._field(
-                children.pop(_plain(name), []), of, f"{path}/{_ELEMENTS.get(name, name)}"
+                children.pop(_plain(name), []), of, _below(path, _ELEMENTS.get(name, name))
             )
-        self.lost += [f"<{path}/{name_of(one)}>" for rest in children.values() for one in rest[:1]]
+        self.lost += [f"<{_below(path, name_of(one))}>" for rest in children.values() for one in rest[:1]]
         if kind.name == "EncodingType" and not any(_plain(name_of(one)) == "reconspace" for one in element):
             value["reconSpace"] = value["encodedSpace"]
         return value

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.mrd.v2.source import ItemSource
-from scanside.mrd.v2.types import FIXED, INTEGERS, Array, Enum, Record, Scalar, Type, Union, Vector
+from scanside.mrd.v2.types import FIXED, INTEGERS, Array, Enum, Map, Record, Scalar, Type, Union, Vector
 from scanside.mrd.v2.varints import MOST_BYTES, unfolded
 
 __all__ = ["Columns", "Layout", "columns_of", "layout_of"]
@@ -284,7 +284,7 @@ class _Walk:
         self._array(kind.items, name, shape)
 
     def visit_other(self, kind: Type, name: str) -> None:
-        raise TypeError(f"{name} is a {type(kind).__name__.lower()}")
+        raise TypeError(f"{name} is {kind}")
 
 
 _VISITS: Mapping[type, Callable[[_Walk, Any, str], None]] = {
@@ -294,4 +294,5 @@ _VISITS: Mapping[type, Callable[[_Walk, Any, str], None]] = {
     Union: _Walk.visit_union,
     Vector: _Walk.visit_vector,
     Array: _Walk.visit_array,
+    Map: _Walk.visit_other,
 }
