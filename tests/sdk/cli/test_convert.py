@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.sdk.datasets.conftest import coils_of
 from typer.testing import Result
 
 from scanside.datasets.fastmri import write_fastmri
+from scanside.mrd.hdf5 import Hdf5Reader
 
 Scanside = Callable[..., Result]
 
@@ -38,3 +40,15 @@ def test_a_file_of_another_data_set(scanside: Scanside, knee: Path, tmp_path: Pa
 
 def test_the_file_is_not_written_over(scanside: Scanside, knee: Path) -> None:
     assert "is named twice" in scanside("convert", knee, knee, status=2).stderr
+
+
+def test_mrd_2_there_and_back(scanside: Callable[..., Result], small_scan: Path, tmp_path: Path) -> None:
+    stream, again = tmp_path / "scan.mrd", tmp_path / "again.h5"
+    assert "60 readouts" in scanside("convert", small_scan, stream).stdout
+    scanside("convert", stream, again)
+    with Hdf5Reader(small_scan) as one, Hdf5Reader(again) as other:
+        assert one.n_readouts == other.n_readouts
+        for ours, theirs in zip(other.blocks(), one.blocks(), strict=True):
+            np.testing.assert_array_equal(ours.samples, theirs.samples)
+            np.testing.assert_array_equal(ours.headers, theirs.headers)
+    assert "MRD 2 stream" in scanside("inspect", stream).stdout

@@ -7,7 +7,7 @@ not active, a phase for each sample, the centre frequency.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -166,8 +166,9 @@ def acquisitions_of(kind: Record, block: Readouts, told: Told) -> Iterator[bytea
         block: the readouts.
         told: takes what MRD 2 cannot say.
     """
-    columns = _columns(block, told)
-    leaves = [(path, of, columns.get(path) or _Same(default(of))) for path, of in _leaves(kind, "")]
+    kinds = dict(_leaves(kind, ""))
+    columns = _columns(block, kinds, told)
+    leaves = [(path, of, columns.get(path) or _Same(default(of))) for path, of in kinds.items()]
     for i in range(len(block)):
         out = bytearray()
         for path, of, values in leaves:
@@ -194,8 +195,8 @@ def _leaves(kind: Record, path: str) -> Iterator[tuple[str, Type]]:
             yield full, of
 
 
-def _columns(block: Readouts, told: Told) -> Mapping[str, Any]:
-    """The fields of both versions of MRD 2, a value for each readout."""
+def _columns(block: Readouts, names: Container[str], told: Told) -> Mapping[str, Any]:
+    """The fields, a value for each readout."""
     headers = np.ascontiguousarray(block.headers)
     columns: dict[str, Any] = {path: headers[name].tolist() for path, name in _INTEGERS.items()}
     columns |= {path: headers["idx"][name].tolist() for path, name in _COUNTERS.items()}
@@ -204,7 +205,8 @@ def _columns(block: Readouts, told: Told) -> Mapping[str, Any]:
     for name in _TICKS:
         columns[name + _NS] = ns_of_ticks(headers[_INTEGERS.get(name) or _LISTS[name][0]]).tolist()
     columns[_SAMPLE_TIME] = headers["sample_time_us"].tolist()
-    columns[_SAMPLE_TIME_NS] = ns_of_sample_time(headers["sample_time_us"], told).tolist()
+    if _SAMPLE_TIME_NS in names:
+        columns[_SAMPLE_TIME_NS] = ns_of_sample_time(headers["sample_time_us"], told).tolist()
     columns[_USER] = headers["idx"]["user"].tolist()
     columns[_CHANNELS] = _orders(headers, told)
     columns[_DATA] = list(block.samples)

@@ -7,7 +7,7 @@ like a number becomes one, so that what goes there and back is the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -163,13 +163,20 @@ _WAVEFORM = {
 }
 
 
-def waveform_value(waveform: Waveform, told: Told) -> dict[str, Any]:
-    """The value of a waveform of MRD 2 (2.1 and 2.2: each takes the fields that it has)."""
+def waveform_value(waveform: Waveform, names: Container[str], told: Told) -> dict[str, Any]:
+    """The value of a waveform of MRD 2.
+
+    Args:
+        waveform: the waveform.
+        names: of the fields that the schema has.
+        told: takes what MRD 2 cannot say.
+    """
     header = waveform.header
     value: dict[str, Any] = {
         path: header[name].item() for path, name in _WAVEFORM.items() if path not in ("channels", "samples")
     }
-    value["timeStampNs"] = ns_of_ticks(np.asarray(header["time_stamp"])).item()
-    value["sampleTimeNs"] = ns_of_sample_time(np.asarray(header["sample_time_us"]), told).item()
+    if "timeStampNs" in names:
+        value["timeStampNs"] = ns_of_ticks(np.asarray(header["time_stamp"])).item()
+        value["sampleTimeNs"] = ns_of_sample_time(np.asarray(header["sample_time_us"]), told).item()
     value["data"] = waveform.data
     return value

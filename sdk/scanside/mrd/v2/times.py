@@ -17,6 +17,8 @@ from scanside.mrd.v2.told import Told
 __all__ = ["TICK_NS", "ns_of_sample_time", "ns_of_ticks", "sample_time_of_ns", "ticks_of_ns"]
 
 TICK_NS = round(TICK_MS * 1e6)
+_LARGEST_US = 1e16
+"""Whose ns are a number of 64 bits."""
 
 
 def ticks_of_ns(ns: npt.NDArray[np.uint64], told: Told) -> npt.NDArray[np.uint64]:
@@ -43,7 +45,7 @@ def sample_time_of_ns(ns: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
 
 def ns_of_sample_time(us: npt.NDArray[Any], told: Told) -> npt.NDArray[np.uint64]:
     """Time between samples in whole ns."""
-    usable = np.isfinite(us) & (us >= 0)
+    usable = (us >= 0) & (us < _LARGEST_US)
     ns = np.rint(np.where(usable, us, 0).astype(np.float64) * 1e3).astype(np.uint64)
     if (sample_time_of_ns(ns) != us).any():
         told.once("the time between samples was rounded to the whole ns in which MRD 2.2 has it")

@@ -58,7 +58,9 @@ class ItemWriter:
         elif isinstance(message, Readouts):
             yield from self._readouts(message)
         elif isinstance(message, Waveform):
-            yield self._item(WAVEFORM_TAG, waveform_value(message, self.told))
+            kind = self._schema.item(WAVEFORM_TAG)[1]
+            assert isinstance(kind, Record)
+            yield self._item(WAVEFORM_TAG, waveform_value(message, kind.fields, self.told))
         elif isinstance(message, ImageMessage):
             tag, value = image_value(message, self.told)
             yield self._item(tag, value)
