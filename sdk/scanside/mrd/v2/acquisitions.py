@@ -168,22 +168,40 @@ def acquisitions_of(kind: Record, block: Readouts, told: Told) -> Iterator[bytea
     """
     kinds = dict(_leaves(kind, ""))
     columns = _columns(block, kinds, told)
-    leaves = [(path, of, columns.get(path) or _Same(default(of))) for path, of in kinds.items()]
+    parts = [_Part(path, of, columns.get(path, [default(of)] * len(block))) for path, of in kinds.items()]
     for i in range(len(block)):
         out = bytearray()
-        for path, of, values in leaves:
-            write_value(of, values[i], out, path)
+        for part in parts:
+            part.write(i, out)
         yield out
 
 
-class _Same:
-    """A value for every readout."""
+class _Part:
+    """Writes a field of all readouts; one that they share is made once."""
 
-    def __init__(self, value: Any) -> None:
-        self._value = value
+    def __init__(self, path: str, kind: Type, values: Any) -> None:
+        self._path = path
+        self._kind = kind
+        self._values = values
+        self._shared: bytearray | None = None
+        if path not in (_DATA, _TRAJECTORY) and _are_equal(values):
+            self._shared = bytearray()
+            write_value(kind, values[0], self._shared, path)
 
-    def __getitem__(self, index: int) -> Any:
-        return self._value
+    def write(self, i: int, out: bytearray) -> None:
+        if self._shared is None:
+            write_value(self._kind, self._values[i], out, self._path)
+        else:
+            out += self._shared
+
+
+def _are_equal(values: Any) -> bool:
+    if not len(values):
+        return False
+    if isinstance(values, np.ndarray):
+        bits = np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)  # −0 is not 0
+        return bool((bits == bits[0]).all())
+    return all(value is values[0] for value in values)
 
 
 def _leaves(kind: Record, path: str) -> Iterator[tuple[str, Type]]:
@@ -198,20 +216,20 @@ def _leaves(kind: Record, path: str) -> Iterator[tuple[str, Type]]:
 def _columns(block: Readouts, names: Container[str], told: Told) -> Mapping[str, Any]:
     """The fields, a value for each readout."""
     headers = np.ascontiguousarray(block.headers)
-    columns: dict[str, Any] = {path: headers[name].tolist() for path, name in _INTEGERS.items()}
-    columns |= {path: headers["idx"][name].tolist() for path, name in _COUNTERS.items()}
-    columns |= {path: headers[name].tolist() for path, (name, _) in _LISTS.items()}
-    columns |= {path: list(headers[name]) for path, name in _VECTORS.items()}
+    columns: dict[str, Any] = {path: headers[name] for path, name in _INTEGERS.items()}
+    columns |= {path: headers["idx"][name] for path, name in _COUNTERS.items()}
+    columns |= {path: headers[name] for path, (name, _) in _LISTS.items()}
+    columns |= {path: headers[name] for path, name in _VECTORS.items()}
     for name in _TICKS:
-        columns[name + _NS] = ns_of_ticks(headers[_INTEGERS.get(name) or _LISTS[name][0]]).tolist()
-    columns[_SAMPLE_TIME] = headers["sample_time_us"].tolist()
+        columns[name + _NS] = ns_of_ticks(headers[_INTEGERS.get(name) or _LISTS[name][0]])
+    columns[_SAMPLE_TIME] = headers["sample_time_us"]
     if _SAMPLE_TIME_NS in names:
-        columns[_SAMPLE_TIME_NS] = ns_of_sample_time(headers["sample_time_us"], told).tolist()
-    columns[_USER] = headers["idx"]["user"].tolist()
+        columns[_SAMPLE_TIME_NS] = ns_of_sample_time(headers["sample_time_us"], told)
+    columns[_USER] = headers["idx"]["user"]
     columns[_CHANNELS] = _orders(headers, told)
-    columns[_DATA] = list(block.samples)
+    columns[_DATA] = block.samples
     if block.trajectory is not None:
-        columns[_TRAJECTORY] = list(block.trajectory.transpose(0, 2, 1))
+        columns[_TRAJECTORY] = block.trajectory.transpose(0, 2, 1)
     return columns
 
 

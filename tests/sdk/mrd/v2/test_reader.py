@@ -91,6 +91,14 @@ def test_readouts_come_back(
     assert told() == []
 
 
+def test_every_bit_of_every_readout_is_kept(wire: Wire, unwire: Unwire, assert_same: Any) -> None:
+    sent = readouts(4)
+    sent.headers["position"] = [[0.0], [-0.0], [np.nan], [np.inf]]
+    sent.headers["user_float"][:, 0] = [0.0, 0.0, -0.0, 0.0]
+    found, _ = unwire(wire([sent]))
+    assert_same(joined(found), sent)
+
+
 @settings(max_examples=15, suppress_health_check=list(HealthCheck), deadline=None)
 @given(
     chunks=st.one_of(st.integers(1, 400), st.lists(st.integers(1, 2000), max_size=50)),
