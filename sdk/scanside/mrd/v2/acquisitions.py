@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scanside.errors import MessageError
+from scanside.errors import FileFormatError, MessageError
 from scanside.mrd.dtypes import COUNTERS, ENCODING_COUNTERS
 from scanside.mrd.readouts import Readouts
 from scanside.mrd.v2.fields import check_fields, fitting, padded
 from scanside.mrd.v2.layout import Columns
 from scanside.mrd.v2.times import ns_of_sample_time, ns_of_ticks, sample_time_of_ns, ticks_of_ns
 from scanside.mrd.v2.told import Told
-from scanside.mrd.v2.types import Record, Type
+from scanside.mrd.v2.types import Array, Record, Scalar, Type
 from scanside.mrd.v2.values import default, write_value
 
 __all__ = ["acquisitions_of", "check_acquisitions", "readouts_of"]
@@ -66,6 +66,7 @@ _KNOWN = {
     *_NEEDED, *_INTEGERS, *_LISTS, *_TOLD, *(name + _NS for name in _TICKS),
     _USER, _CHANNELS, _SAMPLE_TIME, _SAMPLE_TIME_NS,
 }  # fmt: skip
+_ARRAYS = {_DATA: Array(Scalar("complexfloat32"), 2), _TRAJECTORY: Array(Scalar("float32"), 2)}
 _MOST_CHANNELS = 1024
 
 
@@ -73,9 +74,15 @@ def check_acquisitions(kind: Record, told: Told) -> None:
     """See whether a schema's acquisitions can be read.
 
     Raises:
-        FileFormatError: they lack a field that a reconstruction needs.
+        FileFormatError: they lack a field that a reconstruction needs, or have another type for samples.
     """
     check_fields(kind, _NEEDED, _KNOWN, "acquisitions", told)
+    for name, expected in _ARRAYS.items():
+        if kind.fields[name] != expected:
+            raise FileFormatError(
+                f"the schema of the MRD 2 stream has acquisitions whose {name} is {kind.fields[name]}, expected "
+                f"{expected} as in MRD 2.1 and 2.2"
+            )
 
 
 def readouts_of(columns: Columns, told: Told) -> Readouts:

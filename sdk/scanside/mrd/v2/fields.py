@@ -61,7 +61,9 @@ def fitting(values: npt.NDArray[Any], dtype: np.dtype[Any], name: str) -> npt.ND
 def padded(values: npt.NDArray[Any], length: int, name: str, told: Told) -> npt.NDArray[Any]:
     """Lists ``(n, any)`` with as many entries as a header of MRD 1 has, the missing ones nought."""
     if values.shape[1] > length:
-        if values[:, length:].any():
+        with np.errstate(invalid="ignore"):  # a NaN is not nought
+            more = bool((values[:, length:] != 0).any())
+        if more:
             told.once(
                 f"{name} has {values.shape[1]} values, and a header of MRD 1 has {length}: the rest is lost"
             )

@@ -115,8 +115,9 @@ class ItemReader:
             except (MessageError, FileFormatError) as error:
                 self._broken = error
                 raise
-            except (ArithmeticError, MemoryError, TypeError, ValueError) as error:
-                # Sizes that no limit has caught and NumPy or the memory does: the stream says them all the same.
+            except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+                # Sizes that no limit has caught and NumPy or the memory does, fields that a schema has not: the
+                # stream says them all the same.
                 if isinstance(error, ScansideError):
                     raise
                 self._broken = source.error(f"it cannot be read ({type(error).__name__}: {error})")

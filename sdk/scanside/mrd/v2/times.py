@@ -45,8 +45,10 @@ def sample_time_of_ns(ns: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
 
 def ns_of_sample_time(us: npt.NDArray[Any], told: Told) -> npt.NDArray[np.uint64]:
     """Time between samples in whole ns."""
-    usable = (us >= 0) & (us < _LARGEST_US)
-    ns = np.rint(np.where(usable, us, 0).astype(np.float64) * 1e3).astype(np.uint64)
-    if (sample_time_of_ns(ns) != us).any():
+    with np.errstate(invalid="ignore"):  # a NaN is no time
+        usable = (us >= 0) & (us < _LARGEST_US)
+        ns = np.rint(np.where(usable, us, 0).astype(np.float64) * 1e3).astype(np.uint64)
+        rounded = bool((sample_time_of_ns(ns) != us).any())
+    if rounded:
         told.once("the time between samples was rounded to the whole ns in which MRD 2.2 has it")
     return ns

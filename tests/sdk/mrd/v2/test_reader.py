@@ -24,6 +24,7 @@ from scanside.mrd.v2.schemas import VERSIONS, known_schema
 from scanside.mrd.v2.types import Record
 from scanside.mrd.v2.values import default, write_value
 from scanside.mrd.v2.varints import varint
+from scanside.testing.small import small_waveform
 
 pytestmark = pytest.mark.torch_free
 
@@ -350,6 +351,12 @@ def changed_schema(change: Callable[[dict[str, Any]], None]) -> bytes:
             r"acquisitions without head\.flags: it has data.*another version of MRD than .* \(2\.1 and 2\.2\)",
         ),
         (
+            with_schema(
+                changed_schema(lambda types: types["AcquisitionData"]["type"]["array"].update(items="int16"))
+            ),
+            r"acquisitions whose data is .*int16.*, expected .*complexfloat32",
+        ),
+        (
             with_schema(changed_schema(lambda types: types["StreamItem"]["type"].pop(0))),
             r"no acquisitions among its items .*; expected MRD 2\.1 or 2\.2",
         ),
@@ -380,6 +387,16 @@ def test_a_newer_version_is_read_by_its_own_schema(
     assert reader.left_out == {"novelty": 1}
     assert any("another schema than MRD 2.1 and 2.2" in one for one in told())
     assert any("of its acquisitions, gradient is not known" in one for one in told())
+
+
+def test_items_that_lack_a_field_are_told(wire: Wire, unwire: Unwire) -> None:
+    def rename(types: dict[str, Any]) -> None:
+        types["Waveform"]["fields"][2]["name"] = "counter"
+
+    data = wire([small_waveform()], end=False)
+    text = known_schema("2.2").text
+    with pytest.raises(MessageError, match=r"it cannot be read .*scanCounter"):
+        unwire(with_schema(changed_schema(rename)) + data[data.index(text) + len(text) :])
 
 
 def test_a_stream_without_header_is_told(wire: Wire) -> None:
