@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from scanside.errors import FileFormatError, MessageError
 from scanside.mrd.v2.told import Told
 from scanside.mrd.v2.types import Record, leaf_paths
 
-__all__ = ["by_path", "check_fields", "fitting", "padded"]
+__all__ = ["check_fields", "fitting", "padded"]
 
 
 _LIMITS = {
@@ -71,15 +71,3 @@ def padded(values: npt.NDArray[Any], length: int, name: str, told: Told) -> npt.
     out = np.zeros((len(values), length), values.dtype)
     out[:, : values.shape[1]] = values
     return out
-
-
-def by_path(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values with dotted names as nested mappings."""
-    tree: dict[str, Any] = {}
-    for path, value in values.items():
-        *groups, last = path.split(".")
-        branch = tree
-        for group in groups:
-            branch = branch.setdefault(group, {})
-        branch[last] = value
-    return tree

@@ -16,6 +16,9 @@ from scanside.errors import FileFormatError
 from scanside.texts import shown
 
 __all__ = [
+    "FIXED",
+    "INTEGERS",
+    "INTEGER_DTYPES",
     "Array",
     "Enum",
     "Map",
