@@ -32,6 +32,7 @@ from scanside.cli import (
     serve,
     simulate,
     stages,
+    stream,
     study,
     train,
 )
@@ -94,6 +95,7 @@ for _command in (
     inspect.inspect,
     convert.convert,
     serve.serve,
+    stream.stream,
     stages.stages,
     pipelines.pipelines,
     train.train,

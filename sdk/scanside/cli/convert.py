@@ -28,7 +28,7 @@ def convert(
         Path,
         typer.Argument(
             metavar="OUT",
-            help="The file to write: .h5 is an ISMRMRD scan, .cfl BART's k-space, .nii or .nii.gz images.",
+            help="The file to write: .h5 is an ISMRMRD scan, .mrd one of MRD 2, .cfl BART's k-space, .nii images.",
         ),
     ],
     dataset: Annotated[
@@ -39,7 +39,8 @@ def convert(
     ] = None,
     series: Annotated[str | None, typer.Option(help="Series of images; by default the only one.")] = None,
 ) -> None:
-    """Make an ISMRMRD scan or BART's k-space of a file of a public data set, or NIfTI of images.
+    """Make an ISMRMRD scan or BART's k-space of a file of a public data set, MRD 2 of ISMRMRD or the other way round,
+    or NIfTI of images.
 
     Lines of padding are left out of a scan, whose header is the file's own where it has one; otherwise pixels count
     as 1 mm. NIfTI is made of the reconstruction that comes with a file, or of the images of `scanside replay`.
@@ -47,12 +48,17 @@ def convert(
     from scanside.datasets import open_scan_file
     from scanside.datasets.nifti_images import is_nifti
     from scanside.datasets.opening import dataset_of
+    from scanside.mrd.transfer import MRD2_SUFFIX, copy_scan
 
     different_files(source, output)
+    if MRD2_SUFFIX in (source.suffix, output.suffix):
+        console.print(f"{copy_scan(source, output)} readouts: {output}", soft_wrap=True, markup=False)
+        return
     to_nifti = is_nifti(output)
     if not to_nifti and output.suffix not in (*_ISMRMRD, *_BART):
         raise typer.BadParameter(
-            f"{output}: the suffix says what is written: .h5 (ISMRMRD), .cfl (BART), .nii or .nii.gz (NIfTI)",
+            f"{output}: the suffix says what is written: .h5 (ISMRMRD), .mrd (MRD 2), .cfl (BART), .nii or .nii.gz "
+            "(NIfTI)",
             param_hint="OUT",
         )
     if to_nifti and dataset is None and source.is_file() and dataset_of(source) is None:

@@ -13,7 +13,8 @@ from scanside.cli.options import different_files, settings_from
 __all__ = ["deploy"]
 
 deploy = typer.Typer(
-    help="Write what a site installs: chains for Gadgetron, OpenRecon images.", no_args_is_help=True
+    help="Write what a site installs: chains for Gadgetron, OpenRecon images, codespecs for Tyger.",
+    no_args_is_help=True,
 )
 
 _Pipeline = Annotated[str, typer.Option("--pipeline", "-p", help="A pipeline's name or a YAML file.")]
@@ -112,6 +113,30 @@ def openrecon(
         markup=False,
         soft_wrap=True,
     )
+
+
+@deploy.command()
+def tyger(
+    pipeline: _Pipeline = "grappa",
+    changes: _Set = None,
+    image: Annotated[str, typer.Option(help="Scanside's image.")] = "scanside:cpu",
+    gpu: Annotated[bool, typer.Option("--gpu", help="Ask for a GPU.")] = False,
+    cpu: Annotated[str, typer.Option(help="CPU cores to ask for.")] = "2",
+    memory: Annotated[str, typer.Option(help="Memory to ask for.")] = "4Gi",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File; without it to standard output.")
+    ] = None,
+) -> None:
+    """Write a codespec for Tyger: 'scanside stream' between two of its pipes."""
+    from scanside_deploy.tyger import codespec
+
+    text = codespec(pipeline, settings_from(changes or []), image=image, gpu=gpu, cpu=cpu, memory=memory)
+    if output is None:
+        console.print(text, end="", markup=False, soft_wrap=True)
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text, encoding="utf-8")
+    err.print(f"{output}: tyger codespec create -f {output}", markup=False, soft_wrap=True)
 
 
 @deploy.command()

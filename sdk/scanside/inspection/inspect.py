@@ -12,7 +12,7 @@ from scanside.errors import FileFormatError, FormatError, HeaderError, StreamErr
 from scanside.inspection.checks import check
 from scanside.inspection.survey import Collector, EncodingSurvey, Survey
 from scanside.mrd.dtypes import TICK_MS
-from scanside.mrd.files import Hdf5Recording, Recording, open_recording
+from scanside.mrd.files import Hdf5Recording, Recording, StreamRecording, open_recording
 from scanside.mrd.header import MrdHeader
 from scanside.mrd.readouts import Readouts
 
@@ -28,7 +28,7 @@ class Inspection:
 
     Attributes:
         path: the file.
-        format: ``ISMRMRD HDF5`` or ``ISMRMRD stream``.
+        format: ``ISMRMRD HDF5``, ``ISMRMRD stream`` or ``MRD 2 stream``.
         group: the HDF5 group that was read; empty for a stream.
         header: the scan's header; None where there is none or it cannot be used.
         survey: what was read.
@@ -73,7 +73,7 @@ def inspect_file(path: str | Path, group: str | None = None) -> Inspection:
     findings.
 
     Args:
-        path: an ISMRMRD HDF5 file or an ISMRMRD stream.
+        path: an ISMRMRD HDF5 file, or an ISMRMRD or MRD 2 stream.
         group: the HDF5 group; by default ``dataset``, or the only one there is.
 
     Raises:
@@ -84,6 +84,7 @@ def inspect_file(path: str | Path, group: str | None = None) -> Inspection:
     path = Path(path)
     findings: list[Finding] = []
     with open_recording(path, group) as recording:
+        is_mrd2 = isinstance(recording, StreamRecording) and recording.schema is not None
         read = recording.group if isinstance(recording, Hdf5Recording) else None
         header = _header(recording, findings)
         collector = Collector()
@@ -102,7 +103,7 @@ def inspect_file(path: str | Path, group: str | None = None) -> Inspection:
         findings.append(Finding("error", "there are readouts, but no header says what they are"))
     return Inspection(
         path=path,
-        format="ISMRMRD stream" if read is None else "ISMRMRD HDF5",
+        format="MRD 2 stream" if is_mrd2 else "ISMRMRD stream" if read is None else "ISMRMRD HDF5",
         group=read or "",
         header=header,
         survey=survey,

@@ -1,4 +1,4 @@
-"""Recorded scans: ISMRMRD HDF5 files and ISMRMRD streams, in files or pipes, told apart by their first bytes."""
+"""Recorded scans: ISMRMRD HDF5 files, ISMRMRD and MRD 2 streams, in files or pipes, known by their first bytes."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ from scanside.mrd.messages import (
 from scanside.mrd.peers import reported_error
 from scanside.mrd.reader import MessageReader
 from scanside.mrd.streams import FileStream
+from scanside.mrd.v2.reader import MAGIC, ItemReader
+from scanside.mrd.v2.schemas import MrdSchema
+from scanside.mrd.v2.writer import ItemWriter
 from scanside.mrd.writer import MessageWriter
 
 __all__ = ["Hdf5Recording", "Recording", "StreamRecording", "StreamWriter", "open_recording"]
@@ -101,12 +104,12 @@ def open_recording(path: str | Path, group: str | None = None) -> Recording:
     """Open a recorded scan, whatever its name ends in.
 
     Args:
-        path: an ISMRMRD HDF5 file or an ISMRMRD stream, also compressed with xz or gzip; ``-`` is standard
+        path: an ISMRMRD HDF5 file, or an ISMRMRD or MRD 2 stream, also compressed with xz or gzip; ``-`` is standard
             input, for streams.
         group: name of the group to read of an HDF5 file; by default ``dataset`` or the only one, see `Hdf5Reader`.
 
     Raises:
-        FileFormatError: it is neither; the message shows how it begins.
+        FileFormatError: it is none of them; the message shows how it begins.
         MessageError: a stream holds data before a header.
         FileNotFoundError: there is no such file.
     """
@@ -153,7 +156,7 @@ class Hdf5Recording(Recording):
 
 
 class StreamRecording(Recording):
-    """An ISMRMRD stream: configuration (may be absent), header, data, CLOSE.
+    """An ISMRMRD stream: configuration (may be absent), header, data, CLOSE; or an MRD 2 stream, read as one.
 
     Args:
         file: where its bytes are read, from the first; closed with the recording.
@@ -168,8 +171,9 @@ class StreamRecording(Recording):
         self._name = name
         self._config: ConfigFile | ConfigText | None = None
         self._texts: list[str] = []
-        self._stream = FileStream(_plain(file, name))
-        self._reader = MessageReader(self._stream)
+        plain, is_mrd2 = _plain(file, name)
+        self._stream = FileStream(plain)
+        self._reader = ItemReader(self._stream) if is_mrd2 else MessageReader(self._stream)
         self._ended = False
         try:
             self._header_xml = self._read_header()
@@ -186,6 +190,16 @@ class StreamRecording(Recording):
     def config(self) -> ConfigFile | ConfigText | None:
         """See `Recording.config`."""
         return self._config
+
+    @property
+    def schema(self) -> MrdSchema | None:
+        """What an MRD 2 stream is written with; None for an ISMRMRD stream."""
+        return self._reader.schema if isinstance(self._reader, ItemReader) else None
+
+    @property
+    def n_bytes(self) -> int:
+        """How much of the stream, as it is when decompressed, has been read."""
+        return self._reader.position
 
     @property
     def texts(self) -> list[str]:
@@ -231,22 +245,28 @@ class StreamRecording(Recording):
 
 
 class StreamWriter:
-    """Saves a scan as an ISMRMRD stream; a context manager.
+    """Saves a scan as an ISMRMRD or MRD 2 stream; a context manager.
 
     An error inside the ``with`` block leaves the stream without its CLOSE, so that readers see that it is not
     whole.
 
     Args:
-        path: the file, compressed if its name ends in ``.xz`` or ``.gz``; ``-`` is standard output.
+        path: the file, compressed if its name ends in ``.xz`` or ``.gz``; ``-`` is standard output. Or a file that is
+            open; it is closed with the stream.
         header_xml: the scan's header.
-        config: a configuration to begin with.
+        config: a configuration to begin with; MRD 2 has none.
+        schema: the version of MRD 2 to write; None for an ISMRMRD stream.
     """
 
     def __init__(
-        self, path: str | Path, header_xml: bytes, config: ConfigFile | ConfigText | None = None
+        self,
+        path: str | Path | BinaryIO,
+        header_xml: bytes,
+        config: ConfigFile | ConfigText | None = None,
+        schema: MrdSchema | None = None,
     ) -> None:
         self._stream = FileStream(None, _open_writer(path))
-        self._writer = MessageWriter(self._stream)
+        self._writer = MessageWriter(self._stream) if schema is None else ItemWriter(self._stream, schema)
         self._writer.write(*([config] if config else []), HeaderXml(header_xml))
         self._open = True
 
@@ -278,15 +298,17 @@ class StreamWriter:
             self._stream.close()
 
 
-def _open_writer(path: str | Path) -> BinaryIO:
+def _open_writer(path: str | Path | BinaryIO) -> BinaryIO:
+    if not isinstance(path, (str, Path)):
+        return path
     if str(path) == "-":
         return cast(BinaryIO, io.FileIO(sys.stdout.fileno(), "w", closefd=False))
     opener: Any = {".xz": lzma.open, ".gz": gzip.open}.get(Path(path).suffix, open)
     return cast(BinaryIO, opener(path, "wb"))
 
 
-def _plain(file: BinaryIO | io.RawIOBase, name: str) -> io.RawIOBase:
-    """The bytes of a stream from the first, decompressed if need be.
+def _plain(file: BinaryIO | io.RawIOBase, name: str) -> tuple[io.RawIOBase, bool]:
+    """The bytes of a stream from the first, decompressed if need be, and whether it is one of MRD 2.
 
     Raises:
         FileFormatError: they are not those of a stream.
@@ -300,18 +322,20 @@ def _plain(file: BinaryIO | io.RawIOBase, name: str) -> io.RawIOBase:
             packed = _Unpacked(unpack(plain), plain, name)
             first = _first(packed)
             opened = plain = _Refilled(first, packed)
-        if len(first) < 2 or int.from_bytes(first[:2], "little") not in _OPENINGS:
+        is_mrd2 = first.startswith(MAGIC)
+        if not is_mrd2 and (len(first) < 2 or int.from_bytes(first[:2], "little") not in _OPENINGS):
             hint = ""
             if first == SIGNATURE:
                 hint = "; it is HDF5, which can be read neither from a pipe nor compressed: give a plain file"
             raise FileFormatError(
-                f"{name} is neither an ISMRMRD HDF5 file nor an ISMRMRD stream: it begins with {first!r}; "
-                f"expected {SIGNATURE!r}, or as first two bytes the message id 1, 2 or 3 (little endian){hint}"
+                f"{name} is neither an ISMRMRD HDF5 file nor an ISMRMRD stream, nor one of MRD 2: it begins with "
+                f"{first!r}; expected {SIGNATURE!r}, as first two bytes the message id 1, 2 or 3 (little endian), or "
+                f"{MAGIC!r}{hint}"
             )
     except BaseException:
         opened.close()
         raise
-    return plain
+    return plain, is_mrd2
 
 
 def _first(file: BinaryIO | io.RawIOBase) -> bytes:

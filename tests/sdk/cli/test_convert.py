@@ -12,6 +12,7 @@ from tests.sdk.datasets.conftest import coils_of
 from typer.testing import Result
 
 from scanside.datasets.fastmri import write_fastmri
+from scanside.mrd.hdf5 import Hdf5Reader
 
 Scanside = Callable[..., Result]
 
@@ -67,3 +68,15 @@ def test_images_of_a_replay(scanside: Scanside, small_scan: Path, tmp_path: Path
 def test_options_that_are_for_images(scanside: Scanside, knee: Path, tmp_path: Path) -> None:
     refused = scanside("convert", knee, tmp_path / "scan.h5", "--series", "image_1", status=2).stderr
     assert "choose among images" in refused
+
+
+def test_mrd_2_there_and_back(scanside: Callable[..., Result], small_scan: Path, tmp_path: Path) -> None:
+    stream, again = tmp_path / "scan.mrd", tmp_path / "again.h5"
+    assert "60 readouts" in scanside("convert", small_scan, stream).stdout
+    scanside("convert", stream, again)
+    with Hdf5Reader(small_scan) as one, Hdf5Reader(again) as other:
+        assert one.n_readouts == other.n_readouts
+        for ours, theirs in zip(other.blocks(), one.blocks(), strict=True):
+            np.testing.assert_array_equal(ours.samples, theirs.samples)
+            np.testing.assert_array_equal(ours.headers, theirs.headers)
+    assert "MRD 2 stream" in scanside("inspect", stream).stdout

@@ -59,3 +59,11 @@ def test_openrecon_without_parameters_takes_likely_ones(tmp_path: Path) -> None:
     label = json.loads((tmp_path / "OpenReconLabel.json").read_text("utf-8"))
     assert [one["id"] for one in label["parameters"]] == ["config", "finishKind"]
     assert label["reconstruction"]["can_use_gpu"] is True
+
+
+def test_tyger_to_standard_output_and_to_a_file(tmp_path: Path) -> None:
+    asked = ("tyger", "-p", "student", "--set", "engine.deadline_ms=500", "--gpu")
+    text = run(*asked).stdout
+    assert "engine.deadline_ms=500" in text
+    run(*asked, "-o", tmp_path / "new" / "codespec.yaml")
+    assert (tmp_path / "new" / "codespec.yaml").read_text("utf-8") == text
