@@ -23,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 from scanside.report.figures import BLUE, ORANGE, save
 from scanside.report.page import Messages, Page, Picture, Rows, Section, Text
 from scanside_training.checkpoint import config_text
-from scanside_training.evaluation.report import write_csv
+from scanside_training.evaluation.csv_files import write_csv
 from scanside_training.study.search import Search, Trial, shown
 
 __all__ = ["BEST", "search_figure", "trial_cells", "trial_columns", "write_search"]
