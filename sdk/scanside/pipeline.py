@@ -35,7 +35,7 @@ from scanside.errors import (
     StageError,
     StreamError,
 )
-from scanside.items import Calibration, Image, Item, KSpace, Readouts, Waveform, item_types
+from scanside.items import Calibration, Image, Item, KSpace, Readouts, Samples, Waveform, item_types
 from scanside.mrd.header import MrdHeader
 from scanside.plain_yaml import read_value
 from scanside.registry import load_stage, stage_names
@@ -434,11 +434,11 @@ class PipelineRun:
         for finding in self._comparison.news(ended=ended):
             self.scan.find(finding)
 
-    def _flow(self, i: int, item: Item | Calibration) -> Iterator[Item]:
+    def _flow(self, i: int, item: Item | Calibration | Samples) -> Iterator[Item]:
         """Send an item through the stages from the i-th on."""
         if isinstance(item, Readouts) and not len(item):
             return  # a selection that picked nothing
-        if self._observe is not None and i > 0 and not isinstance(item, Calibration):
+        if self._observe is not None and i > 0 and not isinstance(item, (Calibration, Samples)):
             self._observe(self.pipeline.labels[i - 1], item)
         for label, stage, takes, gives in self._steps[i:]:
             i += 1
@@ -446,12 +446,12 @@ class PipelineRun:
                 for result in self._timed(label, gives, lambda: stage.process(item)):  # noqa: B023 — used at once
                     yield from self._flow(i, result)
                 return
-        if not isinstance(item, Calibration):
+        if not isinstance(item, (Calibration, Samples)):
             yield item
 
     def _timed(
         self, label: str, gives: tuple[type, ...], call: Any, *, ending: bool = False
-    ) -> Iterator[Item | Calibration]:
+    ) -> Iterator[Item | Calibration | Samples]:
         """What a stage gives, checked; only its own time is booked on it.
 
         The end of a scan at which a stage gives nothing is no item: most stages do nothing then.

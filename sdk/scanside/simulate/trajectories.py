@@ -1,0 +1,127 @@
+"""Trajectories of simulated scans that do not follow the lines of a grid."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from scanside.mrd.dtypes import Headers
+from scanside.simulate.config import SamplingConfig, TrajectoryConfig
+from scanside.simulate.geometry import ScanGrid
+
+__all__ = ["GOLDEN_ANGLE", "TrajectoryReadouts", "trajectory"]
+
+Points = npt.NDArray[np.float64]
+
+GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2
+"""111.246°: each spoke falls into the largest gap that those before have left (Winkelmann et al., IEEE Trans Med
+Imaging 2007;26:68)."""
+
+_TURNS = 20_000  # points along a spiral, of which samples are taken at equal lengths
+
+
+@dataclass(frozen=True)
+class TrajectoryReadouts:
+    """Which points of k-space the readouts of a scan sample.
+
+    Attributes:
+        config: the trajectory.
+        grid: of the scan.
+        n_samples: of a readout.
+    """
+
+    config: TrajectoryConfig
+    grid: ScanGrid
+    n_samples: int
+
+    @classmethod
+    def of(cls, sampling: SamplingConfig, grid: ScanGrid) -> TrajectoryReadouts | None:
+        """That of a scan; None where its readouts are lines of a grid."""
+        config = sampling.trajectory
+        return None if config is None else cls(config, grid, config.samples or grid.encoded_matrix[0])
+
+    def nominal(self, headers: Headers) -> Points:
+        """Points ``(n, sample, 3)`` of readouts as they are planned, (x, y, z) in cycles per encoded voxel."""
+        idx = headers["idx"]
+        number = idx["kspace_encode_step_1"].astype(np.int64)
+        if self.config.angles == "golden" or self.config.kind == "koosh-ball":
+            number = number + idx["repetition"].astype(np.int64) * self.config.readouts
+        points = trajectory(self.config, self.grid.recon_matrix, self.n_samples, number)
+        if self.config.kind == "stack-of-stars":
+            n = self.grid.encoded_matrix[2]
+            points[..., 2] = ((idx["kspace_encode_step_2"].astype(np.int64) - n // 2) / n)[:, None]
+        return points
+
+    def points(self, headers: Headers) -> Points:
+        """Points ``(n, sample, 3)`` of readouts as gradients that lag behind make them."""
+        nominal = self.nominal(headers)
+        lag = np.array([*self.config.delay, 0.0])
+        return nominal - lag * np.gradient(nominal, axis=1) if lag.any() else nominal
+
+    def written(self, headers: Headers) -> npt.NDArray[np.float32]:
+        """The trajectory ``(n, sample, 2 or 3)`` that readouts carry, in the unit of the configuration."""
+        matrix, fov_mm = np.array(self.grid.encoded_matrix), np.array(self.grid.encoded_fov_mm)
+        unit = {
+            "voxel": np.ones(3),
+            "radian": np.full(3, 2 * np.pi),
+            "matrix": matrix.astype(float),
+            "metre": 1e3 * matrix / fov_mm,
+        }[self.config.unit]
+        n = 3 if self.config.kind == "koosh-ball" else 2
+        return np.asarray((self.nominal(headers) * unit)[..., :n], dtype=np.float32)
+
+
+def trajectory(
+    config: TrajectoryConfig, matrix: tuple[int, int, int], n_samples: int, number: npt.NDArray[np.int64]
+) -> Points:
+    """Points ``(n, sample, 3)`` of readouts, along (x, y, z) in cycles per voxel.
+
+    Args:
+        config: which trajectory.
+        matrix: of the image over the field of view (x, y, z).
+        n_samples: of a readout.
+        number: ``(n,)`` of the readouts, counted from the beginning of the scan.
+    """
+    if config.kind == "koosh-ball":
+        return _ball(number)[:, None, :] * _through(n_samples)[:, None]
+    if config.kind == "spiral":
+        angles = 2 * math.pi * (number % config.readouts) / config.readouts
+        arm = _arm(matrix[0] / config.readouts, n_samples)
+    else:
+        golden = config.angles == "golden"
+        angles = number * GOLDEN_ANGLE if golden else math.pi * (number % config.readouts) / config.readouts
+        arm = _through(n_samples) + 0j
+    turned = np.exp(1j * angles)[:, None] * arm
+    return np.stack([turned.real, turned.imag, np.zeros_like(turned.real)], axis=-1)
+
+
+def _through(n_samples: int) -> Points:
+    """Distance from the centre along a spoke through it, ``(sample)``."""
+    return np.asarray((np.arange(n_samples) - n_samples // 2) / n_samples)
+
+
+def _arm(turns_of_all: float, n_samples: int) -> npt.NDArray[np.complex128]:
+    """An Archimedean spiral from the centre to the edge, sampled at equal lengths, ``(sample)``.
+
+    All arms together have two passes for each voxel of the image: as many turns as half of its matrix.
+    """
+    largest = math.pi * turns_of_all  # angle at the edge
+    angle = np.linspace(0, largest, _TURNS)
+    length = np.concatenate([[0], np.cumsum(np.hypot(1, angle[:-1]) * np.diff(angle))])
+    at = np.interp(np.linspace(0, length[-1], n_samples), length, angle)
+    return np.asarray(0.5 * at / largest * np.exp(1j * at))
+
+
+def _ball(number: npt.NDArray[np.int64]) -> Points:
+    """Directions ``(n, 3)`` that cover a half sphere evenly in every stretch of the scan.
+
+    Chan, Ramsay, Cunningham, Plewes: *Temporal stability of adaptive 3D radial MRI using multidimensional golden
+    means*, Magn Reson Med 61:354-363 (2009).
+    """
+    height = (number * 0.46557123187676) % 1
+    azimuth = 2 * math.pi * ((number * 0.6823278038280193) % 1)
+    across = np.sqrt(1 - height**2)
+    return np.stack([across * np.cos(azimuth), across * np.sin(azimuth), height], axis=-1)
