@@ -136,7 +136,7 @@ class Calibration:
 
 @dataclass(slots=True, eq=False)
 class Samples:
-    """Samples anywhere in k-space, of one image. They never leave a pipeline.
+    """Samples anywhere in k-space, of one image. They never leave a pipeline whose stages came from a file.
 
     Attributes:
         data: ``(coil, readout, sample)`` complex64 on the pipeline's device.
@@ -198,10 +198,10 @@ class Image:
         return replace(self, **changes)
 
 
-Item: TypeAlias = Readouts | Waveform | KSpace | Image
-"""Anything that comes into a pipeline or leaves it."""
+Item: TypeAlias = Readouts | Waveform | KSpace | Samples | Image
+"""Anything that stages hand on; `Samples` neither come into a pipeline nor leave it."""
 
 
 def item_types() -> dict[str, type]:
-    """The kinds of items by the name that a pipeline file uses."""
+    """The kinds of items that may come into a pipeline by the name that its file uses."""
     return {"readouts": Readouts, "waveform": Waveform, "kspace": KSpace, "image": Image}

@@ -256,6 +256,11 @@ class Pipeline:
             except StageConfigError as error:
                 raise StageConfigError(f"{where}, stage '{label}': {error}") from error
         kinds = item_types()
+        if Samples in stages[-1].gives():
+            raise PipelineError(
+                f"{where} ends with '{labels[-1]}', which gives Samples, and nobody outside takes these: add a stage "
+                "that makes images of them, such as 'gridding' or 'noncartesian-sense'"
+            )
         return cls(
             stages,
             name=config.name,
@@ -434,11 +439,11 @@ class PipelineRun:
         for finding in self._comparison.news(ended=ended):
             self.scan.find(finding)
 
-    def _flow(self, i: int, item: Item | Calibration | Samples) -> Iterator[Item]:
+    def _flow(self, i: int, item: Item | Calibration) -> Iterator[Item]:
         """Send an item through the stages from the i-th on."""
         if isinstance(item, Readouts) and not len(item):
             return  # a selection that picked nothing
-        if self._observe is not None and i > 0 and not isinstance(item, (Calibration, Samples)):
+        if self._observe is not None and i > 0 and not isinstance(item, Calibration):
             self._observe(self.pipeline.labels[i - 1], item)
         for label, stage, takes, gives in self._steps[i:]:
             i += 1
@@ -446,12 +451,12 @@ class PipelineRun:
                 for result in self._timed(label, gives, lambda: stage.process(item)):  # noqa: B023 — used at once
                     yield from self._flow(i, result)
                 return
-        if not isinstance(item, (Calibration, Samples)):
+        if not isinstance(item, Calibration):
             yield item
 
     def _timed(
         self, label: str, gives: tuple[type, ...], call: Any, *, ending: bool = False
-    ) -> Iterator[Item | Calibration | Samples]:
+    ) -> Iterator[Item | Calibration]:
         """What a stage gives, checked; only its own time is booked on it.
 
         The end of a scan at which a stage gives nothing is no item: most stages do nothing then.

@@ -77,8 +77,9 @@ class SimulatedScan:
         clear = float(np.abs(self._phantom.bounds_mm[:, :2]).max()) + 20.0
         self.coils = CoilArray(config.coils, clear)
         self.noise = NoiseModel(config.noise, self.coils, config.timing.dwell_us)
+        round_axes = 0 if self._trajectory is None else self._trajectory.n_turning
         resolved = phase_bands(config.sampling, self.grid.encoded_matrix)
-        self._signal = Signal(config.phantom, self._phantom, self.coils, self.grid, resolved)
+        self._signal = Signal(config.phantom, self._phantom, self.coils, self.grid, resolved, round_axes)
         self._schedule = Schedule(config, self.grid, self._bands)
         self._prescan = sampling_pattern(config.sampling, self._bands)[1]
         self.header_xml = scan_header(config, self.grid, self._bands)

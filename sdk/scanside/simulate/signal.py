@@ -59,6 +59,8 @@ class Signal:
         coils: the receive array.
         grid: where the scan looks.
         bands: bands along (k1, k2), whose resolution the truth has.
+        round_axes: how many axes, x first, are sampled within a disc or ball of k-space, whose resolution the truth
+            has then; 0 of lines of a grid.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class Signal:
         coils: CoilArray,
         grid: ScanGrid,
         bands: tuple[Band, Band],
+        round_axes: int = 0,
     ) -> None:
         self._config = config
         self._phantom = phantom
         self._coils = coils
         self._grid = grid
         self._bands = bands
+        self._round_axes = round_axes
         self._kspaces = _Cache(_CACHE_BYTES)
         self._objects = _Cache(_CACHE_BYTES // 4)
 
@@ -125,7 +129,17 @@ class Signal:
         for axis in range(3):
             matrix = self._to_image(axis) @ self._to_kspace(axis, fine[axis])
             volume = np.moveaxis(np.tensordot(matrix, volume, axes=(1, 2 - axis)), 0, 2 - axis)
+        if self._round_axes:
+            volume = self._rounded(volume)
         return np.ascontiguousarray(volume, dtype=np.complex64)
+
+    def _rounded(self, volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """An image ``(z, y, x)`` without what lies outside of the disc or ball that is sampled."""
+        axes = tuple(range(-self._round_axes, 0))
+        frequencies = [np.fft.fftfreq(volume.shape[axis]) for axis in axes]
+        squares = sum(one**2 for one in np.meshgrid(*frequencies, indexing="ij"))
+        found: npt.NDArray[Any] = np.fft.ifftn(np.fft.fftn(volume, axes=axes) * (squares <= 0.25), axes=axes)
+        return found
 
     def mask(self, frame: Frame) -> npt.NDArray[np.bool_]:
         """Where the object is ``(z, y, x)``, on the grid of the image."""

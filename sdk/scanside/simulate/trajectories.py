@@ -43,6 +43,11 @@ class TrajectoryReadouts:
         config = sampling.trajectory
         return None if config is None else cls(config, grid, config.samples or grid.encoded_matrix[0])
 
+    @property
+    def n_turning(self) -> int:
+        """Axes, x first, in which readouts point in all directions."""
+        return 3 if self.config.kind == "koosh-ball" else 2
+
     def nominal(self, headers: Headers) -> Points:
         """Points ``(n, sample, 3)`` of readouts as they are planned, (x, y, z) in cycles per encoded voxel."""
         idx = headers["idx"]
@@ -70,8 +75,7 @@ class TrajectoryReadouts:
             "matrix": matrix.astype(float),
             "metre": 1e3 * matrix / fov_mm,
         }[self.config.unit]
-        n = 3 if self.config.kind == "koosh-ball" else 2
-        return np.asarray((self.nominal(headers) * unit)[..., :n], dtype=np.float32)
+        return np.asarray((self.nominal(headers) * unit)[..., : self.n_turning], dtype=np.float32)
 
 
 def trajectory(
@@ -87,14 +91,11 @@ def trajectory(
     """
     if config.kind == "koosh-ball":
         return _ball(number)[:, None, :] * _through(n_samples)[:, None]
-    if config.kind == "spiral":
-        angles = 2 * math.pi * (number % config.readouts) / config.readouts
-        arm = _arm(matrix[0] / config.readouts, n_samples)
-    else:
-        golden = config.angles == "golden"
-        angles = number * GOLDEN_ANGLE if golden else math.pi * (number % config.readouts) / config.readouts
-        arm = _through(n_samples) + 0j
-    turned = np.exp(1j * angles)[:, None] * arm
+    spiral = config.kind == "spiral"
+    arm = _arm(matrix[0] / config.readouts, n_samples) if spiral else _through(n_samples)
+    around = 2 * math.pi if spiral else math.pi
+    step = GOLDEN_ANGLE if config.angles == "golden" else around / config.readouts
+    turned = np.exp(1j * step * number)[:, None] * arm
     return np.stack([turned.real, turned.imag, np.zeros_like(turned.real)], axis=-1)
 
 

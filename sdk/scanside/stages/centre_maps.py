@@ -68,8 +68,8 @@ class CentreMaps(Stage[Samples, Samples]):
         if n_coils == 1:
             return item.data.new_ones(1, *grid)
         config = self.config
+        require_finite(item.data, item)  # iterations would end at zero
         block = centre_on_grid(item.data.flatten(1), flat_points(item), item.shape, config.calibration)
-        require_finite(block, item)
         block = block.reshape(n_coils, *([1] if len(item.shape) == 2 else []), *block.shape[1:])
         kernel = fitting_kernel(block, grid, config.kernel, config.calibration)
         maps, _ = espirit_sets(

@@ -245,7 +245,7 @@ class GatherSamples(Stage[Readouts, Samples]):
         n = 3 if volume and trajectory.shape[-1] > 2 else 2
         points = in_cycles_per_voxel(trajectory, self._unit[encoding.index], encoding, n)
         if volume and n == 2:
-            step = encoding.limit("kspace_encoding_step_2")
+            step = encoding.limit("kspace_encode_step_2")
             partition = block.headers["idx"]["kspace_encode_step_2"].astype(np.float32) - step.center
             kz = partition / encoding.encoded.field_of_view_mm[2] * encoding.recon.voxel_mm[2]
             along = np.broadcast_to(kz[:, None, None], (*points.shape[:2], 1))

@@ -38,13 +38,13 @@ def pipe_menon(points: torch.Tensor, shape: Sequence[int], iterations: int = 20)
     double = [2 * n for n in shape]
     transform = Nufft(points.to(torch.float32), double)
     window = _overlap(double, points.device)
-    weights = points.new_ones(len(points), dtype=torch.float32)
+    weights: torch.Tensor = points.new_ones(len(points), dtype=torch.float32)
     for _ in range(iterations):
         image = transform.adjoint(torch.complex(weights, torch.zeros_like(weights)))
         density = transform.forward(image * window).real
         weights = weights / density.clamp_min(torch.finfo(torch.float32).tiny)
     # C's integral over k-space is the window in the middle, 1; and both transforms are scaled.
-    weights = weights / 2 ** len(shape)
+    weights = weights / float(2 ** len(shape))
     if not bool(weights.isfinite().all()) or not bool((weights > 0).any()):
         raise ScanError("the density compensation of the trajectory is zero or no number: look at its points")
     return weights.to(points.dtype)
