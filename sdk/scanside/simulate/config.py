@@ -110,6 +110,9 @@ class TrajectoryConfig(_Config):
     through the centre of a volume."""
     readouts: Count = 201
     """Spokes or arms of each image; of a stack of stars, of each partition."""
+    full: Count | None = None
+    """Spiral arms that would sample k-space fully to its edge; default is `readouts`. With fewer readouts, arms lie
+    that much further apart at the edge, and are complete in the middle."""
     angles: Literal["uniform", "golden"] = "uniform"
     """Spokes at equal angles, the same in every repetition, or each 111.25° after the one before, on and on."""
     samples: Count | None = None

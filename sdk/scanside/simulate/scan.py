@@ -195,6 +195,7 @@ class SimulatedScan:
         else:
             samples = self._along(self._trajectory, headers)
             trajectory = self._trajectory.written(headers)
+            headers["trajectory_dimensions"] = trajectory.shape[-1]
         samples += self._noise_of_lines(rng, len(headers), n_samples)
         return Readouts(headers, samples, trajectory)
 

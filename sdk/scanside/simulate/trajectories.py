@@ -21,6 +21,7 @@ GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2
 Imaging 2007;26:68)."""
 
 _TURNS = 20_000  # points along a spiral, of which samples are taken at equal lengths
+_FULL_RADIUS = 0.1  # in cycles per voxel: where arms begin to lie further apart
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,11 @@ def trajectory(
     if config.kind == "koosh-ball":
         return _ball(number)[:, None, :] * _through(n_samples)[:, None]
     spiral = config.kind == "spiral"
-    arm = _arm(matrix[0] / config.readouts, n_samples) if spiral else _through(n_samples)
+    arm = (
+        _arm(matrix[0], config.readouts, config.full or config.readouts, n_samples)
+        if spiral
+        else _through(n_samples)
+    )
     around = 2 * math.pi if spiral else math.pi
     step = GOLDEN_ANGLE if config.angles == "golden" else around / config.readouts
     turned = np.exp(1j * step * number)[:, None] * arm
@@ -104,16 +109,25 @@ def _through(n_samples: int) -> Points:
     return np.asarray((np.arange(n_samples) - n_samples // 2) / n_samples)
 
 
-def _arm(turns_of_all: float, n_samples: int) -> npt.NDArray[np.complex128]:
-    """An Archimedean spiral from the centre to the edge, sampled at equal lengths, ``(sample)``.
+def _arm(matrix: int, readouts: int, full: int, n_samples: int) -> npt.NDArray[np.complex128]:
+    """A spiral from the centre to the edge, sampled at equal lengths, ``(sample)``.
 
-    All arms together have two passes for each voxel of the image: as many turns as half of its matrix.
+    All arms together pass at the distance that the field of view asks for in the middle of k-space, and further and
+    further apart towards the edge, there as many times as arms are missing: Kim, Adalsteinsson, Spielman, *Simple
+    analytic variable density spiral design*, Magn Reson Med 50:214-219 (2003).
     """
-    largest = math.pi * turns_of_all  # angle at the edge
-    angle = np.linspace(0, largest, _TURNS)
-    length = np.concatenate([[0], np.cumsum(np.hypot(1, angle[:-1]) * np.diff(angle))])
-    at = np.interp(np.linspace(0, length[-1], n_samples), length, angle)
-    return np.asarray(0.5 * at / largest * np.exp(1j * at))
+    radius = np.linspace(0, 0.5, _TURNS)
+    outwards = np.clip((radius - _FULL_RADIUS) / (0.5 - _FULL_RADIUS), 0, 1)
+    apart = (readouts + (full - readouts) * outwards) / matrix
+    angle = _summed(2 * math.pi / apart, radius)
+    length = _summed(np.hypot(1, radius * 2 * math.pi / apart), radius)
+    at = np.interp(np.linspace(0, length[-1], n_samples), length, radius)
+    return np.asarray(at * np.exp(1j * np.interp(at, radius, angle)))
+
+
+def _summed(rate: Points, over: Points) -> Points:
+    """The integral up to every point, by trapezoids."""
+    return np.concatenate([[0], np.cumsum((rate[1:] + rate[:-1]) / 2 * np.diff(over))])
 
 
 def _ball(number: npt.NDArray[np.int64]) -> Points:

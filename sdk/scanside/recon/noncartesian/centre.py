@@ -18,6 +18,7 @@ __all__ = ["centre_on_grid"]
 
 _WIDER = 1.5  # the grid that is solved for, against the block: its edges are worse than its middle
 _L2 = 1e-3
+_FILLED = 0.5  # of the centre; samples on a grid fill 1, and maps are still good with a little more than half
 _ITERATIONS = 30
 
 
@@ -38,7 +39,7 @@ def centre_on_grid(
         ``(coil, *block)``, in the scaling of an orthonormal transform of the image.
 
     Raises:
-        CalibrationError: fewer samples lie there than the block has places.
+        CalibrationError: fewer samples lie there than the block has places, or with gaps.
     """
     block = [min(width, n) for n in shape]
     grid = [min(n, 2 * math.ceil(_WIDER * width / 2)) for n in shape]
@@ -52,6 +53,12 @@ def centre_on_grid(
         )
     near = points[inside] * points.new_tensor([n / g for n, g in zip(shape, grid, strict=True)])
     weights = pipe_menon(near, grid)
+    if (filled := float(weights.sum()) / math.prod(grid)) < _FILLED:
+        raise CalibrationError(
+            f"coil maps need a centre of k-space that is fully sampled: the samples fill {100 * filled:.0f} % of it, "
+            "as their gaps are wider than the field of view allows; take more readouts for each image, a trajectory "
+            "that is denser in the middle, or a smaller calibration block"
+        )
     transform, kernel = Nufft(near, grid), toeplitz_kernel(near, grid, weights)
     images = conjugate_gradient(
         lambda image: toeplitz_normal(image, kernel) + _L2 * image,

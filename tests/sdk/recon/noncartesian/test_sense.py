@@ -128,3 +128,11 @@ def test_a_centre_that_is_not_full() -> None:
 def test_maps_of_a_volume_with_points_of_a_plane() -> None:
     with pytest.raises(ShapeError, match="of one slice"):
         NonCartesianSense(torch.ones(2, 3, 8, 8, dtype=torch.complex64), torch.zeros(5, 2))
+
+
+def test_a_centre_with_wide_gaps() -> None:
+    """Samples are many, but lie on few spokes."""
+    points = spokes(6)
+    dense = torch.nn.functional.interpolate(points.mT, scale_factor=4, mode="linear").mT.reshape(-1, 2)
+    with pytest.raises(CalibrationError, match=r"fill \d+ % of it"):
+        centre_on_grid(torch.ones(3, len(dense), dtype=torch.complex64), dense, (N, N), 24)
