@@ -12,7 +12,7 @@ DEBIAN_PACKAGES = bart ismrmrd-tools chromium dcmtk dicom3tools
 # One program of each.
 DEBIAN_PROGRAMS = bart ismrmrd_generate_cartesian_shepp_logan chromium storescp dciodvfy
 # A variable, as a comma in the arguments of `call` would part them.
-EXTRAS = training,int8,onnxruntime,server,dicom,tracing,ray
+EXTRAS = training,int8,onnxruntime,server,dicom,tracing,ray,noncartesian
 FULL = .venv/.installed
 BASE = .venv-base/.installed
 TENSORRT = .venv-tensorrt/.installed

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scanside.context import Context
-from scanside.errors import IncompleteScan, MissingExtra, ShapeError
-from scanside.items import AxisRange, Image, Item, KSpace, Readouts, Waveform
+from scanside.errors import IncompleteScan, MissingExtra, ScansideError, ShapeError
+from scanside.items import AxisRange, Image, Item, KSpace, Readouts, Samples, Waveform
 from scanside.losses import Plan, sorted_losses
 from scanside.memory import process_bytes
 from scanside.mrd.dtypes import (
@@ -96,11 +96,14 @@ def message_of(item: Item, form: Form = "image") -> Data:
     Raises:
         ShapeError: the item does not fit the message.
         IncompleteScan: k-space of an incomplete scan: recon data have no place to say so.
+        ScansideError: samples, which no message holds.
     """
     if isinstance(item, (Readouts, Waveform)):
         return item
     if isinstance(item, KSpace):
         return _recon_data([item])
+    if isinstance(item, Samples):
+        raise ScansideError("no message holds Samples: a pipeline must make images of them")
     return _image_array([item]) if form == "image_array" else _image_message(item)
 
 

@@ -1,4 +1,5 @@
-"""What flows through a pipeline: `Readouts`, `Waveform`, `KSpace` and `Image`, and between stages `Calibration`.
+"""What flows through a pipeline: `Readouts`, `Waveform`, `KSpace` and `Image`, between stages `Calibration`,
+`Samples`.
 
 Axis names, order and units are fixed here, once:
 
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["AxisRange", "Calibration", "Image", "Item", "KSpace", "Readouts", "Waveform", "item_types"]
+__all__ = [
+    "AxisRange",
+    "Calibration",
+    "Image",
+    "Item",
+    "KSpace",
+    "Readouts",
+    "Samples",
+    "Waveform",
+    "item_types",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,45 @@ class Calibration:
 
 
 @dataclass(slots=True, eq=False)
+class Samples:
+    """Samples anywhere in k-space, of one image. They never leave a pipeline whose stages came from a file.
+
+    Attributes:
+        data: ``(coil, readout, sample)`` complex64 on the pipeline's device.
+        points: ``(readout, sample, dimension)`` float32, same device: k along x, y and, of volumes, z, in cycles per
+            voxel of the image: within ±0.5.
+        headers: ``(1, readout)`` of `ACQUISITION_HEADER`.
+        encoding: the encoding space that the samples belong to.
+        matrix: (x, y, z) of the image.
+        field_of_view_mm: its extent (x, y, z).
+        counters: value of every counter that is the same for all of them, for example the slice.
+        coil_maps: ``(coil, z, y, x)`` complex64, once a stage has made them.
+        incomplete: why samples are missing, or None.
+        meta: what stages wish to tell with the image.
+    """
+
+    data: torch.Tensor
+    points: torch.Tensor
+    headers: Headers
+    encoding: Encoding
+    matrix: tuple[int, int, int]
+    field_of_view_mm: tuple[float, float, float]
+    counters: Mapping[str, int] = field(default_factory=dict)
+    coil_maps: torch.Tensor | None = None
+    incomplete: str | None = None
+    meta: Meta = field(default_factory=Meta)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the image along the axes of its points, slowest first: (y, x), or (z, y, x) of volumes."""
+        return tuple(reversed(self.matrix[: self.points.shape[-1]]))
+
+    def replace(self, **changes: Any) -> Samples:
+        """A copy with some attributes changed; tensors are shared, not copied."""
+        return replace(self, **changes)
+
+
+@dataclass(slots=True, eq=False)
 class Image:
     """One image.
 
@@ -148,10 +198,10 @@ class Image:
         return replace(self, **changes)
 
 
-Item: TypeAlias = Readouts | Waveform | KSpace | Image
-"""Anything that comes into a pipeline or leaves it."""
+Item: TypeAlias = Readouts | Waveform | KSpace | Samples | Image
+"""Anything that stages hand on; `Samples` neither come into a pipeline nor leave it."""
 
 
 def item_types() -> dict[str, type]:
-    """The kinds of items by the name that a pipeline file uses."""
+    """The kinds of items that may come into a pipeline by the name that its file uses."""
     return {"readouts": Readouts, "waveform": Waveform, "kspace": KSpace, "image": Image}

@@ -35,7 +35,7 @@ from scanside.errors import (
     StageError,
     StreamError,
 )
-from scanside.items import Calibration, Image, Item, KSpace, Readouts, Waveform, item_types
+from scanside.items import Calibration, Image, Item, KSpace, Readouts, Samples, Waveform, item_types
 from scanside.mrd.header import MrdHeader
 from scanside.plain_yaml import read_value
 from scanside.registry import load_stage, stage_names
@@ -256,6 +256,11 @@ class Pipeline:
             except StageConfigError as error:
                 raise StageConfigError(f"{where}, stage '{label}': {error}") from error
         kinds = item_types()
+        if Samples in stages[-1].gives():
+            raise PipelineError(
+                f"{where} ends with '{labels[-1]}', which gives Samples, and nobody outside takes these: add a stage "
+                "that makes images of them, such as 'gridding' or 'noncartesian-sense'"
+            )
         return cls(
             stages,
             name=config.name,

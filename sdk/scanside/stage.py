@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr, ValidationEr
 
 from scanside.context import Context
 from scanside.errors import StageConfigError
-from scanside.items import Calibration, item_types
+from scanside.items import Calibration, Samples, item_types
 from scanside.mrd.header import Encoding, MrdHeader
 from scanside.scan import Scan, ScanEnd
 from scanside.texts import printable, shortened, shown
@@ -229,7 +229,7 @@ def _item_types_of(cls: type[Stage[Any, Any]]) -> tuple[tuple[type, ...], tuple[
             if get_origin(generic) is not Stage:
                 continue
             taken, given = (_members(argument) for argument in get_args(generic))
-            known = (*item_types().values(), Calibration)
+            known = (*item_types().values(), Calibration, Samples)
             for member in (*taken, *given):
                 if member not in known:
                     raise TypeError(

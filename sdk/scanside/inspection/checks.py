@@ -260,13 +260,22 @@ def _check_counters(space: EncodingSurvey) -> Iterator[Finding]:
         )
 
 
+def _off_the_grid(space: EncodingSurvey, encoding: Encoding) -> Finding:
+    """Which pipelines take readouts that are no lines of a grid."""
+    told = f"the header's trajectory is {encoding.trajectory}"
+    if not any(shape.n_dimensions >= 2 for shape in space.shapes):
+        return Finding(
+            "error",
+            f"{told}, and no readout carries its trajectory: no pipeline can place them; have the converter write "
+            "it into the readouts",
+        )
+    pipelines = "'spiral'" if encoding.trajectory == "spiral" else "'radial' or 'radial-realtime'"
+    return Finding("note", f"{told}: {pipelines} take it, and pipelines for lines of a grid refuse it")
+
+
 def _check_lines(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]:
     if encoding.trajectory not in ("cartesian", "epi"):
-        yield Finding(
-            "warning",
-            f"the header's trajectory is {encoding.trajectory}: shipped pipelines place Cartesian lines only and "
-            "refuse these; take a pipeline with a stage that grids them",
-        )
+        yield _off_the_grid(space, encoding)
     pattern = space.sampling
     if pattern is None:
         return

@@ -20,6 +20,7 @@ from scanside.simulate.config import (
     SamplingConfig,
     ScanConfig,
     TimingConfig,
+    TrajectoryConfig,
     WaveformConfig,
 )
 from scanside.simulate.given import GivenScan
@@ -42,6 +43,7 @@ __all__ = [
     "ScanConfig",
     "SimulatedScan",
     "TimingConfig",
+    "TrajectoryConfig",
     "Truth",
     "WaveformConfig",
     "play",

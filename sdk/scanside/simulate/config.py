@@ -23,6 +23,7 @@ __all__ = [
     "SamplingConfig",
     "ScanConfig",
     "TimingConfig",
+    "TrajectoryConfig",
     "WaveformConfig",
 ]
 
@@ -103,6 +104,28 @@ class NoiseConfig(_Config):
     """Seed of the noise and of the coils' noise levels."""
 
 
+class TrajectoryConfig(_Config):
+    """Readouts that do not follow the lines of a grid. Each carries its trajectory."""
+
+    kind: Literal["radial", "spiral", "stack-of-stars", "koosh-ball"] = "radial"
+    """Spokes through the centre or spiral arms from it, of slices; spokes of slices with partitions along z; spokes
+    through the centre of a volume."""
+    readouts: Count = 201
+    """Spokes or arms of each image; of a stack of stars, of each partition."""
+    full: Count | None = None
+    """Spiral arms that would sample k-space fully to its edge; default is `readouts`. With fewer readouts, arms lie
+    that much further apart at the edge, and are complete in the middle."""
+    angles: Literal["uniform", "golden"] = "uniform"
+    """Spokes at equal angles, the same in every repetition, or each 111.25° after the one before, on and on."""
+    samples: Count | None = None
+    """Of a readout; default is that of an encoded line."""
+    delay: tuple[float, float] = (0.0, 0.0)
+    """By how many samples gradients along (x, y) lag behind the trajectory that the readouts carry."""
+    unit: Literal["voxel", "radian", "matrix", "metre"] = "voxel"
+    """Of the trajectory as it is written: cycles or radians per voxel, steps of the encoded grid, cycles per
+    metre."""
+
+
 class SamplingConfig(_Config):
     """Which points of k-space are acquired."""
 
@@ -168,6 +191,24 @@ class SamplingConfig(_Config):
     reverse: Literal["none", "alternate", "all"] = "none"
     """Readouts that run backwards: samples are stored in the order of time and flagged REVERSE, and ``center_sample``
     counts them as they are stored."""
+
+    trajectory: TrajectoryConfig | None = None
+    """Readouts that do not follow the lines of a grid: acceleration, calibration lines and what else is counted in
+    lines must keep their defaults then; oversampling holds for both axes of the plane."""
+
+    @model_validator(mode="after")
+    def _only_a_trajectory(self) -> SamplingConfig:
+        apart = {"trajectory", "oversampling", "seed"}
+        others = sorted(
+            name
+            for name, info in type(self).model_fields.items()
+            if name not in apart and getattr(self, name) != info.default
+        )
+        if self.trajectory is not None and others:
+            raise ValueError(
+                f"sampling.trajectory goes with no {', '.join(others)}: they count lines of a grid"
+            )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> SamplingConfig:

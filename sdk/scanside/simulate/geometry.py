@@ -83,9 +83,10 @@ class ScanGrid:
     def of(cls, geometry: GeometryConfig, sampling: SamplingConfig) -> ScanGrid:
         """Grid that a configuration asks for."""
         nx, ny, nz = geometry.matrix
+        along_y = sampling.oversampling if sampling.trajectory else 1 + sampling.phase_oversampling
         encoded = (
             nx * sampling.oversampling,
-            round(ny * (1 + sampling.phase_oversampling)),
+            round(ny * along_y),
             round(nz * (1 + sampling.partition_oversampling)) if nz > 1 else 1,
         )
         fov = tuple(f * e / n for f, e, n in zip(geometry.fov_mm, encoded, geometry.matrix, strict=True))

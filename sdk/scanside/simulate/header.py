@@ -114,7 +114,7 @@ def _encoding(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> T
         "encodedSpace": _space(grid.encoded_matrix, grid.encoded_fov_mm),
         "reconSpace": _space(grid.recon_matrix, grid.recon_fov_mm),
         "encodingLimits": _limits(config, bands),
-        "trajectory": "cartesian",
+        "trajectory": _trajectory(config),
     }
     sampling = config.sampling
     if any(sampling.acs) or max(sampling.acceleration) > 1:
@@ -127,6 +127,16 @@ def _encoding(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> T
             "calibrationMode": mode if any(sampling.acs) else "other",
         }
     return {key: value for key, value in encoding.items() if key not in config.quirks.absent}
+
+
+def _trajectory(config: ScanConfig) -> str:
+    """The kind of trajectory in the words of the standard."""
+    trajectory = config.sampling.trajectory
+    if trajectory is None:
+        return "cartesian"
+    if trajectory.kind == "spiral":
+        return "spiral"
+    return "goldenangle" if trajectory.angles == "golden" else "radial"
 
 
 def _limits(config: ScanConfig, bands: tuple[Band, Band]) -> Tree:

@@ -15,6 +15,7 @@ from scanside.simulate.config import (
     SamplingConfig,
     ScanConfig,
     TimingConfig,
+    TrajectoryConfig,
     WaveformConfig,
 )
 
@@ -133,6 +134,31 @@ def _phantom_full() -> ScanConfig:
     )
 
 
+def _radial() -> ScanConfig:
+    """Golden-angle spokes through a brain: 192 x 192, 8 coils, 34 spokes a frame, 12 frames."""
+    return ScanConfig(
+        name="radial",
+        geometry=GeometryConfig(
+            matrix=(192, 192, 1), rotation_deg=(10.0, 5.0, 0.0), offset_mm=(4.0, -6.0, 25.0)
+        ),
+        sampling=SamplingConfig(trajectory=TrajectoryConfig(readouts=34, angles="golden")),
+        dynamics=DynamicsConfig(repetitions=12),
+    )
+
+
+def _spiral() -> ScanConfig:
+    """Eight of 24 spiral arms through a brain: 192 x 192, 8 coils."""
+    return ScanConfig(
+        name="spiral",
+        geometry=GeometryConfig(
+            matrix=(192, 192, 1), rotation_deg=(10.0, 5.0, 0.0), offset_mm=(4.0, -6.0, 25.0)
+        ),
+        sampling=SamplingConfig(
+            trajectory=TrajectoryConfig(kind="spiral", readouts=8, full=24, samples=1200)
+        ),
+    )
+
+
 SHORT_AXIS = GeometryConfig(
     matrix=(192, 192, 1),
     fov_mm=(360.0, 360.0, 8.0),
@@ -150,6 +176,8 @@ PRESETS: dict[str, Callable[[], ScanConfig]] = {
     "cine-realtime": _cine_realtime,
     "bench": _bench,
     "phantom-full": _phantom_full,
+    "radial": _radial,
+    "spiral": _spiral,
 }
 """Makers of the shipped configurations; their docstrings say what each is."""
 

@@ -81,11 +81,13 @@ class Readout:
         n: points of the encoded matrix along x.
         first: position of the first sample that counts.
         discard: samples before and after that are announced for discarding.
+        from_center: it begins in the centre of k-space, as a spiral arm does.
     """
 
     n: int
     first: int
     discard: tuple[int, int]
+    from_center: bool = False
 
     @property
     def n_samples(self) -> int:
@@ -95,6 +97,8 @@ class Readout:
     @property
     def center_sample(self) -> int:
         """Index of the sample at the centre of k-space, in a readout that runs forwards."""
+        if self.from_center:
+            return 0
         return self.n // 2 - self.first + self.discard[0]
 
 
@@ -118,6 +122,16 @@ class Pattern:
         return len(self.k1)
 
 
+def readout_bands(config: SamplingConfig, matrix: tuple[int, int, int]) -> tuple[Band, Band]:
+    """Bands along (k1, k2) of the counters that readouts have: of a trajectory, k1 counts spokes or arms."""
+    lines, partitions = phase_bands(config, matrix)
+    if config.trajectory is None:
+        return lines, partitions
+    if config.trajectory.kind != "stack-of-stars":
+        partitions = Band.of(1, 1.0, 1.0, "early")
+    return Band.of(config.trajectory.readouts, 1.0, 1.0, "early"), partitions
+
+
 def phase_bands(config: SamplingConfig, matrix: tuple[int, int, int]) -> tuple[Band, Band]:
     """Bands along (k1, k2) of an encoded matrix (x, y, z)."""
     (pf1, pf2), side = config.partial_fourier, config.partial_fourier_side
@@ -127,7 +141,10 @@ def phase_bands(config: SamplingConfig, matrix: tuple[int, int, int]) -> tuple[B
 
 
 def readout_of(config: SamplingConfig, n: int) -> Readout:
-    """Readout on an encoded axis of `n` points."""
+    """Readout on an encoded axis of `n` points; of a trajectory, its samples."""
+    if config.trajectory is not None:
+        n = config.trajectory.samples or n
+        return Readout(n, 0, config.discard, from_center=config.trajectory.kind == "spiral")
     return Readout(n, n - round(n * config.partial_echo), config.discard)
 
 

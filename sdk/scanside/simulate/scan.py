@@ -18,9 +18,10 @@ from scanside.simulate.geometry import ScanGrid
 from scanside.simulate.header import noise_header, scan_header
 from scanside.simulate.noise import NoiseModel
 from scanside.simulate.phantoms import ObjectState, make_phantom
-from scanside.simulate.sampling import Pattern, phase_bands, readout_of, sampling_pattern
+from scanside.simulate.sampling import Pattern, phase_bands, readout_bands, readout_of, sampling_pattern
 from scanside.simulate.schedule import Schedule
 from scanside.simulate.signal import Frame, Signal
+from scanside.simulate.trajectories import TrajectoryReadouts
 from scanside.simulate.truth import Truth
 from scanside.simulate.waveforms import ecg
 
@@ -69,13 +70,16 @@ class SimulatedScan:
     def __init__(self, config: ScanConfig) -> None:
         self.config = config
         self.grid = ScanGrid.of(config.geometry, config.sampling)
-        self._bands = phase_bands(config.sampling, self.grid.encoded_matrix)
+        self._bands = readout_bands(config.sampling, self.grid.encoded_matrix)
+        self._trajectory = TrajectoryReadouts.of(config.sampling, self.grid)
         self._readout = readout_of(config.sampling, self.grid.encoded_matrix[0])
         self._phantom = make_phantom(config.phantom)
         clear = float(np.abs(self._phantom.bounds_mm[:, :2]).max()) + 20.0
         self.coils = CoilArray(config.coils, clear)
         self.noise = NoiseModel(config.noise, self.coils, config.timing.dwell_us)
-        self._signal = Signal(config.phantom, self._phantom, self.coils, self.grid, self._bands)
+        round_axes = 0 if self._trajectory is None else self._trajectory.n_turning
+        resolved = phase_bands(config.sampling, self.grid.encoded_matrix)
+        self._signal = Signal(config.phantom, self._phantom, self.coils, self.grid, resolved, round_axes)
         self._schedule = Schedule(config, self.grid, self._bands)
         self._prescan = sampling_pattern(config.sampling, self._bands)[1]
         self.header_xml = scan_header(config, self.grid, self._bands)
@@ -185,9 +189,22 @@ class SimulatedScan:
         n_samples = int(headers["number_of_samples"][0])
         if flagged(headers["flags"], AcquisitionFlag.NOISE_MEASUREMENT)[0]:
             return Readouts(headers, self.noise.draw(rng, len(headers), n_samples, noise_scan=True))
-        samples = self._clean(headers)
+        trajectory = None
+        if self._trajectory is None:
+            samples = self._clean(headers)
+        else:
+            samples = self._along(self._trajectory, headers)
+            trajectory = self._trajectory.written(headers)
+            headers["trajectory_dimensions"] = trajectory.shape[-1]
         samples += self._noise_of_lines(rng, len(headers), n_samples)
-        return Readouts(headers, samples)
+        return Readouts(headers, samples, trajectory)
+
+    def _along(self, trajectory: TrajectoryReadouts, headers: Headers) -> npt.NDArray[np.complex64]:
+        """Samples ``(n, coil, sample)`` without noise along a trajectory."""
+        samples = np.empty((len(headers), self.coils.n_coils, trajectory.n_samples), np.complex64)
+        for rows, frame in self._frames(headers):
+            samples[rows] = self._signal.samples(frame, trajectory.points(headers[rows])).swapaxes(0, 1)
+        return samples
 
     def _noise_of_lines(
         self, rng: np.random.Generator, n: int, n_samples: int
@@ -204,18 +221,24 @@ class SimulatedScan:
         readout, idx = self._readout, headers["idx"]
         samples = np.full((len(headers), self.coils.n_coils, readout.n_samples), _TRANSIENT, np.complex64)
         inner = slice(readout.discard[0], readout.n_samples - readout.discard[1])
-        counters = np.stack(
-            [idx[name] for name in ("contrast", "phase", "repetition", "set", "slice")], axis=1
-        )
-        for values in np.unique(counters, axis=0):
-            rows = np.flatnonzero((counters == values).all(axis=1))
-            kspace = self._kspace(self._frame(*(int(value) for value in values)))
+        for rows, frame in self._frames(headers):
+            kspace = self._kspace(frame)
             k1 = idx["kspace_encode_step_1"][rows] + self._bands[0].first
             k2 = idx["kspace_encode_step_2"][rows] + self._bands[1].first
             samples[rows, :, inner] = kspace[:, k2, k1, readout.first :].swapaxes(0, 1)
         backwards = flagged(headers["flags"], AcquisitionFlag.REVERSE)
         samples[backwards] = samples[backwards, :, ::-1]
         return samples
+
+    def _frames(self, headers: Headers) -> Iterator[tuple[npt.NDArray[np.intp], Frame]]:
+        """The frames that readouts belong to, each with theirs."""
+        idx = headers["idx"]
+        counters = np.stack(
+            [idx[name] for name in ("contrast", "phase", "repetition", "set", "slice")], axis=1
+        )
+        for values in np.unique(counters, axis=0):
+            rows = np.flatnonzero((counters == values).all(axis=1))
+            yield rows, self._frame(*(int(value) for value in values))
 
     def _frame(self, contrast: int, phase: int, repetition: int, set_: int, slice_: int) -> Frame:
         dynamics = self.config.dynamics

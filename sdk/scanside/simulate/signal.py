@@ -16,10 +16,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from scanside.errors import MissingExtra
 from scanside.simulate.coils import CoilArray
 from scanside.simulate.config import PhantomConfig
 from scanside.simulate.geometry import ScanGrid, grid_coordinates
@@ -56,6 +59,8 @@ class Signal:
         coils: the receive array.
         grid: where the scan looks.
         bands: bands along (k1, k2), whose resolution the truth has.
+        round_axes: how many axes, x first, are sampled within a disc or ball of k-space, whose resolution the truth
+            has then; 0 of lines of a grid.
     """
 
     def __init__(
@@ -65,12 +70,14 @@ class Signal:
         coils: CoilArray,
         grid: ScanGrid,
         bands: tuple[Band, Band],
+        round_axes: int = 0,
     ) -> None:
         self._config = config
         self._phantom = phantom
         self._coils = coils
         self._grid = grid
         self._bands = bands
+        self._round_axes = round_axes
         self._kspaces = _Cache(_CACHE_BYTES)
         self._objects = _Cache(_CACHE_BYTES // 4)
 
@@ -82,6 +89,39 @@ class Signal:
         """
         return self._kspaces.get(frame, lambda: self._transform(frame))
 
+    def samples(self, frame: Frame, points: npt.NDArray[np.float64]) -> npt.NDArray[np.complex64]:
+        """Noise-free samples ``(coil, *points)`` anywhere in k-space.
+
+        Scaled such that the samples of a full grid are those of an orthonormal transform of the image's matrix.
+
+        Args:
+            frame: what is seen.
+            points: ``(*points, 3)`` along (x, y, z) in cycles per voxel of the encoded space.
+
+        Raises:
+            MissingExtra: finufft is not installed.
+        """
+        volume, fine = self._object(frame), self._fine_axes(frame.slice)
+        n_axes = 3 if self._grid.is_3d else 2
+        per_mm = (
+            points.reshape(-1, 3) * np.array(self._grid.encoded_matrix) / np.array(self._grid.encoded_fov_mm)
+        )
+        coils = np.stack(
+            [self._coil_plane(frame.slice, fine[0], fine[1], height) for height in fine[2]], axis=1
+        )
+        weighted = (coils * volume).reshape(self._coils.n_coils, *volume.shape[3 - n_axes :])
+        scale, turn, angles = 1.0, np.zeros(len(per_mm)), []
+        for axis in range(n_axes):
+            at = fine[axis]
+            step = at[1] - at[0] if len(at) > 1 else 1.0
+            voxel = self._grid.recon_fov_mm[axis] / self._grid.recon_matrix[axis]
+            scale *= step / voxel / np.sqrt(self._grid.recon_matrix[axis])
+            turn += per_mm[:, axis] * at[len(at) // 2]
+            angles.append(2 * np.pi * per_mm[:, axis] * step)
+        measured = _nufft(weighted, angles[::-1])
+        measured *= scale * np.exp(-2j * np.pi * turn)
+        return np.asarray(measured.reshape(-1, *points.shape[:-1]), dtype=np.complex64)
+
     def truth(self, frame: Frame) -> npt.NDArray[np.complex64]:
         """Image ``(z, y, x)`` that a perfect scan without coils and noise would give, on the grid of the image."""
         volume = self._object(frame)
@@ -89,7 +129,17 @@ class Signal:
         for axis in range(3):
             matrix = self._to_image(axis) @ self._to_kspace(axis, fine[axis])
             volume = np.moveaxis(np.tensordot(matrix, volume, axes=(1, 2 - axis)), 0, 2 - axis)
+        if self._round_axes:
+            volume = self._rounded(volume)
         return np.ascontiguousarray(volume, dtype=np.complex64)
+
+    def _rounded(self, volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """An image ``(z, y, x)`` without what lies outside of the disc or ball that is sampled."""
+        axes = tuple(range(-self._round_axes, 0))
+        frequencies = [np.fft.fftfreq(volume.shape[axis]) for axis in axes]
+        squares = sum(one**2 for one in np.meshgrid(*frequencies, indexing="ij"))
+        found: npt.NDArray[Any] = np.fft.ifftn(np.fft.fftn(volume, axes=axes) * (squares <= 0.25), axes=axes)
+        return found
 
     def mask(self, frame: Frame) -> npt.NDArray[np.bool_]:
         """Where the object is ``(z, y, x)``, on the grid of the image."""
@@ -201,6 +251,20 @@ class Signal:
             matrix[:, :low] = 0
             matrix[:, high:] = 0
         return np.asarray(matrix, dtype=np.complex64)
+
+
+def _nufft(volumes: npt.NDArray[np.complex64], angles: list[npt.NDArray[np.float64]]) -> npt.NDArray[Any]:
+    """``Σ volume · exp(-i angle · (index − n // 2))`` of each volume ``(n, *axes)``, for angles along its axes."""
+    try:
+        finufft = import_module("finufft")
+    except ImportError as error:
+        raise MissingExtra("finufft", "noncartesian", "a simulated trajectory") from error
+    transform = finufft.nufft2d2 if len(angles) == 2 else finufft.nufft3d2
+    wrapped = [np.ascontiguousarray(np.remainder(angle + np.pi, 2 * np.pi) - np.pi) for angle in angles]
+    result: npt.NDArray[Any] = transform(
+        *wrapped, np.ascontiguousarray(volumes, np.complex128), isign=-1, eps=1e-9
+    )
+    return np.atleast_2d(result)
 
 
 class _Cache:

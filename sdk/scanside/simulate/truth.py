@@ -19,7 +19,8 @@ class Truth:
 
     Attributes:
         images: complex64 ``(contrast, phase, repetition, set, slice, z, y, x)``: the object with its phase, band
-            limited to the encoded k-space (with reduced phase resolution: to the lines that the protocol asks for),
+            limited to the encoded k-space (with reduced phase resolution: to the lines that the protocol asks for; of
+            trajectories that turn: to their disc or ball),
             without coils and noise. What partial Fourier and an asymmetric echo leave out is in it. Intensities are
             those of the phantom. An axis along which nothing changes has length one; `image` knows.
         maps: complex64 ``(slice, coil, z, y, x)`` coil sensitivities.

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import numpy as np
 import torch
 
 from scanside.errors import FormatError
-from scanside.items import Image, KSpace
+from scanside.items import Image, KSpace, Samples
 from scanside.mrd.dtypes import IMAGE_HEADER, IMAGE_TYPES, Headers
 from scanside.mrd.geometry import Geometry
 from scanside.scan import Scan
 
-__all__ = ["geometry_of", "images_of"]
+__all__ = ["geometry_of", "image_of_samples", "images_of"]
 
 # Fields that an image takes over from the readout in the middle of its k-space.
 _FROM_READOUT = (
@@ -51,20 +51,20 @@ def images_of(scan: Scan, kspace: KSpace, voxels: torch.Tensor) -> Iterator[Imag
     for index in np.ndindex(*voxels.shape[:n_other]):
         if kspace.wanted is not None and index[0] not in kspace.wanted:
             continue
-        data = voxels[index][None]
-        header = _header(kspace, kspace.headers[index], data)
-        meta = kspace.meta.copy()
-        if (wrong := _wrong_geometry(header)) is not None:
-            meta["ScansideGeometry"] = [wrong]
-            if not any(_WRONG in told for told in scan.warnings):
-                scan.warn(f"{_WRONG}: {wrong}")
-        yield Image(
-            data=data,
-            header=header,
-            meta=meta,
-            incomplete=kspace.incomplete,
-            encoding=kspace.encoding,
-        )
+        readout = _central_readout(kspace, kspace.headers[index])
+        yield _image(scan, kspace, readout, kspace.extent_mm, voxels[index][None])
+
+
+def image_of_samples(scan: Scan, samples: Samples, voxels: torch.Tensor) -> Image:
+    """The image of samples, with the position, directions, time and counters of the readout in their middle.
+
+    Args:
+        scan: is told of geometry that cannot be right.
+        samples: where the voxels come from.
+        voxels: ``(z, y, x)``, complex or real.
+    """
+    readout = samples.headers[0, samples.headers.shape[1] // 2]
+    return _image(scan, samples, readout, samples.field_of_view_mm, voxels[None])
 
 
 def geometry_of(kspace: KSpace) -> Geometry:
@@ -82,16 +82,33 @@ def geometry_of(kspace: KSpace) -> Geometry:
     return Geometry.from_readout(_central_readout(kspace, first), kspace.extent_mm, matrix)
 
 
-def _header(kspace: KSpace, lines: Headers, data: torch.Tensor) -> np.void:
+def _image(
+    scan: Scan,
+    source: KSpace | Samples,
+    readout: np.void,
+    extent_mm: tuple[float, float, float],
+    data: torch.Tensor,
+) -> Image:
+    header = _header(source.counters, readout, extent_mm, data)
+    meta = source.meta.copy()
+    if (wrong := _wrong_geometry(header)) is not None:
+        meta["ScansideGeometry"] = [wrong]
+        if not any(_WRONG in told for told in scan.warnings):
+            scan.warn(f"{_WRONG}: {wrong}")
+    return Image(data=data, header=header, meta=meta, incomplete=source.incomplete, encoding=source.encoding)
+
+
+def _header(
+    counters: Mapping[str, int], readout: np.void, extent_mm: tuple[float, float, float], data: torch.Tensor
+) -> np.void:
     header: np.void = np.zeros(1, IMAGE_HEADER)[0]
-    readout = _central_readout(kspace, lines)
     for name in _FROM_READOUT:
         header[name] = readout[name]
     for name in _COUNTERS:
-        header[name] = kspace.counters.get(name, readout["idx"][name])
+        header[name] = counters.get(name, readout["idx"][name])
     header["version"] = 1
     header["matrix_size"] = data.shape[:0:-1]
-    header["field_of_view"] = kspace.extent_mm
+    header["field_of_view"] = extent_mm
     header["channels"] = data.shape[0]
     header["image_type"] = IMAGE_TYPES["complex" if data.is_complex() else "magnitude"]
     header["image_series_index"] = 1

@@ -285,8 +285,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         if encoding.trajectory not in ("cartesian", "epi"):
             raise ScanError(
                 f"encoding space {encoding.index} has a {encoding.trajectory} trajectory; this stage grids "
-                "Cartesian lines only: take a pipeline with a stage before it that grids such readouts, or, if they "
-                "are Cartesian lines, have the header say so (<trajectory>cartesian</trajectory>)"
+                "Cartesian lines only: take the pipeline 'radial' or 'spiral', or one with the stage 'gather', or, "
+                "if they are Cartesian lines, have the header say so (<trajectory>cartesian</trajectory>)"
             )
         return Grid(
             self._scan,

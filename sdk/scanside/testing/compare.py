@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scanside.items import Image, Item, KSpace
+from scanside.items import Image, Item, KSpace, Samples
 from scanside.mrd.readouts import Readouts, Waveform
 
 __all__ = ["altered", "copy_of", "difference", "joined"]
@@ -23,6 +23,14 @@ def copy_of(item: Item) -> Item:
         return Waveform(item.header.copy(), item.data.copy())
     if isinstance(item, Image):
         return item.replace(data=item.data.clone(), header=item.header.copy(), meta=item.meta.copy())
+    if isinstance(item, Samples):
+        return item.replace(
+            data=item.data.clone(),
+            points=item.points.clone(),
+            headers=item.headers.copy(),
+            coil_maps=None if item.coil_maps is None else item.coil_maps.clone(),
+            meta=item.meta.copy(),
+        )
     tensors = ("data", "mask", "coil_maps", "second_maps", "trajectory", "density")
     copies: dict[str, Any] = {
         name: tensor.clone() for name in tensors if (tensor := getattr(item, name)) is not None

@@ -13,7 +13,7 @@ import numpy as np
 
 from scanside.context import Context
 from scanside.errors import StageConfigError
-from scanside.items import Calibration, Image, Item, KSpace, Readouts, Waveform, item_types
+from scanside.items import Calibration, Image, Item, KSpace, Readouts, Samples, Waveform, item_types
 from scanside.mrd.dtypes import ACQUISITION_HEADER, IMAGE_HEADER
 from scanside.pipeline import Pipeline, PipelineRun
 from scanside.scan import Scan, ScanEnd
@@ -91,7 +91,7 @@ class StageTests:
     def test_declares_items(self) -> None:
         """It says which items it takes and gives."""
         stage = self.stage()
-        known = (*item_types().values(), Calibration)
+        known = (*item_types().values(), Samples, Calibration)
         assert stage.takes(), "a stage must take some kind of item"
         assert set(stage.takes()) | set(stage.gives()) <= set(known)
 
@@ -208,10 +208,12 @@ class StageTests:
     def test_hands_on_that_data_are_incomplete(self) -> None:
         """What is made from incomplete k-space or images is incomplete as well."""
         items = [
-            item.replace(incomplete="half of it is missing") if isinstance(item, KSpace | Image) else item
+            item.replace(incomplete="half of it is missing")
+            if isinstance(item, KSpace | Samples | Image)
+            else item
             for item in self.items()
         ]
-        if not any(isinstance(item, KSpace | Image) for item in items):
+        if not any(isinstance(item, KSpace | Samples | Image) for item in items):
             raise SkipTest("the stage takes neither k-space nor images")
         _assert_marked(self._reconstruct(self._prepared(), items), "made from incomplete data")
 
@@ -337,7 +339,7 @@ def _overwrite(readouts: Readouts) -> None:
 
 def _assert_marked(results: Sequence[Item], what: str) -> None:
     for i, result in enumerate(results):
-        assert not isinstance(result, KSpace | Image) or result.incomplete, (
+        assert not isinstance(result, KSpace | Samples | Image) or result.incomplete, (
             f"result {i} ({type(result).__name__}) was {what} and does not say so: set `incomplete`, or withhold it"
         )
 

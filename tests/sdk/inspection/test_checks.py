@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scanside.inspection import inspect_file
 from scanside.mrd.flags import AcquisitionFlag
+from scanside.mrd.hdf5 import Hdf5Writer
 from scanside.mrd.readouts import Readouts
-from scanside.simulate import ScanConfig
+from scanside.simulate import DynamicsConfig, ScanConfig, preset, simulate
 
 pytestmark = pytest.mark.torch_free
 
@@ -196,7 +198,7 @@ def test_defect(
         (b"<receiverChannels>4<", b"<receiverChannels>6<", "warning", "announces 6 channels"),
         (b"</encodingLimits>", b"</encodingLimits><oops>", "error", "not well-formed"),
         (b"kspace_encoding_step_1>2<", b"kspace_encoding_step_1>3<", "warning", "acceleration 3 × 1"),
-        (b"<trajectory>cartesian<", b"<trajectory>spiral<", "warning", "refuse these"),
+        (b"<trajectory>cartesian<", b"<trajectory>spiral<", "error", "no readout carries its trajectory"),
         (b"Bandwidth>0.793<", b"Bandwidth>-1<", "error", "relativeReceiverNoiseBandwidth is -1"),
         (b"encodingLimits>", b"limits>", "warning", "no encoding limits"),
         (b"<center>16</center>", b"<center>40</center>", "warning", "lies outside its limits"),
@@ -281,3 +283,20 @@ def test_few_calibration_lines(
     for (axis, n), text in zip(found.items(), texts, strict=True):
         assert f"the calibration region has {n} lines along {axis}" in text
         assert f"need {needed};" in text
+
+
+@pytest.mark.parametrize(
+    ("preset_name", "pipelines"), [("radial", "'radial' or 'radial-realtime'"), ("spiral", "'spiral'")]
+)
+def test_readouts_off_the_grid_are_told_their_pipelines(
+    tmp_path: Path, preset_name: str, pipelines: str
+) -> None:
+    pytest.importorskip("finufft", reason="trajectories are simulated by finufft")
+    scan = simulate(preset(preset_name).model_copy(update={"dynamics": DynamicsConfig()}))
+    with Hdf5Writer(tmp_path / "scan.h5", scan.header_xml) as writer:
+        for item in scan.items():
+            writer.write(item)
+    found = inspect_file(tmp_path / "scan.h5")
+    told = [f for f in found.findings if f"{pipelines} take it" in f.text]
+    assert [f.level for f in told] == ["note"]
+    assert not [str(f) for f in found.findings if f.level == "error"]

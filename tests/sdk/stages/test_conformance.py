@@ -11,19 +11,35 @@ import torch
 
 from scanside.items import AxisRange, Item, KSpace, Readouts
 from scanside.registry import load_stage, stage_names
+from scanside.scan import Scan
 from scanside.shadow import Shadow, SideBySide
+from scanside.simulate import (
+    CoilConfig,
+    DynamicsConfig,
+    GeometryConfig,
+    NoiseConfig,
+    SamplingConfig,
+    ScanConfig,
+    SimulatedScan,
+    TrajectoryConfig,
+    simulate,
+)
 from scanside.stage import Stage
 from scanside.stages.accumulate import Accumulate
 from scanside.stages.cardiac_phases import SortByCardiacPhase
+from scanside.stages.centre_maps import CentreMaps
 from scanside.stages.coil_compression import CompressCoils
 from scanside.stages.coil_maps import CoilMaps
 from scanside.stages.engine import RunEngine
 from scanside.stages.filter import KSpaceFilter
 from scanside.stages.finish import Finish
 from scanside.stages.fourier import Fourier
+from scanside.stages.gather import GatherSamples
 from scanside.stages.grappa import Grappa
+from scanside.stages.gridding import Gridding
 from scanside.stages.low_rank_sparse import ReconstructLowRankSparse
 from scanside.stages.noise import PrewhitenNoise
+from scanside.stages.noncartesian_sense import NonCartesianSenseStage
 from scanside.stages.other_contrasts import OtherContrasts
 from scanside.stages.oversampling import RemoveOversampling
 from scanside.stages.partial_fourier import PartialFourier
@@ -221,6 +237,66 @@ class TestReconstructLowRankSparse(StageTests):
 
     def items(self) -> Sequence[Item]:
         return windows()
+
+
+def spokes() -> SimulatedScan:
+    """Two images of a few spokes."""
+    return simulate(
+        ScanConfig(
+            geometry=GeometryConfig(matrix=(24, 24, 1)),
+            coils=CoilConfig(n_coils=3),
+            noise=NoiseConfig(scan="none"),
+            sampling=SamplingConfig(trajectory=TrajectoryConfig(readouts=24)),
+            dynamics=DynamicsConfig(repetitions=2),
+        )
+    )
+
+
+class TestGatherSamples(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return GatherSamples()
+
+    def scan(self) -> Scan:
+        return Scan.from_xml(spokes().header_xml)
+
+    def items(self) -> Sequence[Item]:
+        return list(spokes().items(block=7))
+
+
+class TestGatherSamplesOfAWindow(TestGatherSamples):
+    def stage(self) -> Stage[Any, Any]:
+        return GatherSamples(readouts=20, step=9)
+
+
+class TestCentreMaps(TestGatherSamples):
+    def stage(self) -> Stage[Any, Any]:
+        return CentreMaps(calibration=12)
+
+    def items(self) -> Sequence[Item]:
+        gather = GatherSamples()
+        gather.prepare(self.context())
+        gather.open(self.scan())
+        return [made for block in spokes().items() for made in gather.process(block)]
+
+
+class TestNonCartesianSense(TestCentreMaps):
+    def stage(self) -> Stage[Any, Any]:
+        return NonCartesianSenseStage()
+
+    def items(self) -> Sequence[Item]:
+        maps = CentreMaps(calibration=12)
+        maps.open(self.scan())
+        return [made for item in super().items() for made in maps.process(item)]
+
+
+class TestGridding(TestNonCartesianSense):
+    def stage(self) -> Stage[Any, Any]:
+        return Gridding()
+
+
+class TestGriddingWithMaps(TestNonCartesianSense):
+    def stage(self) -> Stage[Any, Any]:
+        return Gridding(combine="maps")
 
 
 def test_all_registered_stages_are_tested() -> None:

@@ -1,0 +1,1 @@
+"""Reconstruction of samples that do not lie on a grid."""

@@ -1,0 +1,100 @@
+"""Density compensation: how much of k-space each sample stands for.
+
+Weights are areas of k-space in units of ``1 / field of view²`` (in 3-D, volumes): a sample of a full grid has weight
+1, and ``Fᴴ W y`` has the intensities of the object.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from scanside.errors import ScanError, ShapeError
+from scanside.recon.noncartesian.nufft import Nufft
+
+__all__ = ["interleaved_density", "pipe_menon"]
+
+
+def pipe_menon(points: torch.Tensor, shape: Sequence[int], iterations: int = 20) -> torch.Tensor:
+    """Weights of any trajectory: ``w ← w / (C w)``, C being a convolution along k-space.
+
+    Pipe, Menon: *Sampling density compensation in MRI: rationale and an iterative numerical solution*, Magn Reson Med
+    41:179-186 (1999); C as in Zwart, Johnson, Pipe, Magn Reson Med 67:701-710 (2012): its transform is the overlap of
+    two balls that have the field of view's diameter, so that it is positive, and alters nothing within the image.
+
+    Args:
+        points: ``(n, dimension)`` as `Nufft` takes them.
+        shape: of the image.
+        iterations: how often; 20 leave a percent or so.
+
+    Returns:
+        ``(n,)`` positive, in the precision of `points`.
+
+    Raises:
+        ScanError: the weights come to nothing or are no numbers.
+    """
+    double = [2 * n for n in shape]
+    transform = Nufft(points.to(torch.float32), double)
+    window = _overlap(double, points.device)
+    weights: torch.Tensor = points.new_ones(len(points), dtype=torch.float32)
+    for _ in range(iterations):
+        image = transform.adjoint(torch.complex(weights, torch.zeros_like(weights)))
+        density = transform.forward(image * window).real
+        weights = weights / density.clamp_min(torch.finfo(torch.float32).tiny)
+    # C's integral over k-space is the window in the middle, 1; and both transforms are scaled.
+    weights = weights / float(2 ** len(shape))
+    if not bool(weights.isfinite().all()) or not bool((weights > 0).any()):
+        raise ScanError("the density compensation of the trajectory is zero or no number: look at its points")
+    return weights.to(points.dtype)
+
+
+def interleaved_density(points: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Weights of spokes or spiral arms in a plane, which are turned against each other, whatever the angles.
+
+    A sample stands for the ring between its neighbours along the readout, and for the sector between the neighbouring
+    spokes or arms: ``|k| · Δ|k| · Δφ``.
+
+    Args:
+        points: ``(spoke or arm, sample, 2)`` in cycles per voxel.
+        shape: of the image.
+
+    Returns:
+        ``(spoke or arm, sample)``, in the precision of `points`.
+
+    Raises:
+        ShapeError: there are not at least two samples in two dimensions.
+    """
+    if points.ndim != 3 or points.shape[-1] != 2 or points.shape[1] < 2:
+        raise ShapeError(f"spokes or arms of a plane must be (arm, sample ≥ 2, 2), got {tuple(points.shape)}")
+    ends = points[:, -1]
+    radius = points.norm(dim=-1)
+    through = bool((points[:, 0] * ends).sum(-1).median() < 0)  # both sides of the centre in one readout
+    around = math.pi if through else 2 * math.pi
+    angles = torch.atan2(ends[:, 1], ends[:, 0]) % around
+    order = angles.argsort()
+    gaps = (angles[order].roll(-1) - angles[order]) % around
+    if len(angles) == 1:
+        gaps = gaps + around
+    sector = torch.empty_like(angles)
+    sector[order] = (gaps + gaps.roll(1)) / 2
+    # Along a spoke through the centre, the radius with a sign runs straight on.
+    along = torch.where((points * ends[:, None]).sum(-1) < 0, -radius, radius) if through else radius
+    step = torch.gradient(along, dim=1)[0].abs()
+    # In the middle the sum over rings lacks this of the integral (Euler and Maclaurin), on both sides of a spoke.
+    middle = step.square() / (6 if through else 12)
+    return torch.maximum(radius * step, middle) * sector[:, None] * math.prod(shape)
+
+
+def _overlap(shape: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Overlap of two balls at a distance ``(*shape)``, 1 at none, 0 where it is half the grid or more."""
+    axes = [(torch.arange(n, device=device) - n // 2) / (n / 2) for n in shape]
+    square = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(0)
+    distance = square.sqrt().clamp(max=1)
+    overlap: torch.Tensor
+    if len(shape) == 2:
+        overlap = 2 / math.pi * (torch.acos(distance) - distance * (1 - distance.square()).sqrt())
+    else:
+        overlap = 1 - 1.5 * distance + 0.5 * distance**3
+    return overlap

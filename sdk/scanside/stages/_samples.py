@@ -1,0 +1,56 @@
+"""What stages do with samples that do not lie on a grid."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+
+from scanside.errors import NonFiniteError
+from scanside.items import Samples
+from scanside.recon.noncartesian.density import interleaved_density, pipe_menon
+from scanside.stages._finite import is_finite
+
+__all__ = ["Density", "density_of", "flat_points", "require_finite"]
+
+Density: TypeAlias = Literal["auto", "pipe-menon"]
+
+_STRAIGHT = 1e-3
+
+
+def flat_points(item: Samples) -> torch.Tensor:
+    """The points ``(n, dimension)`` along the image's axes in their order, slowest first."""
+    return item.points.flip(-1).flatten(0, 1)
+
+
+def density_of(item: Samples, how: Density) -> torch.Tensor:
+    """Density compensation ``(readout, sample)`` of an image's samples."""
+    if how == "auto" and item.points.shape[-1] == 2 and _are_rotations(item.points):
+        return interleaved_density(item.points, item.shape)
+    return pipe_menon(flat_points(item), item.shape).reshape(item.points.shape[:2])
+
+
+def require_finite(image: torch.Tensor, item: Samples) -> None:
+    """Raise if an image holds NaN or infinity, naming the readout that brought it.
+
+    Raises:
+        NonFiniteError: it does.
+    """
+    if is_finite(image):
+        return
+    broken = ~torch.isfinite(item.data).all(-1).all(0).cpu().numpy()
+    if not broken.any():
+        raise NonFiniteError(
+            "NaN or infinite values came out of finite samples: look at trajectory and settings"
+        )
+    counters = item.headers[0]["scan_counter"][np.asarray(broken)]
+    raise NonFiniteError(
+        f"{len(counters)} readouts hold NaN or infinite samples, the first with scan counter {int(counters[0])}"
+    )
+
+
+def _are_rotations(points: torch.Tensor) -> bool:
+    """Whether readouts of a plane are one curve, turned about the centre: of all the same distance from it."""
+    radius = points.norm(dim=-1)
+    return bool(((radius - radius[:1]).abs() <= _STRAIGHT * radius.max()).all())

@@ -1,0 +1,80 @@
+"""SENSE of samples that do not lie on a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from scanside.errors import ConfigError
+from scanside.items import Image, Samples
+from scanside.recon.cg import conjugate_gradient
+from scanside.recon.noncartesian.sense import NonCartesianSense
+from scanside.scan import Scan
+from scanside.stage import Stage, StageConfig
+from scanside.stages._images import image_of_samples
+from scanside.stages._samples import Density, density_of, flat_points, require_finite
+
+__all__ = ["NonCartesianSenseStage"]
+
+
+class NonCartesianSenseStage(Stage[Samples, Image]):
+    """Solves for the image whose coil views fit the samples, with coil maps of an earlier stage (``centre-maps``).
+
+    It minimises ``‖W^½ (A x − y)‖² + l2 ‖x‖²`` by conjugate gradients, W being the density compensation or nothing;
+    the normal operator is a product on twice the grid. The meta attributes ``SenseIterations`` and ``SenseResidual``
+    tell how it went, and a solution that has not converged is one with a warning.
+
+    Pruessmann et al., Magn Reson Med 2001;46:638. Fessler et al., IEEE Trans Signal Process 2005;53:3393.
+    """
+
+    class Config(StageConfig):
+        """Settings.
+
+        Attributes:
+            weighting: ``density`` weighs samples by their density compensation, which converges within some ten
+                iterations and is a little noisier; ``none`` counts every sample alike, as BART's ``pics`` does.
+            density: see ``gridding``.
+            l2: Tikhonov weight; with ``weighting: density`` relative to about the largest eigenvalue.
+            tolerance: residual relative to the right-hand side at which conjugate gradients stop.
+            max_iterations: where they stop anyway.
+        """
+
+        weighting: Literal["density", "none"] = "density"
+        density: Density = "auto"
+        l2: float = Field(0.002, ge=0)
+        tolerance: float = Field(1e-3, gt=0, lt=1)
+        max_iterations: int = Field(50, ge=1)
+
+    config: Config
+
+    def open(self, scan: Scan) -> None:
+        """A new scan."""
+        self._scan = scan
+
+    def process(self, item: Samples) -> Iterator[Image]:
+        """Make one image."""
+        if item.coil_maps is None:
+            raise ConfigError("SENSE needs coil maps, but no stage before it made them: add 'centre-maps'")
+        config = self.config
+        weights = density_of(item, config.density).flatten() if config.weighting == "density" else None
+        operator = NonCartesianSense(item.coil_maps, flat_points(item), weights)
+        right = operator.adjoint(item.data.flatten(1))
+        require_finite(right, item)
+        result = conjugate_gradient(
+            lambda image: operator.normal(image) + config.l2 * image,
+            right,
+            tolerance=config.tolerance,
+            max_iterations=config.max_iterations,
+        )
+        require_finite(result.solution, item)
+        if not bool(result.converged):
+            self._scan.warn(
+                f"CG-SENSE stopped after {result.iterations} iterations before the residual reached the tolerance "
+                f"{config.tolerance:g}: raise noncartesian-sense.max_iterations, tolerance or l2"
+            )
+        meta = item.meta.copy()
+        meta["SenseIterations"] = [str(result.iterations)]
+        meta["SenseResidual"] = [f"{float(result.residuals[-1]):.3g}"]
+        yield image_of_samples(self._scan, item.replace(meta=meta), result.solution)
