@@ -25,6 +25,7 @@ from scanside.cli import (
     inspect,
     pipelines,
     qa,
+    readers,
     record,
     regions,
     replay,
@@ -108,6 +109,7 @@ for _name, _group in (
     ("engines", engines.engines),
     ("data", data.data),
     ("dicom", dicom.dicom),
+    ("readers", readers.readers),
     ("record", record.record),
     ("deploy", deploy.deploy),
 ):
