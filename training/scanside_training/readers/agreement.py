@@ -1,8 +1,8 @@
 """How far readers agree with each other, and with themselves.
 
 Shrout & Fleiss, *Intraclass correlations: uses in assessing rater reliability*, Psychol Bull 86:420-428 (1979);
-Fleiss, *Measuring nominal scale agreement among many raters*, Psychol Bull 76:378-382 (1971); Cohen, *Weighted kappa*,
-Psychol Bull 70:213-220 (1968).
+Fleiss, *Measuring nominal scale agreement among many raters*, Psychol Bull 76:378-382 (1971); Cohen, *Weighted
+kappa: nominal scale agreement provision for scaled disagreement or partial credit*, Psychol Bull 70:213-220 (1968).
 """
 
 from __future__ import annotations

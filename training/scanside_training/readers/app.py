@@ -73,7 +73,7 @@ class ReaderApp:
             exception_handlers={
                 NotNow: _refused(409),
                 WrongAnswer: _refused(400),
-                FileFormatError: _refused(500),
+                FileFormatError: _unreadable,
                 OSError: _unwritten,
                 Exception: _defect,
             },
@@ -217,6 +217,12 @@ def _refused(status: int) -> Callable[[Request, Exception], Response]:
 def _unwritten(_: Request, error: Exception) -> Response:
     logger.error("an answer could not be written: %s", error)
     return PlainTextResponse(f"the answer could not be kept: {error}", 507)
+
+
+def _unreadable(_: Request, error: Exception) -> Response:
+    # Not told to the reader, as paths and names may tell what must not be known.
+    logger.error("an image could not be shown: %s", error)
+    return PlainTextResponse("this image cannot be shown; the server's log says why", 500)
 
 
 def _defect(request: Request, error: Exception) -> Response:

@@ -57,8 +57,8 @@ def pairs_of(form: Form, methods: Sequence[str]) -> list[tuple[str, ...]]:
 def draw_plan(form: Form, cases: Sequence[str], methods: Sequence[str]) -> dict[str, tuple[Trial, ...]]:
     """What each reader sees, in order; the same for the same form, cases and methods.
 
-    A case comes again, with another method, after at least half of the others. What is shown twice comes the second
-    time after at least half as many trials as there are without repeats, with sides changed.
+    A case comes again, with another method, after at least half of the others. The same image (or pair, with sides
+    changed) is shown a second time after at least as many trials.
 
     Args:
         form: readers, mode, repeats and seed.
@@ -70,8 +70,7 @@ def draw_plan(form: Form, cases: Sequence[str], methods: Sequence[str]) -> dict[
     n, n_rows = len(cases), len(squares)
     lots = np.random.default_rng([form.seed, 0])
     dealt = lots.permutation(n)
-    n_twice = min(n, max(1, round(form.repeats * n))) if form.repeats else 0
-    twice = {cases[i] for i in lots.permutation(n)[:n_twice]}
+    n_twice = max(1, round(form.repeats * n)) if form.repeats else 0
     left = n % n_rows
     orbit = n_rows // gcd(left, n_rows)
     plan: dict[str, tuple[Trial, ...]] = {}
@@ -84,11 +83,14 @@ def draw_plan(form: Form, cases: Sequence[str], methods: Sequence[str]) -> dict[
         # Every second reader sees each pair with the sides of the one before changed.
         turned = ~turned if number % 2 else _halves(lots, len(shown), n)
         once = []
-        for place, order in enumerate(_orders(lots, n, len(shown))):
-            for i in order:
+        mixed = [int(i) for i in lots.permutation(n)]
+        for place in range(len(shown)):
+            for i in _order(lots, mixed):
                 which = rows[i][place]
                 sides = shown[which][::-1] if turned[which, i] else shown[which]
                 once.append(Trial(case=cases[i], methods=sides))
+        # Of the half that comes first in each round, so that some of the others always come between.
+        twice = {cases[i] for i in mixed[:n_twice]}
         plan[reader] = tuple(_with_repeats(once, twice, lots))
     return plan
 
@@ -102,11 +104,10 @@ def _halves(
     return np.stack([lots.permutation(row) for row in changed])
 
 
-def _orders(lots: np.random.Generator, n: int, n_rounds: int) -> list[list[int]]:
-    """Orders of the cases in each round: halves that stay, each mixed anew, keep showings of a case apart."""
-    mixed = lots.permutation(n)
-    halves = mixed[: n // 2], mixed[n // 2 :]
-    return [[int(i) for half in halves for i in lots.permutation(half)] for _ in range(n_rounds)]
+def _order(lots: np.random.Generator, mixed: list[int]) -> list[int]:
+    """Cases in the order of a round: halves that stay, each mixed anew, keep showings of a case apart."""
+    halves = mixed[: -(-len(mixed) // 2)], mixed[-(-len(mixed) // 2) :]
+    return [int(i) for half in halves for i in lots.permutation(half)]
 
 
 def _with_repeats(once: list[Trial], twice: set[str], lots: np.random.Generator) -> list[Trial]:

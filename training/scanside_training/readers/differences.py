@@ -2,9 +2,9 @@
 
 The mean difference of R readers and S subjects has the variance ``(MS_R + MS_S − MS_E) / (R S)`` in a model with both
 at random, with the degrees of freedom of Satterthwaite, *An approximate distribution of estimates of variance
-components*, Biometrics Bulletin 2:110-114 (1946). Beside it stands the bootstrap over readers and subjects, which is too
-narrow for few readers. Non-inferiority: Walker & Nowacki, *Understanding equivalence and noninferiority testing*, J Gen
-Intern Med 26:192-196 (2011).
+components*, Biometrics Bulletin 2:110-114 (1946). Beside it stands the bootstrap over readers and subjects, which is
+too narrow for few readers. Non-inferiority: Walker & Nowacki, *Understanding equivalence and noninferiority testing*,
+J Gen Intern Med 26:192-196 (2011).
 """
 
 from __future__ import annotations

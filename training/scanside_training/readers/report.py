@@ -58,8 +58,8 @@ _AGREEMENT = (
 _DIFFERENCES = (
     "Means over readers and subjects; above 0 the first method is better. The interval takes readers and subjects as "
     "drawn at random (of one reader, the subjects alone) and decides on non-inferiority: it is shown where p is at "
-    "most 0.025. The bootstrap draws both anew and is too narrow for few readers. Wilcoxon's test is over subjects, of "
-    "means over readers."
+    "most 0.025. The bootstrap draws both anew and is too narrow for few readers. Wilcoxon's test is over subjects, "
+    "of means over readers."
 )
 _LIKINGS = (
     "A subject is for the method that has more of its votes. The share is of subjects that are for one of the two, "

@@ -41,7 +41,7 @@ from scanside_training.readers.form import REFERENCE, Form, check_methods
 from scanside_training.readers.images import brightness_of, greys_of
 from scanside_training.readers.journal import FolderLock, read_answers
 
-__all__ = ["STUDY", "PreparedCase", "ReaderStudy", "open_study", "prepare"]
+__all__ = ["STUDY", "PreparedCase", "ReaderStudy", "StudyDocument", "open_study", "prepare", "write_study"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class PreparedCase(Settings):
     """Files by method, the reference among them where it is shown."""
 
 
-class _Document(Settings):
+class StudyDocument(Settings):
     """What `STUDY` holds."""
 
     scanside: str
@@ -85,7 +85,7 @@ class ReaderStudy:
     """
 
     folder: Path
-    document: _Document
+    document: StudyDocument
 
     @property
     def form(self) -> Form:
@@ -171,7 +171,7 @@ def open_study(folder: Path) -> ReaderStudy:
             f"{folder} holds no reader study ({STUDY}): prepare one by 'scanside evaluate CONFIG --readers FORM'"
         ) from None
     try:
-        return ReaderStudy(folder, _Document.model_validate_json(text))
+        return ReaderStudy(folder, StudyDocument.model_validate_json(text))
     except ValidationError as error:
         raise FileFormatError(f"{path} is no reader study: {error.errors()[0]['msg']}") from error
 
@@ -213,7 +213,7 @@ def prepare(
         shutil.rmtree(folder / _IMAGES, ignore_errors=True)  # of a preparation that was cut off
         (folder / _IMAGES).mkdir()
         cases, cautions = _make(config, form, folder, on_progress)
-        document = _Document(
+        document = StudyDocument(
             scanside=__version__,
             form=form,
             evaluation=config.model_dump(mode="json"),
@@ -223,8 +223,20 @@ def prepare(
             links={reader: secrets.token_urlsafe(24) for reader in form.readers},
             cautions=tuple(cautions),
         )
-        _write_whole(folder / STUDY, document.model_dump_json(indent=1))
+        write_study(folder, document)
     return ReaderStudy(folder, document)
+
+
+def write_study(folder: Path, document: StudyDocument) -> None:
+    """Write what a study is, whole or not at all, into a file that only its owner can read."""
+    fresh = folder / f"{STUDY}.new"
+    with os.fdopen(
+        os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as file:
+        file.write(document.model_dump_json(indent=1))
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(folder / STUDY)
 
 
 def _prepared_before(folder: Path, config: EvaluationConfig, form: Form) -> ReaderStudy:
@@ -296,15 +308,3 @@ def _written(case: Case, images: dict[str, Real], folder: Path, cautions: list[s
             )
         np.save(folder / _IMAGES / f"{files[name]}.npy", greys)
     return PreparedCase(subject=case.strata.get("subject", case.name), images=files)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file that only its owner can read: whole or not at all."""
-    fresh = path.with_name(f"{path.name}.new")
-    with os.fdopen(
-        os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-    ) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

@@ -14,6 +14,7 @@ let began = 0;
 let seen = 0;
 let sending = Promise.resolve();
 let nSending = 0;
+let leaving = false;
 
 function warn(text) {
   get("alert").hidden = !text;
@@ -70,7 +71,7 @@ function answered(question, pane, value) {
 
 function enable() {
   const open = questions.items.filter((item) => !item.text && item.value === null).length;
-  get("next").disabled = open > 0 || nSending > 0;
+  get("next").disabled = open > 0 || leaving;
   get("saved").textContent = nSending ? "Saving …" : open ? `${open} to answer` : "Saved";
 }
 
@@ -81,18 +82,25 @@ async function refused(error) {
 }
 
 async function next() {
-  if (!trial || get("next").disabled) return;
+  if (!trial || leaving || questions.unanswered()) return;
   const { number } = trial;
-  questions.tellTexts();
-  await sending;
-  if (trial?.number !== number || questions.unanswered()) return;
-  get("next").disabled = true;
   const seconds = (seen + (began ? performance.now() - began : 0)) / 1000;
+  leaving = true;
+  questions.tellTexts();
+  enable();
   try {
-    await show(await send(`trials/${number}/finish`, { answers: questions.answers(), seconds }, waiting));
+    await sending;
+    if (trial?.number === number) await finish(number, seconds);
   } catch (error) {
     await refused(error);
+  } finally {
+    leaving = false;
+    enable();
   }
+}
+
+async function finish(number, seconds) {
+  await show(await send(`trials/${number}/finish`, { answers: questions.answers(), seconds }, waiting));
 }
 
 get("questions").addEventListener("submit", (event) => {
