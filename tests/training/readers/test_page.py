@@ -129,6 +129,7 @@ def start(study: ReaderStudy) -> tuple[subprocess.Popen[str], int]:
     raise AssertionError("the server said no address")
 
 
+@pytest.mark.slow
 def test_answers_survive_a_killed_server(
     make_study: Callable[..., ReaderStudy], open_page: Callable[..., Page], tmp_path: Path
 ) -> None:

@@ -42,10 +42,10 @@ def steady(quality: dict[str, int], seed: int = 0, spread: int = 1) -> Callable[
 
 
 def test_scores_and_differences_are_those_of_the_answers(make_study: Make) -> None:
-    study = make_study(form_of(questions=[LIKERT, YES_NO], repeats=0.25), METHODS, n_cases=12)
+    study = make_study(form_of(questions=[LIKERT, YES_NO], repeats=0.25), METHODS, n_cases=16)
     read_all(study, steady({GOOD: 4, PLAIN: 3, BAD: 2}))
     result = read_results(study)
-    assert [(one.finished, one.total) for one in result.standings] == [(45, 45)] * 2
+    assert [(one.finished, one.total) for one in result.standings] == [(60, 60)] * 2
     assert result.standings[0].seconds == 2.0
 
     def mean(method: str, reader: str, case: str) -> float:
@@ -64,13 +64,13 @@ def test_scores_and_differences_are_those_of_the_answers(make_study: Make) -> No
     for name in METHODS:
         assert scores[name].mean == pytest.approx(np.mean(means[name]))
         assert scores[name].deviation == pytest.approx(np.std(means[name], ddof=1))
-        assert sum(scores[name].counts.values()) == 24  # second showings do not count
+        assert sum(scores[name].counts.values()) == 32  # second showings do not count
     found = {(one.first, one.second): one for one in result.differences if one.question == "quality"}
     ps = []
     for (first, second), one in found.items():
         differences = np.subtract(means[first], means[second])
         assert one.overall.mean == pytest.approx(differences.mean())
-        assert (one.overall.n_readers, one.overall.n_subjects, one.n_left_out) == (2, 12, 0)
+        assert (one.overall.n_readers, one.overall.n_subjects, one.n_left_out) == (2, 16, 0)
         ps.append(stats.wilcoxon(differences).pvalue)
     corrected = np.maximum.accumulate(np.sort(ps) * [3, 2, 1])
     assert sorted(one.p or 0 for one in found.values()) == pytest.approx(sorted(corrected))

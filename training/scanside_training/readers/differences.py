@@ -105,7 +105,7 @@ def standard_error(differences: Differences) -> tuple[npt.NDArray[np.float64], n
     total = np.maximum(of_readers + of_subjects - of_rest, np.maximum(of_readers, of_subjects))
     squares = of_readers**2 / (r - 1) + of_subjects**2 / (s - 1) + of_rest**2 / ((r - 1) * (s - 1))
     freedom = np.divide(total**2, squares, out=np.full(len(grand), float(s - 1)), where=squares > 0)
-    return np.sqrt(total / (r * s)), np.maximum(freedom, 1.0)
+    return np.sqrt(total / (r * s)), np.maximum(freedom, min(r, s) - 1.0)
 
 
 def resampled(differences: Differences) -> npt.NDArray[np.float64]:
