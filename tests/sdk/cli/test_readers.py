@@ -77,6 +77,7 @@ def test_a_study_from_its_form_to_its_results(
     first = scanside("evaluate", config, "--readers", form, "-o", out)
     links = re.findall(r"(anna|ben) +0 of 4 +(http://127\.0\.0\.1:\d+/r/\S+/)", first.stdout)
     assert [name for name, _ in links] == ["anna", "ben"]
+    assert "quality: no power, as all cases are of one subject" in first.stdout
     assert "Research use only" in first.stdout
     folder = out / "readers"
     assert (folder / "results" / "report.html").is_file()
@@ -92,20 +93,6 @@ def test_a_study_from_its_form_to_its_results(
     scanside("readers", "results", folder, "-o", tmp_path / "elsewhere")
     document = json.loads((tmp_path / "elsewhere" / "results.json").read_text("utf-8"))
     assert [one["total"] for one in document["standings"]] == [4, 4]
-
-
-def test_power_is_told_beforehand(
-    scanside: Scanside, config: Path, form: Path, tmp_path: Path, interrupted: None
-) -> None:
-    # Both cases are of one scan unless they are said to be of two subjects.
-    told = scanside("evaluate", config, "--readers", form, "-o", tmp_path / "out").stdout
-    n_subjects = len({one["subject"] for one in _cases(tmp_path / "out" / "readers").values()})
-    assert ("% power to show that a method is no worse than zero-filled" in told) == (n_subjects > 1)
-
-
-def _cases(folder: Path) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = json.loads((folder / "study.json").read_text("utf-8"))["cases"]
-    return found
 
 
 def test_what_cannot_be_served(

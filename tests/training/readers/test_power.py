@@ -41,3 +41,11 @@ def test_what_a_form_assumes_is_told(make_study: Callable[..., ReaderStudy]) -> 
     assert power.text.startswith("quality: ")
     assert f"no worse than {METHODS[0]} by 0.5 (2 reader(s), 8 subjects)" in power.text
     assert power.power == noninferiority_power(PowerConfig(sd=0.5), 0.5, 2, 8)
+
+
+def test_one_subject_shows_nothing(make_study: Callable[..., ReaderStudy]) -> None:
+    wanted = {"control": METHODS[0], "margin": 0.5, "power": {"sd": 0.5}}
+    form = form_of(questions=[LIKERT | {"noninferiority": wanted}])
+    (power,) = estimate_power(make_study(form, n_cases=2, subjects={0: "p", 1: "p"}))
+    assert power.power is None
+    assert "all cases are of one subject" in power.text

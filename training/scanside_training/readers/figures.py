@@ -20,6 +20,8 @@ _ROW = 0.42
 _SCALE = ("#9c3d2e", "#d98a5b", "#d9dde1", "#7fb0d3", "#2f6f9f")
 """From the worse end of a scale to the better one."""
 
+_DARK = (_SCALE[0], _SCALE[-1])
+
 
 def answers_figure(
     scores: Sequence[Score], labels: Sequence[str], *, ordered: bool, better: str = "high"
@@ -45,7 +47,7 @@ def answers_figure(
                 row, share, left=left, color=colours[number], label=labels[number] if row == 0 else None
             )
             if share >= 5:
-                axes.text(left + share / 2, row, str(count), ha="center", va="center", fontsize=8, color=INK)
+                _count(axes, left + share / 2, row, count, colours[number])
             left += share
     _rows(axes, [score.method for score in scores])
     axes.set_xlim(0, 100)
@@ -90,7 +92,7 @@ def likings_figure(likings: Sequence[Liking]) -> Figure:
             share = 100 * count / sum(votes)
             axes.barh(row, share, left=left, color=colour)
             if count:
-                axes.text(left + share / 2, row, str(count), ha="center", va="center", fontsize=8, color=INK)
+                _count(axes, left + share / 2, row, count, colour)
             left += share
     _rows(axes, [f"{one.first} | {one.second}" for one in likings])
     axes.set_xlim(0, 100)
@@ -105,6 +107,12 @@ def _new(n_rows: int, legend_rows: int = 0) -> tuple[Figure, Axes]:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False, labelsize=8)
     return figure, axes
+
+
+def _count(axes: Axes, x: float, row: int, count: int, colour: str) -> None:
+    """A number in a bar, so that it can be read on its colour."""
+    ink = "white" if colour in _DARK else INK
+    axes.text(x, row, str(count), ha="center", va="center", fontsize=8, color=ink)
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:

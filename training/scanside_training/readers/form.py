@@ -194,7 +194,7 @@ class Preference(_Question):
     def options(self) -> list[tuple[Value, str]]:
         """Left, right, and neither where that is allowed."""
         sides: list[tuple[Value, str]] = [("left", "Left"), ("right", "Right")]
-        return [sides[0], ("same", "No preference"), sides[1]] if self.ties else sides
+        return [sides[0], ("same", "Neither"), sides[1]] if self.ties else sides
 
 
 class FreeText(_Question):

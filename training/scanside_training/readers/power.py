@@ -30,7 +30,7 @@ class Power:
         margin: how much worse is not worse yet.
         n_readers: readers.
         n_subjects: subjects.
-        power: share of studies that would show it.
+        power: share of studies that would show it; None of fewer than two subjects, which show nothing.
     """
 
     question: str
@@ -38,11 +38,13 @@ class Power:
     margin: float
     n_readers: int
     n_subjects: int
-    power: float
+    power: float | None
 
     @property
     def text(self) -> str:
         """In words."""
+        if self.power is None:
+            return f"{self.question}: no power, as all cases are of one subject and subjects are counted"
         return (
             f"{self.question}: {100 * self.power:.0f} % power to show that a method is no worse than {self.control} "
             f"by {self.margin:g} ({self.n_readers} reader(s), {self.n_subjects} subjects)"
@@ -50,14 +52,18 @@ class Power:
 
 
 def estimate_power(study: ReaderStudy) -> list[Power]:
-    """The power of each question whose form says what is assumed; none where there are fewer than two subjects."""
+    """The power of each question whose form says what is assumed."""
     n_readers = len(study.form.readers)
     n_subjects = len({one.subject for one in study.document.cases.values()})
     found = []
     for one in study.form.questions:
         wanted: Noninferiority | None = one.noninferiority if isinstance(one, Scored) else None
-        if wanted and wanted.power and n_subjects > 1:
-            power = noninferiority_power(wanted.power, wanted.margin, n_readers, n_subjects)
+        if wanted and wanted.power:
+            power = (
+                noninferiority_power(wanted.power, wanted.margin, n_readers, n_subjects)
+                if n_subjects > 1
+                else None
+            )
             found.append(Power(one.name, wanted.control, wanted.margin, n_readers, n_subjects, power))
     return found
 

@@ -51,7 +51,7 @@ LIKING_COLUMNS = (
 
 _AGREEMENT = (
     "Between readers: intraclass correlation of scales (Shrout & Fleiss; absolute agreement of a single reader and "
-    "of the mean of all) with intervals from the F distribution, and Fleiss' kappa. Of a reader with itself, where "
+    "of the mean of all) with intervals from the F distribution, which take images as independent, and Fleiss' kappa. Of a reader with itself, where "
     "something was shown twice: Cohen's kappa, on a scale weighted by squared distances. Intervals of kappas are "
     "bootstrapped over subjects."
 )
