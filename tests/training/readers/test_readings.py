@@ -92,6 +92,7 @@ def test_pairs_are_asked_once_and_images_each(make_study: Callable[..., ReaderSt
         ({"reader": "zoe", "trial": 0}, "'zoe', who is no reader of this study; they are anna, ben"),
         ({"reader": "anna", "trial": 99}, "trial 99 of 8"),
         ({"reader": "anna", "trial": "1"}, "trial '1' of 8"),
+        ({"reader": "anna", "trial": 0, "kind": "finished"}, "ends trial 0 of anna after None seconds"),
         (
             {"reader": "anna", "trial": 0, "question": "quality", "pane": 0, "value": 7},
             "trial 0: 'quality' is answered",

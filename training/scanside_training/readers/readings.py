@@ -115,7 +115,10 @@ class Readings:
                 f"the journal has an answer of {reader} to trial {trial!r} of {len(readings)}"
             )
         if record.get("kind") == "finished":
-            readings[trial].seconds = float(record["seconds"])
+            seconds = record.get("seconds")
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+                raise FileFormatError(f"the journal ends trial {trial} of {reader} after {seconds!r} seconds")
+            readings[trial].seconds = float(seconds)
             return
         try:
             asked, value = self.checked(

@@ -51,9 +51,9 @@ LIKING_COLUMNS = (
 
 _AGREEMENT = (
     "Between readers: intraclass correlation of scales (Shrout & Fleiss; absolute agreement of a single reader and "
-    "of the mean of all) with intervals from the F distribution, which take images as independent, and Fleiss' kappa. Of a reader with itself, where "
-    "something was shown twice: Cohen's kappa, on a scale weighted by squared distances. Intervals of kappas are "
-    "bootstrapped over subjects."
+    "of the mean of all) with intervals from the F distribution, which take images as independent, and Fleiss' "
+    "kappa. Of a reader with itself, where something was shown twice: Cohen's kappa, on a scale weighted by squared "
+    "distances. Intervals of kappas are bootstrapped over subjects."
 )
 _DIFFERENCES = (
     "Means over readers and subjects; above 0 the first method is better. The interval takes readers and subjects as "
