@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from starlette.datastructures import URL, Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Access"]
+__all__ = ["SECURITY_HEADERS", "Access", "is_own_name"]
 
 COOKIE = "scanside_monitor"
 
@@ -20,7 +20,7 @@ _OPEN = frozenset({"/healthz", "/readyz"})
 
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
-_SECURITY_HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -51,7 +51,7 @@ class Access:
     def __init__(self, app: ASGIApp, token: str | None = None, names: Iterable[str] = ()) -> None:
         self._app = app
         self._token = token
-        self._names = _LOCAL_NAMES | set(names)
+        self._names = frozenset(names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -61,7 +61,7 @@ class Access:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _SECURITY_HEADERS.items():
+                for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
                 if "cache-control" not in headers:
                     headers["Cache-Control"] = "no-store"
@@ -75,9 +75,7 @@ class Access:
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("this page only shows", 405, {"Allow": "GET, HEAD"})
         if self._token is None:
-            host = Headers(scope=scope).get("host", "")
-            name = host if host.endswith("]") else host.rpartition(":")[0] or host
-            if name.lower() not in self._names:
+            if not is_own_name(Headers(scope=scope).get("host", ""), self._names):
                 return PlainTextResponse("ask for this page under a name of this machine", 403)
             return None
         if scope["path"] in _OPEN:
@@ -105,6 +103,17 @@ class Access:
             401,
             {"WWW-Authenticate": "Bearer"},
         )
+
+
+def is_own_name(host: str, names: Collection[str] = ()) -> bool:
+    """Whether a request was sent to ``localhost``, one of its addresses, or another name of this machine.
+
+    Args:
+        host: its header ``Host``.
+        names: further names of the machine.
+    """
+    name = (host if host.endswith("]") else host.rpartition(":")[0] or host).lower()
+    return name in _LOCAL_NAMES or name in names
 
 
 def _same(given: str, expected: str) -> bool:

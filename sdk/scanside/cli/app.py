@@ -26,6 +26,7 @@ from scanside.cli import (
     mask,
     pipelines,
     qa,
+    readers,
     record,
     regions,
     replay,
@@ -112,6 +113,7 @@ for _name, _group in (
     ("engines", engines.engines),
     ("data", data.data),
     ("dicom", dicom.dicom),
+    ("readers", readers.readers),
     ("record", record.record),
     ("deploy", deploy.deploy),
 ):

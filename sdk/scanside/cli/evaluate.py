@@ -12,6 +12,7 @@ from rich.markup import escape
 from scanside.cli.console import console, err, progress_bar, table
 from scanside.cli.many import many_progress, stoppable
 from scanside.cli.options import nested, settings_from
+from scanside.cli.readers import prepare_study, serve_study
 from scanside.errors import MissingExtra
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "tell_flaws"]
 
 _MANY = "Many processes"
+_READERS = "Readers"
 
 
 def evaluate(
@@ -77,12 +79,33 @@ def evaluate(
             rich_help_panel=_MANY,
         ),
     ] = None,
+    readers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FORM",
+            help="Let people judge the images blindly, by this form, a YAML file, on a page of this machine.",
+            rich_help_panel=_READERS,
+        ),
+    ] = None,
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, help="Of that page; 0 takes any that is free.", rich_help_panel=_READERS
+        ),
+    ] = 0,
 ) -> None:
     """Compare networks, engines and classical reconstructions on the same data.
 
     With --workers or --ray, many processes share the images. What they have made is noted in the output folder, and
     the same command goes on where it was cut off.
+
+    With --readers, nothing is measured: images are made once into the folder readers of the output, and shown to
+    their readers until Ctrl-C. The same command goes on.
     """
+    if readers is not None and (workers or ray or again or again_by):
+        raise typer.BadParameter(
+            "--readers makes its images in this process: leave --workers, --ray and --again out"
+        )
     for package in ("lightning", "safetensors", "torchmetrics"):
         if find_spec(package) is None:
             raise MissingExtra(package, "training", "scanside evaluate")
@@ -94,6 +117,9 @@ def evaluate(
         torch.set_num_threads(threads)
     chosen = load_evaluation(config, nested(settings_from(settings or ())), candidates or (), only=only)
     folder = output or Path("evaluations") / chosen.name
+    if readers is not None:
+        serve_study(prepare_study(chosen, readers, folder / "readers"), None, port)
+        return
     if workers or ray:
         from scanside.many import pool_for
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scanside.metrics import Real, fitted, psnr, ssim
 from scanside_training.evaluation.case import Case
 
-__all__ = ["Shown", "case_figure"]
+__all__ = ["Shown", "as_reference", "case_figure"]
 
 _PER_ROW = 5
 _FILMS_PER_ROW = 2
@@ -49,7 +49,7 @@ def case_figure(shown: Shown) -> Figure:
     truth = shown.case.whole
     white = float(np.percentile(truth, 99.8)) or 1.0
     peak = float(truth.max()) or 1.0
-    images = {name: _fitted(image.numpy(), truth) for name, image in shown.images.items()}
+    images = {name: as_reference(image.numpy(), truth) for name, image in shown.images.items()}
     figures = {name: _figures(image, truth) for name, image in images.items()}
     if shown.case.is_film:
         images = {name: _laid_out(film) for name, film in images.items()}
@@ -86,7 +86,7 @@ def case_figure(shown: Shown) -> Figure:
     return figure
 
 
-def _fitted(image: npt.NDArray[Any], truth: Real) -> Real:
+def as_reference(image: npt.NDArray[Any], truth: Real) -> Real:
     """Magnitudes after the best scalar fit, of every frame its own."""
     if truth.ndim == 2:
         return fitted(image, truth)[0]
