@@ -18,7 +18,7 @@ from pathlib import Path
 from scanside._version import __version__
 from scanside.report.page import Messages, Page, Part, Picture, Rows, Section, Text
 from scanside.storage import naming_disk
-from scanside_training.evaluation.report import write_csv
+from scanside_training.evaluation.csv_files import write_csv
 from scanside_training.readers.agreement import Estimate
 from scanside_training.readers.figures import answers_figure, differences_figure, likings_figure
 from scanside_training.readers.form import AnyQuestion, FreeText, Likert, Preference, Scored, YesNo

@@ -31,11 +31,12 @@ from scanside.many.work import reason
 from scanside.metrics import Real
 from scanside.storage import naming_disk
 from scanside_training.data.settings import Settings
-from scanside_training.evaluation.case import Case
+from scanside_training.evaluation.case import Case, spread
 from scanside_training.evaluation.config import EvaluationConfig
+from scanside_training.evaluation.failures import UNUSABLE
 from scanside_training.evaluation.leaks import seen_by
 from scanside_training.evaluation.pictures import as_reference
-from scanside_training.evaluation.run import UNUSABLE, Evaluation, check_candidates, opened, spread
+from scanside_training.evaluation.run import Evaluation, check_candidates, opened
 from scanside_training.readers.design import Trial, draw_plan
 from scanside_training.readers.form import REFERENCE, Form, check_methods
 from scanside_training.readers.images import brightness_of, greys_of
