@@ -16,11 +16,14 @@ from scanside.errors import MissingExtra
 
 if TYPE_CHECKING:
     from scanside_training.evaluation import Evaluation
+    from scanside_training.evaluation.changes import Changes
     from scanside_training.evaluation.scores import Summary
 
 __all__ = ["evaluate", "tell_flaws"]
 
 _MANY = "Many processes"
+_DIFFERENCES = ("psnr", "ssim")
+"""Whose differences are printed; the report has all."""
 
 
 def evaluate(
@@ -47,6 +50,17 @@ def evaluate(
             "--set", metavar="KEY.PATH=VALUE", help="Replace a setting; may be given several times."
         ),
     ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OLD.json",
+            help="Tell what has changed since this results.json of the same evaluation; status 1 if figures moved.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(min=0, help="By what share of itself a mean may move, with --check."),
+    ] = 1e-3,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -89,11 +103,14 @@ def evaluate(
     import torch
 
     from scanside_training.evaluation import compare, compare_many, load_evaluation, write_evaluation
+    from scanside_training.evaluation.changes import changes, read_results
 
     if threads is not None:
         torch.set_num_threads(threads)
     chosen = load_evaluation(config, nested(settings_from(settings or ())), candidates or (), only=only)
     folder = output or Path("evaluations") / chosen.name
+    # Before anything is written: it may lie in the same folder.
+    earlier = None if check is None else read_results(check, chosen.name)
     if workers or ray:
         from scanside.many import pool_for
 
@@ -106,6 +123,23 @@ def evaluate(
     write_evaluation(result, folder)
     _show(result)
     console.print(f"{folder / 'report.html'} has the pictures. Research use only.", style="dim")
+    if earlier is not None and check is not None:
+        found = changes(earlier, result.document(), tolerance)
+        _show_changes(found, check, tolerance)
+        if found.moved:
+            raise typer.Exit(1)
+
+
+def _show_changes(found: Changes, old: Path, tolerance: float) -> None:
+    console.print(f"\nSince {escape(str(old))}:")
+    for one in found.circumstances:
+        console.print(f"  {escape(one)}", soft_wrap=True)
+    for moved in found.moved:
+        console.print(f"  [red]moved:[/] {escape(moved.described)}", soft_wrap=True)
+    console.print(
+        f"  {len(found.moved)} of {found.n_figures} figures moved by more than {tolerance:g} of themselves; "
+        f"{found.n_new} are new"
+    )
 
 
 def _show(result: Evaluation) -> None:
@@ -126,8 +160,34 @@ def _show(result: Evaluation) -> None:
             size = speed_cells(result, one.candidate) if title == "all" else []
             shown.add_row(escape(one.candidate), str(one.n), *cells(one, tuple(measures.values())), *size)
         console.print(shown, "", sep="\n")
+    _show_differences(result)
     _show_floor(result)
     tell_flaws(result)
+
+
+def _show_differences(result: Evaluation) -> None:
+    from scanside_training.evaluation.statistics_report import (
+        DIFFERENCES,
+        VERDICTS,
+        difference_cells,
+        verdict_cells,
+    )
+
+    if overall := [one for one in result.comparisons if one.stratum == "all" and one.measure in _DIFFERENCES]:
+        title = f"differences to {result.config.compared_with}"
+        shown = table(*DIFFERENCES, title=escape(title), right=DIFFERENCES[2:])
+        for one in overall:
+            shown.add_row(*map(escape, difference_cells(one)))
+        console.print(shown, "", sep="\n")
+    settled = result.config.non_inferiority
+    if settled is not None and result.non_inferiority:
+        title = f"not worse than {settled.against} by more than {settled.margin:g} ({settled.measure})"
+        shown = table(*VERDICTS, title=escape(title), right=VERDICTS[1:5])
+        for verdict in result.non_inferiority:
+            shown.add_row(*map(escape, verdict_cells(verdict, settled.measure)))
+        console.print(shown, "", sep="\n")
+    for remark in result.remarks:
+        err.print(f"[yellow]statistics:[/] {escape(remark)}", soft_wrap=True)
 
 
 def tell_flaws(result: Evaluation) -> None:

@@ -72,7 +72,9 @@ def test_one_that_fails_stops_no_other(measured: dict[str, Any], tmp_path: Path)
     html = (folder / "report.html").read_text("utf-8")
     assert "Research use only" in html
     assert "no folder of a training run" in html
-    assert [path.name for path in (folder / "pictures").iterdir()] == ["scan-drawn.png"]
+    pictures = {path.name for path in (folder / "pictures").iterdir()}
+    made = ("zero-filled", "GRAPPA", "CG-SENSE", "pipeline-grappa")
+    assert pictures == {"scan-drawn.png", *(f"worst-of-{name}.png" for name in made)}
 
 
 def test_networks_on_simulated_data(tiny: dict[str, Any], tmp_path: Path) -> None:

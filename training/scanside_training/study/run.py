@@ -200,6 +200,7 @@ def _evaluation(
         candidates=(ZeroFilled(), *study.candidates, *runs),
         speed=speed,
         pictures=study.pictures,
+        worst=study.worst,
     )
 
 
