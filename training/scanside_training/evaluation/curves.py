@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from scanside_training.evaluation.paired import paired_difference
+from scanside_training.evaluation.paired import LEAST_SUBJECTS, paired_difference
 from scanside_training.evaluation.scores import Score
 
 __all__ = ["CONDITIONS", "DRAWN", "Point", "conditions_of", "curve_figure", "points"]
@@ -31,8 +31,8 @@ CONDITIONS = {
 }
 """Titles of axes."""
 
-_FEWEST, _DISTINCT, _BINS = 3, 8, 6
-"""Values that make a curve; up to how many of them each is a point; into how many groups more are put."""
+_FEWEST, _DISTINCT, _MOST_GROUPS = 3, 8, 6
+"""Values that make a curve; up to how many of them each is a point; into how many groups more are put at most."""
 _WIDE = 4
 """From this ratio of the largest to the smallest value on, the axis is logarithmic."""
 
@@ -87,7 +87,9 @@ def points(scores: Sequence[Score], conditions: Iterable[str]) -> list[Point]:
     found = []
     for condition in conditions:
         having = [one for one in known if condition in one.conditions]
-        bounds = _bounds({one.case: one.conditions[condition] for one in having})
+        # As many groups as leave each subjects enough for an interval, two at least.
+        n_groups = min(max(len({one.subject for one in having}) // LEAST_SUBJECTS, 2), _MOST_GROUPS)
+        bounds = _bounds({one.case: one.conditions[condition] for one in having}, n_groups)
         for measure in DRAWN:
             for name in dict.fromkeys(one.candidate for one in having):
                 own = [one for one in having if one.candidate == name and measure in one.values]
@@ -132,13 +134,13 @@ def _ends(line: Sequence[Point]) -> tuple[list[float | None], list[float | None]
     return [one.low for one in line], [one.high for one in line]
 
 
-def _bounds(by_case: dict[str, float]) -> list[tuple[float, float]]:
+def _bounds(by_case: dict[str, float], n_groups: int) -> list[tuple[float, float]]:
     """First and last value of each group; equal values are in one."""
     values: npt.NDArray[np.float64] = np.sort(np.array(list(by_case.values()), np.float64))
     distinct = np.unique(values)
     if len(distinct) <= _DISTINCT:
         return [(float(value), float(value)) for value in distinct]
-    ends = np.unique([part[-1] for part in np.array_split(values, _BINS)])
+    ends = np.unique([part[-1] for part in np.array_split(values, n_groups)])
     firsts = [distinct[0], *(distinct[np.searchsorted(distinct, end, side="right")] for end in ends[:-1])]
     return [(float(first), float(last)) for first, last in zip(firsts, ends, strict=True)]
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from scanside.metrics import Real
 
-__all__ = ["Edges", "edge_widths", "edges_of", "sharpness"]
+__all__ = ["Edges", "edges_of", "sharpness"]
 
 _SIGMA = 1.0
 """Pixels of the Gaussian whose derivatives tell where edges are."""
@@ -30,6 +30,8 @@ _STRONG = 0.25
 """Of the strongest gradient; weaker ones are no edges."""
 _EXPLAINED = 0.95
 """Share of a profile's variance that a sigmoid must explain for it to be one edge that stands alone."""
+_STILL_THERE = 0.8
+"""The same for an image, in which an edge may be lost in noise or ghosts."""
 _TO_WIDTH = 2 * float(np.log(9))
 """10-90 % width of a sigmoid ``1 / (1 + exp(-t / w))`` over ``w``."""
 _NARROWEST, _WIDEST = 0.15, 4.0
@@ -84,11 +86,6 @@ def edges_of(reference: Real) -> Edges | None:
     return Edges(points[alone].astype(np.float64), directions[alone], widths[alone])
 
 
-def edge_widths(image: Real, edges: Edges) -> Floats:
-    """10-90 % width in pixels of an image ``(y, x)`` across each edge; the widest that counts where none is left."""
-    return _fitted(_profiles(image, edges.points, edges.directions))[0]
-
-
 def sharpness(image: Real, reference: Real) -> float | None:
     """Median over the edges of the reference's width over the image's: 1 for equal images, less for softer edges.
 
@@ -97,10 +94,17 @@ def sharpness(image: Real, reference: Real) -> float | None:
         reference: the same shape.
 
     Returns:
-        None where the reference has fewer than eight strong edges that stand alone.
+        None where the reference has fewer than eight strong edges that stand alone, or the image has fewer left of
+        them: of noise, a width tells nothing.
     """
     edges = edges_of(reference)
-    return None if edges is None else float(np.median(edges.widths / edge_widths(image, edges)))
+    if edges is None:
+        return None
+    widths, explained = _fitted(_profiles(image, edges.points, edges.directions))
+    found = explained > _STILL_THERE
+    if found.sum() < _LEAST:
+        return None
+    return float(np.median(edges.widths[found] / widths[found]))
 
 
 def _profiles(image: Real, points: Floats, directions: Floats) -> Floats:

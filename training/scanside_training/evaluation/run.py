@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from statistics import median
 from time import perf_counter
@@ -267,8 +267,14 @@ def compare(
 
 
 def measure_volumes(result: Evaluation, volumes: Volumes) -> None:
-    """Add the measures of what was collected."""
-    result.volumes = volumes.scores()
+    """Add the measures of what was collected; those of slices alone, such as sharpness, are means over the slices."""
+    cases = volumes.cases()
+    slices = {(one.candidate, one.case): one for one in result.scores}
+    for volume in volumes.scores():
+        own = [slices[volume.candidate, case] for case in cases[volume.case]]
+        (means,) = subject_means(replace(one, strata={"subject": volume.case}) for one in own)
+        values = {**means.values, **volume.values}
+        result.volumes.append(replace(volume, values=values, learned=means.learned))
     result.failures += [
         Failure(
             name, tuple(which), "not all slices of these volumes were made: they are in no table of volumes"

@@ -44,6 +44,7 @@ MEASURES = (
 ALL = "all"
 """The stratum of everything."""
 
+_IN_REGIONS = ("psnr", "ssim", "nmse")
 _ERRORS = ("mse", "nmse", "nrmse", "hfen", "invented")
 
 
@@ -191,7 +192,8 @@ def measure_volume(
     scaled = _scaled(pixels, whole, definition)[0]
     for name, region in regions.items():
         if _usable(region, whole, definition):
-            values |= _named(measure(scaled, whole, region, fit=False, window=definition.window), f"@{name}")
+            found = measure(scaled, whole, region, fit=False, window=definition.window)
+            values |= {f"{each}@{name}": getattr(found, each) for each in _IN_REGIONS}
     return values
 
 

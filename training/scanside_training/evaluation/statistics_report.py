@@ -29,14 +29,8 @@ __all__ = [
 ]
 
 DIFFERENCES = (
-    "candidate",
-    "measure",
-    "difference",
-    "95 % over subjects",
-    "p (Holm)",
-    "effect",
-    "better",
-    "subjects",
+    *("candidate", "measure", "difference", "95 % over subjects", "p (Holm)", "effect", "better", "subjects"),
+    "compared",
 )
 """Columns of differences, after those of the stratum."""
 VERDICTS = ("candidate", "gain", "lies above", "subjects", "images", "verdict")
@@ -77,7 +71,6 @@ def difference_cells(one: Comparison) -> list[str]:
         None if end is None else measure_value(one.measure, end, signed=True)
         for end in (people.low, people.high)
     )
-    subjects = f"{people.n_subjects} ({people.n_images} images)"
     return [
         one.candidate,
         measure_title(one.measure),
@@ -86,7 +79,8 @@ def difference_cells(one: Comparison) -> list[str]:
         "–" if one.p is None else f"{one.p:.2g}",
         f"{people.effect:+.2f}",
         f"{100 * one.share:.0f} %",
-        subjects,
+        str(people.n_subjects),
+        str(people.n_images),
     ]
 
 
@@ -173,12 +167,9 @@ def statistics_sections(result: Evaluation) -> list[Section]:
         rows = [one for one in summaries(result.volumes) if one.stratum == ALL]
         made.append(_table("Volumes", "volumes", rows, _VOLUME))
     if names := region_measures(result.counted):
+        what = "volumes" if "volume" in result.config.by else "images"
         rows = [one for one in summaries(result.counted) if one.stratum == ALL]
-        made.append(
-            _table(
-                "Regions and contrast", "images", rows, [one for one in names if not one.startswith("mse")]
-            )
-        )
+        made.append(_table("Regions and contrast", what, rows, names))
     return [*made, *_differences(result), *_verdicts(result)]
 
 
@@ -226,8 +217,8 @@ def _differences(result: Evaluation) -> list[Section]:
         f"Each candidate less {reference}, which {chosen}. The unit is the subject: the differences of a subject's "
         f"{what} are averaged first. Intervals: BCa bootstrap over subjects, of {LEAST_SUBJECTS} at least. p: "
         "Wilcoxon's signed-rank test over subjects, corrected by Holm's method over the candidates. Effect: "
-        f"rank-biserial correlation, −1 to 1. Better: share of the {what} on which the candidate is better. Of a "
-        "trained candidate there is one seed: nothing here tells of others."
+        f"rank-biserial correlation, −1 to 1. Better: share of the {what} on which the candidate is better. "
+        f"Compared: the {what} that both made. Of a trained candidate there is one seed: nothing tells of others."
     )
     rows = [difference_cells(one) for one in found if one.stratum == ALL]
     made = [

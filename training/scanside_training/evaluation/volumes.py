@@ -54,6 +54,10 @@ class Volumes:
         """
         return [one for title, slices in self._titled() for one in self._scores(title, slices)]
 
+    def cases(self) -> dict[str, list[str]]:
+        """Names of the cases of each volume."""
+        return {title: [one.case.name for one in slices] for title, slices in self._titled()}
+
     def incomplete(self) -> dict[str, list[str]]:
         """By candidate, the volumes of which it made some slices only."""
         found: dict[str, list[str]] = {}

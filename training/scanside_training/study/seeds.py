@@ -80,5 +80,4 @@ def _of_seeds(side: Values) -> float:
     seeds = side.mean(1)
     left = side - seeds[:, None] - side.mean(0) + side.mean()
     interaction = float((left**2).sum()) / ((n_seeds - 1) * (n_subjects - 1)) / n_subjects
-    beyond: float = max(float(seeds.var(ddof=1)) - interaction, 0.0)
-    return beyond / n_seeds
+    return float(max(seeds.var(ddof=1) - interaction, 0)) / n_seeds
