@@ -146,15 +146,18 @@ def _show(result: Evaluation) -> None:
     from scanside_training.evaluation.report import cells, speed_cells, speed_columns
 
     measures = {"PSNR, dB": "psnr", "SSIM": "ssim", "PSNR inside, dB": "psnr_inside"}
-    extra = speed_columns(result)
+    extra, by = speed_columns(result), result.config.by
     console.print(f"{escape(result.config.data.title)}\n", soft_wrap=True)
+    counted = next(
+        f"{name}s" if name != "slice" else "images" for name in ("slice", "volume", "subject") if name in by
+    )
     groups: dict[str, list[Summary]] = {}
-    for one in result.summaries:
+    for one in result.rows:
         groups.setdefault(f"{one.stratum} {one.value}".strip(), []).append(one)
     for title, rows in groups.items():
         columns = ("n", *measures, *(extra if title == "all" else ()))
         shown = table(
-            "candidate", *columns, title=f"{title} images" if title == "all" else title, right=columns
+            "candidate", *columns, title=f"{title} {counted}" if title == "all" else title, right=columns
         )
         for one in rows:
             size = speed_cells(result, one.candidate) if title == "all" else []
@@ -175,9 +178,14 @@ def _show_differences(result: Evaluation) -> None:
 
     if overall := [one for one in result.comparisons if one.stratum == "all" and one.measure in _DIFFERENCES]:
         title = f"differences to {result.config.compared_with}"
-        shown = table(*DIFFERENCES, title=escape(title), right=DIFFERENCES[2:])
+        kept = [
+            place for place, name in enumerate(DIFFERENCES) if name not in ("effect", "better", "compared")
+        ]
+        columns = [DIFFERENCES[place] for place in kept]
+        shown = table(*columns, title=escape(title), right=columns[2:])
         for one in overall:
-            shown.add_row(*map(escape, difference_cells(one)))
+            cells = difference_cells(one)
+            shown.add_row(*(escape(cells[place]) for place in kept))
         console.print(shown, "", sep="\n")
     settled = result.config.non_inferiority
     if settled is not None and result.non_inferiority:

@@ -155,6 +155,17 @@ def test_statistics_over_subjects(tiny: dict[str, Any], tmp_path: Path) -> None:
     for name in ("curves.csv", "volumes.csv", "non-inferiority.csv", "pictures/curve-snr.png"):
         assert (folder / name).is_file()
     again = compare(load_evaluation(tmp_path / "e.yaml"))
+    assert again.rows == again.summaries
+    again.config = again.config.model_copy(update={"by": ("volume",), "worst": 0})
+    write_evaluation(again, tmp_path / "volumes")
+    html = (tmp_path / "volumes" / "report.html").read_text("utf-8")
+    assert "<h2>Volumes</h2>" in html
+    assert "<h2>All images</h2>" not in html
+    assert [(one.candidate, one.n) for one in again.rows if one.stratum == "all"] == [
+        ("first", 8),
+        ("a_b & c", 8),
+    ]
+    again = compare(load_evaluation(tmp_path / "e.yaml"))
     assert again.provenance == result.provenance
     other = load_evaluation(tmp_path / "e.yaml", {"data": {"data": {"seed": 3}}})
     assert compare(other).provenance["data"] != result.provenance["data"]

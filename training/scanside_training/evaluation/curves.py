@@ -36,6 +36,8 @@ _FEWEST, _DISTINCT, _MOST_GROUPS = 3, 8, 6
 _WIDE = 4
 """From this ratio of the largest to the smallest value on, the axis is logarithmic."""
 
+Floats = npt.NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Point:
@@ -87,9 +89,7 @@ def points(scores: Sequence[Score], conditions: Iterable[str]) -> list[Point]:
     found = []
     for condition in conditions:
         having = [one for one in known if condition in one.conditions]
-        # As many groups as leave each subjects enough for an interval, two at least.
-        n_groups = min(max(len({one.subject for one in having}) // LEAST_SUBJECTS, 2), _MOST_GROUPS)
-        bounds = _bounds({one.case: one.conditions[condition] for one in having}, n_groups)
+        bounds = _bounds(having, condition)
         for measure in DRAWN:
             for name in dict.fromkeys(one.candidate for one in having):
                 own = [one for one in having if one.candidate == name and measure in one.values]
@@ -134,12 +134,26 @@ def _ends(line: Sequence[Point]) -> tuple[list[float | None], list[float | None]
     return [one.low for one in line], [one.high for one in line]
 
 
-def _bounds(by_case: dict[str, float], n_groups: int) -> list[tuple[float, float]]:
-    """First and last value of each group; equal values are in one."""
-    values: npt.NDArray[np.float64] = np.sort(np.array(list(by_case.values()), np.float64))
+def _bounds(scores: Sequence[Score], condition: str) -> list[tuple[float, float]]:
+    """First and last value of each group: as many groups as leave each subjects enough for an interval."""
+    by_case = {one.case: (one.conditions[condition], one.subject) for one in scores}
+    values = np.sort(np.array([value for value, _ in by_case.values()], np.float64))
     distinct = np.unique(values)
     if len(distinct) <= _DISTINCT:
         return [(float(value), float(value)) for value in distinct]
+    for n_groups in range(_MOST_GROUPS, _FEWEST, -1):
+        bounds = _divided(values, distinct, n_groups)
+        n_subjects = [
+            len({subject for value, subject in by_case.values() if low <= value <= high})
+            for low, high in bounds
+        ]
+        if min(n_subjects) >= LEAST_SUBJECTS:
+            return bounds
+    return _divided(values, distinct, _FEWEST)
+
+
+def _divided(values: Floats, distinct: Floats, n_groups: int) -> list[tuple[float, float]]:
+    """First and last value of groups of as many scans each; equal values are in one."""
     ends = np.unique([part[-1] for part in np.array_split(values, n_groups)])
     firsts = [distinct[0], *(distinct[np.searchsorted(distinct, end, side="right")] for end in ends[:-1])]
     return [(float(first), float(last)) for first, last in zip(firsts, ends, strict=True)]

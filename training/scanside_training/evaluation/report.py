@@ -241,11 +241,18 @@ def sections(result: Evaluation) -> list[Section]:
     extra = speed_columns(result)
     columns = ("candidate", "images", *_COLUMNS, *extra)
     rows = [(one.candidate, str(one.n), *cells(one), *speed_cells(result, one.candidate)) for one in overall]
+    by_slice = "slice" in result.config.by
     warned: list[Part] = [Messages([("warning", leak) for leak in result.leaks])] if result.leaks else []
-    made = [Section("All images", [*warned, Rows(columns, rows, frozenset(columns[1:]))])]
+    if by_slice:
+        made = [Section("All images", [*warned, Rows(columns, rows, frozenset(columns[1:]))])]
+    else:
+        columns = ("candidate", *extra)
+        rows = [(one.candidate, *speed_cells(result, one.candidate)) for one in overall]
+        sizes: list[Part] = [Rows(columns, rows, frozenset(extra))] if extra else []
+        made = [Section("Size and time", [*warned, *sizes])]
     made += statistics_sections(result)
     made += floor_sections(result.scores, floor, result.worst) if floor is not None else []
-    for stratum in strata:
+    for stratum in strata if by_slice else ():
         columns = (stratum, "candidate", "images", *_COLUMNS)
         rows = [
             (one.value, one.candidate, str(one.n), *cells(one))

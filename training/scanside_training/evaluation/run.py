@@ -131,6 +131,13 @@ class Evaluation:
         """The rows of the table over subjects."""
         return [one for one in summaries(subject_means(self.counted)) if one.stratum == ALL]
 
+    @property
+    def rows(self) -> list[Summary]:
+        """Of the first table that was asked for: over images, volumes or subjects."""
+        if "slice" in self.config.by:
+            return self.summaries
+        return summaries(self.volumes) if "volume" in self.config.by else self.subjects
+
     # The following take seconds, and are asked for when nothing is added any more.
 
     @cached_property

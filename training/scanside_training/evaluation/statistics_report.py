@@ -48,7 +48,7 @@ _TITLES = {
     "mse": "MSE",
 }
 _FORMATS = {"psnr": "{:.2f}", "nmse": "{:.5f}", "cnr": "{:.2f}"}
-_VOLUME = ("psnr", "ssim", "nmse", "psnr_inside", "ssim_inside", "nmse_inside")
+_VOLUME = ("psnr", "ssim", "nmse", "psnr_inside", "ssim_inside", "nmse_inside", "sharpness")
 
 
 def measure_title(name: str) -> str:
