@@ -182,7 +182,7 @@ def _show_differences(result: Evaluation) -> None:
             place for place, name in enumerate(DIFFERENCES) if name not in ("effect", "better", "compared")
         ]
         columns = [DIFFERENCES[place] for place in kept]
-        shown = table(*columns, title=escape(title), right=columns[2:])
+        shown = table(*columns, title=escape(title), right=tuple(columns[2:]))
         for one in overall:
             cells = difference_cells(one)
             shown.add_row(*(escape(cells[place]) for place in kept))

@@ -76,8 +76,8 @@ def over_seeds_and_subjects(first: Values, second: Values) -> SeedsInterval | No
 
 def _of_seeds(side: Values) -> float:
     """Variance of a side's mean that its seeds bring, beyond the interaction with the subjects."""
-    n_seeds, n_subjects = side.shape
+    n_seeds, n_subjects = len(side), int(side.shape[1])
     seeds = side.mean(1)
     left = side - seeds[:, None] - side.mean(0) + side.mean()
     interaction = float((left**2).sum()) / ((n_seeds - 1) * (n_subjects - 1)) / n_subjects
-    return float(max(seeds.var(ddof=1) - interaction, 0)) / n_seeds
+    return max(float(seeds.var(ddof=1)) - interaction, 0.0) / n_seeds
