@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from scanside.errors import ScanError, ShapeError
 from scanside.metrics import Mask, Real, fitted
 from scanside_training.losses import magnitude, ssim_map
-from scanside_training.losses.ssim import WINDOW
+from scanside_training.losses.ssim import UNIFORM, Window
 from scanside_training.models.base import Batch
 from scanside_training.models.frames import as_images
 
@@ -40,7 +40,12 @@ class Measures(NamedTuple):
 
 
 def measure(
-    image: npt.ArrayLike, reference: npt.ArrayLike, where: Mask | None = None, *, fit: bool = True
+    image: npt.ArrayLike,
+    reference: npt.ArrayLike,
+    where: Mask | None = None,
+    *,
+    fit: bool = True,
+    window: Window = UNIFORM,
 ) -> Measures:
     """Compare a slice, or a volume as one: with one fit, and one peak, which is the reference's maximum.
 
@@ -50,6 +55,7 @@ def measure(
         where: the pixels that count, same shape, by default all. Those of SSIM have their window within the slice.
             The fit looks at them only; the peak lies anywhere.
         fit: multiply the image by the factor that brings it closest to the reference.
+        window: of SSIM.
 
     Raises:
         ShapeError: the shapes differ, do not fit, or no pixel counts.
@@ -65,8 +71,8 @@ def measure(
     scaled, truth = fitted(image, reference, inside)
     if not fit:
         scaled = np.abs(np.asarray(image)).astype(np.float64)
-    similarity = _similarity(scaled, truth)
-    border = WINDOW // 2
+    similarity = _similarity(scaled, truth, window)
+    border = window.border
     with_window = inside[..., border:-border, border:-border]
     if not with_window.any():
         raise ShapeError(
@@ -103,11 +109,11 @@ def measure_slices(
     return [measure(a, b, r, fit=fit) for a, b, r in zip(slices, references, regions, strict=True)]
 
 
-def _similarity(image: Real, reference: Real) -> Real:
-    """SSIM around every pixel with a whole window, ``(…, y − 6, x − 6)``; the peak is that of all slices."""
+def _similarity(image: Real, reference: Real, window: Window) -> Real:
+    """SSIM around every pixel with a whole window; the peak is that of all slices."""
     a, b = (torch.from_numpy(array.reshape(-1, 1, *array.shape[-2:])) for array in (image, reference))
     peak = torch.full((len(b),), max(float(reference.max()), np.finfo(np.float64).tiny), dtype=torch.float64)
-    similarity = ssim_map(a, b, peak).numpy()
+    similarity = ssim_map(a, b, peak, window).numpy()
     return similarity.reshape(*image.shape[:-2], *similarity.shape[-2:])
 
 
@@ -186,5 +192,5 @@ class ReconstructionMeasures(Metric):
 
 def _usable(roi: Mask, target: Real) -> bool:
     """Whether a region has signal, and pixels that SSIM can look at."""
-    border = WINDOW // 2
+    border = UNIFORM.border
     return bool(target[roi].any() and roi[border:-border, border:-border].any())

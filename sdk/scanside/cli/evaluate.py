@@ -17,12 +17,15 @@ from scanside.errors import MissingExtra
 
 if TYPE_CHECKING:
     from scanside_training.evaluation import Evaluation
+    from scanside_training.evaluation.changes import Changes
     from scanside_training.evaluation.scores import Summary
 
 __all__ = ["evaluate", "tell_flaws"]
 
 _MANY = "Many processes"
 _READERS = "Readers"
+_DIFFERENCES = ("psnr", "ssim")
+"""Whose differences are printed; the report has all."""
 
 
 def evaluate(
@@ -49,6 +52,17 @@ def evaluate(
             "--set", metavar="KEY.PATH=VALUE", help="Replace a setting; may be given several times."
         ),
     ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OLD.json",
+            help="Tell what has changed since this results.json of the same evaluation; status 1 if figures moved.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(min=0, help="By what share of itself a mean may move, with --check."),
+    ] = 1e-3,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -112,6 +126,7 @@ def evaluate(
     import torch
 
     from scanside_training.evaluation import compare, compare_many, load_evaluation, write_evaluation
+    from scanside_training.evaluation.changes import changes, read_results
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -120,6 +135,8 @@ def evaluate(
     if readers is not None:
         serve_study(prepare_study(chosen, readers, folder / "readers"), None, port)
         return
+    # Before anything is written: it may lie in the same folder.
+    earlier = None if check is None else read_results(check, chosen.name)
     if workers or ray:
         from scanside.many import pool_for
 
@@ -132,29 +149,80 @@ def evaluate(
     write_evaluation(result, folder)
     _show(result)
     console.print(f"{folder / 'report.html'} has the pictures. Research use only.", style="dim")
+    if earlier is not None and check is not None:
+        found = changes(earlier, result.document(), tolerance)
+        _show_changes(found, check, tolerance)
+        if found.moved:
+            raise typer.Exit(1)
+
+
+def _show_changes(found: Changes, old: Path, tolerance: float) -> None:
+    console.print(f"\nSince {escape(str(old))}:")
+    for one in found.circumstances:
+        console.print(f"  {escape(one)}", soft_wrap=True)
+    for moved in found.moved:
+        console.print(f"  [red]moved:[/] {escape(moved.described)}", soft_wrap=True)
+    console.print(
+        f"  {len(found.moved)} of {found.n_figures} figures moved by more than {tolerance:g} of themselves; "
+        f"{found.n_new} are new"
+    )
 
 
 def _show(result: Evaluation) -> None:
     from scanside_training.evaluation.report import cells, speed_cells, speed_columns
 
     measures = {"PSNR, dB": "psnr", "SSIM": "ssim", "PSNR inside, dB": "psnr_inside"}
-    extra = speed_columns(result)
+    extra, by = speed_columns(result), result.config.by
     console.print(f"{escape(result.config.data.title)}\n", soft_wrap=True)
+    counted = next(
+        f"{name}s" if name != "slice" else "images" for name in ("slice", "volume", "subject") if name in by
+    )
     groups: dict[str, list[Summary]] = {}
-    for one in result.summaries:
+    for one in result.rows:
         groups.setdefault(f"{one.stratum} {one.value}".strip(), []).append(one)
     for title, rows in groups.items():
         columns = ("n", *measures, *(extra if title == "all" else ()))
         shown = table(
-            "candidate", *columns, title=f"{title} images" if title == "all" else title, right=columns
+            "candidate", *columns, title=f"{title} {counted}" if title == "all" else title, right=columns
         )
         for one in rows:
             size = speed_cells(result, one.candidate) if title == "all" else []
             shown.add_row(escape(one.candidate), str(one.n), *cells(one, tuple(measures.values())), *size)
         console.print(shown, "", sep="\n")
+    _show_differences(result)
     _show_floor(result)
     _show_perturbation(result)
     tell_flaws(result)
+
+
+def _show_differences(result: Evaluation) -> None:
+    from scanside_training.evaluation.statistics_report import (
+        DIFFERENCES,
+        VERDICTS,
+        difference_cells,
+        verdict_cells,
+    )
+
+    if overall := [one for one in result.comparisons if one.stratum == "all" and one.measure in _DIFFERENCES]:
+        title = f"differences to {result.config.compared_with}"
+        kept = [
+            place for place, name in enumerate(DIFFERENCES) if name not in ("effect", "better", "compared")
+        ]
+        columns = [DIFFERENCES[place] for place in kept]
+        shown = table(*columns, title=escape(title), right=tuple(columns[2:]))
+        for one in overall:
+            cells = difference_cells(one)
+            shown.add_row(*(escape(cells[place]) for place in kept))
+        console.print(shown, "", sep="\n")
+    settled = result.config.non_inferiority
+    if settled is not None and result.non_inferiority:
+        title = f"not worse than {settled.against} by more than {settled.margin:g} ({settled.measure})"
+        shown = table(*VERDICTS, title=escape(title), right=VERDICTS[1:5])
+        for verdict in result.non_inferiority:
+            shown.add_row(*map(escape, verdict_cells(verdict, settled.measure)))
+        console.print(shown, "", sep="\n")
+    for remark in result.remarks:
+        err.print(f"[yellow]statistics:[/] {escape(remark)}", soft_wrap=True)
 
 
 def tell_flaws(result: Evaluation) -> None:

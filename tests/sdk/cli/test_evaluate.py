@@ -81,3 +81,33 @@ def test_evaluate_by_processes(scanside: Scanside, config: Path, tmp_path: Path)
     assert len(many["images"]) == 2
     pictures = [path.name for path in (tmp_path / "one" / "pictures").iterdir()]
     assert [path.name for path in (tmp_path / "many" / "pictures").iterdir()] == pictures != []
+
+
+def test_what_has_changed(scanside: Scanside, config: Path, tmp_path: Path) -> None:
+    scanside("evaluate", config, "-c", "cg-sense", "-o", tmp_path / "out")
+    old = tmp_path / "out" / "results.json"
+    arguments = ("evaluate", config, "-c", "cg-sense", "-o", tmp_path / "out", "--check", old)
+    same = scanside(*arguments)
+    assert "0 of " in same.stdout
+    assert "moved by more than 0.001 of themselves" in same.stdout
+    document = json.loads(old.read_text("utf-8"))
+    document["summaries"][0]["means"]["psnr"] += 1
+    document["provenance"]["versions"]["torch"] = "1.0"
+    old.write_text(json.dumps(document))
+    moved = scanside(*arguments, status=1)
+    assert "versions: torch was 1.0, is " in moved.stdout
+    assert "moved: zero-filled, all images, psnr" in moved.stdout
+    scanside(*arguments)  # what moved is written now
+    lenient = scanside(
+        "evaluate", config, "-o", tmp_path / "other", "--check", old, "--tolerance", "1", status=1
+    )
+    assert "CG-SENSE, all images, psnr: was" in lenient.stdout
+
+
+def test_results_that_are_none(scanside: Scanside, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text('{"config": ')
+    result = scanside("evaluate", config, "--check", tmp_path / "old.json", status=1)
+    assert "old.json is damaged, it is no JSON" in result.stderr
+    (tmp_path / "old.json").write_text('{"config": {"name": "other"}, "summaries": []}')
+    result = scanside("evaluate", config, "--check", tmp_path / "old.json", status=1)
+    assert "is of the evaluation 'other', and this one is 'box'" in result.stderr

@@ -56,6 +56,7 @@ def config(files: Path, tmp_path: Path) -> EvaluationConfig:
         },
         "candidates": [{"kind": "zero-filled"}, {"kind": "grappa"}, {"kind": "pipeline", "pipeline": "fft"}],
         "pictures": 2,
+        "worst": 0,
     }
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(document))
     return load_evaluation(tmp_path / "e.yaml")
@@ -100,10 +101,27 @@ def test_the_worst_are_shown_and_single_candidates_made_again(
     assert [shown.case.name for shown in many.worst] == [shown.case.name for shown in one.worst]
     assert [list(shown.images) for shown in many.worst] == [["pipeline fft", "zero-filled"]] * 2
     assert json.loads(many.as_json())["floor"] == json.loads(one.as_json())["floor"]
+    assert not many.worst_of
     pool = ThisProcess()
     compare_many(config, pool, tmp_path, again=["zero-filled"])
     # All of one candidate, what failed, and the worst to be shown.
     assert len(pool.payloads) == 6 + 6 + 4
+
+
+def test_the_worst_of_each_are_those_of_one_process(config: EvaluationConfig, tmp_path: Path) -> None:
+    config = config.model_copy(update={"worst": 2, "pictures": 0})
+    many, one = compare_many(config, ThisProcess(), tmp_path), compare(config)
+    assert list(many.worst_of) == list(one.worst_of) == ["zero-filled", "pipeline fft"]
+    for name, shown in many.worst_of.items():
+        assert [each.case.name for each in shown] == [each.case.name for each in one.worst_of[name]]
+        values = {each.case: each.values["psnr"] for each in one.scores if each.candidate == name}
+        assert [each.case.name for each in shown] == sorted(values, key=values.__getitem__)[:2]
+        assert [list(each.images) for each in shown] == [[name], [name]]
+
+
+def test_volumes_need_one_process(config: EvaluationConfig, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="leave --workers and --ray out"):
+        compare_many(config.model_copy(update={"by": ("volume",)}), ThisProcess(), tmp_path)
 
 
 def test_what_cannot_be_compared(config: EvaluationConfig, files: Path, tmp_path: Path) -> None:

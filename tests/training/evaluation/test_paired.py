@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scanside_training.evaluation.paired import LEAST_SUBJECTS, holm, paired_difference
+from scanside_training.evaluation.paired import LEAST_SUBJECTS, holm, lower_bound, paired_difference
 
 
 def by_subject(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> dict[str, list[float]]:
@@ -49,6 +49,15 @@ def test_one_value_for_all_has_no_spread() -> None:
 
 def test_few_subjects_have_no_interval() -> None:
     assert paired_difference(by_subject(np.arange(1.0, LEAST_SUBJECTS))).low is None
+
+
+def test_one_sided_bounds_are_ends_of_two_sided_intervals() -> None:
+    differences = by_subject(np.array([0.1, 0.3, -0.2, 0.4, 0.2, 0.6, 0.1]))
+    assert lower_bound(differences, 0.975) == paired_difference(differences).low
+    loose = lower_bound(differences, 0.95)
+    assert loose is not None
+    assert loose > lower_bound(differences, 0.975)  # type: ignore[operator]
+    assert lower_bound(by_subject(np.arange(1.0, LEAST_SUBJECTS)), 0.975) is None
 
 
 def test_nobody() -> None:

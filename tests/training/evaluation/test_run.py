@@ -72,7 +72,9 @@ def test_one_that_fails_stops_no_other(measured: dict[str, Any], tmp_path: Path)
     html = (folder / "report.html").read_text("utf-8")
     assert "Research use only" in html
     assert "no folder of a training run" in html
-    assert [path.name for path in (folder / "pictures").iterdir()] == ["scan-drawn.png"]
+    pictures = {path.name for path in (folder / "pictures").iterdir()}
+    made = ("zero-filled", "GRAPPA", "CG-SENSE", "pipeline-grappa")
+    assert pictures == {"scan-drawn.png", *(f"worst-of-{name}.png" for name in made)}
 
 
 def test_networks_on_simulated_data(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -88,6 +90,85 @@ def test_networks_on_simulated_data(tiny: dict[str, Any], tmp_path: Path) -> Non
     assert "images only" in result.failures[0].reason
     only = load_evaluation(path, candidates=["zero-filled"], only=True)
     assert [one.kind for one in only.candidates] == ["zero-filled"]
+
+
+def many_subjects(tiny: dict[str, Any]) -> dict[str, Any]:
+    """Simulated scans of eight subjects, two slices each, that classical methods can reconstruct."""
+    data = copy.deepcopy(tiny["data"])
+    data["sources"] = [data["sources"][0] | {"n_subjects": 9, "split": {"validation": 0, "test": 0.89}}]
+    data["simulation"] |= {
+        "task": {"kind": "unrolled"},
+        "k0": [48, 48],
+        "k1": [48, 48],
+        "readout_crop": None,
+        "snr": [10, 100],
+        "coils": {"n_coils": [4, 4], "measured": 0},
+    }
+    return {"kind": "simulated", "data": data, "samples": 16}
+
+
+def test_statistics_over_subjects(tiny: dict[str, Any], tmp_path: Path) -> None:
+    document = {
+        "data": many_subjects(tiny),
+        "candidates": [
+            {"kind": "cg-sense", "name": "first", "iterations": 20},
+            {"kind": "zero-filled", "name": "a_b & c"},
+        ],
+        "by": ["slice", "volume", "subject"],
+        "regions": {"middle": {"kind": "boxes", "boxes": [[14, 14, 20, 20]]}},
+        "contrasts": {"edge": {"of": "middle"}},
+        "non_inferiority": {"against": "first", "margin": 100},
+        "curves": ["snr", "weight"],
+        "pictures": 0,
+        "worst": 2,
+    }
+    result = compare(load_evaluation(written(tmp_path / "e.yaml", **document)))
+    assert result.config.compared_with == "first"
+    psnr = next(one for one in result.comparisons if one.stratum == "all" and one.measure == "psnr")
+    assert (psnr.candidate, psnr.people.n_subjects, psnr.people.n_images) == ("a_b & c", 8, 8)
+    assert psnr.people.low is not None
+    assert {one.measure for one in result.comparisons} >= {"psnr@middle", "contrast@edge"}
+    assert result.non_inferiority[0].verdict == "not inferior"
+    assert [len(shown) for shown in result.worst_of.values()] == [2, 2]
+    folder = tmp_path / "out"
+    write_evaluation(result, folder)
+    html = (folder / "report.html").read_text("utf-8")
+    for title in (
+        "Over subjects",
+        "Volumes",
+        "Regions and contrast",
+        "Differences to first",
+        "Non-inferiority",
+    ):
+        assert f"<h2>{title}</h2>" in html
+    assert "No curve over weight: images have no three values of it, but of " in html
+    assert "uniform window 7 × 7" in html
+    text = (folder / "tables" / "differences-to-first.tex").read_text("utf-8")
+    assert r"a\_b \& c" in text
+    found = json.loads((folder / "provenance.json").read_text("utf-8"))
+    assert found["configuration"] in text
+    assert found["n_cases"] == 16
+    assert {"torch", "scipy", "scanside"} <= set(found["versions"])
+    with (folder / "differences.csv").open(newline="", encoding="utf-8") as file:
+        row = next(row for row in csv.DictReader(file) if row["measure"] == "psnr")
+    assert float(row["low_95"]) == psnr.people.low
+    for name in ("curves.csv", "volumes.csv", "non-inferiority.csv", "pictures/curve-snr.png"):
+        assert (folder / name).is_file()
+    again = compare(load_evaluation(tmp_path / "e.yaml"))
+    assert again.rows == again.summaries
+    again.config = again.config.model_copy(update={"by": ("volume",), "worst": 0})
+    write_evaluation(again, tmp_path / "volumes")
+    html = (tmp_path / "volumes" / "report.html").read_text("utf-8")
+    assert "<h2>Volumes</h2>" in html
+    assert "<h2>All images</h2>" not in html
+    assert [(one.candidate, one.n) for one in again.rows if one.stratum == "all"] == [
+        ("first", 8),
+        ("a_b & c", 8),
+    ]
+    again = compare(load_evaluation(tmp_path / "e.yaml"))
+    assert again.provenance == result.provenance
+    other = load_evaluation(tmp_path / "e.yaml", {"data": {"data": {"seed": 3}}})
+    assert compare(other).provenance["data"] != result.provenance["data"]
 
 
 def test_figures_are_those_of_validation(tiny: dict[str, Any], tmp_path: Path) -> None:
@@ -108,6 +189,23 @@ def test_configuration_that_cannot_work(measured: dict[str, Any], tmp_path: Path
         load_evaluation(written(path, data=measured, candidates=[{"kind": "zero-filled"}] * 2))
     with pytest.raises(ConfigError, match=r"speed\.reference is 'x'"):
         load_evaluation(written(path, data=measured, speed={"reference": "x"}))
+    both = [{"kind": "zero-filled"}, {"kind": "cg-sense"}]
+    with pytest.raises(ConfigError, match=r"reference is 'x', and candidates are zero-filled, CG-SENSE"):
+        load_evaluation(written(path, data=measured, candidates=both, reference="x"))
+    settled: dict[str, Any] = {"against": "x", "margin": 0.5}
+    with pytest.raises(ConfigError, match=r"non_inferiority\.against is 'x', and candidates are"):
+        load_evaluation(written(path, data=measured, candidates=both, non_inferiority=settled))
+    settled = {"against": "CG-SENSE", "margin": -0.5}
+    with pytest.raises(ConfigError, match=r"margin.*greater than 0"):
+        load_evaluation(written(path, data=measured, candidates=both, non_inferiority=settled))
+    with pytest.raises(ConfigError, match="'fastmri' is one of volumes"):
+        load_evaluation(written(path, data=measured, definition="fastmri"))
+    with pytest.raises(ConfigError, match="name slice, volume or subject, each once"):
+        load_evaluation(written(path, data=measured, by=["slice", "slice"]))
+    with pytest.raises(ConfigError, match="contrasts name b, and regions are none"):
+        load_evaluation(written(path, data=measured, contrasts={"a": {"of": "b"}}))
+    with pytest.raises(ConfigError, match="names of regions are letters"):
+        load_evaluation(written(path, data=measured, regions={"a b": {"kind": "marked"}}))
     with pytest.raises(ConfigError, match="has no candidates"):
         compare(load_evaluation(written(path, data=measured)))
     with pytest.raises(ConfigError, match="give the data once"):

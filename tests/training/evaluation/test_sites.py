@@ -150,7 +150,7 @@ def test_measured_scans_come_last(scan_folder: Path) -> None:
     assert len(cases) == 25
     case = cases[24]
     assert case.name == "scan-half"
-    assert case.strata == {"object": "scan", "n_coils": "4"}
+    assert case.strata == {"object": "scan", "n_coils": "4", "subject": "scan"}
     with pytest.raises(IndexError):
         cases[25]
     assert len(OtherSitesData(scans=72, measured=(measured,), quick=True).open()) == 10

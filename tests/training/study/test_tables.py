@@ -7,7 +7,8 @@ import pytest
 from scanside_training.evaluation.paired import PairedDifference
 from scanside_training.evaluation.scores import Score
 from scanside_training.study.report import difference_cells
-from scanside_training.study.tables import Difference, corrected, over_subjects
+from scanside_training.study.seeds import SeedsInterval
+from scanside_training.study.tables import Difference, corrected, over_both, over_subjects
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,30 @@ from scanside_training.study.tables import Difference, corrected, over_subjects
 )
 def test_verdict(measure: str, first: tuple[float, ...], second: tuple[float, ...], verdict: str) -> None:
     assert Difference("one", "other", measure, first, second, 0.5).verdict == verdict
+
+
+def test_what_seeds_and_subjects_leave_open_is_no_difference() -> None:
+    wide = SeedsInterval(1.0, -0.5, 2.5, 0.2, 2.0)
+    narrow = SeedsInterval(1.0, 0.5, 1.5, 0.01, 9.0)
+    first, second = (25.0, 25.1), (24.0, 24.1)
+    verdicts = [
+        Difference("one", "other", "psnr", first, second, 0.5, both=both).verdict for both in (wide, narrow)
+    ]
+    assert verdicts == ["better, within the interval", "better"]
+
+
+def test_subjects_and_seeds_of_a_study() -> None:
+    sides = [
+        [of([base + seed, base + 1 + seed, base], [0] * 3, "aab")[0] for seed in (0.0, 0.2)]
+        for base in (25.0, 24.0)
+    ]
+    assert over_both(sides, "psnr") is None  # two subjects
+    many = [[of([base + n % 3 for n in range(8)], [0] * 8, "abcdefgh")[0]] * 2 for base in (25.0, 24.0)]
+    found = over_both(many, "psnr")
+    assert found is not None
+    assert (found.mean, found.low, found.high) == (1, 1, 1)
+    nobody = [[[Score("one", "0", {}, {"psnr": 25.0})]] * 2] * 2
+    assert over_both(nobody, "psnr") is None
 
 
 def of(first: list[float], second: list[float], subjects: str) -> list[list[Score]]:
@@ -69,4 +94,7 @@ def test_how_a_comparison_is_shown() -> None:
     few = Difference(
         "one", "other", "psnr", (25.0,), (24.0,), 0.9, PairedDifference(1.0, None, None, None, 1, 3, 9)
     )
-    assert difference_cells(few)[3:5] == ["– (3 subjects)", "–"]
+    assert difference_cells(few)[3:6] == ["– (3 subjects)", "–", "– (one seed)"]
+    both = SeedsInterval(1.0, 0.2, 1.8, 0.03, 4.0)
+    seeds = Difference("one", "other", "psnr", (25.0, 25.0), (24.0, 24.0), 0.9, people, 0.02, both)
+    assert difference_cells(seeds)[5] == "+0.20 to +1.80"

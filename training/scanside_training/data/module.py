@@ -346,9 +346,20 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
         return source.shape_of(index, self._simulation)
 
     def subject(self, key: SampleKey) -> str:
-        """Whose slice a sample for validation or test is made from."""
+        """Whose slice a sample for validation or test is made from; of several sources also which."""
         source, index, _ = self._fixed(key.sample)
-        return source.slices.subjects[index]
+        name = source.slices.subjects[index]
+        # Subjects of two sources may be called alike, and are two.
+        if len(self._sources) == 1:
+            return name
+        number = next(i for i, one in enumerate(self._sources, 1) if one is source)
+        return f"{name} (source {number})"
+
+    def volume(self, key: SampleKey) -> str:
+        """The volume of the slice that a sample for validation or test is made from: a recording, else a subject."""
+        source, index, _ = self._fixed(key.sample)
+        recording = source.slices.recordings[index]
+        return f"{self.subject(key)} {recording[:8]}" if recording else self.subject(key)
 
     def identities(self, key: SampleKey) -> frozenset[str]:
         """The same, and the recording, as they are told apart in records of trainings."""

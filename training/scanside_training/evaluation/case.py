@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
@@ -48,6 +50,9 @@ class Case:
         sample: what networks get in training, without a batch axis, where the case was simulated.
         recorded: the file that holds it, where there is one.
         identities: of the subject and the recording, as records of trainings tell what was seen.
+        conditions: numbers of the scan that measures may be drawn over, such as ``{"snr": 32.5, "acs": 24}``.
+        volume: name of the volume that it is a slice of; by default it is one of its own.
+        scale: factor that brings reference and images to the unit of all slices of the volume.
     """
 
     name: str
@@ -59,6 +64,18 @@ class Case:
     sample: Batch = field(default_factory=dict)
     recorded: Recorded | None = None
     identities: frozenset[str] = frozenset()
+    conditions: Mapping[str, float] = field(default_factory=dict)
+    volume: str = ""
+    scale: float = 1.0
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells the references of the case from all others: 16 hexadecimal digits."""
+        arrays = (self.whole, self.inside, self.roi)
+        digest = sha256(repr([one.shape for one in arrays]).encode())
+        for one in arrays:
+            digest.update(np.ascontiguousarray(one).tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def is_film(self) -> bool:

@@ -10,6 +10,7 @@ import yaml
 from scanside.engines.bundle import Bundle
 from scanside.engines.catalog import find_bundle
 from scanside.engines.manifest import DataSource
+from scanside.errors import ScansideError
 from scanside.pipeline import Pipeline
 from scanside.stages.engine import RunEngine
 from scanside_training.ancestry import lineage_of
@@ -22,7 +23,7 @@ from scanside_training.evaluation.candidates.network import Run
 from scanside_training.evaluation.candidates.pipeline import PipelineRun
 from scanside_training.record import identity, read_record
 
-__all__ = ["bundles_of", "seen_by"]
+__all__ = ["bundles_of", "is_classical", "seen_by"]
 
 
 def seen_by(candidate: AnyCandidate) -> frozenset[str]:
@@ -41,6 +42,16 @@ def seen_by(candidate: AnyCandidate) -> frozenset[str]:
     if isinstance(candidate, PipelineRun):
         return frozenset().union(*(_of_bundle(find_bundle(name)) for name in bundles_of(candidate)))
     return frozenset()
+
+
+def is_classical(candidate: AnyCandidate) -> bool:
+    """Whether nothing of a candidate was learned; of a pipeline that cannot be read that is not known."""
+    if isinstance(candidate, (Run, EngineOf)):
+        return False
+    try:
+        return not isinstance(candidate, PipelineRun) or not bundles_of(candidate)
+    except ScansideError:
+        return False
 
 
 def bundles_of(candidate: PipelineRun) -> list[str]:

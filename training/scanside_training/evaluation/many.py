@@ -15,7 +15,7 @@ import torch
 from scanside._version import __version__
 from scanside.engines.catalog import find_bundle
 from scanside.engines.manifest import MANIFEST_FILE
-from scanside.errors import RunError
+from scanside.errors import ConfigError, RunError
 from scanside.many import Journal, Pool, Result, Task, run_many
 from scanside.many.journal import identity
 from scanside.many.work import reason
@@ -36,10 +36,11 @@ from scanside_training.evaluation.run import (
     add_perturbation,
     check_candidates,
     opened,
+    show_worst,
     time_candidates,
     to_show,
 )
-from scanside_training.evaluation.scores import Score, score
+from scanside_training.evaluation.scores import MEASURES, Score, score
 from scanside_training.evaluation.simulated import SimulatedData
 
 __all__ = ["compare_many"]
@@ -103,7 +104,10 @@ class _Comparer:
         try:
             image = candidate.job(case)()
             chosen = self._chosen(wanted.candidate)
-            made["score"] = asdict(score(wanted.candidate, case, image, seen_by(chosen), candidate.told))
+            found = score(
+                wanted.candidate, case, image, seen_by(chosen), candidate.told, self.config.measuring
+            )
+            made["score"] = asdict(found)
         except UNUSABLE as error:
             return made | {"refused": reason(error)}
         if wanted.shown:
@@ -151,11 +155,17 @@ def compare_many(
         on_progress: told after every image.
 
     Raises:
-        ConfigError: no candidate was given, the data are not there, or another run writes into the folder.
+        ConfigError: no candidate was given, the data are not there, another run writes into the folder, or volumes
+            are to be measured.
         RunError: no worker can start.
         ScansideError: the data cannot be read.
     """
     check_candidates(config)
+    if "volume" in config.by:
+        raise ConfigError(
+            f"evaluation '{config.name}' measures volumes, whose slices must lie in one process: leave --workers and "
+            "--ray out, or 'volume' out of by"
+        )
     result = Evaluation(config)
     candidates = opened(config, result)
     with Journal(folder) as journal:
@@ -179,7 +189,8 @@ def compare_many(
                 _task(*places[case], name, shown=True) for case, names in worst.items() for name in names
             ]
             images = _made(tasks, whats, config, pool, journal, (), on_progress)
-            result.worst += [_shown(config, *places[case], names, images) for case, names in worst.items()]
+            made = {case: _shown(config, *places[case], names, images) for case, names in worst.items()}
+            show_worst(result, made)
     if config.perturbation is not None:
         add_perturbation(result, config.data.open(), candidates)
     if config.speed is not None and numbered:
@@ -282,14 +293,18 @@ def _gather(
 
 
 def _what(config: EvaluationConfig, name: str) -> str:
-    """A hash of all that decides about a candidate's images: Scanside's version, data, settings, and files."""
+    """A hash of all that decides about a candidate's figures: Scanside's version, data, settings, files, measures."""
     chosen = next(one for one in config.candidates if (one.name or one.label) == name)
     files = [
         [str(path), identity(path)]
         for path in (*_files_of_data(config), *_files_of(chosen))
         if path.is_file()
     ]
-    said = [__version__, config.data.model_dump(mode="json"), chosen.model_dump(mode="json"), files]
+    measured = config.model_dump(mode="json", include={"definition", "regions", "contrasts"})
+    said = [
+        *(__version__, config.data.model_dump(mode="json"), chosen.model_dump(mode="json"), files),
+        *(list(MEASURES), measured),
+    ]
     return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

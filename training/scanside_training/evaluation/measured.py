@@ -190,6 +190,7 @@ class MeasuredCases:
         scan, truth = self._scans[place], self._truth(place)
         n_coils, n_lines = scan.kspace.shape[:2]
         mask = self._config.mask(name, n_lines, self._first + place)
+        problem = Problem.from_kspace(scan.kspace, mask)
         strata: Mapping[str, str] = {
             "mask": name,
             "acceleration": f"{n_lines / max(int(mask.sum()), 1):.1f}",
@@ -202,9 +203,11 @@ class MeasuredCases:
             whole=truth.whole,
             inside=truth.inside,
             roi=object_mask(truth.inside),
-            problem=Problem.from_kspace(scan.kspace, mask),
+            problem=problem,
             identities=_digests(scan.path) if isinstance(self._config, MrdData) else frozenset(),
             recorded=Recorded(self._recording(place), mask.numpy(), scan.slice, scan.number),
+            conditions=problem.conditions,
+            volume=f"{scan.subject}-{name}" + (f"-{scan.number}" if scan.number else ""),
         )
 
     def _recording(self, place: int) -> Path:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = ["LEAST_SUBJECTS", "PairedDifference", "holm", "paired_difference"]
+__all__ = ["LEAST_SUBJECTS", "PairedDifference", "holm", "lower_bound", "paired_difference"]
 
 LEAST_SUBJECTS = 6
 """Of fewer subjects no interval is given: with five even a difference that all of them share has p = 0.06."""
@@ -59,13 +59,27 @@ def paired_difference(differences: Mapping[str, Sequence[float]]) -> PairedDiffe
     """
     if not differences:
         raise ValueError("there is no subject whose images could be compared")
-    means = np.array([np.mean(values) for values in differences.values()])
+    means = _means(differences)
     n_images = sum(map(len, differences.values()))
     low = high = p = None
     if len(means) >= LEAST_SUBJECTS:
         low, high = _interval(means)
         p = float(stats.wilcoxon(means).pvalue) if means.any() else 1.0
     return PairedDifference(float(means.mean()), low, high, p, _effect(means), len(means), n_images)
+
+
+def lower_bound(differences: Mapping[str, Sequence[float]], level: float) -> float | None:
+    """What the mean difference over subjects lies above, with some confidence: the end of a one-sided BCa interval.
+
+    Args:
+        differences: of every image, by subject; none is empty.
+        level: of confidence, such as 0.975.
+
+    Returns:
+        None of too few subjects.
+    """
+    means = _means(differences)
+    return _interval(means, 2 * level - 1)[0] if len(means) >= LEAST_SUBJECTS else None
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -78,11 +92,21 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _interval(means: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _means(differences: Mapping[str, Sequence[float]]) -> npt.NDArray[np.float64]:
+    return np.array([np.mean(values) for values in differences.values()])
+
+
+def _interval(means: npt.NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+    """Both ends of a two-sided interval, each of which leaves out half of what is left out."""
     if np.ptp(means) == 0:
         return float(means[0]), float(means[0])
     found = stats.bootstrap(
-        (means,), np.mean, n_resamples=_RESAMPLES, method="BCa", rng=np.random.default_rng(0)
+        (means,),
+        np.mean,
+        n_resamples=_RESAMPLES,
+        confidence_level=level,
+        method="BCa",
+        rng=np.random.default_rng(0),
     ).confidence_interval
     return float(found.low), float(found.high)
 

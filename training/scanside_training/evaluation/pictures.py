@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from scanside.metrics import Real, fitted, psnr, ssim
 from scanside_training.evaluation.case import Case
 
-__all__ = ["Shown", "as_reference", "case_figure"]
+__all__ = ["Shown", "as_reference", "case_figure", "worst_figure"]
 
 _PER_ROW = 5
 _FILMS_PER_ROW = 2
@@ -83,6 +83,43 @@ def case_figure(shown: Shown) -> Figure:
     bar = figure.colorbar(scale, ax=axes[:, 1:], shrink=0.6, pad=0.01, aspect=30, extend=beyond)
     bar.set_label("error, % of the reference's maximum", fontsize=8)
     bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def worst_figure(name: str, worst: Sequence[Shown]) -> Figure:
+    """A candidate's worst cases side by side: reference, image and error, each in its own window and scale.
+
+    Args:
+        name: of the candidate.
+        worst: at least one case, with its image.
+    """
+    columns = []
+    for shown in worst:
+        truth = shown.case.whole
+        image = as_reference(shown.images[name].numpy(), truth)
+        figures = _figures(image, truth)
+        if shown.case.is_film:
+            image, truth = _laid_out(image), _laid_out(truth)
+        columns.append((shown.case.name, figures, truth, image))
+    widest = max(truth.shape[0] / truth.shape[1] for *_, truth, _ in columns)
+    width = _PANEL * (2 if worst[0].case.is_film else 1)
+    figure = Figure(
+        figsize=(max(width * len(columns), 2 * _PANEL), 3 * width * widest + 0.6),
+        dpi=110,
+        layout="constrained",
+    )
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(3, len(columns), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for column, (case, figures, truth, image) in zip(axes.T, columns, strict=True):
+        white = float(np.percentile(truth, 99.8)) or 1.0
+        error = np.abs(image - truth)
+        end = float(np.percentile(error, 99.8)) or 1.0
+        _show(column[0], truth, white, case)
+        _show(column[1], image, white, figures)
+        column[2].imshow(error, cmap="inferno", vmin=0, vmax=end, interpolation="nearest")
+        column[2].set_title(f"error up to {100 * end / (float(truth.max()) or 1.0):.0f} %", fontsize=8, pad=3)
     return figure
 
 

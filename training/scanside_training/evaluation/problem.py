@@ -16,7 +16,7 @@ from scanside.recon.noise_level import noise_level
 from scanside.recon.sense import SenseOperator
 from scanside_training.models import Batch
 
-__all__ = ["Problem"]
+__all__ = ["Problem", "line_conditions"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,11 @@ class Problem:
         first, last = _calibration_lines(self.mask)
         return last - first
 
+    @property
+    def conditions(self) -> dict[str, float]:
+        """Acceleration, calibration lines, coils and matrix, as numbers that measures may be drawn over."""
+        return line_conditions(self.mask) | {"n_coils": len(self.maps), "columns": self.adjoint.shape[-1]}
+
     def cg_sense(self, l2: float, iterations: int) -> torch.Tensor:
         """The image ``(y, x)`` that explains the data best, by conjugate gradients.
 
@@ -138,6 +143,20 @@ def _solution(right: torch.Tensor, operator: SenseOperator, l2: float, iteration
         tolerance=1e-5,
         max_iterations=iterations,
     ).solution[0]
+
+
+def line_conditions(mask: torch.Tensor) -> dict[str, float]:
+    """Acceleration, lines of the matrix, and those around the centre without a gap, 0 where it was not acquired.
+
+    Args:
+        mask: ``(k1,)`` bool.
+    """
+    acquired = mask.nonzero().flatten().tolist()
+    centre, block = len(mask) // 2, 0
+    if centre in acquired:
+        missing = [-1, *(~mask).nonzero().flatten().tolist(), len(mask)]
+        block = min(one for one in missing if one > centre) - max(one for one in missing if one < centre) - 1
+    return {"acceleration": len(mask) / max(len(acquired), 1), "acs": block, "lines": len(mask)}
 
 
 def _calibration_lines(mask: torch.Tensor) -> tuple[int, int]:

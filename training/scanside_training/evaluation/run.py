@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import count
 from statistics import median
 from time import perf_counter
@@ -19,7 +20,15 @@ from scanside.errors import ConfigError, ScansideError
 from scanside.many.work import reason
 from scanside_training.evaluation.candidates import Candidate, Job
 from scanside_training.evaluation.case import Case, Cases, spread
+from scanside_training.evaluation.comparisons import (
+    Comparison,
+    NonInferiority,
+    comparisons,
+    non_inferiority,
+    unpaired,
+)
 from scanside_training.evaluation.config import EvaluationConfig, SpeedConfig
+from scanside_training.evaluation.curves import Point, conditions_of, points
 from scanside_training.evaluation.failures import UNUSABLE, Failure
 from scanside_training.evaluation.floor import verdicts, worst_cases
 from scanside_training.evaluation.floor_report import floor_json
@@ -27,7 +36,9 @@ from scanside_training.evaluation.leaks import seen_by
 from scanside_training.evaluation.perturbation import Perturbed, perturb
 from scanside_training.evaluation.perturbation.run import n_units
 from scanside_training.evaluation.pictures import Shown
-from scanside_training.evaluation.scores import Score, Summary, score, summaries
+from scanside_training.evaluation.provenance import provenance
+from scanside_training.evaluation.scores import ALL, Score, Summary, score, subject_means, summaries
+from scanside_training.evaluation.volumes import Volumes
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +61,8 @@ class Evaluation:
         shown: cases with their images, for pictures.
         worst: the same of those that lie farthest below the floor.
         perturbation: what candidates made of perturbed scans; None where that was not asked for.
+        worst_of: by candidate, its worst cases with its images, worst first.
+        volumes: measures of volumes, where these were asked for.
         machine: what it was timed on.
     """
 
@@ -62,6 +75,8 @@ class Evaluation:
     shown: list[Shown] = field(default_factory=list)
     worst: list[Shown] = field(default_factory=list)
     perturbation: Perturbed | None = None
+    worst_of: dict[str, list[Shown]] = field(default_factory=dict)
+    volumes: list[Score] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=machine)
 
     @property
@@ -94,9 +109,64 @@ class Evaluation:
             for name, n in self.learned.items()
         ]
 
-    def as_json(self) -> str:
-        """Everything but the pictures."""
-        document = {
+    @property
+    def counted(self) -> list[Score]:
+        """What differences are those of: volumes where they were measured, else single images."""
+        return self.volumes if "volume" in self.config.by else self.scores
+
+    @property
+    def subjects(self) -> list[Summary]:
+        """The rows of the table over subjects."""
+        return [one for one in summaries(subject_means(self.counted)) if one.stratum == ALL]
+
+    @property
+    def rows(self) -> list[Summary]:
+        """Of the first table that was asked for: over images, volumes or subjects."""
+        if "slice" in self.config.by:
+            return self.summaries
+        return summaries(self.volumes) if "volume" in self.config.by else self.subjects
+
+    # The following take seconds, and are asked for when nothing is added any more.
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """All candidates against the reference, subject by subject."""
+        reference = self.config.compared_with
+        return [] if reference is None else comparisons(self.counted, reference)
+
+    @cached_property
+    def non_inferiority(self) -> list[NonInferiority]:
+        """Who is not worse by more than the margin."""
+        config = self.config.non_inferiority
+        return [] if config is None else non_inferiority(self.counted, config)
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """Of the curves over numbers of the scan."""
+        there = conditions_of(self.scores)
+        asked = self.config.curves
+        return points(self.scores, there if asked is None else [name for name in asked if name in there])
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What the figures hang on."""
+        return provenance(self.config, self.scores, self.candidates)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What must be known beside the statistics, in words."""
+        reference, asked = self.config.compared_with, self.config.curves
+        told = [] if reference is None or not self.scores else unpaired(self.counted, reference)
+        there = conditions_of(self.scores)
+        return told + [
+            f"No curve over {name}: images have no three values of it, but of {', '.join(there) or 'nothing'}"
+            for name in asked or ()
+            if name not in there
+        ]
+
+    def document(self) -> dict[str, Any]:
+        """Everything but the pictures, as ``results.json`` has it."""
+        document: dict[str, Any] = {
             "scanside": __version__,
             "notice": "Research use only",
             "config": self.config.model_dump(mode="json"),
@@ -110,7 +180,14 @@ class Evaluation:
                 }
                 for name in self.candidates
             },
+            "provenance": self.provenance,
             "summaries": [asdict(one) for one in self.summaries],
+            "subjects": [asdict(one) for one in self.subjects],
+            "volumes": [asdict(one) for one in summaries(self.volumes)],
+            "comparisons": [asdict(one) for one in self.comparisons],
+            "non_inferiority": [asdict(one) for one in self.non_inferiority],
+            "curves": [asdict(one) for one in self.points],
+            "remarks": self.remarks,
             "images": [asdict(one) for one in self.scores],
             "failures": [asdict(one) for one in self.failures],
         }
@@ -118,7 +195,11 @@ class Evaluation:
             document["floor"] = floor_json(self.scores, self.config.floor)
         if self.perturbation is not None:
             document["perturbation"] = self.perturbation.as_json()
-        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        return document
+
+    def as_json(self) -> str:
+        """The same as text."""
+        return json.dumps(self.document(), indent=2, ensure_ascii=False) + "\n"
 
 
 def compare(
@@ -151,6 +232,7 @@ def compare(
     refused: dict[str, list[tuple[str, str]]] = {}
     first: Case | None = None
     numbers: dict[str, int] = {}
+    volumes = Volumes(config.measuring)
     on_progress(0, total)
     add_perturbation(result, cases, candidates, on_unit=_counting(on_progress, total))
     for number, case in enumerate(cases):
@@ -160,7 +242,8 @@ def compare(
         for place, (name, candidate) in enumerate(candidates.items()):
             try:
                 image = candidate.job(case)()
-                result.scores.append(score(name, case, image, seen_by(chosen_as[name]), candidate.told))
+                seen = seen_by(chosen_as[name])
+                result.scores.append(score(name, case, image, seen, candidate.told, config.measuring))
                 images[name] = image.detach().cpu()
             except UNUSABLE as error:
                 logger.debug("%s, %s", name, case.name, exc_info=True)
@@ -168,12 +251,16 @@ def compare(
             on_progress(n_perturbed + number * len(candidates) + place + 1, total)
         if number in chosen:
             result.shown.append(Shown(case, images))
+        if "volume" in config.by:
+            volumes.add(case, images)
     for name, which in refused.items():
         result.failures.append(Failure(name, tuple(case for case, _ in which), which[0][1]))
+    measure_volumes(result, volumes)
+    made = {}
     for name, wanted in to_show(result).items():
         case = cases[numbers[name]]
-        made = {one: candidates[one].job(case)().detach().cpu() for one in wanted}
-        result.worst.append(Shown(case, made))
+        made[name] = Shown(case, {one: candidates[one].job(case)().detach().cpu() for one in wanted})
+    show_worst(result, made)
     result.facts = {name: dict(candidate.facts) for name, candidate in candidates.items()}
     if config.speed is not None and first is not None:
         time_candidates(result, candidates, first, config.speed)
@@ -202,7 +289,58 @@ def _counting(on_progress: Progress, total: int) -> Callable[[], None]:
     return lambda: on_progress(next(done), total)
 
 
+def measure_volumes(result: Evaluation, volumes: Volumes) -> None:
+    """Add the measures of what was collected; those of slices alone, such as sharpness, are means over the slices."""
+    cases = volumes.cases()
+    slices = {(one.candidate, one.case): one for one in result.scores}
+    for volume in volumes.scores():
+        own = [slices[volume.candidate, case] for case in cases[volume.case]]
+        (means,) = subject_means(replace(one, strata={"subject": volume.case}) for one in own)
+        values = {**means.values, **volume.values}
+        result.volumes.append(replace(volume, values=values, learned=means.learned))
+    result.failures += [
+        Failure(
+            name, tuple(which), "not all slices of these volumes were made: they are in no table of volumes"
+        )
+        for name, which in volumes.incomplete().items()
+    ]
+
+
 def to_show(result: Evaluation) -> dict[str, list[str]]:
+    """Cases that are shown because an image of them is among the worst, and the candidates whose images are shown."""
+    wanted: dict[str, list[str]] = {case: list(names) for case, names in _below_the_floor(result).items()}
+    for name, cases in _worst_of_each(result).items():
+        for case in cases:
+            names = wanted.setdefault(case, [])
+            names += [] if name in names else [name]
+    return wanted
+
+
+def show_worst(result: Evaluation, made: Mapping[str, Shown]) -> None:
+    """Put images, made by `to_show`, where they are shown."""
+    below = _below_the_floor(result)
+    result.worst = [_picked(made[case], names) for case, names in below.items()]
+    result.worst_of = {
+        name: [_picked(made[case], [name]) for case in cases]
+        for name, cases in _worst_of_each(result).items()
+    }
+
+
+def _picked(shown: Shown, names: Sequence[str]) -> Shown:
+    return Shown(shown.case, {name: shown.images[name] for name in names if name in shown.images})
+
+
+def _worst_of_each(result: Evaluation) -> dict[str, list[str]]:
+    """By candidate, its cases of lowest PSNR over the whole image, worst first."""
+    n = result.config.worst
+    found: dict[str, list[str]] = {}
+    for name in result.candidates if n else ():
+        own = [one for one in result.scores if one.candidate == name]
+        found[name] = [one.case for one in sorted(own, key=lambda one: one.values["psnr"])[:n]]
+    return found
+
+
+def _below_the_floor(result: Evaluation) -> dict[str, list[str]]:
     """The cases that lie farthest below the floor, worst first, and the candidates whose images are shown."""
     floor = result.config.floor
     if floor is None:

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import torch
 from pydantic import Field, model_validator
 
+from scanside.recon.scaling import image_scale
 from scanside_training.config import load_config
 from scanside_training.data import DataConfig, ReconstructionData, SampleKey
 from scanside_training.data.settings import Settings
 from scanside_training.evaluation.case import Case
-from scanside_training.evaluation.problem import Problem
+from scanside_training.evaluation.problem import Problem, line_conditions
 from scanside_training.losses import magnitude
 
 __all__ = ["SimulatedCases", "SimulatedData"]
@@ -102,6 +104,20 @@ class SimulatedCases:
             strata["te_ms"] = f"{float(sample['te']):.0f}"
         if "maps" in sample:
             strata["n_coils"] = str(len(sample["maps"]))
+        # A film's lines differ from frame to frame: only their number says something.
+        lines = mask.reshape(-1, mask.shape[-2])
+        conditions: dict[str, float] = (
+            line_conditions(lines[0]) if len(lines) == 1 else {"lines": lines.shape[1]}
+        )
+        conditions |= {"acceleration": mask.numel() / max(int(mask.sum()), 1), "columns": target.shape[-1]}
+        if "te" in sample:
+            conditions["te_ms"] = float(sample["te"])
+        if "maps" in sample:
+            conditions["n_coils"] = len(sample["maps"])
+        if "noise" in sample and float(sample["noise"]) > 0:
+            bright = float(image_scale(torch.from_numpy(target.reshape(-1, target.shape[-1]))))
+            conditions["snr"] = bright / float(sample["noise"])
+        volume = "" if target.ndim == 3 else self._samples.volume(key)
         return Case(
             name=f"{number:03d}",
             strata=strata,
@@ -111,4 +127,7 @@ class SimulatedCases:
             identities=self._samples.identities(key),
             problem=None if target.ndim == 3 else Problem.from_sample(sample),
             sample=sample,
+            conditions=conditions,
+            volume=volume,
+            scale=float(sample["scale"]) if "scale" in sample else 1.0,
         )

@@ -84,6 +84,8 @@ class StudyConfig(Settings):
     speed: SpeedConfig | None = SpeedConfig()
     """Times one image with each network; ``reference`` names a variation."""
     pictures: int = Field(default=3, ge=0)
+    worst: int = Field(default=5, ge=0)
+    """The worst images of each network that the report of its evaluation shows."""
     comparisons: tuple[Comparison, ...] = ()
     similarity: SimilarityConfig | None = None
 

@@ -8,6 +8,7 @@
     ├── curves.png        loss and PSNR over the time of the trainings
     ├── differences.csv   who is better than whom, with the figures of every seed
     ├── similarity-*.csv  linear CKA of the teacher's layers with a student's
+    ├── tables/           both tables as LaTeX
     ├── evaluation/       all images of all networks (see `scanside_training.evaluation.report`)
     └── runs/             the trainings
 """
@@ -20,7 +21,9 @@ from pathlib import Path
 from scanside.report.figures import save
 from scanside.report.page import Messages, Page, Part, Picture, Rows, Section, Text
 from scanside_training.evaluation.csv_files import write_csv
+from scanside_training.evaluation.latex import latex_table
 from scanside_training.evaluation.pictures import Shown, case_figure
+from scanside_training.evaluation.provenance import provenance_line
 from scanside_training.evaluation.report import write_evaluation
 from scanside_training.similarity import similarity_figure
 from scanside_training.study.curves import curves_figure
@@ -47,7 +50,8 @@ _GAINS = {"psnr": "gain, dB", "ssim": "gain, SSIM"}
 """Over zero-filled."""
 
 DIFFERENCE_COLUMNS = (
-    *("compared", "measure", "difference", "95 % over subjects", "p (Holm)", "better images"),
+    *("compared", "measure", "difference", "95 % over subjects", "p (Holm)", "95 % over subjects and seeds"),
+    "better images",
     *("seeds", "seeds of the other", ""),
 )
 
@@ -83,7 +87,10 @@ def row_cells(study: Study, row: Row) -> list[str]:
             faster = f"{reference.median_ms / row.median_ms:.1f}"
         values |= {"times smaller": smaller, "times faster": faster}
     labels = [row.labels.get(name, "") for name in _labels(study)]
-    n_networks = str(row.n_seeds * (study.n_folds or 1)) if row.n_parameters else "–"
+    n_networks = "–"
+    if row.n_parameters:
+        n_networks = "one seed" if row.n_seeds == 1 else f"{row.n_seeds} seeds"
+        n_networks += f" of {study.n_folds} folds" if study.n_folds else ""
     return [row.variation, *labels, n_networks, *measures, *(values[name] for name in _sizes(study))]
 
 
@@ -97,6 +104,7 @@ def difference_cells(one: Difference) -> list[str]:
         f"{signed.format(one.mean)} ± {form.format(one.spread)}",
         _interval(one, signed),
         "–" if one.p is None else f"{one.p:.2g}",
+        _over_both(one, signed),
         f"{100 * one.images:.0f} %",
         ", ".join(form.format(value) for value in one.first),
         ", ".join(form.format(value) for value in one.second),
@@ -111,6 +119,19 @@ def _interval(one: Difference, form: str) -> str:
     if people.low is None or people.high is None:
         return f"– ({people.n_subjects} subjects)"
     return f"{form.format(people.low)} to {form.format(people.high)} ({people.n_subjects} subjects)"
+
+
+def _over_both(one: Difference, form: str) -> str:
+    if min(len(one.first), len(one.second)) < 2:
+        return "– (one seed)"
+    if one.both is None:
+        return "–"
+    return f"{form.format(one.both.low)} to {form.format(one.both.high)}"
+
+
+def _both(one: Difference) -> list[float | str]:
+    """Interval and p over subjects and seeds, for a table's row."""
+    return ["", "", ""] if one.both is None else [one.both.low, one.both.high, one.both.p]
 
 
 def _people(one: Difference) -> list[float | str]:
@@ -175,12 +196,16 @@ def write_study(study: Study, folder: Path) -> None:
             "high_95",
             "p_holm",
             "effect",
+            "low_95_seeds",
+            "high_95_seeds",
+            "p_seeds",
             "seeds",
             "seeds_against",
         ],
         (
             [one.variation, one.against, one.measure, one.mean, one.spread, one.images]
             + _people(one)
+            + _both(one)
             + [" ".join(map(str, side)) for side in (one.first, one.second)]
             for one in compared
         ),
@@ -197,7 +222,23 @@ def write_study(study: Study, folder: Path) -> None:
         save(similarity_figure(similarity), folder / f"similarity-{name}.png")
     save(curves_figure(study), folder / "curves.png")
     write_evaluation(study.evaluation, folder / "evaluation")
+    _write_tables(study, found, compared, folder / "tables")
     _page(study, found, compared).write(folder / "report.html")
+
+
+def _write_tables(study: Study, found: Sequence[Row], compared: Sequence[Difference], folder: Path) -> None:
+    """Both tables as LaTeX."""
+    folder.mkdir(exist_ok=True)
+    titles, about = columns(study), f"{study.evaluation.config.data.title}, {study.config.samples} images"
+    tables = {
+        "networks": Rows(titles, [row_cells(study, row) for row in found], frozenset(titles[1:])),
+        "differences": Rows(DIFFERENCE_COLUMNS, [difference_cells(one) for one in compared]),
+    }
+    foot = [f"{provenance_line(study.evaluation.provenance)}."]
+    for name, table in tables.items():
+        if table.rows:
+            text = latex_table(table, f"Study {study.config.name}, {name}: {about}.", name, foot)
+            (folder / f"{name}.tex").write_text(text, "utf-8")
 
 
 def _page(study: Study, found: Sequence[Row], compared: Sequence[Difference]) -> Page:
@@ -226,7 +267,9 @@ def _page(study: Study, found: Sequence[Row], compared: Sequence[Difference]) ->
             "Better images: the share of images on which the mean over the seeds is better. Over subjects: BCa "
             "bootstrap of the subjects' mean differences, of six at least, and Wilcoxon's signed-rank test, "
             "corrected by Holm's method over the comparisons by the same measure. It tells what other subjects would "
-            "show of these very networks, and nothing of other seeds: one seed is no conclusion."
+            "show of these very networks, and nothing of other seeds: one seed is no conclusion. Over subjects and "
+            "seeds: from the variance of both, crossed, with Satterthwaite's degrees of freedom; of two seeds at "
+            "least on each side, and wide where there are few."
         )
         title = "Differences" if study.config.ablation is None else "What each part is worth"
         sections.append(Section(title, [Rows(DIFFERENCE_COLUMNS, cells), Text(about)]))
@@ -246,7 +289,7 @@ def _page(study: Study, found: Sequence[Row], compared: Sequence[Difference]) ->
     sections.append(Section("What could not be done", [Messages(failures)] if failures else []))
     return Page(
         title=f"Study {study.config.name}",
-        lead=_lead(study),
+        lead=f"{_lead(study)}. {provenance_line(study.evaluation.provenance)}.",
         sections=sections,
     )
 

@@ -232,6 +232,7 @@ def _evaluation(
         candidates=(ZeroFilled(), *study.candidates, *runs),
         speed=speed,
         pictures=study.pictures,
+        worst=study.worst,
     )
 
 

@@ -7,11 +7,23 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from statistics import mean, median, stdev
 
+import numpy as np
+
 from scanside_training.evaluation.paired import PairedDifference, holm, paired_difference
 from scanside_training.evaluation.scores import Score
 from scanside_training.study.run import Study
+from scanside_training.study.seeds import SeedsInterval, over_seeds_and_subjects
 
-__all__ = ["MEASURES", "Difference", "Row", "corrected", "differences", "over_subjects", "rows"]
+__all__ = [
+    "MEASURES",
+    "Difference",
+    "Row",
+    "corrected",
+    "differences",
+    "over_both",
+    "over_subjects",
+    "rows",
+]
 
 MEASURES = (
     "mse",
@@ -72,6 +84,7 @@ class Difference:
         images: share of the images on which the one is better, both averaged over their seeds.
         people: the same difference over the subjects of the images; None where these are not known.
         p: of all comparisons of a study by this measure, corrected by Holm's method; None of too few subjects.
+        both: the difference over subjects and seeds; None of one seed, of too few subjects or unknown ones.
     """
 
     variation: str
@@ -82,6 +95,7 @@ class Difference:
     images: float
     people: PairedDifference | None = None
     p: float | None = None
+    both: SeedsInterval | None = None
 
     @property
     def mean(self) -> float:
@@ -105,6 +119,8 @@ class Difference:
         said = "better" if self.better else "not better"
         if min(len(self.first), len(self.second)) < 2:
             return f"{said}, one seed"
+        if self.both is not None and self.both.low <= 0 <= self.both.high:
+            return f"{said}, within the interval"
         return f"{said}, within the spread" if abs(self.mean) <= self.spread else said
 
 
@@ -161,9 +177,10 @@ def differences(study: Study) -> list[Difference]:
             ]
             sign = -1 if measure == "nmse" else 1
             won = [sign * a > sign * b for a, b in zip(*images, strict=True)]
-            people = over_subjects(sides[0][0], images)
+            people, both = over_subjects(sides[0][0], images), over_both(sides, measure)
+            share = sum(won) / len(won)
             found.append(
-                Difference(pair.variation, pair.against, measure, first, second, sum(won) / len(won), people)
+                Difference(pair.variation, pair.against, measure, first, second, share, people, both=both)
             )
     return corrected(found)
 
@@ -172,10 +189,30 @@ def over_subjects(scores: list[Score], images: list[list[float]]) -> PairedDiffe
     """The difference of two sides' images by their subjects."""
     by_subject: dict[str, list[float]] = defaultdict(list)
     for score, first, second in zip(scores, *images, strict=True):
-        if "subject" not in score.strata:
+        if score.subject is None:
             return None
-        by_subject[score.strata["subject"]].append(first - second)
+        by_subject[score.subject].append(first - second)
     return paired_difference(by_subject)
+
+
+def over_both(sides: list[list[list[Score]]], measure: str) -> SeedsInterval | None:
+    """The difference of two sides over the subjects of their images and over their seeds.
+
+    Args:
+        sides: scores of every network of both, on the same images.
+        measure: which.
+    """
+    if any(one.subject is None for one in sides[0][0]):
+        return None
+    return over_seeds_and_subjects(*(np.array([_by_subject(one, measure) for one in side]) for side in sides))
+
+
+def _by_subject(scores: list[Score], measure: str) -> list[float]:
+    """Mean of each subject, in the order in which they come first."""
+    found: dict[str | None, list[float]] = {}
+    for one in scores:
+        found.setdefault(one.subject, []).append(one.values[measure])
+    return [mean(values) for values in found.values()]
 
 
 def corrected(found: list[Difference]) -> list[Difference]:

@@ -95,7 +95,8 @@ class OtherSitesCases:
             if number < len(cases):
                 case = cases[number]
                 # Of a scan that nobody planned, these factors have the same names.
-                strata = {"object": case.strata["subject"], "n_coils": case.strata["n_coils"]}
+                subject = case.strata["subject"]
+                strata = {"object": subject, "n_coils": case.strata["n_coils"], "subject": subject}
                 return replace(case, strata=strata)
             number -= len(cases)
         raise IndexError(number)
@@ -107,15 +108,20 @@ class OtherSitesCases:
         written(full, clean)
         images = to_image(_only(clean)[0][:, None], (-2, -1))
         clean.unlink()
+        problem = Problem.from_kspace(*_only(path))
         truth = root_sum_of_squares(images)[0].double().numpy()
+        name = f"{plan.number:03d}-{plan.object}"
         return Case(
-            name=f"{plan.number:03d}-{plan.object}",
-            strata=plan.strata,
+            name=name,
+            # Every scan draws an individual of its own, but for the slices of one measured head.
+            strata=plan.strata | {"subject": plan.object if plan.object == "t2-measured" else name},
             whole=truth,
             inside=truth,
             roi=object_mask(truth),
-            problem=Problem.from_kspace(*_only(path)),
+            problem=problem,
             recorded=Recorded(path, None, 0, 0),
+            conditions=problem.conditions
+            | {"acceleration": plan.acceleration, "acs": plan.acs, "snr": plan.snr},
         )
 
 
