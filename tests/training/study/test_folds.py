@@ -102,7 +102,7 @@ def test_everybody_is_tested_once_by_networks_that_did_not_see_them(files: Path,
     assert table["first"].means["psnr"] == pytest.approx(mean(own))
     assert table["first"].n_seeds == 2
     cells = dict(zip(columns(study), row_cells(study, table["first"]), strict=True))
-    assert cells["networks"] == "6"
+    assert cells["networks"] == "2 seeds of 3 folds"
     psnr = next(one for one in differences(study) if one.measure == "psnr")
     assert psnr.people is not None
     assert (psnr.people.n_subjects, psnr.people.n_images) == (6, 12)
