@@ -19,7 +19,7 @@ from scanside_training.data.sources import Licence, SliceSource, SourceConfig
 from scanside_training.data.splits import SubjectFractions, SubjectSplit
 from scanside_training.data.strata import Facts
 
-__all__ = ["M4Raw", "MeasuredFolder"]
+__all__ = ["Bart", "FastMriProstate", "M4Raw", "MeasuredFolder"]
 
 
 class MeasuredFolder(SourceConfig):
@@ -146,3 +146,30 @@ class M4Raw(MeasuredFolder):
     dataset: ClassVar = "m4raw"
 
     kind: Literal["m4raw"] = "m4raw"
+
+
+class FastMriProstate(MeasuredFolder):
+    """A folder of fastMRI's prostates, the images of T2: their k-space is undersampled, and no truth."""
+
+    dataset: ClassVar = "fastmri-prostate-t2"
+    pattern: ClassVar = "file_prostate_AXT2_*.h5"
+    offers: ClassVar = ("images",)
+
+    kind: Literal["fastmri-prostate-t2"] = "fastmri-prostate-t2"
+
+
+class Bart(MeasuredFolder):
+    """A folder of k-space in BART's pairs of ``.hdr`` and ``.cfl``; files of maps are left out."""
+
+    dataset: ClassVar = "bart"
+    pattern: ClassVar = "*.cfl"
+    offers: ClassVar = ("kspace",)
+
+    kind: Literal["bart"] = "bart"
+    what: What = "kspace"
+    """``kspace``."""
+
+    def files(self) -> list[Path]:
+        """See `MeasuredFolder.files`."""
+        reader = DATASETS.load(self.dataset)
+        return [path for path in super().files() if not reader.accompanies(path)]

@@ -13,6 +13,7 @@ from scanside.datasets import Place, ScanFile
 from scanside.datasets.fourier import middle_of_image
 from scanside.errors import FileFormatError
 from scanside_training.data.known_files import KnownFile, What
+from scanside_training.data.strata import Facts, joined_facts
 
 __all__ = ["MeasuredPlanes", "MeasuredSlices"]
 
@@ -49,17 +50,9 @@ class MeasuredSlices:
         return [(file.path, place) for file, place in self.of]
 
     @property
-    def facts(self) -> dict[str, dict[str, str]]:
+    def facts(self) -> Facts:
         """Of every subject, what its files say of themselves, values of several files together: ``AXT1 + AXT2``."""
-        told: dict[str, dict[str, set[str]]] = {}
-        for file, _ in self.of:
-            of_subject = told.setdefault(file.subject, {})
-            for name, value in file.facts.items():
-                of_subject.setdefault(name.lower(), set()).add(value)
-        return {
-            subject: {name: " + ".join(sorted(values)) for name, values in facts.items()}
-            for subject, facts in told.items()
-        }
+        return joined_facts((file.subject, file.facts) for file, _ in self.of)
 
     @property
     def sizes(self) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from scanside.errors import ConfigError
 from scanside_training.data.tables import table_rows
 
-__all__ = ["Facts", "facts_of_table", "strata_of"]
+__all__ = ["Facts", "facts_of_table", "joined_facts", "strata_of"]
 
 Facts = Mapping[str, Mapping[str, str]]
 """Of every subject, values by column; names of columns are in small letters."""
@@ -131,3 +131,20 @@ def _number(value: str) -> float | None:
 
 def _some(names: Sequence[str]) -> str:
     return f"{', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+
+
+def joined_facts(files: Iterable[tuple[str, Mapping[str, str]]]) -> dict[str, dict[str, str]]:
+    """What the subjects' files say of themselves, values of several files together: ``AXT1 + AXT2``.
+
+    Args:
+        files: the subject of each, and what it says.
+    """
+    told: dict[str, dict[str, set[str]]] = {}
+    for subject, facts in files:
+        of_subject = told.setdefault(subject, {})
+        for name, value in facts.items():
+            of_subject.setdefault(name.lower(), set()).add(value)
+    return {
+        subject: {name: " + ".join(sorted(values)) for name, values in facts.items()}
+        for subject, facts in told.items()
+    }
