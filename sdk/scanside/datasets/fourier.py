@@ -25,7 +25,9 @@ def centred_ifft(kspace: Complex, axes: tuple[int, ...] = _AXES) -> Complex:
 
 
 def middle_of_image(kspace: Complex, n: int) -> Complex:
-    """The middle of the image along the last axis, of so many pixels: what ``middle`` leaves of `centred_ifft`.
+    """The middle of the image along the last axis, of so many pixels, in the precision of k-space.
+
+    It is what ``middle`` leaves of `centred_ifft`.
 
     The halves of both are swapped after the rest is cut off, which takes half the time where half of it is.
     """
@@ -36,7 +38,8 @@ def middle_of_image(kspace: Complex, n: int) -> Complex:
     # k-space whose centre stays at n // 2 turns the phase from pixel to pixel.
     turns = (size // 2) * pixel % size / size
     cut *= np.exp(-2j * np.pi * turns).astype(cut.dtype)[:, None]
-    return cut.swapaxes(-1, -2)
+    # NumPy before version 2 transforms in double precision.
+    return cut.swapaxes(-1, -2).astype(kspace.dtype, copy=False)
 
 
 def middle(image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
