@@ -13,7 +13,19 @@ from scanside.errors import ConfigError
 
 __all__ = ["NAMES", "BenchResult", "Headline", "run"]
 
-NAMES = ("ingest", "hdf5", "chain", "latency", "learned", "cine", "engines", "data", "serve", "soak")
+NAMES = (
+    "ingest",
+    "hdf5",
+    "chain",
+    "latency",
+    "learned",
+    "cine",
+    "radial",
+    "engines",
+    "data",
+    "serve",
+    "soak",
+)
 """The benchmarks by name."""
 
 
