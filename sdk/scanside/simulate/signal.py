@@ -126,7 +126,7 @@ class Signal:
     def along_readout(self, frame: Frame) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.float64]]:
         """A slice before it is encoded along the readout: ``(coil, k1, x)``, and the places x in mm.
 
-        Summed with ``exp(-2πi k0 x)`` over x, for any k0 in cycles per mm, it gives samples in the scaling of `kspace`.
+        Summed with ``exp(-2πi k0 x)`` over x, for any k0 in cycles per mm, it gives samples as `kspace` scales them.
         """
         x, y, _ = self._fine_axes(frame.slice)
         n = self._grid.encoded_matrix[0]

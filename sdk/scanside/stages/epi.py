@@ -230,8 +230,10 @@ class EchoPlanar(Stage[Readouts, Readouts]):
             idx = waiting.readouts.headers["idx"]
             for i, image in enumerate(waiting.image):
                 k1, k2 = int(idx["kspace_encode_step_1"][i]), int(idx["kspace_encode_step_2"][i])
-                kspaces[int(waiting.backwards[i]), numbers[k2], :, k1 % n_k1] += image
-        if kspaces.any(axis=(1, 2, 3, 4)).all():
+                # What is not finite is refused when the image is made.
+                finite = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
+                kspaces[int(waiting.backwards[i]), numbers[k2], :, k1 % n_k1] += finite
+        if len({backwards for waiting in lines for backwards in waiting.backwards.tolist()}) == 2:
             images = np.fft.ifft(kspaces.reshape(2, -1, n_k1, n_x), axis=2)
             phase = phase_of_least_entropy(images[0], images[1], slope=self.config.phase != "mean")
         else:

@@ -16,7 +16,7 @@ __all__ = ["MeasureGhosts"]
 
 
 class MeasureGhosts(Stage[Image, Image]):
-    """Writes the level of the Nyquist ghost, as a share of the signal, into images' meta attributes (``ScansideGhost``).
+    """Writes the level of the Nyquist ghost, as a share of the signal, into the image (``ScansideGhost``).
 
     Images pass unchanged; of volumes the strongest slice counts. Images with stronger ghosts than the limit are
     counted (metric ``ghost.above_limit``) and the operator is told. The measure and its paper:

@@ -43,6 +43,8 @@ def phase_of_least_entropy(
     energy = both.sum(axis=0)
     told = energy > _EMPTY * energy.max()
     x = places(len(energy))
+    if not told.any():
+        return np.zeros_like(x)
     both, mixed = both[:, told], mixed[:, told]
 
     def entropy(constant: float, steepness: float) -> float:

@@ -11,7 +11,7 @@ from scanside.errors import ShapeError
 
 __all__ = ["Trapezoid", "regridding"]
 
-_SMALLEST = 0.02  # of the largest singular value: smaller ones would only amplify noise
+_SMALLEST = 0.1  # of the largest singular value: smaller ones would only amplify noise
 
 
 @dataclass(frozen=True)
