@@ -149,7 +149,7 @@ class EchoPlanar(Stage[Readouts, Readouts]):
             if int(run.headers["flags"][-1]) & int(_ENDS):
                 self._estimate(key)
             return
-        echo = train.echoes(counters, len(run))
+        echo = train.echoes(counters, run.headers["idx"]["kspace_encode_step_1"].tolist())
         image = image * phases.correction(backwards, echo)[:, None]
         self._waiting.append(_Waiting(space.to_lines(straight, image)))
 
@@ -279,6 +279,8 @@ class _Train:
         phases: by the navigators; None where they do not serve.
         counters: those of the lines' image.
         echo: number of the next echo.
+        line: counter of the latest line along k1.
+        step: from the shot's first line to its second.
     """
 
     navigators: list[npt.NDArray[np.complex64]] = field(default_factory=list)
@@ -288,6 +290,8 @@ class _Train:
     phases: EchoPhases | None = None
     counters: tuple[int, ...] = ()
     echo: int = 0
+    line: int = 0
+    step: int = 0
 
     def useless(self, run: Readouts) -> str | None:
         """Why the navigators do not serve lines; None where they do."""
@@ -307,12 +311,21 @@ class _Train:
             )
         return None
 
-    def echoes(self, counters: tuple[int, ...], n: int) -> npt.NDArray[np.int64]:
-        """Numbers of the next n echoes; another image without navigators of its own begins anew."""
-        if counters != self.counters:
-            self.counters, self.echo = counters, 0
-        self.echo += n
-        return np.arange(self.echo - n, self.echo)
+    def echoes(self, counters: tuple[int, ...], k1: list[int]) -> npt.NDArray[np.int64]:
+        """Numbers in their train of the next echoes, by their image and their phase-encoding counters.
+
+        Shots without navigators of their own begin anew: with another image, or where k1 goes back.
+        """
+        numbers = []
+        for line in k1:
+            step = line - self.line
+            if counters != self.counters or step * self.step < 0:
+                self.counters, self.echo, self.step = counters, 0, 0
+            elif not self.step:
+                self.step = step
+            numbers.append(self.echo)
+            self.line, self.echo = line, self.echo + 1
+        return np.array(numbers)
 
 
 @dataclass(slots=True, eq=False)

@@ -168,6 +168,18 @@ def test_navigators_take_off_resonance_out_of_the_image() -> None:
     assert error(image, simulated) < 0.02 < 0.3 < error(moved, simulated)
 
 
+@pytest.mark.parametrize("block", [256, 1])
+def test_shots_that_share_navigators_begin_anew(block: int) -> None:
+    simulated = scan_of({}, {"segments": 2}, b0_hz=(20.0, 0.0), odd_even_rad=(0.4,))
+
+    def of_first_shot(readouts: Readouts) -> Readouts:
+        headers = readouts.headers
+        return readouts.select(~(flagged(headers["flags"], PHASECORR) & (headers["idx"]["segment"] == 1)))
+
+    (image,), _ = images_of(simulated, change=of_first_shot, block=block)
+    assert error(image, simulated) < 0.02
+
+
 def test_off_resonance_that_changes_along_the_readout() -> None:
     simulated = scan_of(b0_hz=(0.0, 60.0))
     errors = [error(images_of(simulated, {"epi.b0": model})[0][0], simulated) for model in ("linear", "mean")]
