@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -124,21 +125,22 @@ class EchoPlanar(Stage[Readouts, Readouts]):
         if flags & int(NOT_IMAGING & ~_PHASECORR) or not self._is_echo_planar(index):
             self._waiting.append(_Waiting(run))
             return
+        place = (index, int(first["idx"]["slice"]))
+        if flags & int(_PHASECORR):
+            if self.config.navigators != "ignore":
+                self._keep_navigators(place, run)
+            self._waiting.append(_Waiting(run))
+            return
         if index not in self._spaces:
             self._spaces[index] = EchoSpace(
                 self._scan, self._scan.encoding(index), run, self.config.regridding
             )
-        space, place = self._spaces[index], (index, int(first["idx"]["slice"]))
-        if flags & int(_PHASECORR):
-            if self.config.navigators != "ignore":
-                self._keep_navigators(space, place, run)
-            self._waiting.append(_Waiting(run))
-            return
+        space = self._spaces[index]
         backwards = flagged(run.headers["flags"], _REVERSE)
         straight, image = space.to_image(run)
         train = self._trains.setdefault(place, _Train())
         counters = _image_of(first)
-        phases = self._phases(train, run)
+        phases = self._phases(train, space, run)
         if phases is None:
             if self.config.phase == "none":
                 self._waiting.append(_Waiting(space.to_lines(straight, image)))
@@ -164,16 +166,14 @@ class EchoPlanar(Stage[Readouts, Readouts]):
             )
         return False
 
-    def _keep_navigators(self, space: EchoSpace, place: Slice, run: Readouts) -> None:
+    def _keep_navigators(self, place: Slice, run: Readouts) -> None:
         """Keep navigators; those that come after lines begin a new train."""
         train = self._trains.get(place)
         if train is None or train.has_begun:
             train = self._trains[place] = _Train()
-        train.layouts.add(_layout(run))
-        train.backwards += flagged(run.headers["flags"], _REVERSE).tolist()
-        train.navigators.append(space.to_image(run)[1])
+        train.navigators.append(run.copy())
 
-    def _phases(self, train: _Train, run: Readouts) -> EchoPhases | None:
+    def _phases(self, train: _Train, space: EchoSpace, run: Readouts) -> EchoPhases | None:
         """The phases of a train's echoes by its navigators; None where none serve.
 
         Raises:
@@ -184,8 +184,8 @@ class EchoPlanar(Stage[Readouts, Readouts]):
             why = train.useless(run)
             if why is None:
                 train.phases = phases_of_navigators(
-                    np.concatenate(train.navigators),
-                    first_backwards=train.backwards[0],
+                    np.concatenate([space.to_image(some)[1] for some in train.navigators]),
+                    first_backwards=train.directions[0],
                     odd_even=self.config.phase,
                     per_echo=self.config.b0,
                     order=self.config.polynomial_order,
@@ -203,7 +203,11 @@ class EchoPlanar(Stage[Readouts, Readouts]):
                 f"{where}: {why}, and epi.navigators is 'required': set it to 'auto' to have the phase between "
                 "forward and reversed echoes estimated from the lines"
             )
-        if self.config.phase != "none" and self.config.navigators == "auto":
+        if self.config.navigators == "ignore":
+            return
+        if self.config.phase == "none" and self.config.b0 != "none":
+            self._scan.warn(f"{where}: {why}; the phase from echo to echo is not corrected")
+        elif self.config.phase != "none":
             self._scan.warn(
                 f"{where}: {why}; the phase between forward and reversed echoes is estimated from the lines "
                 "themselves (least entropy: a constant within ±90° and a slope)"
@@ -272,9 +276,7 @@ class _Train:
     """Navigators of a slice and the lines that follow them.
 
     Attributes:
-        navigators: ``(n, coil, x)`` each, until the first line has come.
-        backwards: their directions.
-        layouts: their numbers of samples and channels and their dwell times.
+        navigators: until the first line has come.
         has_begun: lines have come.
         phases: by the navigators; None where they do not serve.
         counters: those of the lines' image.
@@ -283,9 +285,7 @@ class _Train:
         step: from the shot's first line to its second.
     """
 
-    navigators: list[npt.NDArray[np.complex64]] = field(default_factory=list)
-    backwards: list[bool] = field(default_factory=list)
-    layouts: set[tuple[int, int, float]] = field(default_factory=set)
+    navigators: list[Readouts] = field(default_factory=list)
     has_begun: bool = False
     phases: EchoPhases | None = None
     counters: tuple[int, ...] = ()
@@ -293,22 +293,28 @@ class _Train:
     line: int = 0
     step: int = 0
 
+    @property
+    def directions(self) -> list[bool]:
+        """Which navigators were reversed."""
+        return [one for some in self.navigators for one in flagged(some.headers["flags"], _REVERSE).tolist()]
+
     def useless(self, run: Readouts) -> str | None:
         """Why the navigators do not serve lines; None where they do."""
-        n = len(self.backwards)
+        directions = self.directions
+        n = len(directions)
         if not n:
             return "no navigators came before its lines"
         if n < _FEWEST_NAVIGATORS:
             return f"{n} navigators came before its lines, expected {_FEWEST_NAVIGATORS} or more"
-        if any(one == other for one, other in zip(self.backwards, self.backwards[1:], strict=False)):
-            order = " ".join("−" if one else "+" for one in self.backwards)
+        if any(one == other for one, other in pairwise(directions)):
+            order = " ".join("−" if one else "+" for one in directions)
             return f"its navigators run {order} (− for the flag REVERSE), expected directions in turn"
-        if self.layouts != {_layout(run)}:
-            (n_samples, _, dwell_us), (n_told, _, dwell_told) = _layout(run), min(self.layouts)
-            return (
-                f"its navigators have {n_told} samples of {dwell_told:g} µs, its lines {n_samples} of "
-                f"{dwell_us:g} µs: they are of another echo spacing"
-            )
+        for some in self.navigators:
+            if _layout(some) != _layout(run):
+                return (
+                    f"its navigators have {_in_words(some)}, its lines {_in_words(run)}: they are of another echo "
+                    "spacing"
+                )
         return None
 
     def echoes(self, counters: tuple[int, ...], k1: list[int]) -> npt.NDArray[np.int64]:
@@ -352,7 +358,13 @@ class _Waiting:
 
 
 def _layout(run: Readouts) -> tuple[int, int, float]:
-    return (run.samples.shape[2], run.samples.shape[1], float(run.headers["sample_time_us"][0]))
+    """Channels, samples and dwell time of readouts."""
+    return (*run.samples.shape[1:], float(run.headers["sample_time_us"][0]))
+
+
+def _in_words(run: Readouts) -> str:
+    n_coils, n_samples, dwell_us = _layout(run)
+    return f"{n_samples} samples of {dwell_us:g} µs from {n_coils} channels"
 
 
 def _image_of(header: np.void) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -299,18 +299,53 @@ def test_navigators_in_the_wrong_order_of_directions() -> None:
     assert told_level(image) < 0.01
 
 
-def slower_navigators(block: Readouts) -> Readouts:
+def slower(block: Readouts) -> Iterator[Readouts]:
     block.headers["sample_time_us"][flagged(block.headers["flags"], PHASECORR)] = 7
-    return block
+    yield block
 
 
-def test_navigators_of_another_echo_spacing() -> None:
+def shorter(block: Readouts) -> Iterator[Readouts]:
+    """Navigators of every second sample."""
+    is_navigator = flagged(block.headers["flags"], PHASECORR)
+    for navigator in (True, False):
+        part = block.select(is_navigator == navigator)
+        yield part.with_samples(part.samples[..., ::2].copy()) if navigator else part
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [(slower, "192 samples of 7 µs"), (shorter, "96 samples of 5 µs")]
+)
+def test_navigators_of_another_echo_spacing(
+    change: Callable[[Readouts], Iterator[Readouts]], told: str
+) -> None:
     simulated = scan_of(odd_even_rad=(0.5, 1.0))
-    text = "its navigators have 192 samples of 7 µs, its lines 192 of 5 µs: they are of another echo spacing"
-    refused(simulated, text, {"epi.navigators": "required"}, change=slower_navigators)
-    (image,), scan = images_of(simulated, change=slower_navigators)
-    assert any("another echo spacing; the phase" in told for told in scan.warnings)
+    text = f"navigators have {told} from 8 channels, its lines 192 samples of 5 µs from 8 channels: they are of"
+
+    def run(settings: dict[str, Any]) -> tuple[list[Image], Scan]:
+        pipeline, scan = Pipeline.load("epi", settings), Scan.from_xml(simulated.header_xml)
+        pipeline.prepare(Context(device="cpu"))
+        with pipeline.open(scan) as opened:
+            items = [
+                part for item in simulated.items() if isinstance(item, Readouts) for part in change(item)
+            ]
+            made = [out for part in items if len(part) for out in opened.push(part)]
+            made += list(opened.finish(ScanEnd()))
+        return [image for image in made if isinstance(image, Image)], scan
+
+    with pytest.raises(StageError, match=text):
+        run({"epi.navigators": "required"})
+    (image,), scan = run({})
+    assert len(scan.warnings) == 1
+    assert text in scan.warnings[0]
     assert told_level(image) < 0.01
+
+
+def test_off_resonance_without_navigators_is_told() -> None:
+    _, scan = images_of(scan_of(navigators=0), {"epi.phase": "none"})
+    assert (
+        "no navigators came before its lines; the phase from echo to echo is not corrected"
+        in scan.warnings[0]
+    )
 
 
 def test_two_navigators_do_not_suffice() -> None:
