@@ -319,7 +319,9 @@ def test_navigators_of_another_echo_spacing(
     change: Callable[[Readouts], Iterator[Readouts]], told: str
 ) -> None:
     simulated = scan_of(odd_even_rad=(0.5, 1.0))
-    text = f"navigators have {told} from 8 channels, its lines 192 samples of 5 µs from 8 channels: they are of"
+    text = (
+        f"navigators have {told} from 8 channels, its lines 192 samples of 5 µs from 8 channels: they are of"
+    )
 
     def run(settings: dict[str, Any]) -> tuple[list[Image], Scan]:
         pipeline, scan = Pipeline.load("epi", settings), Scan.from_xml(simulated.header_xml)
