@@ -63,6 +63,7 @@ TEXTS = tuple(texts())
 FOREIGN_OPTIONS = {
     *("--force-reinstall", "--no-deps", "--upgrade"),  # pip
     *("--gpus", "--platform", "--shm-size"),  # docker
+    "--codespec",  # tyger
     *("--format", "--query-gpu"),  # nvidia-smi
     "--head",  # ray
 }

@@ -51,6 +51,7 @@ class Scan:
         whitening: ``(coil, coil)``, the matrix by which a stage has made the noise of the image's lines white, with a
             variance of 1 in the real part; None where none did.
         channels: receiver channels, counted from 0, that the coils of the data are; empty for all in their order.
+        corrected_by: names of stages that take care of certain findings (`Finding.corrected_by`).
     """
 
     header: MrdHeader
@@ -62,6 +63,7 @@ class Scan:
     joins_frames: bool = False
     whitening: npt.NDArray[np.complex128] | None = None
     channels: tuple[int, ...] = ()
+    corrected_by: set[str] = field(default_factory=set)
 
     @classmethod
     def from_xml(cls, xml: bytes | str, pipeline: str = "") -> Scan:
@@ -101,8 +103,11 @@ class Scan:
             logger.warning("%s", text)
 
     def find(self, finding: Finding) -> None:
-        """Note that header and data contradict each other; what is more than a note is told to the operator."""
-        if finding not in self.findings:
+        """Note that header and data contradict each other; what is more than a note is told to the operator.
+
+        What a stage takes care of is no contradiction.
+        """
+        if finding not in self.findings and finding.corrected_by not in self.corrected_by:
             self.findings.append(finding)
             if finding.level != "note":
                 self.warn(finding.text)

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from scanside.agreement import Finding
 from scanside.errors import HeaderError
 from scanside.scan import Scan, ScanEnd
 from scanside.testing import small_scan
@@ -19,6 +20,16 @@ def test_warnings_are_noted_once_in_order(caplog: pytest.LogCaptureFixture) -> N
     assert scan.warnings == ["noise is missing", "centre is odd"]
     assert caplog.messages == scan.warnings
     assert small_scan().warnings == []
+
+
+def test_findings_of_which_a_stage_takes_care_are_not_told() -> None:
+    findings = [Finding("warning", "lines run both ways", corrected_by="epi"), Finding("warning", "odd")]
+    for corrected_by, told in ((set(), ["lines run both ways", "odd"]), ({"epi"}, ["odd"])):
+        scan = small_scan()
+        scan.corrected_by |= corrected_by
+        for finding in findings:
+            scan.find(finding)
+        assert scan.warnings == told
 
 
 def test_percent_in_a_warning_is_text(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field
 
 from scanside.errors import StageConfigError
-from scanside.items import Image, Item, KSpace, Readouts, Waveform
+from scanside.items import Image, Item, KSpace, Readouts, Samples, Waveform
 from scanside.scan import ScanEnd
 from scanside.stage import Stage, StageConfig
 
@@ -103,7 +103,11 @@ def declared(base: Any) -> type[Stage[Any, Any]]:
         (Stage[Readouts | Waveform, Image], (Readouts, Waveform), (Image,)),
         (Stage[Union[Readouts, Waveform], Image | KSpace], (Readouts, Waveform), (Image, KSpace)),  # noqa: UP007
         (Stage[Image, None], (Image,), ()),
-        (Stage[Item, Item], (Readouts, Waveform, KSpace, Image), (Readouts, Waveform, KSpace, Image)),
+        (
+            Stage[Item, Item],
+            (Readouts, Waveform, KSpace, Samples, Image),
+            (Readouts, Waveform, KSpace, Samples, Image),
+        ),
         (Blur, (Image,), (Image,)),
     ],
 )

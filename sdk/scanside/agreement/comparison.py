@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from scanside.agreement.finding import Finding
@@ -92,4 +94,4 @@ class Comparison:
     def _placed(self, index: int, finding: Finding) -> Finding:
         if self._header.n_encodings == 1:
             return finding
-        return Finding(finding.level, f"encoding space {index}: {finding.text}")
+        return replace(finding, text=f"encoding space {index}: {finding.text}")

@@ -25,7 +25,8 @@ class ReadoutDirections:
 
     The standard means the index of the sample as it is stored. Some producers mean that after turning the readout
     round, or write the same number for both directions. Where both directions of a scan have been seen and agree
-    only if read in that way, it is read so, and told.
+    only if read in that way, it is read so, and told. Echoes that are sampled symmetrically in time have their echo
+    between the two middle samples in either direction: there is nothing to tell of echo-planar readouts then.
 
     Args:
         encoding: the encoding space of the readouts.
@@ -83,6 +84,8 @@ class ReadoutDirections:
             self._n_before += first
             self._forward[n_samples] = int(center[first])
         known = self._forward[n_samples]
+        if self._is_epi and abs(n_samples - 1 - 2 * known) <= 1:
+            return np.zeros(len(reversed_), np.bool_)
         mirrored: npt.NDArray[np.bool_] = reversed_ & (center == known) & (n_samples - 1 - center != known)
         mirrored[:first] = False
         return mirrored
@@ -131,9 +134,9 @@ class ReadoutDirections:
         if signs:
             text = (
                 f"these are echo-planar readouts ({'; '.join(signs)}). EPI lines are placed as they are: ghosts and "
-                "ramp sampling are not corrected, put a stage that does so before 'accumulate'"
+                "ramp sampling are not corrected; take the pipeline 'epi', or put the stage 'epi' before 'accumulate'"
             )
-            yield "echo-planar", Finding("warning", text)
+            yield "echo-planar", Finding("warning", text, corrected_by="epi")
         if self._example is not None:
             n_samples, told, meant = self._example
             text = (

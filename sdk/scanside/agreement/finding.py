@@ -18,10 +18,12 @@ class Finding:
         level: ``error``: it cannot be reconstructed as it is; ``warning``: look at it before trusting an image;
             ``note``: unusual, but right.
         text: what was found, where, what it means, and what to do.
+        corrected_by: name of a stage that takes care of it: where that stage runs, there is nothing to tell.
     """
 
     level: Level
     text: str
+    corrected_by: str | None = None
 
     def __str__(self) -> str:
         return f"{self.level}: {self.text}"

@@ -113,9 +113,9 @@ class Trajectories:
             text = (
                 f"the header's trajectory is {self._named}, but by the trajectory that readouts carry their samples "
                 f"do not lie at equal distances (up to {100 * min(self._uneven, 1):.0f} % of a readout's length "
-                "apart): they are placed as if they did; put a stage that regrids ramp samples before 'accumulate'"
+                "apart): they are placed as if they did; put the stage 'epi' before 'accumulate'"
             )
-            yield "sample spacing", Finding("warning", text)
+            yield "sample spacing", Finding("warning", text, corrected_by="epi")
         if ended and not self._is_cartesian and self._n_lines and not self._n_carry:
             text = (
                 f"the header's trajectory is {self._named}, but no readout carries a trajectory: where the samples "

@@ -16,7 +16,7 @@ from scanside.inspection.survey import EncodingSurvey, Survey
 from scanside.losses import FIRST, LAST, recorded_calibration, recorded_losses
 from scanside.mrd.dtypes import IMAGE_COUNTERS, Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
-from scanside.mrd.header import Encoding, MrdHeader
+from scanside.mrd.header import CONVENTIONAL_EPI, Encoding, MrdHeader
 from scanside.recon.noise import dead_channels
 
 __all__ = ["check"]
@@ -197,7 +197,8 @@ def _check_shapes(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding
             "center_sample in the converter",
         )
     band = space.readout_band
-    if band is not None and not lost.any() and (band.first < 0 or band.last >= band.n):
+    regridded = _is_described(encoding)  # samples on ramps are more or fewer than the grid's
+    if band is not None and not regridded and not lost.any() and (band.first < 0 or band.last >= band.n):
         yield Finding(
             "error",
             f"readouts of {band.size} samples with the echo at sample {band.n // 2 - band.first} do not fit the "
@@ -273,8 +274,23 @@ def _off_the_grid(space: EncodingSurvey, encoding: Encoding) -> Finding:
     return Finding("note", f"{told}: {pipelines} take it, and pipelines for lines of a grid refuse it")
 
 
+def _echo_planar(encoding: Encoding) -> Finding:
+    """Which pipeline takes echo trains, and whether it can regrid their samples."""
+    if _is_described(encoding):
+        told = "samples on the gradient's ramps are regridded by its trajectoryDescription"
+    else:
+        told = f"samples are taken for equidistant, as no trajectoryDescription {CONVENTIONAL_EPI} tells otherwise"
+    return Finding("note", f"the header's trajectory is epi: 'epi' takes it; {told}")
+
+
+def _is_described(encoding: Encoding) -> bool:
+    return encoding.description is not None and encoding.description.identifier == CONVENTIONAL_EPI
+
+
 def _check_lines(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]:
-    if encoding.trajectory not in ("cartesian", "epi"):
+    if encoding.trajectory == "epi":
+        yield _echo_planar(encoding)
+    elif encoding.trajectory != "cartesian":
         yield _off_the_grid(space, encoding)
     pattern = space.sampling
     if pattern is None:

@@ -21,7 +21,18 @@ from scanside.mrd.dtypes import COUNTERS
 from scanside.mrd.header_elements import Elements, all_of, name_of, read_document, without_nul
 from scanside.texts import shown
 
-__all__ = ["Dependency", "Encoding", "Limit", "MrdHeader", "Space"]
+__all__ = [
+    "CONVENTIONAL_EPI",
+    "Dependency",
+    "Encoding",
+    "Limit",
+    "MrdHeader",
+    "Space",
+    "TrajectoryDescription",
+]
+
+CONVENTIONAL_EPI = "ConventionalEPI"
+"""Identifier of a trajectory description that tells of echoes under a trapezoidal gradient, with times in µs."""
 
 # The schema spells two counters of the encoding limits differently from the acquisition header.
 _LIMIT_ELEMENTS = {
@@ -79,6 +90,19 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
+class TrajectoryDescription:
+    """What a header tells of a trajectory beyond its kind, in the names and units that go with its identifier."""
+
+    identifier: str
+    parameters: Mapping[str, int | float | str] = field(default_factory=dict)
+
+    def number(self, name: str) -> float | None:
+        """A parameter that is a number; None where it is absent or a text."""
+        value = self.parameters.get(name)
+        return None if value is None or isinstance(value, str) else float(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Encoding:
     """One encoding space of a scan.
 
@@ -92,6 +116,7 @@ class Encoding:
         calibration_mode: ``embedded``, ``separate``, ``external``, ``interleaved``, ``other``, or None.
         echo_train_length: readouts per excitation, where given.
         multiband: slices that are excited and read out at once; 1 where the header says nothing.
+        description: of the trajectory (``trajectoryDescription``), where there is one.
     """
 
     index: int
@@ -103,6 +128,7 @@ class Encoding:
     calibration_mode: str | None = None
     echo_train_length: int | None = None
     multiband: int = 1
+    description: TrajectoryDescription | None = None
 
     def limit(self, counter: str) -> Limit:
         """Limits of a counter; where the header has none, those that a full acquisition would have.
@@ -223,7 +249,7 @@ class MrdHeader:
                 for name in ("TR", "TE", "TI", "flipAngle_deg", "echo_spacing")
                 if (values := read.numbers(root, "sequenceParameters", name))
             },
-            user_parameters=dict(_user_parameters(read, root)),
+            user_parameters=dict(_user_parameters(read, root, "userParameters")),
             waveform_names={
                 number: read.text(w, "waveformName") or ""
                 for w in all_of(root, "waveformInformation")
@@ -370,6 +396,13 @@ def _trajectory(read: Elements, parent: Element) -> str:
     return text
 
 
+def _description(read: Elements, parent: Element) -> TrajectoryDescription | None:
+    identifier = read.text(parent, "trajectoryDescription", "identifier", tell_empty=True)
+    if identifier is None:
+        return None
+    return TrajectoryDescription(identifier, dict(_user_parameters(read, parent, "trajectoryDescription")))
+
+
 def _encoding(read: Elements, index: int, element: Element) -> Encoding:
     encoded = _space(read, element, index, "encodedSpace")
     return Encoding(
@@ -385,13 +418,16 @@ def _encoding(read: Elements, index: int, element: Element) -> Encoding:
         calibration_mode=read.one_of(_CALIBRATION_MODES, element, "parallelImaging", "calibrationMode"),
         echo_train_length=read.whole(element, "echoTrainLength"),
         multiband=read.whole(element, "parallelImaging", "multiband", "multiband_factor") or 1,
+        description=_description(read, element),
     )
 
 
-def _user_parameters(read: Elements, root: Element) -> Iterator[tuple[str, int | float | str]]:
+def _user_parameters(
+    read: Elements, parent: Element, section: str
+) -> Iterator[tuple[str, int | float | str]]:
     kinds = {"userParameterLong": int, "userParameterDouble": float, "userParameterString": str}
     for kind, convert in kinds.items():
-        for element in all_of(root, "userParameters", kind):
+        for element in all_of(parent, section, kind):
             name, value = read.text(element, "name"), read.text(element, "value") or ""
             if name is None:
                 continue

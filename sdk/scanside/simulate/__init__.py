@@ -13,6 +13,7 @@ from __future__ import annotations
 from scanside.simulate.config import (
     CoilConfig,
     DynamicsConfig,
+    EchoPlanarConfig,
     GeometryConfig,
     NoiseConfig,
     PhantomConfig,
@@ -33,6 +34,7 @@ __all__ = [
     "PRESETS",
     "CoilConfig",
     "DynamicsConfig",
+    "EchoPlanarConfig",
     "GeometryConfig",
     "GivenScan",
     "NoiseConfig",

@@ -15,6 +15,7 @@ from scanside.sampling.patterns import LINES, PLANES, SERIES
 __all__ = [
     "CoilConfig",
     "DynamicsConfig",
+    "EchoPlanarConfig",
     "GeometryConfig",
     "LoopName",
     "NoiseConfig",
@@ -126,6 +127,39 @@ class TrajectoryConfig(_Config):
     metre."""
 
 
+class EchoPlanarConfig(_Config):
+    """Echo trains: lines of a slice that are read forwards and backwards in turn under a trapezoidal gradient."""
+
+    samples: Count | None = None
+    """Of a readout; default is that of an encoded line."""
+    ramp_us: NonNegative = 120
+    """Length of each ramp of the gradient, on which samples are taken too; 0: samples lie at equal distances."""
+    acq_delay_us: NonNegative = 20
+    """From the beginning of the gradient to the first sample, and from the last one to its end."""
+    navigators: NonNegative = 3
+    """Readouts of the central line before each train (PHASECORR_DATA): none, or three and more."""
+    odd_even_rad: tuple[float, ...] = Field(default=(0.0,), min_length=1)
+    """Phase that reversed echoes have more than the others: coefficients of a polynomial of x, from the constant on,
+    with x from −1/2 to 1/2 over the image's field of view."""
+    delay_us: float = 0.0
+    """How long the gradient lags behind the samples: forward and reversed echoes shift to opposite sides."""
+    b0_hz: tuple[float, float] = (0.0, 0.0)
+    """Off-resonance, in the middle, and what it gains over the image's field of view along x. Phase grows with it
+    from echo to echo, from 0 at the first line of a train."""
+    drift_hz_s: float = 0.0
+    """How fast the off-resonance grows over the scan."""
+    identifier: str | None = "ConventionalEPI"
+    """Identifier of the trajectory's description in the header; None leaves the description out."""
+
+    def echo_spacing_us(self, samples: int, dwell_us: float) -> float:
+        """Time from one echo to the next, with readouts of so many samples."""
+        return samples * dwell_us + 2 * self.acq_delay_us
+
+    def flat_top_us(self, samples: int, dwell_us: float) -> float:
+        """Time for which the gradient stays the same."""
+        return self.echo_spacing_us(samples, dwell_us) - 2 * self.ramp_us
+
+
 class SamplingConfig(_Config):
     """Which points of k-space are acquired."""
 
@@ -192,6 +226,9 @@ class SamplingConfig(_Config):
     """Readouts that run backwards: samples are stored in the order of time and flagged REVERSE, and ``center_sample``
     counts them as they are stored."""
 
+    epi: EchoPlanarConfig | None = None
+    """Echo trains, one for each segment of a 2-D image, and one for separate calibration lines of a slice. Whole
+    readouts only: `partial_echo`, `discard` and `reverse` must keep their defaults."""
     trajectory: TrajectoryConfig | None = None
     """Readouts that do not follow the lines of a grid: acceleration, calibration lines and what else is counted in
     lines must keep their defaults then; oversampling holds for both axes of the plane."""
@@ -207,6 +244,20 @@ class SamplingConfig(_Config):
         if self.trajectory is not None and others:
             raise ValueError(
                 f"sampling.trajectory goes with no {', '.join(others)}: they count lines of a grid"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_echoes(self) -> SamplingConfig:
+        if self.epi is None:
+            return self
+        if self.partial_echo < 1 or any(self.discard) or self.reverse != "none":
+            raise ValueError("sampling.epi goes with no partial_echo, discard or reverse")
+        if 0 < self.epi.navigators < 3:
+            raise ValueError(f"echo trains have no navigators or three and more, got {self.epi.navigators}")
+        if self.epi.samples is not None and not self.epi.ramp_us:
+            raise ValueError(
+                "sampling.epi.samples needs ramps: without, samples are those of the encoded line"
             )
         return self
 
@@ -360,6 +411,18 @@ class ScanConfig(_Config):
         )
         if self.geometry.matrix[2] == 1 and any(along_k2):
             raise ValueError("a 2-D scan (matrix z = 1) has no second phase encoding to accelerate or to cut")
+        if sampling.epi is not None:
+            n = sampling.epi.samples or self.geometry.matrix[0] * sampling.oversampling
+            flat_us = sampling.epi.flat_top_us(n, self.timing.dwell_us)
+            if self.geometry.matrix[2] > 1 or self.dynamics.order[-1] != "line":
+                raise ValueError(
+                    "echo trains are simulated of 2-D scans with the lines as the innermost loop"
+                )
+            if flat_us < 0 or not flat_us.is_integer():
+                raise ValueError(
+                    f"the gradient's flat top comes to {flat_us:g} µs, expected whole microseconds: change ramp_us, "
+                    "acq_delay_us or dwell_us"
+                )
         of_lines = sampling.pattern in LINES or sampling.pattern in SERIES
         if self.geometry.matrix[2] > 1 and of_lines and sampling.pattern not in ("equispaced", *PLANES):
             raise ValueError(f"the pattern {sampling.pattern} is one of 2-D scans (matrix z = 1)")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from scanside.simulate.config import ScanConfig
+from scanside.simulate.config import EchoPlanarConfig, ScanConfig
 from scanside.simulate.geometry import ScanGrid
 from scanside.simulate.sampling import Band
 
@@ -117,6 +117,8 @@ def _encoding(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> T
         "trajectory": _trajectory(config),
     }
     sampling = config.sampling
+    if sampling.epi is not None and sampling.epi.identifier is not None:
+        encoding["trajectoryDescription"] = _description(config, sampling.epi, grid)
     if any(sampling.acs) or max(sampling.acceleration) > 1:
         mode = "embedded" if sampling.acs_mode == "integrated" else "separate"
         encoding["parallelImaging"] = {
@@ -133,10 +135,30 @@ def _trajectory(config: ScanConfig) -> str:
     """The kind of trajectory in the words of the standard."""
     trajectory = config.sampling.trajectory
     if trajectory is None:
-        return "cartesian"
+        return "cartesian" if config.sampling.epi is None else "epi"
     if trajectory.kind == "spiral":
         return "spiral"
     return "goldenangle" if trajectory.angles == "golden" else "radial"
+
+
+def _description(config: ScanConfig, epi: EchoPlanarConfig, grid: ScanGrid) -> Tree:
+    """Of an echo train, as the converter of Siemens' raw data writes it: times in µs."""
+    dwell_us = config.timing.dwell_us
+    n_samples = epi.samples or grid.encoded_matrix[0]
+    whole = {
+        "numberOfNavigators": epi.navigators,
+        "rampUpTime": epi.ramp_us,
+        "rampDownTime": epi.ramp_us,
+        "flatTopTime": round(epi.flat_top_us(n_samples, dwell_us)),
+        "echoSpacing": round(epi.echo_spacing_us(n_samples, dwell_us)),
+        "acqDelayTime": epi.acq_delay_us,
+        "numSamples": n_samples,
+    }
+    return {
+        "identifier": epi.identifier,
+        "userParameterLong": [{"name": name, "value": value} for name, value in whole.items()],
+        "userParameterDouble": {"name": "dwellTime", "value": dwell_us},
+    }
 
 
 def _limits(config: ScanConfig, bands: tuple[Band, Band]) -> Tree:

@@ -8,6 +8,7 @@ from scanside.errors import ConfigError
 from scanside.simulate.config import (
     CoilConfig,
     DynamicsConfig,
+    EchoPlanarConfig,
     GeometryConfig,
     NoiseConfig,
     PhantomConfig,
@@ -159,6 +160,30 @@ def _spiral() -> ScanConfig:
     )
 
 
+def _epi() -> ScanConfig:
+    """Single-shot EPI of three brain slices, 96 x 96, R = 2, ramp sampling, navigators, echoes that do not agree."""
+    return ScanConfig(
+        name="epi",
+        sampling=SamplingConfig(
+            acceleration=(2, 1),
+            acs=(24, 0),
+            acs_mode="separate",
+            epi=EchoPlanarConfig(
+                odd_even_rad=(0.5, -0.8, 0.6), delay_us=1.2, b0_hz=(6.0, 0.0), drift_hz_s=0.5
+            ),
+        ),
+        geometry=GeometryConfig(
+            matrix=(96, 96, 1),
+            fov_mm=(240.0, 240.0, 4.0),
+            n_slices=3,
+            slice_gap_mm=8.0,
+            offset_mm=(0.0, 0.0, 20.0),
+        ),
+        dynamics=DynamicsConfig(repetitions=2),
+        timing=TimingConfig(tr_ms=1.0, dwell_us=5.0),
+    )
+
+
 SHORT_AXIS = GeometryConfig(
     matrix=(192, 192, 1),
     fov_mm=(360.0, 360.0, 8.0),
@@ -178,6 +203,7 @@ PRESETS: dict[str, Callable[[], ScanConfig]] = {
     "phantom-full": _phantom_full,
     "radial": _radial,
     "spiral": _spiral,
+    "epi": _epi,
 }
 """Makers of the shipped configurations; their docstrings say what each is."""
 

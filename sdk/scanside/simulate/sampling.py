@@ -145,6 +145,8 @@ def readout_of(config: SamplingConfig, n: int) -> Readout:
     if config.trajectory is not None:
         n = config.trajectory.samples or n
         return Readout(n, 0, config.discard, from_center=config.trajectory.kind == "spiral")
+    if config.epi is not None:
+        return Readout(config.epi.samples or n, 0, config.discard)
     return Readout(n, n - round(n * config.partial_echo), config.discard)
 
 

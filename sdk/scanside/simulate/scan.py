@@ -14,6 +14,7 @@ from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.readouts import Readouts, Waveform
 from scanside.simulate.coils import CoilArray
 from scanside.simulate.config import ScanConfig
+from scanside.simulate.echo_planar import EchoPlanarReadouts
 from scanside.simulate.geometry import ScanGrid
 from scanside.simulate.header import noise_header, scan_header
 from scanside.simulate.noise import NoiseModel
@@ -73,6 +74,9 @@ class SimulatedScan:
         self._bands = readout_bands(config.sampling, self.grid.encoded_matrix)
         self._trajectory = TrajectoryReadouts.of(config.sampling, self.grid)
         self._readout = readout_of(config.sampling, self.grid.encoded_matrix[0])
+        self._echoes = EchoPlanarReadouts.of(
+            config.sampling, self.grid.encoded_matrix[0], config.timing.dwell_us, config.timing.tr_ms
+        )
         self._phantom = make_phantom(config.phantom)
         clear = float(np.abs(self._phantom.bounds_mm[:, :2]).max()) + 20.0
         self.coils = CoilArray(config.coils, clear)
@@ -190,7 +194,9 @@ class SimulatedScan:
         if flagged(headers["flags"], AcquisitionFlag.NOISE_MEASUREMENT)[0]:
             return Readouts(headers, self.noise.draw(rng, len(headers), n_samples, noise_scan=True))
         trajectory = None
-        if self._trajectory is None:
+        if self._echoes is not None:
+            samples = self._of_trains(self._echoes, headers)
+        elif self._trajectory is None:
             samples = self._clean(headers)
         else:
             samples = self._along(self._trajectory, headers)
@@ -204,6 +210,21 @@ class SimulatedScan:
         samples = np.empty((len(headers), self.coils.n_coils, trajectory.n_samples), np.complex64)
         for rows, frame in self._frames(headers):
             samples[rows] = self._signal.samples(frame, trajectory.points(headers[rows])).swapaxes(0, 1)
+        return samples
+
+    def _of_trains(self, echoes: EchoPlanarReadouts, headers: Headers) -> npt.NDArray[np.complex64]:
+        """Samples ``(n, coil, sample)`` of echo trains without noise, in the order of time."""
+        samples = np.empty((len(headers), self.coils.n_coils, echoes.n_samples), np.complex64)
+        k1 = headers["idx"]["kspace_encode_step_1"] + self._bands[0].first
+        reverse = flagged(headers["flags"], AcquisitionFlag.REVERSE)
+        for rows, frame in self._frames(headers):
+            lines, x_mm = self._signal.along_readout(frame)
+            phase = echoes.phase(headers[rows], x_mm / self.grid.recon_fov_mm[0])
+            turned = lines[:, k1[rows]].swapaxes(0, 1) * np.exp(1j * phase)[:, None]
+            for backwards in (False, True):
+                which = reverse[rows] == backwards
+                k0 = echoes.positions(backwards=backwards) / self.grid.encoded_fov_mm[0]
+                samples[rows[which]] = turned[which] @ np.exp(-2j * np.pi * np.outer(x_mm, k0))
         return samples
 
     def _noise_of_lines(

@@ -9,6 +9,7 @@ from scanside.mrd.dtypes import Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.readouts import Readouts
 from scanside.simulate.config import ScanConfig
+from scanside.simulate.echo_planar import as_echo_trains
 from scanside.simulate.geometry import ScanGrid
 from scanside.simulate.sampling import Band, Pattern, Readout, readout_of
 
@@ -49,7 +50,8 @@ class Schedule:
         headers = self._lines(pattern, np.tile(np.arange(len(pattern)), self._grid.n_slices))
         headers["idx"]["slice"] = slices
         headers["flags"] |= int(AcquisitionFlag.PARALLEL_CALIBRATION)
-        return self._finish(headers, slices)
+        headers = self._in_trains(headers)
+        return self._finish(headers, headers["idx"]["slice"])
 
     def repetition(self, number: int, patterns: list[Pattern]) -> Headers:
         """Headers ``(n,)`` of one repetition in the order of acquisition.
@@ -88,7 +90,7 @@ class Schedule:
             )
             headers["flags"][backwards] |= np.uint64(int(AcquisitionFlag.REVERSE))
         _flag_ends(headers)
-        headers = self._inject(headers)
+        headers = self._inject(self._in_trains(headers))
         return self._finish(headers, headers["idx"]["slice"])
 
     def _lines(self, pattern: Pattern, lines: npt.NDArray[np.int64]) -> Headers:
@@ -96,6 +98,12 @@ class Schedule:
         headers["idx"]["kspace_encode_step_1"] = (pattern.k1 - self._bands[0].first)[lines]
         headers["idx"]["kspace_encode_step_2"] = (pattern.k2 - self._bands[1].first)[lines]
         return headers
+
+    def _in_trains(self, headers: Headers) -> Headers:
+        epi = self._config.sampling.epi
+        if epi is None:
+            return headers
+        return as_echo_trains(headers, epi, (self._bands[0].center, self._bands[1].center))
 
     def _inject(self, headers: Headers) -> Headers:
         """Put navigator and phase correction readouts between the lines."""

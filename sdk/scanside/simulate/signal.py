@@ -80,6 +80,7 @@ class Signal:
         self._round_axes = round_axes
         self._kspaces = _Cache(_CACHE_BYTES)
         self._objects = _Cache(_CACHE_BYTES // 4)
+        self._hybrids = _Cache(_CACHE_BYTES // 4)
 
     def kspace(self, frame: Frame) -> npt.NDArray[np.complex64]:
         """Noise-free k-space ``(coil, k2, k1, k0)`` of the encoded matrix.
@@ -121,6 +122,27 @@ class Signal:
         measured = _nufft(weighted, angles[::-1])
         measured *= scale * np.exp(-2j * np.pi * turn)
         return np.asarray(measured.reshape(-1, *points.shape[:-1]), dtype=np.complex64)
+
+    def along_readout(self, frame: Frame) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.float64]]:
+        """A slice before it is encoded along the readout: ``(coil, k1, x)``, and the places x in mm.
+
+        Summed with ``exp(-2πi k0 x)`` over x, for any k0 in cycles per mm, it gives samples as `kspace` scales them.
+        """
+        x, y, _ = self._fine_axes(frame.slice)
+        n = self._grid.encoded_matrix[0]
+        scale = np.sqrt(n) / (n * self._config.supersampling[0])
+        lines = self._hybrids.get(
+            frame,
+            lambda: np.asarray(
+                scale
+                * (
+                    self._to_kspace(1, y)
+                    @ (self._coil_plane(frame.slice, x, y, 0.0) * self._object(frame)[0])
+                ),
+                dtype=np.complex64,
+            ),
+        )
+        return lines, x
 
     def truth(self, frame: Frame) -> npt.NDArray[np.complex64]:
         """Image ``(z, y, x)`` that a perfect scan without coils and noise would give, on the grid of the image."""

@@ -105,6 +105,27 @@ def test_nothing_to_compare_with_yet(make_scan: Callable[..., Any], block: int) 
     assert "but for the 1 that came before the first readout that runs forwards" in texts[0]
 
 
+@pytest.mark.parametrize("epi", [False, True])
+def test_echoes_sampled_symmetrically_in_time_have_one_echo_in_both_directions(
+    make_scan: Callable[..., Any], epi: bool
+) -> None:
+    """Between two samples, so that both of them are as right."""
+    scan = make_scan(sampling={"reverse": "alternate"})
+    if epi:
+        scan.change_header("<trajectory>cartesian<", "<trajectory>epi<")
+    middle = scan.lines.samples.shape[2] // 2
+    scan.lines.headers["center_sample"] = middle
+    centers, texts = read(scan, 100)
+    assert bool(texts) != epi
+    assert centers == ([middle] * 32 if epi else [middle, middle - 1] * 16)
+
+
+def test_stage_epi_takes_care_of_echo_planar_readouts(make_scan: Callable[..., Any]) -> None:
+    told, _ = make_scan(sampling={"reverse": "alternate"}).compare()
+    assert [finding.corrected_by for finding in told] == ["epi"]
+    assert "take the pipeline 'epi'" in told[0].text
+
+
 def test_only_reversed_readouts_follow_the_standard(make_scan: Callable[..., Any]) -> None:
     scan = make_scan(sampling={"reverse": "all", "partial_echo": 0.75})
     assert read(scan, 100) == ([31] * 32, [])

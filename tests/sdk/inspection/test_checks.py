@@ -12,7 +12,16 @@ from scanside.inspection import inspect_file
 from scanside.mrd.flags import AcquisitionFlag
 from scanside.mrd.hdf5 import Hdf5Writer
 from scanside.mrd.readouts import Readouts
-from scanside.simulate import DynamicsConfig, ScanConfig, preset, simulate
+from scanside.simulate import (
+    DynamicsConfig,
+    EchoPlanarConfig,
+    GeometryConfig,
+    PhantomConfig,
+    SamplingConfig,
+    ScanConfig,
+    preset,
+    simulate,
+)
 
 pytestmark = pytest.mark.torch_free
 
@@ -300,3 +309,26 @@ def test_readouts_off_the_grid_are_told_their_pipelines(
     told = [f for f in found.findings if f"{pipelines} take it" in f.text]
     assert [f.level for f in told] == ["note"]
     assert not [str(f) for f in found.findings if f.level == "error"]
+
+
+@pytest.mark.parametrize(
+    ("identifier", "told"),
+    [
+        ("ConventionalEPI", "'epi' takes it; samples on the gradient's ramps are regridded"),
+        (
+            None,
+            "'epi' takes it; samples are taken for equidistant, as no trajectoryDescription ConventionalEPI",
+        ),
+    ],
+)
+def test_echo_trains_are_told_their_pipeline(
+    make_scan: Callable[..., Path], identifier: str | None, told: str
+) -> None:
+    samples = 80 if identifier else None  # more than the encoded line has
+    epi = EchoPlanarConfig(ramp_us=20, samples=samples, identifier=identifier)
+    geometry, phantom = GeometryConfig(matrix=(32, 32, 1)), PhantomConfig(kind="shepp-logan")
+    config = ScanConfig(geometry=geometry, phantom=phantom, sampling=SamplingConfig(epi=epi))
+    findings = inspect_file(make_scan(config)).findings
+    assert [f.level for f in findings if told in f.text] == ["note"]
+    assert not [str(f) for f in findings if f.level == "error"]
+    assert any("these are echo-planar readouts" in f.text for f in findings)

@@ -191,6 +191,44 @@ def test_several_encodings() -> None:
             header.encoding(index)
 
 
+DESCRIPTION = """
+<trajectory>epi</trajectory>
+<trajectoryDescription>
+  <identifier>ConventionalEPI</identifier>
+  <userParameterLong><name>rampUpTime</name><value>120</value></userParameterLong>
+  <userParameterLong><name>numSamples</name><value>{samples}</value></userParameterLong>
+  <userParameterDouble><name>dwellTime</name><value>2.5</value></userParameterDouble>
+  <userParameterString><name>kind</name><value>balanced</value></userParameterString>
+  <comment>of a converter</comment>
+</trajectoryDescription>"""
+
+
+def test_description_of_a_trajectory() -> None:
+    text = document(after=ENCODING.format(rest=DESCRIPTION.format(samples=192)))
+    header = MrdHeader.parse(text)
+    description = header.encoding(1).description
+    assert description is not None
+    assert description.identifier == "ConventionalEPI"
+    assert description.parameters == {
+        "rampUpTime": 120,
+        "numSamples": 192,
+        "dwellTime": 2.5,
+        "kind": "balanced",
+    }
+    assert description.number("dwellTime") == 2.5
+    assert description.number("kind") is None
+    assert description.number("flatTopTime") is None
+    assert header.encoding(0).description is None
+
+
+def test_description_with_a_value_of_another_kind() -> None:
+    header = MrdHeader.parse(document(after=ENCODING.format(rest=DESCRIPTION.format(samples="many"))))
+    description = header.encoding(1).description
+    assert description is not None
+    assert "numSamples" not in description.parameters
+    assert any("user parameter 'numSamples'" in text for text in header.warnings)
+
+
 # What cannot be used and is not needed.
 
 

@@ -28,7 +28,8 @@ def test_presets_start_and_survive_json(name: str) -> None:
     assert isinstance(first, Readouts)
     assert first.samples.shape[1] == config.coils.n_coils
     assert header.encoding[0].encodedSpace.matrixSize.x == 2 * config.geometry.matrix[0]
-    assert max(config.dynamics.te_ms) < config.timing.tr_ms
+    if config.sampling.epi is None:  # readouts of an echo train follow each other faster
+        assert max(config.dynamics.te_ms) < config.timing.tr_ms
 
 
 def test_cine_looks_along_the_long_axis_of_the_heart() -> None:

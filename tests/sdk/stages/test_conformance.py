@@ -16,6 +16,7 @@ from scanside.shadow import Shadow, SideBySide
 from scanside.simulate import (
     CoilConfig,
     DynamicsConfig,
+    EchoPlanarConfig,
     GeometryConfig,
     NoiseConfig,
     SamplingConfig,
@@ -31,10 +32,12 @@ from scanside.stages.centre_maps import CentreMaps
 from scanside.stages.coil_compression import CompressCoils
 from scanside.stages.coil_maps import CoilMaps
 from scanside.stages.engine import RunEngine
+from scanside.stages.epi import EchoPlanar
 from scanside.stages.filter import KSpaceFilter
 from scanside.stages.finish import Finish
 from scanside.stages.fourier import Fourier
 from scanside.stages.gather import GatherSamples
+from scanside.stages.ghost import MeasureGhosts
 from scanside.stages.grappa import Grappa
 from scanside.stages.gridding import Gridding
 from scanside.stages.low_rank_sparse import ReconstructLowRankSparse
@@ -57,6 +60,39 @@ class TestAccumulate(StageTests):
 class TestAccumulateMarked(StageTests):
     def stage(self) -> Stage[Any, Any]:
         return Accumulate(incomplete="mark", trigger="measurement")
+
+
+class TestEchoPlanar(StageTests):
+    navigators = 3
+
+    def stage(self) -> Stage[Any, Any]:
+        return EchoPlanar()
+
+    def simulated(self) -> SimulatedScan:
+        epi = EchoPlanarConfig(navigators=self.navigators, odd_even_rad=(0.4, 1.0), ramp_us=40)
+        return simulate(
+            ScanConfig(
+                geometry=GeometryConfig(matrix=(24, 24, 1), n_slices=2),
+                coils=CoilConfig(n_coils=3),
+                sampling=SamplingConfig(epi=epi),
+                dynamics=DynamicsConfig(repetitions=2),
+            )
+        )
+
+    def scan(self) -> Scan:
+        return Scan.from_xml(self.simulated().header_xml)
+
+    def items(self) -> Sequence[Item]:
+        return list(self.simulated().items(block=7))
+
+
+class TestEchoPlanarWithoutNavigators(TestEchoPlanar):
+    navigators = 0
+
+
+class TestMeasureGhosts(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return MeasureGhosts()
 
 
 class TestSortByCardiacPhase(StageTests):

@@ -1,0 +1,1 @@
+"""Echo-planar imaging: ramp samples, and phases that differ between the echoes of a train."""
