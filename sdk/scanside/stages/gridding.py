@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from scanside.errors import ConfigError
 from scanside.items import Image, Samples
 from scanside.recon.combine import combine_with_maps, root_sum_of_squares
 from scanside.recon.noncartesian.nufft import Nufft
@@ -47,11 +48,16 @@ class Gridding(Stage[Samples, Image]):
 
     def process(self, item: Samples) -> Iterator[Image]:
         """Make one image."""
+        if self.config.combine == "maps" and item.coil_maps is None:
+            raise ConfigError(
+                "gridding.combine is 'maps', but no stage before it made coil maps: add 'centre-maps'"
+            )
         weights = density_of(item, self.config.density)
         transform = Nufft(flat_points(item), item.shape)
         coils = transform.adjoint(item.data.flatten(1) * weights.flatten())
         coils = coils.reshape(len(coils), *item.matrix[::-1])
-        if self.config.combine == "maps" and item.coil_maps is not None:
+        if self.config.combine == "maps":
+            assert item.coil_maps is not None
             image = combine_with_maps(coils, item.coil_maps)
         else:
             image = root_sum_of_squares(coils).to(torch.float32)

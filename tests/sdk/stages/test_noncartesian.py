@@ -161,3 +161,9 @@ def test_maps_are_needed() -> None:
     document = {"name": "without-maps", "stages": ["gather", "noncartesian-sense", "finish"]}
     with pytest.raises(StageError, match="add 'centre-maps'"):
         images_of(scan_of(readouts=20), Pipeline.from_config(document))
+
+
+def test_gridding_with_maps_needs_maps() -> None:
+    document = {"name": "without-maps", "stages": ["gather", {"gridding": {"combine": "maps"}}, "finish"]}
+    with pytest.raises(StageError, match="add 'centre-maps'"):
+        images_of(scan_of(readouts=20), Pipeline.from_config(document))
