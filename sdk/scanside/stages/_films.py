@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from scanside.errors import ConfigError
 from scanside.items import KSpace
+from scanside.losses import lattice_gaps
+from scanside.outline import Outline
 
-__all__ = ["check_film"]
+__all__ = ["check_film", "without_gaps"]
+
+
+def without_gaps(outline: Outline) -> bool:
+    """Whether no k-space of a scan lacks a line, so that frames can add nothing to each other."""
+    return outline.lines is not None and not any(lattice_gaps(lines, (1, 1)).any() for lines in outline.lines)
 
 
 def check_film(item: KSpace, purpose: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
@@ -15,6 +15,7 @@ from pydantic import Field
 from scanside.errors import CalibrationError
 from scanside.items import Readouts
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
+from scanside.outline import Outline
 from scanside.recon.epi.entropy import phase_of_least_entropy
 from scanside.recon.epi.navigators import B0Model, EchoPhases, PhaseModel, phases_of_navigators
 from scanside.scan import Scan, ScanEnd
@@ -79,6 +80,12 @@ class EchoPlanar(Stage[Readouts, Readouts]):
         navigators: Literal["auto", "required", "ignore"] = "auto"
 
     config: Config
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Echo trains by the header; other readouts are left as they are."""
+        if not is_echo_planar(outline.encoding):
+            return outline.doubted(_left_alone(outline.encoding))
+        return replace(outline, corrected_by=outline.corrected_by | {"epi"})
 
     def open(self, scan: Scan) -> None:
         """A new scan: no navigators have come."""
@@ -160,10 +167,7 @@ class EchoPlanar(Stage[Readouts, Readouts]):
         if is_echo_planar(encoding):
             return True
         if index == 0:
-            self._scan.warn(
-                f"the header's trajectory is {encoding.trajectory}, so that stage 'epi' leaves the readouts as they "
-                "are: have the header say epi, or take another pipeline"
-            )
+            self._scan.warn(_left_alone(encoding))
         return False
 
     def _keep_navigators(self, place: Slice, run: Readouts) -> None:
@@ -355,6 +359,13 @@ class _Waiting:
         """Copy what may be a view into a receive buffer."""
         if not self.is_own:
             self.readouts, self.is_own = self.readouts.copy(), True
+
+
+def _left_alone(encoding: Encoding) -> str:
+    return (
+        f"the header's trajectory is {encoding.trajectory}, so that stage 'epi' leaves the readouts as they are: have "
+        "the header say epi, or take another pipeline"
+    )
 
 
 def _layout(run: Readouts) -> tuple[int, int, float]:

@@ -17,9 +17,16 @@ from scanside.items import Readouts, Samples
 from scanside.losses import LAST, ScanCounters
 from scanside.mrd.flags import NOT_IMAGING
 from scanside.mrd.header import Encoding
+from scanside.outline import Outline
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
-from scanside.stages._trajectory import Unit, in_cycles_per_voxel, trajectory_of, unit_of
+from scanside.stages._trajectory import (
+    Unit,
+    check_dimensions,
+    in_cycles_per_voxel,
+    trajectory_of,
+    unit_of,
+)
 
 __all__ = ["GatherSamples"]
 
@@ -97,6 +104,20 @@ class GatherSamples(Stage[Readouts, Samples]):
     def prepare(self, context: Context) -> None:
         """Choose the device on which samples are handed on."""
         self._device = context.torch_device
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Readouts with a trajectory in a unit that can be told, and enough of them for a window."""
+        encoding, wanted = outline.encoding, self.config.readouts
+        try:
+            check_dimensions(outline.n_dimensions, encoding, "readouts carry")
+            unit_of(outline.reach or 0.0, encoding, self.config.unit)
+        except ScanError as error:
+            return outline.refused(str(error))
+        if wanted is not None and outline.n_readouts < wanted:
+            return outline.refused(
+                f"a film has {outline.n_readouts} readouts, and gather.readouts wants {wanted} for an image"
+            )
+        return outline
 
     def open(self, scan: Scan) -> None:
         """A new scan: nothing is held."""

@@ -12,12 +12,19 @@ from pydantic import Field, field_validator
 
 from scanside.errors import CalibrationError, ShapeError
 from scanside.items import KSpace
-from scanside.losses import lattice_gaps
+from scanside.losses import filled, lattice_gaps
+from scanside.mrd.header import Encoding
+from scanside.outline import Outline
 from scanside.recon import grappa
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
-from scanside.stages._calibration import CalibrationCache, calibration_block, calibration_found
+from scanside.stages._calibration import (
+    CalibrationCache,
+    calibration_block,
+    calibration_found,
+    foreseen_calibration,
+)
 from scanside.stages._lattice import check_lattice, describe_sampled, lattice_of
 
 __all__ = ["Grappa"]
@@ -69,6 +76,28 @@ class Grappa(Stage[KSpace, KSpace]):
 
     config: Config
 
+    def foresee(self, outline: Outline) -> Outline:
+        """Lines in regular steps, and calibration lines that suffice for a kernel; the lines between are filled."""
+        masks = outline.lines
+        if masks is None:
+            return outline
+        try:
+            acceleration = self._acceleration_of(outline.encoding, masks, complete=True)
+            if acceleration == (1, 1):
+                return outline
+            for sampled in masks:
+                check_lattice(sampled, acceleration)
+            block = foreseen_calibration(outline, "GRAPPA", at_center=False)
+            if block is not None:
+                calibrating = masks[:1] if outline.calibration is None else outline.calibration[None]
+                thin = self._fills_slices(masks, calibrating, acceleration)
+                shape = (outline.n_coils, 1 if thin else block[0], block[1], outline.size[1])
+                wanted = (self.config.kernel_k0, self.config.kernel_k1, self.config.kernel_k2)
+                grappa.fitting_kernel(torch.empty(shape, device="meta"), acceleration, wanted)
+        except (CalibrationError, ShapeError) as error:
+            return outline.refused(str(error))
+        return replace(outline, lines=np.stack([filled(filled(sampled)) for sampled in masks]))
+
     def open(self, scan: Scan) -> None:
         """A new scan: no weights are known."""
         self._scan = scan
@@ -101,22 +130,31 @@ class Grappa(Stage[KSpace, KSpace]):
         self._caches = {}
 
     def _acceleration(self, item: KSpace, masks: npt.NDArray[np.bool_]) -> tuple[int, int]:
+        found = self._acceleration_of(item.encoding, masks, complete=item.incomplete is None)
+        announced = self.config.acceleration or item.encoding.acceleration != (1, 1)
+        sampled = next((mask for mask in masks if mask.any()), None)
+        if announced or sampled is None or found != (1, 1) or item.incomplete is not None:
+            return found
+        if n_missing := int(lattice_gaps(sampled, (1, 1)).sum()):
+            self._scan.warn(
+                f"{n_missing} lines are missing, not in regular steps, and stay zero; pipeline 'sense' does without "
+                f"them: sampled are {describe_sampled(sampled)}"
+            )
+        return found
+
+    def _acceleration_of(
+        self, encoding: Encoding, masks: npt.NDArray[np.bool_], *, complete: bool
+    ) -> tuple[int, int]:
         """That of the settings, of the header, or of the lines ``(frame, k2, k1)``, in this order."""
-        announced = self.config.acceleration or item.encoding.acceleration
+        announced = self.config.acceleration or encoding.acceleration
         sampled = next((mask for mask in masks if mask.any()), None)
         if announced != (1, 1) or self.config.acceleration or sampled is None:
             return announced
-        found = lattice_of(sampled, complete=item.incomplete is None)
+        found = lattice_of(sampled, complete=complete)
         if found is None:
             raise ShapeError(
                 "the header announces no acceleration, but lines are missing, and not in regular steps; sampled are "
                 f"{describe_sampled(sampled)}: GRAPPA cannot fill them, use pipeline 'sense' for irregular sampling"
-            )
-        n_missing = int(lattice_gaps(sampled, (1, 1)).sum())
-        if found == (1, 1) and n_missing and item.incomplete is None:
-            self._scan.warn(
-                f"{n_missing} lines are missing, not in regular steps, and stay zero; pipeline 'sense' does without "
-                f"them: sampled are {describe_sampled(sampled)}"
             )
         return found
 
@@ -136,14 +174,21 @@ class Grappa(Stage[KSpace, KSpace]):
                 )
 
     def _is_thin(self, item: KSpace, masks: npt.NDArray[np.bool_], acceleration: tuple[int, int]) -> bool:
-        """Whether there are few partitions, and all of them with the same lines, those for calibration too."""
-        n2 = item.data.shape[-3]
-        if not 1 < n2 < 2 * self.config.kernel_k2 or acceleration[1] > 1:
-            return False
-        if not (masks == masks[:, :1]).all():
-            return False
         source = item.reference or item
-        return source.mask.shape[-2] == n2 and bool((source.mask == source.mask[..., :1, :]).all())
+        calibrating = source.mask.reshape(-1, *source.mask.shape[-2:]).cpu().numpy()
+        return self._fills_slices(masks, calibrating, acceleration)
+
+    def _fills_slices(
+        self,
+        masks: npt.NDArray[np.bool_],
+        calibrating: npt.NDArray[np.bool_],
+        acceleration: tuple[int, int],
+    ) -> bool:
+        """Whether there are few partitions, and all of them with the same lines, those for calibration too."""
+        n2 = masks.shape[-2]
+        if not 1 < n2 < 2 * self.config.kernel_k2 or acceleration[1] > 1 or calibrating.shape[-2] != n2:
+            return False
+        return all(bool((lines == lines[:, :1]).all()) for lines in (masks, calibrating))
 
     def _calibrate(self, item: KSpace, acceleration: tuple[int, int], *, thin: bool) -> grappa.GrappaWeights:
         wanted = (self.config.kernel_k0, self.config.kernel_k1, self.config.kernel_k2)

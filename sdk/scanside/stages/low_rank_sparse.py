@@ -8,13 +8,14 @@ from pydantic import Field
 
 from scanside.errors import ConfigError
 from scanside.items import Image, KSpace
+from scanside.outline import Outline
 from scanside.recon.low_rank_sparse import largest_singular_value, low_rank_plus_sparse
 from scanside.recon.scaling import film_scale
 from scanside.recon.sense import SenseOperator
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._axes import readout_of
-from scanside.stages._films import check_film
+from scanside.stages._films import check_film, without_gaps
 from scanside.stages._finite import check_finite
 from scanside.stages._images import images_of
 
@@ -51,6 +52,14 @@ class ReconstructLowRankSparse(Stage[KSpace, Image]):
         max_iterations: int = Field(100, ge=1)
 
     config: Config
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Frames that lack lines, others each."""
+        if without_gaps(outline):
+            return outline.doubted("no frame lacks a line between others: there is nothing to solve for")
+        if outline.lines is not None and len(outline.lines) == 1:
+            return outline.doubted("all frames have the same lines: they cannot tell motion from aliasing")
+        return outline
 
     def open(self, scan: Scan) -> None:
         """A new scan."""
