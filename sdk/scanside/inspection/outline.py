@@ -66,13 +66,16 @@ def _lines(
     space: EncodingSurvey,
 ) -> tuple[npt.NDArray[np.bool_] | None, npt.NDArray[np.bool_] | None]:
     """Lines of the k-spaces, and those that calibrate all of them: the box that holds the flagged ones."""
+    lines: npt.NDArray[np.bool_]
+    calibration: npt.NDArray[np.bool_]
     pattern, encoding = space.sampling, space.encoding
     if pattern is None or encoding is None:
         return None, None
     lines = pattern.imaging[None] if pattern.frames is None else np.unique(pattern.frames, axis=0)[:, None]
     calibration = pattern.calibration
     if encoding.limit("kspace_encode_step_2").n == 1:  # nothing is encoded there, whatever the matrix says
-        lines, calibration = lines.any(axis=1, keepdims=True), calibration.any(axis=0, keepdims=True)
+        lines = np.any(lines, axis=1, keepdims=True)
+        calibration = np.any(calibration, axis=0, keepdims=True)
     if not calibration.any():
         return lines, None
     flags = space.headers["flags"]
@@ -82,4 +85,4 @@ def _lines(
     box = np.zeros_like(calibration)
     k2, k1 = (np.flatnonzero(calibration.any(axis=axis)) for axis in (1, 0))
     box[k2[0] : k2[-1] + 1, k1[0] : k1[-1] + 1] = True
-    return lines, box & (calibration | lines.all(axis=0))
+    return lines, np.logical_and(box, calibration | np.all(lines, axis=0))

@@ -77,7 +77,8 @@ def foreseen_calibration(outline: Outline, purpose: str, *, at_center: bool = Tr
         found = [block(sampled) for sampled in outline.lines]
         is_film = max(outline.values.get("repetition", 1), outline.values.get("phase", 1)) > 1
         if is_film and (outline.window is not None or any(problem for _, problem in found)):
-            found = [block(outline.lines.any(axis=0))]  # frames calibrate together
+            together: npt.NDArray[np.bool_] = np.any(outline.lines, axis=0)
+            found = [block(together)]  # frames calibrate together
     for _, problem in found:
         if problem is not None:
             sampled = describe_sampled(outline.lines[0])

@@ -89,8 +89,9 @@ def check_dimensions(n_dimensions: int, encoding: Encoding, who: str) -> None:
     """
     if n_dimensions < 2:
         raise ScanError(
-            f"{who} a trajectory of {n_dimensions} dimensions, expected two (kx, ky) or three: the header says "
-            f"{encoding.trajectory}, so have the converter write the trajectory, or the scan's lines as Cartesian ones"
+            f"{who} a trajectory of {n_dimensions} dimensions, expected two (kx, ky) or three: the "
+            f"header says {encoding.trajectory}, so have the converter write the trajectory, or the "
+            "scan's lines as Cartesian ones"
         )
 
 

@@ -15,6 +15,7 @@ from pydantic import Field
 from scanside.errors import CalibrationError
 from scanside.items import Readouts
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
+from scanside.mrd.header import Encoding
 from scanside.outline import Outline
 from scanside.recon.epi.entropy import phase_of_least_entropy
 from scanside.recon.epi.navigators import B0Model, EchoPhases, PhaseModel, phases_of_navigators
@@ -363,8 +364,8 @@ class _Waiting:
 
 def _left_alone(encoding: Encoding) -> str:
     return (
-        f"the header's trajectory is {encoding.trajectory}, so that stage 'epi' leaves the readouts as they are: have "
-        "the header say epi, or take another pipeline"
+        f"the header's trajectory is {encoding.trajectory}, so that stage 'epi' leaves the readouts as they are: "
+        "have the header say epi, or take another pipeline"
     )
 
 

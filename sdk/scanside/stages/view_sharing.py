@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from scanside.items import KSpace
@@ -44,7 +46,8 @@ class ShareViews(Stage[KSpace, KSpace]):
             return outline
         if without_gaps(outline):
             return outline.doubted("no frame lacks a line between others: there is nothing to share")
-        return replace(outline, lines=outline.lines.any(axis=0, keepdims=True))
+        together: npt.NDArray[np.bool_] = np.any(outline.lines, axis=0, keepdims=True)
+        return replace(outline, lines=together)
 
     def process(self, item: KSpace) -> Iterator[KSpace]:
         """Share the lines of one window."""
