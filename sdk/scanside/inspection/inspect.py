@@ -35,7 +35,7 @@ class Inspection:
         header: the scan's header; None where there is none or it cannot be used.
         survey: what was read.
         findings: what looks wrong, errors first.
-        outline: what `scanside.suitability.pipelines_for` asks stages about; None where there are no lines of an image.
+        outline: what `scanside.suitability.pipelines_for` asks stages about; None without lines of an image.
         broken: errors that must be mended before any pipeline can take the scan.
     """
 

@@ -59,6 +59,19 @@ def test_spacing(lines: str, calibration: str, spacing: int) -> None:
     assert pattern([lines], [calibration]).spacing == (spacing, 1)
 
 
+@pytest.mark.parametrize(
+    ("lines", "spacing"),
+    [
+        (["x.x.", "....", "x.x.", "...."], (2, 2)),
+        (["xxxx", "....", "xxxx", "...."], (1, 2)),
+        (["x.x.", ".x.x", "x.x.", ".x.x"], (0, 0)),  # shifted from row to row: all rows and all columns occur
+        (["xx.x", "x.xx", ".xxx", "xxx."], (0, 0)),
+    ],
+)
+def test_spacing_of_planes(lines: list[str], spacing: tuple[int, int]) -> None:
+    assert pattern(lines, ["...."] * 4).spacing == spacing
+
+
 @pytest.mark.parametrize("n", [16, 31, 64, 144, 255])
 def test_kinds_are_those_that_the_reconstruction_tells_apart(n: int) -> None:
     partial_fourier = pytest.importorskip("scanside.recon.partial_fourier", reason="needs torch")
