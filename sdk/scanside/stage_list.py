@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from scanside.texts import shown
 
@@ -43,5 +43,13 @@ def _entry(position: int, entry: object) -> StageEntry:
     )
 
 
-StageList: TypeAlias = Annotated[tuple[StageEntry, ...], Field(min_length=1), BeforeValidator(_entries)]
+_SCHEMA = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]},
+}
+
+StageList: TypeAlias = Annotated[
+    tuple[StageEntry, ...], Field(min_length=1), BeforeValidator(_entries), WithJsonSchema(_SCHEMA)
+]
 """Stages in order; each a name, or a mapping of one name to its settings."""
