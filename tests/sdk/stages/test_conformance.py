@@ -42,6 +42,7 @@ from scanside.stages.grappa import Grappa
 from scanside.stages.gridding import Gridding
 from scanside.stages.low_rank_sparse import ReconstructLowRankSparse
 from scanside.stages.noise import PrewhitenNoise
+from scanside.stages.noise_maps import MapNoise
 from scanside.stages.noncartesian_sense import NonCartesianSenseStage
 from scanside.stages.other_contrasts import OtherContrasts
 from scanside.stages.oversampling import RemoveOversampling
@@ -149,6 +150,19 @@ class TestRunEngine(StageTests):
 class TestRunEngineFallback(TestRunEngine):
     def stage(self) -> Stage[Any, Any]:
         return RunEngine(bundle="smooth", backend="eager", residual=1e-6)
+
+
+class TestMapNoise(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return MapNoise()
+
+    def items(self) -> Sequence[Item]:
+        return [small_kspace(repetition=i, coil_maps=True) for i in range(2)]
+
+
+class TestMapNoiseByReplicas(TestMapNoise):
+    def stage(self) -> Stage[Any, Any]:
+        return MapNoise(method="replicas", replicas=3, stages=["sense"])
 
 
 class TestFilter(StageTests):
