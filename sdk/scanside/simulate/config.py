@@ -116,12 +116,16 @@ class TrajectoryConfig(_Config):
     full: Count | None = None
     """Spiral arms that would sample k-space fully to its edge; default is `readouts`. With fewer readouts, arms lie
     that much further apart at the edge, and are complete in the middle."""
-    angles: Literal["uniform", "golden"] = "uniform"
-    """Spokes at equal angles, the same in every repetition, or each 111.25° after the one before, on and on."""
+    angles: Literal["uniform", "full-circle", "golden"] = "uniform"
+    """Spokes at equal angles over 180° or over 360°, the same in every repetition, or each 111.25° after the one
+    before, on and on. Spiral arms spread over 360° in any case."""
     samples: Count | None = None
     """Of a readout; default is that of an encoded line."""
     delay: tuple[float, float] = (0.0, 0.0)
     """By how many samples gradients along (x, y) lag behind the trajectory that the readouts carry."""
+    delay_xy: float = 0.0
+    """By how many samples of the other one each of them lags too: where the slice is turned against the gradients'
+    own axes, and those lag differently."""
     unit: Literal["voxel", "radian", "matrix", "metre"] = "voxel"
     """Of the trajectory as it is written: cycles or radians per voxel, steps of the encoded grid, cycles per
     metre."""

@@ -64,8 +64,9 @@ class TrajectoryReadouts:
     def points(self, headers: Headers) -> Points:
         """Points ``(n, sample, 3)`` of readouts as gradients that lag behind make them."""
         nominal = self.nominal(headers)
-        lag = np.array([*self.config.delay, 0.0])
-        return nominal - lag * np.gradient(nominal, axis=1) if lag.any() else nominal
+        (x, y), xy = self.config.delay, self.config.delay_xy
+        lag = np.array([[x, xy, 0.0], [xy, y, 0.0], [0.0, 0.0, 0.0]])
+        return nominal - np.gradient(nominal, axis=1) @ lag if lag.any() else nominal
 
     def written(self, headers: Headers) -> npt.NDArray[np.float32]:
         """The trajectory ``(n, sample, 2 or 3)`` that readouts carry, in the unit of the configuration."""
@@ -98,7 +99,7 @@ def trajectory(
         if spiral
         else _through(n_samples)
     )
-    around = 2 * math.pi if spiral else math.pi
+    around = 2 * math.pi if spiral or config.angles == "full-circle" else math.pi
     step = GOLDEN_ANGLE if config.angles == "golden" else around / config.readouts
     turned = np.exp(1j * step * number)[:, None] * arm
     return np.stack([turned.real, turned.imag, np.zeros_like(turned.real)], axis=-1)

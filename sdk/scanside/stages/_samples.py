@@ -9,14 +9,15 @@ import torch
 
 from scanside.errors import NonFiniteError
 from scanside.items import Samples
-from scanside.recon.noncartesian.density import interleaved_density, pipe_menon
+from scanside.recon.noncartesian.density import interleaved_density, pipe_menon, with_middle
 from scanside.stages._finite import is_finite
 
 __all__ = ["Density", "density_of", "flat_points", "require_finite"]
 
 Density: TypeAlias = Literal["auto", "pipe-menon"]
 
-_STRAIGHT = 1e-3
+_PAST = 0.05  # steps between samples: a readout that passes the centre so far away passes through it
+_ALIKE = 6.0  # steps between samples: gradients that lag behind change no more
 
 
 def flat_points(item: Samples) -> torch.Tensor:
@@ -27,7 +28,8 @@ def flat_points(item: Samples) -> torch.Tensor:
 def density_of(item: Samples, how: Density) -> torch.Tensor:
     """Density compensation ``(readout, sample)`` of an image's samples."""
     if how == "auto" and item.points.shape[-1] == 2 and _are_rotations(item.points):
-        return interleaved_density(item.points, item.shape)
+        weights = interleaved_density(item.points, item.shape)
+        return with_middle(weights, item.points, item.shape) if _miss_centre(item.points) else weights
     return pipe_menon(flat_points(item), item.shape).reshape(item.points.shape[:2])
 
 
@@ -51,6 +53,13 @@ def require_finite(image: torch.Tensor, item: Samples) -> None:
 
 
 def _are_rotations(points: torch.Tensor) -> bool:
-    """Whether readouts of a plane are one curve, turned about the centre: of all the same distance from it."""
+    """Whether readouts of a plane are one curve, turned about the centre, but for gradients that lag behind."""
     radius = points.norm(dim=-1)
-    return bool(((radius - radius[:1]).abs() <= _STRAIGHT * radius.max()).all())
+    step = float(points.diff(dim=1).norm(dim=-1).max())
+    return bool(((radius - radius.median(dim=0).values).abs() <= _ALIKE * step).all())
+
+
+def _miss_centre(points: torch.Tensor) -> bool:
+    """Whether no sample of a readout lies in the centre of k-space, as that of an echo does."""
+    step = points.diff(dim=1).norm(dim=-1).amin()
+    return bool(points.norm(dim=-1).amin(1).max() > _PAST * step)

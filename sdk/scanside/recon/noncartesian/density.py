@@ -14,7 +14,10 @@ import torch
 from scanside.errors import ScanError, ShapeError
 from scanside.recon.noncartesian.nufft import Nufft
 
-__all__ = ["interleaved_density", "pipe_menon"]
+__all__ = ["interleaved_density", "pipe_menon", "with_middle"]
+
+_MIDDLE = 4.0  # cycles per field of view
+_AROUND = 3  # so many times as far reaches the grid on which the middle is weighed
 
 
 def pipe_menon(points: torch.Tensor, shape: Sequence[int], iterations: int = 20) -> torch.Tensor:
@@ -55,6 +58,7 @@ def interleaved_density(points: torch.Tensor, shape: Sequence[int]) -> torch.Ten
 
     A sample stands for the ring between its neighbours along the readout, and for the sector between the neighbouring
     spokes or arms: ``|k| · Δ|k| · Δφ``.
+    Where spokes miss the centre, `with_middle` mends the weights about it.
 
     Args:
         points: ``(spoke or arm, sample, 2)`` in cycles per voxel.
@@ -80,11 +84,31 @@ def interleaved_density(points: torch.Tensor, shape: Sequence[int]) -> torch.Ten
     sector = torch.empty_like(angles)
     sector[order] = (gaps + gaps.roll(1)) / 2
     # Along a spoke through the centre, the radius with a sign runs straight on.
-    along = torch.where((points * ends[:, None]).sum(-1) < 0, -radius, radius) if through else radius
+    direction = torch.nn.functional.normalize(ends - points[:, 0], dim=-1)
+    along = (points * direction[:, None]).sum(-1) if through else radius
     step = torch.gradient(along, dim=1)[0].abs()
     # In the middle the sum over rings lacks this of the integral (Euler and Maclaurin), on both sides of a spoke.
     middle = step.square() / (6 if through else 12)
-    return torch.maximum(radius * step, middle) * sector[:, None] * math.prod(shape)
+    return torch.maximum(along.abs() * step, middle) * sector[:, None] * math.prod(shape)
+
+
+def with_middle(weights: torch.Tensor, points: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Weights with those of `pipe_menon` in the middle of k-space, of readouts that do not pass its centre.
+
+    About the centre such readouts lie in no rings and sectors; further out, few samples make little difference.
+
+    Args:
+        weights: ``(spoke, sample)`` from `interleaved_density`.
+        points: ``(spoke, sample, 2)`` in cycles per voxel.
+        shape: of the image.
+    """
+    reach = [min(_AROUND * _MIDDLE, n / 2) for n in shape]
+    cycles = points * points.new_tensor(shape)
+    near = (cycles.abs() < points.new_tensor(reach)).all(-1)
+    grid = [round(2 * one) for one in reach]
+    weighed = weights.clone()
+    weighed[near] = pipe_menon(cycles[near] / points.new_tensor(grid), grid).to(weights.dtype)
+    return torch.where(cycles.norm(dim=-1) < _MIDDLE, weighed, weights)
 
 
 def _overlap(shape: Sequence[int], device: torch.device) -> torch.Tensor:
