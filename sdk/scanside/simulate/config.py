@@ -126,6 +126,11 @@ class TrajectoryConfig(_Config):
     delay_xy: float = 0.0
     """By how many samples of the other one each of them lags too: where the slice is turned against the gradients'
     own axes, and those lag differently."""
+    eddy_share: tuple[float, float] = (0.0, 0.0)
+    """What eddy currents take at first of a change of the gradient along (x, y). What the gradient was before a
+    readout: nothing where it begins in the centre of k-space, else the same as at its beginning."""
+    eddy_us: tuple[Positive, Positive] = (100.0, 100.0)
+    """Time constants with which they decay."""
     unit: Literal["voxel", "radian", "matrix", "metre"] = "voxel"
     """Of the trajectory as it is written: cycles or radians per voxel, steps of the encoded grid, cycles per
     metre."""

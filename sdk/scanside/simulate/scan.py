@@ -72,7 +72,7 @@ class SimulatedScan:
         self.config = config
         self.grid = ScanGrid.of(config.geometry, config.sampling)
         self._bands = readout_bands(config.sampling, self.grid.encoded_matrix)
-        self._trajectory = TrajectoryReadouts.of(config.sampling, self.grid)
+        self._trajectory = TrajectoryReadouts.of(config.sampling, self.grid, config.timing.dwell_us)
         self._readout = readout_of(config.sampling, self.grid.encoded_matrix[0])
         self._echoes = EchoPlanarReadouts.of(
             config.sampling, self.grid.encoded_matrix[0], config.timing.dwell_us, config.timing.tr_ms

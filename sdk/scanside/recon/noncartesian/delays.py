@@ -1,12 +1,13 @@
 """Delays of the gradients against the samples of spokes, from the places where spokes cross.
 
 Where gradients lag behind, a spoke does not pass the centre of k-space when it is thought to, and two spokes cross
-elsewhere along each of them. There both must have measured the same. As in RING, the delay along a spoke of direction
-n is ``D n``, with a symmetric matrix D that is the same for all spokes; here D is fitted to all crossings at once.
+elsewhere along each of them. There both must have measured the same. As in RING, the delay along a spoke of
+direction n is ``D n``, with a symmetric matrix D that is the same for all spokes; here D is fitted to all crossings
+at once.
 
-Rosenzweig, Holme, Uecker: *Simple auto-calibrated gradient delay estimation from few spokes using Radial Intersections
-(RING)*, Magn Reson Med 81:1898-1906 (2019). The matrix: Moussavi, Untenberger, Uecker, Frahm, Magn Reson Med
-71:308-312 (2014).
+Rosenzweig, Holme, Uecker: *Simple auto-calibrated gradient delay estimation from few spokes using Radial
+Intersections (RING)*, Magn Reson Med 81:1898-1906 (2019). The matrix: Moussavi, Untenberger, Uecker, Frahm, Magn
+Reson Med 71:308-312 (2014).
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ _AGREE = 0.25  # of the signal at the crossings may differ
 _CERTAIN = 0.1  # samples: largest standard error
 _ITERATIONS = 20
 _SMALL = 1e-4  # samples: steps that end the iterations
-_STRAIGHT = 1e-3
+_STRAIGHT = 1e-3  # cycles per voxel
+_SHORTEST = 8  # samples
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,21 @@ class Delays:
 
 
 def is_spokes(points: torch.Tensor) -> bool:
-    """Whether readouts ``(spoke, sample, 2)`` are straight, at equal steps, and pass the centre of k-space."""
-    if points.ndim != 3 or points.shape[-1] != 2 or points.shape[1] < 8:
+    """Whether readouts ``(spoke, sample, 2)`` are straight, at equal steps, and pass the centre closely."""
+    if points.ndim != 3 or points.shape[-1] != 2 or points.shape[1] < _SHORTEST:
         return False
-    start, step = points[:, :1], _steps(points)
-    number = torch.arange(points.shape[1], device=points.device)[:, None]
-    straight = bool(((points - start - step * number).abs() <= _STRAIGHT).all())
+    n = points.shape[1]
+    number = torch.arange(n, device=points.device)[:, None] - n // 2
+    steps = _steps(points)
+    away = points - points[:, n // 2 : n // 2 + 1] - steps * number
+    # The ends may have been held at the edge of k-space.
+    straight = bool((away[:, n // 4 : n - n // 4].abs() <= _STRAIGHT).all())
     through = bool(((points[:, 0] * points[:, -1]).sum(-1) < 0).all())
-    # The nearest point to the centre is not a sample away from it.
-    return straight and through and bool((points.norm(dim=-1).amin(1) <= step.norm(dim=-1)[:, 0]).all())
+    return (
+        straight
+        and through
+        and bool((points.norm(dim=-1).amin(1) <= _LARGEST * steps.norm(dim=-1)[:, 0]).all())
+    )
 
 
 def spoke_delays(samples: torch.Tensor, points: torch.Tensor) -> Delays:
@@ -75,7 +83,7 @@ def spoke_delays(samples: torch.Tensor, points: torch.Tensor) -> Delays:
 
     Args:
         samples: ``(coil, spoke, sample)``.
-        points: ``(spoke, sample, 2)`` where they are thought to lie, in any unit.
+        points: ``(spoke, sample, 2)`` where they are thought to lie, in any unit along each axis.
 
     Raises:
         CalibrationError: they cannot be told: too few spokes, angles that do not spread, spokes that do not agree
@@ -91,7 +99,7 @@ def spoke_delays(samples: torch.Tensor, points: torch.Tensor) -> Delays:
     spokes = _Spokes.of(samples[:, chosen.to(samples.device)], points[chosen.to(points.device)])
     if not spokes.spectrum.any():
         raise CalibrationError("the spokes hold no signal")
-    crossings = _Crossings.of(spokes.directions)
+    crossings = _Crossings.of(spokes)
     start = _search(spokes, crossings)
     found, error = _refine(spokes, crossings, start)
     disagreement = spokes.disagreement(crossings, found)
@@ -129,8 +137,9 @@ def delayed(points: torch.Tensor, delays: Delays) -> torch.Tensor:
 
 
 def _steps(points: torch.Tensor) -> torch.Tensor:
-    """From one sample to the next, ``(readout, 1, dimension)``."""
-    return (points[:, -1:] - points[:, :1]) / (points.shape[1] - 1)
+    """From one sample to the next, ``(readout, 1, dimension)``, in the middle of readouts."""
+    n = points.shape[1]
+    return (points[:, n - n // 4 - 1, None] - points[:, n // 4, None]) / (n - n // 4 - 1 - n // 4)
 
 
 @dataclass(frozen=True)
@@ -138,30 +147,32 @@ class _Spokes:
     """Spokes as functions of the place along them, in samples from where they are thought to pass the centre.
 
     Attributes:
-        directions: ``(spoke, 2)`` of length 1.
+        steps: ``(spoke, 2)`` from one sample to the next; about 1 long.
+        feet: ``(spoke, 2)`` where they are thought to pass the centre, in the same unit.
         spectrum: ``(coil, spoke, n)``.
         frequencies: ``(n)`` radians per sample.
-        centres: ``(spoke)`` sample number of the centre.
+        centres: ``(spoke)`` sample number of the foot.
     """
 
-    directions: Reals
+    steps: Reals
+    feet: Reals
     spectrum: Values
     frequencies: Reals
     centres: Reals
 
     @classmethod
     def of(cls, samples: torch.Tensor, points: torch.Tensor) -> _Spokes:
+        n = points.shape[1]
         steps = _steps(points)[:, 0].double().cpu().numpy()
-        first = points[:, 0].double().cpu().numpy()
-        square: Reals = np.square(steps).sum(1, dtype=np.float64)
-        values = samples.cpu().numpy().astype(np.complex128)
-        n = values.shape[-1]
-        spectrum = np.fft.fft(values) / n
+        middle = points[:, n // 2].double().cpu().numpy()
+        past = (middle * steps).sum(1) / np.square(steps).sum(1)
+        length = np.linalg.norm(steps, axis=1).mean()
         return cls(
-            steps / np.sqrt(square)[:, None],
-            spectrum,
+            steps / length,
+            (middle - past[:, None] * steps) / length,
+            np.fft.fft(samples.cpu().numpy().astype(np.complex128)) / n,
             np.asarray(2 * np.pi * np.fft.fftfreq(n), np.float64),
-            -(first * steps).sum(1) / square,
+            np.asarray(n // 2 - past, np.float64),
         )
 
     def at(self, which: npt.NDArray[np.int64], places: Reals) -> tuple[Values, Values]:
@@ -175,10 +186,8 @@ class _Spokes:
 
     def disagreement(self, crossings: _Crossings, delays: Reals) -> float:
         """Share of the signal at the crossings in which the spokes differ."""
-        one, other = (
-            self.at(crossings.spokes[:, side], crossings.rates[:, side] @ delays)[0] for side in (0, 1)
-        )
-        return _differ(one, other)
+        (one, at_one), (other, at_other) = crossings.sides(delays)
+        return _differ(self.at(one, at_one)[0], self.at(other, at_other)[0])
 
 
 @dataclass(frozen=True)
@@ -187,70 +196,74 @@ class _Crossings:
 
     Attributes:
         spokes: ``(m, 2)`` their numbers.
-        rates: ``(m, 2, 3)``: place of the crossing along each, in samples for delays (x, y, xy) of 1.
+        places: ``(m, 2)`` of the crossing along each without delays, in samples.
+        rates: ``(m, 2, 3)`` by how much these places move with delays (x, y, xy) of 1.
     """
 
     spokes: npt.NDArray[np.int64]
+    places: Reals
     rates: Reals
 
     @classmethod
-    def of(cls, directions: Reals) -> _Crossings:
-        sine = np.abs(
-            directions[:, 0, None] * directions[None, :, 1] - directions[:, 1, None] * directions[None, :, 0]
-        )
+    def of(cls, spokes: _Spokes) -> _Crossings:
+        steps = spokes.steps
+        along = steps / np.linalg.norm(steps, axis=1, keepdims=True)
+        sine = np.abs(along[:, 0, None] * along[:, 1] - along[:, 1, None] * along[:, 0])
         pairs = sorted(
             {
                 (min(i, int(j)), max(i, int(j)))
-                for i in range(len(directions))
+                for i in range(len(steps))
                 for j in np.argsort(-sine[i], kind="stable")[:_PARTNERS]
                 if sine[i, j] >= _STEEP
             }
         )
-        spokes = np.array(pairs, np.int64).reshape(-1, 2)
-        if len(directions) < _FEWEST or len(spokes) < _FEWEST:
+        if len(steps) < _FEWEST or len(pairs) < _FEWEST:
             raise CalibrationError(
-                f"{len(directions)} spokes have {len(spokes)} crossings at 30° or more, expected at least {_FEWEST} "
-                "of both"
+                f"{len(steps)} spokes have {len(pairs)} crossings at 30° or more, expected at least {_FEWEST} of both"
             )
-        one, other = directions[spokes[:, 0]], directions[spokes[:, 1]]
-        # One at a, the other at b: a·one − b·other = D (one − other).
-        apart = one - other
-        nothing = np.zeros(len(apart))
-        right = np.stack(
-            [
-                np.stack([apart[:, 0], nothing, apart[:, 1]], -1),
-                np.stack([nothing, apart[:, 1], apart[:, 0]], -1),
-            ],
-            axis=1,
+        numbers = np.array(pairs, np.int64)
+        one, other = numbers.T
+        # They cross at a and b: foot + a·step − D step of the one is the same of the other.
+        apart, nothing = steps[one] - steps[other], np.zeros(len(pairs))
+        rows = [[apart[:, 0], nothing, apart[:, 1]], [nothing, apart[:, 1], apart[:, 0]]]
+        right = np.moveaxis(np.array(rows), -1, 0)
+        offset = (spokes.feet[other] - spokes.feet[one])[..., None]
+        solved = np.linalg.solve(
+            np.stack([steps[one], -steps[other]], axis=-1), np.concatenate([right, offset], axis=-1)
         )
-        rates = np.linalg.solve(np.stack([one, -other], axis=-1), right)
-        values = np.linalg.svd(rates.reshape(-1, 3), compute_uv=False)
+        values = np.linalg.svd(solved[..., :3].reshape(-1, 3), compute_uv=False)
         if values[-1] < _SPREAD * values[0]:
             raise CalibrationError(
                 "the spokes' angles do not spread far enough to tell the delays of both axes"
             )
-        return cls(spokes, rates)
+        return cls(numbers, solved[..., 3], solved[..., :3])
+
+    def sides(self, delays: Reals) -> list[tuple[npt.NDArray[np.int64], Reals]]:
+        """Of the one and the other spoke of each crossing: its number, and the place along it."""
+        places = self.places + self.rates @ delays
+        return [(self.spokes[:, side], places[:, side]) for side in (0, 1)]
 
 
 def _search(spokes: _Spokes, crossings: _Crossings) -> Reals:
     """The delays of a grid with which spokes agree best: the way down to the best begins there."""
-    reach = 2 * _LARGEST * np.abs(crossings.rates).max()
-    places = np.arange(-np.ceil(reach), np.ceil(reach) + 1 / _FINE, 1 / _FINE)
+    along = np.arange(-_LARGEST, _LARGEST + _STEP, _STEP)
+    oblique = along[np.abs(along) <= _LARGEST / 2]
+    reach = np.ceil(np.abs(crossings.places).max() + _LARGEST * np.abs(crossings.rates).sum(-1).max())
+    places = np.arange(-reach, reach + 1 / _FINE, 1 / _FINE)
     table = np.stack(
         [
-            spokes.spectrum[:, i] @ np.exp(1j * np.outer(spokes.frequencies, places + spokes.centres[i]))
-            for i in range(len(spokes.directions))
+            spokes.spectrum[:, i] @ np.exp(1j * np.outer(spokes.frequencies, places + centre))
+            for i, centre in enumerate(spokes.centres)
         ],
         axis=1,
     )
-    along = np.arange(-_LARGEST, _LARGEST + _STEP, _STEP)
-    oblique = along[np.abs(along) <= _LARGEST / 2]
     best, least = np.zeros(3), np.inf
-    one, other = crossings.spokes.T
     for delays in np.stack(np.meshgrid(along, along, oblique), -1).reshape(-1, 3):
-        at = np.rint((crossings.rates @ delays - places[0]) * _FINE).astype(int)
-        differ = _differ(table[:, one, at[:, 0]], table[:, other, at[:, 1]])
-        if differ < least:
+        one, other = (
+            table[:, which, np.rint((at - places[0]) * _FINE).astype(int)]
+            for which, at in crossings.sides(delays)
+        )
+        if (differ := _differ(one, other)) < least:
             best, least = delays, differ
     return best
 
@@ -259,12 +272,13 @@ def _refine(spokes: _Spokes, crossings: _Crossings, delays: Reals) -> tuple[Real
     """Least squares of the differences at the crossings by Gauss and Newton, and the largest standard error."""
     first, second = crossings.rates[:, 0], crossings.rates[:, 1]
     for _ in range(_ITERATIONS):
-        one, slope_one = spokes.at(crossings.spokes[:, 0], first @ delays)
-        other, slope_other = spokes.at(crossings.spokes[:, 1], second @ delays)
+        (one, slope_one), (other, slope_other) = (
+            spokes.at(which, at) for which, at in crossings.sides(delays)
+        )
         change = slope_one[..., None] * first - slope_other[..., None] * second
         jacobian, misfit = change.reshape(-1, 3), (one - other).ravel()
         normal = (jacobian.conj().T @ jacobian).real
-        step = np.linalg.solve(normal, -(jacobian.conj().T @ misfit).real)
+        step = np.linalg.lstsq(normal, -(jacobian.conj().T @ misfit).real, rcond=None)[0]
         delays = delays + step
         if np.abs(step).max() < _SMALL or np.abs(delays).max() > 2 * _LARGEST:
             break
@@ -277,7 +291,7 @@ def _refine(spokes: _Spokes, crossings: _Crossings, delays: Reals) -> tuple[Real
     if known[0] <= 0:
         return delays, np.inf
     # The crossings of one spoke share its noise: spokes count, not crossings.
-    shared = 2 * len(crossings.spokes) / len(spokes.directions)
+    shared = 2 * len(crossings.spokes) / len(spokes.steps)
     error = np.sqrt(((axes**2) @ (1 / known)).max() * power / 2 * shared)
     return delays, float(error)
 

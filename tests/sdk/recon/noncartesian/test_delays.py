@@ -112,6 +112,7 @@ def test_spokes_are_told_from_other_readouts() -> None:
     _, points = spokes_of()
     assert is_spokes(points)
     assert is_spokes(points + 1e-4)
+    assert is_spokes(delayed(points, Delays(1.0, 3.0, 0.5)))
     assert not is_spokes(points + 0.3)
     assert not is_spokes(points.abs())
     assert not is_spokes(points[:, :4])
@@ -155,6 +156,20 @@ def test_an_echo_far_away() -> None:
     samples, points = spokes_of(angles="golden")
     with pytest.raises(CalibrationError, match=r"not trusted|spokes differ"):
         spoke_delays(samples.roll(7, -1), points)
+
+
+def test_an_object_that_spokes_cannot_tell() -> None:
+    _, points = spokes_of(angles="golden")
+    with pytest.raises(CalibrationError, match=r"uncertain by more than 0\.1 samples"):
+        spoke_delays(torch.ones(3, 34, 2 * N, dtype=torch.complex64), points)
+
+
+def test_spokes_that_are_known_to_miss_the_centre() -> None:
+    """What is left when a part of the delays is corrected already, with voxels of another size along y."""
+    samples, points = spokes_of(angles="golden", **LAG)
+    half = delayed(points, Delays(1.0, -0.3, 0.1)) * torch.tensor([1.0, 0.8])
+    found_x, found_y, _ = found(spoke_delays(samples, half))
+    assert (found_x, found_y) == pytest.approx((0.3, -0.4), abs=0.01)
 
 
 def test_samples_of_other_spokes() -> None:
