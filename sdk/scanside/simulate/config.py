@@ -59,6 +59,9 @@ class PhantomConfig(_Config):
     """Draws the individual: another seed folds the brain's cortex in another way. Left and right stay put."""
     background_phase_rad: float = Field(default=1.0, ge=0)
     """How far the smooth phase of the object strays from zero; 0 makes the object real."""
+    off_resonance_hz: float = 0.0
+    """How far a smooth off-resonance strays from zero, of scans with `sampling.trajectory`: phase grows with it over
+    every readout, from 0 at the centre of k-space, as exp(2πi f t)."""
     saturated: bool = True
     """Whether what lies outside the encoded field of view gives no signal; else it folds in along phase and partition
     encoding. Along the readout the receiver's filter takes it away in any case."""
@@ -420,6 +423,8 @@ class ScanConfig(_Config):
         )
         if self.geometry.matrix[2] == 1 and any(along_k2):
             raise ValueError("a 2-D scan (matrix z = 1) has no second phase encoding to accelerate or to cut")
+        if self.phantom.off_resonance_hz and sampling.trajectory is None:
+            raise ValueError("phantom.off_resonance_hz goes with sampling.trajectory only")
         if sampling.epi is not None:
             n = sampling.epi.samples or self.geometry.matrix[0] * sampling.oversampling
             flat_us = sampling.epi.flat_top_us(n, self.timing.dwell_us)
