@@ -7,14 +7,15 @@ Weights are areas of k-space in units of ``1 / field of view²`` (in 3-D, volume
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from scanside.errors import ScanError, ShapeError
 from scanside.recon.noncartesian.nufft import Nufft
+from scanside.recon.noncartesian.stack import planes_of
 
-__all__ = ["interleaved_density", "pipe_menon", "with_middle"]
+__all__ = ["in_planes", "interleaved_density", "pipe_menon", "with_middle"]
 
 _MIDDLE = 4.0  # cycles per field of view
 _AROUND = 3  # so many times as far reaches the grid on which the middle is weighed
@@ -26,6 +27,7 @@ def pipe_menon(points: torch.Tensor, shape: Sequence[int], iterations: int = 20)
     Pipe, Menon: *Sampling density compensation in MRI: rationale and an iterative numerical solution*, Magn Reson Med
     41:179-186 (1999); C as in Zwart, Johnson, Pipe, Magn Reson Med 67:701-710 (2012): its transform is the overlap of
     two balls that have the field of view's diameter, so that it is positive, and alters nothing within the image.
+    Points in planes of a grid along the first axis are weighed plane by plane.
 
     Args:
         points: ``(n, dimension)`` as `Nufft` takes them.
@@ -38,6 +40,8 @@ def pipe_menon(points: torch.Tensor, shape: Sequence[int], iterations: int = 20)
     Raises:
         ScanError: the weights come to nothing or are no numbers.
     """
+    if len(shape) == 3 and (planes := planes_of(points[:, 0], shape[0])) is not None:
+        return in_planes(points[:, 1:], planes, lambda plane: pipe_menon(plane, shape[1:], iterations))
     double = [2 * n for n in shape]
     transform = Nufft(points.to(torch.float32), double)
     window = _overlap(double, points.device)
@@ -51,6 +55,28 @@ def pipe_menon(points: torch.Tensor, shape: Sequence[int], iterations: int = 20)
     if not bool(weights.isfinite().all()) or not bool((weights > 0).any()):
         raise ScanError("the density compensation of the trajectory is zero or no number: look at its points")
     return weights.to(points.dtype)
+
+
+def in_planes(
+    points: torch.Tensor, planes: torch.Tensor, weigh: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """Weights ``(n, …)`` of each plane on its own; where planes are alike, of one of them.
+
+    Args:
+        points: ``(n, …, 2)`` within the planes.
+        planes: ``(n)`` which each belongs to.
+        weigh: from the points of a plane to their weights.
+    """
+    weights = points.new_empty(points.shape[:-1])
+    known: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for plane in sorted(set(planes.tolist())):
+        here = planes == plane
+        found = next((weighed for others, weighed in known if torch.equal(others, points[here])), None)
+        if found is None:
+            found = weigh(points[here])
+            known.append((points[here], found))
+        weights[here] = found
+    return weights
 
 
 def interleaved_density(points: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
@@ -99,7 +125,7 @@ def with_middle(weights: torch.Tensor, points: torch.Tensor, shape: Sequence[int
 
     Args:
         weights: ``(spoke, sample)`` from `interleaved_density`.
-        points: ``(spoke, sample, 2)`` in cycles per voxel.
+        points: ``(spoke, sample, 2)`` along the image's axes in their order, in cycles per voxel.
         shape: of the image.
     """
     reach = [min(_AROUND * _MIDDLE, n / 2) for n in shape]
