@@ -77,8 +77,9 @@ class GatherSamples(Stage[Readouts, Samples]):
             readouts: of each image, for a sliding window; None for images by flags and counters.
             step: readouts from one image to the next; by default `readouts`.
             unit: of the trajectory, see `scanside.stages._trajectory.unit_of`: by default told by how far it reaches.
-            trajectory: HDF5 file with a trajectory that was measured, which takes the place of what readouts carry;
-                `scanside.stages._trajectory_files` describes it. Its unit is its own.
+            trajectory: HDF5 file of a trajectory that was measured, which takes the place of what readouts carry:
+                ``trajectory`` (readout, sample, 2 or 3) in the unit that its attribute ``unit`` names, and counters
+                (readout) such as ``kspace_encode_step_1``, by which readouts are found.
             incomplete: an image of a scan that ended early is ``withhold`` (and the operator told), or made and
                 marked.
         """

@@ -27,15 +27,21 @@ class PredictTrajectory(Stage[Samples, Samples]):
     image's k-space is held at its edge. Points move about the middle of the image: a slice far off the isocentre
     keeps the phase that the scanner's own shift to its place gives with other gradients than those asked for.
 
-    `scanside.stages._trajectory_files` describes the file; `Girf` its units and signs. Vannesjo et al., Magn Reson
-    Med 2013;69:583.
+    A gradient that comes later by τ has the transfer ``exp(-2πi f τ)``. Axes are those of the readout (read, phase,
+    slice) or of the patient (L, P, S); of a patient who lies straight, these are the scanner's x, y and z but for the
+    sign, which matters to cross terms and field alone.
+
+    Vannesjo et al., Magn Reson Med 2013;69:583.
     """
 
     class Config(StageConfig):
         """Settings.
 
         Attributes:
-            file: the response, an HDF5 file; None where it is not known: samples pass unchanged.
+            file: the response, an HDF5 file with ``frequencies`` (n) in Hz from 0 on, complex ``transfer`` (3, n), or
+                (3, 3, n) with cross terms, where the field comes everywhere complex ``field`` (3, n) in metres, and
+                the attribute ``axes``, which is ``readout`` or ``patient``. None where it is not known: samples pass
+                unchanged.
         """
 
         file: Path | None = None

@@ -88,7 +88,7 @@ def samples_of(
     return [made for one in gathered() for made in stage.process(one)], scan
 
 
-@pytest.mark.parametrize("angles", ["uniform", "full-circle", "golden"])
+@pytest.mark.parametrize("angles", ["full-circle", "golden"])
 def test_images_are_as_good_as_without_delays(angles: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "scanside")
     late, plain = scan_of(readouts=41, angles=angles, **LAG), scan_of(readouts=41, angles=angles)
