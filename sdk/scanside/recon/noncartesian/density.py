@@ -131,6 +131,8 @@ def with_middle(weights: torch.Tensor, points: torch.Tensor, shape: Sequence[int
     reach = [min(_AROUND * _MIDDLE, n / 2) for n in shape]
     cycles = points * points.new_tensor(shape)
     near = (cycles.abs() < points.new_tensor(reach)).all(-1)
+    if not bool(near.any()):
+        return weights
     grid = [round(2 * one) for one in reach]
     weighed = weights.clone()
     weighed[near] = pipe_menon(cycles[near] / points.new_tensor(grid), grid).to(weights.dtype)

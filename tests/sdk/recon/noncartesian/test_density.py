@@ -131,3 +131,9 @@ def test_spokes_that_miss_the_centre_keep_intensities_too() -> None:
     assert error(plain) > 1.5 * error(mended)
     far = moved.norm(dim=-1) > 5 / N
     torch.testing.assert_close(mended[far], plain[far], rtol=0, atol=0)
+
+
+def test_readouts_far_from_the_centre_have_no_middle() -> None:
+    points = spokes(20)[:, 100:]
+    weights = torch.ones(points.shape[:2], dtype=torch.float64)
+    torch.testing.assert_close(with_middle(weights, points, (N, N)), weights)
