@@ -38,6 +38,8 @@ from scanside.stages.finish import Finish
 from scanside.stages.fourier import Fourier
 from scanside.stages.gather import GatherSamples
 from scanside.stages.ghost import MeasureGhosts
+from scanside.stages.girf import PredictTrajectory
+from scanside.stages.gradient_delays import GradientDelays
 from scanside.stages.grappa import Grappa
 from scanside.stages.gridding import Gridding
 from scanside.stages.low_rank_sparse import ReconstructLowRankSparse
@@ -327,6 +329,16 @@ class TestCentreMaps(TestGatherSamples):
         gather.prepare(self.context())
         gather.open(self.scan())
         return [made for block in spokes().items() for made in gather.process(block)]
+
+
+class TestPredictTrajectory(TestCentreMaps):
+    def stage(self) -> Stage[Any, Any]:
+        return PredictTrajectory()
+
+
+class TestGradientDelays(TestCentreMaps):
+    def stage(self) -> Stage[Any, Any]:
+        return GradientDelays()
 
 
 class TestNonCartesianSense(TestCentreMaps):
