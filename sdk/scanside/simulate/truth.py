@@ -69,6 +69,7 @@ class Truth:
             missing = [name for name in cls.__dataclass_fields__ if name not in archive]
             if missing:
                 raise FileFormatError(
-                    f"{path} is not a simulated scan's truth: it lacks {', '.join(missing)}"
+                    f"{path} is not a simulated scan's truth, or one of an earlier version: it lacks "
+                    f"{', '.join(missing)}; simulate the scan again"
                 )
             return cls(**{name: archive[name] for name in cls.__dataclass_fields__})
