@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 BASE_PYTHON ?= $(shell python3.10 -c '' 2>/dev/null && echo python3.10 || echo $(PYTHON))
 # Processes that share the tests.
 JOBS ?= 2
+IN_PARALLEL = -n $(JOBS) --dist worksteal
 
 DEBIAN_PACKAGES = bart ismrmrd-tools chromium dcmtk dicom3tools
 # One program of each.
@@ -17,7 +18,7 @@ FULL = .venv/.installed
 BASE = .venv-base/.installed
 TENSORRT = .venv-tensorrt/.installed
 
-.PHONY: help venv venv-base ci-deps lint test test-base test-full plans demo bench clean
+.PHONY: help venv venv-base ci-deps lint test test-base test-full test-slow plans demo bench clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -69,16 +70,24 @@ lint: $(FULL)  ## ruff and mypy --strict
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
-test: lint test-base test-full  ## lint, then all tests in both environments
+test: lint test-base test-full  ## lint, then all quick tests in both environments
 
 test-base: $(BASE)  ## the tests that need no torch, in the environment without it
-	.venv-base/bin/python -m pytest -q -m torch_free
+	.venv-base/bin/python -m pytest -q $(IN_PARALLEL) -m "torch_free and not slow"
 
-# Engines in processes of their own: compilers and run times that load after everything else have ended one.
-test-full: $(FULL) $(TENSORRT)  ## all tests, in the full environment
-	.venv/bin/python -m pytest -q -n $(JOBS) --dist worksteal --ignore tests/sdk/engines
-	.venv/bin/python -m pytest -q -n $(JOBS) --dist worksteal tests/sdk/engines
-	.venv-tensorrt/bin/python -m pytest -q -n $(JOBS) --dist worksteal -m plans tests/sdk/engines tests/deploy
+# $(call in_full,MARK): engines in processes of their own, as compilers and run times that load after everything else
+# have ended one.
+define in_full
+	.venv/bin/python -m pytest -q $(IN_PARALLEL) -m "$1" --ignore tests/sdk/engines
+	.venv/bin/python -m pytest -q $(IN_PARALLEL) -m "$1" tests/sdk/engines
+	.venv-tensorrt/bin/python -m pytest -q $(IN_PARALLEL) -m "plans and $1" tests/sdk/engines tests/deploy
+endef
+
+test-full: $(FULL) $(TENSORRT)  ## all quick tests, in the full environment
+	$(call in_full,not slow)
+
+test-slow: $(FULL) $(TENSORRT)  ## the tests that take long
+	$(call in_full,slow)
 
 plans: $(TENSORRT)  ## TensorRT-RTX plans of every bundle in every precision, in out/plans; takes no GPU
 	.venv-tensorrt/bin/python -m scanside_deploy.plans --output out/plans

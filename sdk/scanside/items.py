@@ -183,7 +183,8 @@ class Image:
         meta: MRD meta attributes.
         incomplete: why the image was made from incomplete data, or None.
         encoding: the encoding space that it belongs to, where known.
-        what: an image, or a map that belongs to one: ``uncertainty``, the error to be expected of each voxel.
+        what: an image, or a map that belongs to one: ``uncertainty``, the error to be expected of each voxel; or of
+            its noise ``snr``, ``g-factor`` and ``deviation``, the standard deviation of the real part.
     """
 
     data: torch.Tensor
@@ -191,7 +192,7 @@ class Image:
     meta: Meta = field(default_factory=Meta)
     incomplete: str | None = None
     encoding: Encoding | None = None
-    what: Literal["image", "uncertainty"] = "image"
+    what: Literal["image", "uncertainty", "snr", "g-factor", "deviation"] = "image"
 
     def replace(self, **changes: Any) -> Image:
         """A copy with some attributes changed; the samples are shared, not copied."""

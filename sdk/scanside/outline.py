@@ -48,6 +48,7 @@ class Outline:
         findings: where header and data contradict each other.
         corrected_by: names of stages before, which take care of certain findings (`Finding.corrected_by`).
         contrasts: names of the other contrasts that come with each k-space.
+        coil_maps: stages before have made coil maps.
         window: frames that stages before have joined; None for k-spaces of single frames.
         refusals: why the scan cannot be reconstructed.
         doubts: why images will be worse than they might be.
@@ -68,6 +69,7 @@ class Outline:
     findings: tuple[Finding, ...] = ()
     corrected_by: frozenset[str] = frozenset()
     contrasts: frozenset[str] = frozenset()
+    coil_maps: bool = False
     window: int | None = None
     refusals: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic.json_schema import models_json_schema
 
 from scanside.agreement import Comparison
@@ -43,6 +43,7 @@ from scanside.plain_yaml import read_value
 from scanside.registry import load_stage, stage_names
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Expected, Stage, describe_settings, describe_validation
+from scanside.stage_list import StageList
 from scanside.texts import shown
 from scanside.trace import Trace
 
@@ -84,7 +85,7 @@ class PipelineConfig(BaseModel):
     name: str
     description: str = ""
     input: tuple[str, ...] = ("readouts", "waveform")
-    stages: tuple[tuple[str, dict[str, Any]], ...] = Field(min_length=1)
+    stages: StageList
     rank: int = 0
     made_for: tuple[str, ...] = ()
 
@@ -95,35 +96,6 @@ class PipelineConfig(BaseModel):
             if name not in item_types():
                 raise ValueError(f"'{name}' is no kind of item; known are: {', '.join(item_types())}")
         return value
-
-    @field_validator("stages", mode="before")
-    @classmethod
-    def _name_and_settings(cls, value: object) -> object:
-        if not isinstance(value, Sequence) or isinstance(value, str):
-            raise ValueError("expected a list of stages")
-        return tuple(_entry(i, entry) for i, entry in enumerate(value))
-
-
-def _entry(position: int, entry: object) -> tuple[str, dict[str, Any]]:
-    name: object = None
-    settings: object = None
-    if isinstance(entry, str):
-        name = entry
-    elif isinstance(entry, Mapping) and len(entry) == 1:
-        name, settings = next(iter(entry.items()))
-    elif isinstance(entry, tuple) and len(entry) == 2:
-        name, settings = entry
-    if settings is None:
-        settings = {}
-    if (
-        isinstance(name, str)
-        and isinstance(settings, Mapping)
-        and all(isinstance(key, str) for key in settings)
-    ):
-        return name, dict(settings)
-    raise ValueError(
-        f"stage {position + 1} is {shown(entry)}; expected a name, or a name with its settings: '- grappa: {{…}}'"
-    )
 
 
 def pipeline_names() -> list[str]:

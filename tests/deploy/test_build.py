@@ -142,7 +142,7 @@ def inputs_of(manifest: Manifest, size: tuple[int, int], n_coils: int) -> list[t
     return [image, maps, torch.full((1, 1, 1, 1), 0.02), *sampling_inputs(manifest.lowering, mask)]
 
 
-@pytest.mark.parametrize("lowering", ["fft", "pmatrix", "dft_matmul"])
+@pytest.mark.parametrize("lowering", ["fft", pytest.param("pmatrix", marks=pytest.mark.slow), "dft_matmul"])
 def test_graph_is_the_network_of_the_run(
     trained: dict[str, Path], bundle_of: Callable[[str], Bundle], lowering: Any
 ) -> None:
@@ -250,6 +250,7 @@ def test_networks_with_other_data_consistency_have_no_exact_form(trained: dict[s
     assert hard.exact() is None
 
 
+@pytest.mark.slow
 def test_network_whose_only_form_is_exact(trained: dict[str, Path], tmp_path: Path) -> None:
     bundle, manifest = built(trained["exact"], tmp_path / "exact")
     assert (manifest.task, manifest.lowering, manifest.shapes.coils) == ("unrolled", "columns", None)
@@ -300,6 +301,7 @@ def test_manifest_of_an_unrolled_network(trained: dict[str, Path], unrolled: Bun
     assert f"seed {manifest.training.seed}" in sheet
 
 
+@pytest.mark.slow
 def test_data_sheet_with_small_structures(trained: dict[str, Path], tmp_path: Path) -> None:
     means = {"kept": 0.87, "detectability": 4.2}
     row = {"candidate": "tiny", "diameter": 2.0, "contrast": -0.3, "n": 3, "means": means}
@@ -364,6 +366,7 @@ def test_bundle_tells_its_whole_ancestry(trained: dict[str, Path], tmp_path: Pat
     assert manifest.licence == "research"
 
 
+@pytest.mark.slow
 def test_bundle_says_what_people_must_be_told(trained: dict[str, Path], tmp_path: Path) -> None:
     loss = {"terms": [{"kind": "l1"}, {"kind": "adversarial", "patch": 16, "channels": 4, "after_steps": 1}]}
     train(read_config(copy.deepcopy(IMAGE) | {"loss": loss}, "tiny"), tmp_path / "run")
@@ -494,6 +497,7 @@ def test_bf16_is_close_and_not_the_same(unrolled: Bundle) -> None:
     assert half.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_weights_of_half_the_size(trained: dict[str, Path], tmp_path: Path, unrolled: Bundle) -> None:
     bundle, manifest = built(trained["unrolled"], tmp_path / "tiny", weights="float16")
     name = "weights.safetensors"
@@ -578,6 +582,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Bun
     return made
 
 
+@pytest.mark.slow
 def test_networks_for_films(films: dict[str, tuple[Path, Bundle]]) -> None:
     for name, (run, bundle) in films.items():
         manifest = bundle.manifest
@@ -621,6 +626,7 @@ def film_inputs(lowering: Any, size: tuple[int, int]) -> list[torch.Tensor]:
     return [image, maps, torch.full((1, 1, 1, 1), 0.02), *film_sampling_inputs(lowering, mask)]
 
 
+@pytest.mark.slow
 def test_smaller_films_are_padded(films: dict[str, tuple[Path, Bundle]]) -> None:
     """With data consistency nothing beyond the film takes part: what was trained at its size holds at others."""
     _, bundle = films["temporal"]
@@ -631,6 +637,7 @@ def test_smaller_films_are_padded(films: dict[str, tuple[Path, Bundle]]) -> None
     torch.testing.assert_close(eager(bundle, place.bucket, 3)(*inputs), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_manifest_of_a_network_for_films(films: dict[str, tuple[Path, Bundle]]) -> None:
     _, bundle = films["temporal"]
     sampling = bundle.manifest.sampling
@@ -652,6 +659,7 @@ def test_manifest_of_a_network_for_films(films: dict[str, tuple[Path, Bundle]]) 
     assert all(float(case["noise"]) > 0 for case in cases.values())
 
 
+@pytest.mark.slow
 def test_films_in_bf16_are_close_and_not_the_same(films: dict[str, tuple[Path, Bundle]]) -> None:
     for _, bundle in films.values():
         inputs = taken(bundle.manifest, film_inputs(bundle.manifest.lowering, (32, 32)))

@@ -154,6 +154,7 @@ def images(bundle: Bundle) -> list[torch.Tensor]:
         return [network(*probe.inputs) for probe in probes if probe.truth is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_converted_bundle_gives_the_same_images(
     earlier: dict[str, Path], converted: dict[str, Bundle], name: str
@@ -169,6 +170,7 @@ def test_converted_bundle_gives_the_same_images(
         assert float((one - other).norm() / other.norm()) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_record_of_the_training_is_kept(
     earlier: dict[str, Path], converted: dict[str, Bundle], name: str
@@ -199,6 +201,7 @@ def test_record_of_the_training_is_kept(
     assert {tensor.dtype for tensor in after.weights().values()} == {torch.float16}
 
 
+@pytest.mark.slow
 def test_inputs_that_nothing_depends_on_are_left_out(
     earlier: dict[str, Path], converted: dict[str, Bundle]
 ) -> None:
@@ -211,6 +214,7 @@ def test_inputs_that_nothing_depends_on_are_left_out(
         assert all(node.users for node in nodes if node.op == "placeholder")
 
 
+@pytest.mark.slow
 def test_bundle_in_its_own_place(earlier: dict[str, Path], tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     convert_bundle(Bundle.open(earlier["image"]), folder, version="2.0.0")
@@ -223,6 +227,7 @@ def test_bundle_in_its_own_place(earlier: dict[str, Path], tmp_path: Path) -> No
     assert Bundle.open(folder).manifest.version == "2.1.0"
 
 
+@pytest.mark.slow
 def test_network_that_computes_something_else_is_refused(
     earlier: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +240,7 @@ def test_network_that_computes_something_else_is_refused(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_bundle_that_does_not_say_what_its_network_is(earlier: dict[str, Path], tmp_path: Path) -> None:
     bundle = Bundle.open(earlier["image"])
     bare = replace(bundle, manifest=bundle.manifest.model_copy(update={"training": None}))

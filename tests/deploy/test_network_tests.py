@@ -31,6 +31,14 @@ SMALL: dict[str, Any] = {"channels": 4, "pools": 1}
 FEW_STEPS = ProximalConfig(iterations=3, initial_iterations=4)
 
 
+class LargerGraphs(NetworkTests):
+    """Of networks whose graphs take long to export."""
+
+    @pytest.mark.slow
+    def test_exports(self) -> None:
+        super().test_exports()
+
+
 class TestUnet(NetworkTests):
     def config(self) -> NetworkConfig:
         return UnetConfig(**SMALL)
@@ -79,17 +87,17 @@ class TestUnrolled(NetworkTests):
         return UnrolledConfig(**SMALL, n_cascades=2, memory=2, consistency=FEW_STEPS)
 
 
-class TestUnrolledByGradients(NetworkTests):
+class TestUnrolledByGradients(LargerGraphs):
     def config(self) -> NetworkConfig:
         return UnrolledConfig(**SMALL, n_cascades=2, share_weights=True, consistency=GradientConfig())
 
 
-class TestExact(NetworkTests):
+class TestExact(LargerGraphs):
     def config(self) -> NetworkConfig:
         return ExactConfig(**SMALL, n_cascades=2)
 
 
-class TestKiki(NetworkTests):
+class TestKiki(LargerGraphs):
     def config(self) -> NetworkConfig:
         return KikiConfig(channels=4, depth=3)
 
@@ -104,24 +112,24 @@ class TestAutomapWithDenseLayers(NetworkTests):
         return AutomapConfig(size=(8, 12), separable=False, channels=4)
 
 
-class TestDualUnet(NetworkTests):
+class TestDualUnet(LargerGraphs):
     def config(self) -> NetworkConfig:
         return DualUnetConfig(**SMALL, n_frames=3, fusion_channels=4, dropout=0)
 
 
-class TestDualUnetCascades(NetworkTests):
+class TestDualUnetCascades(LargerGraphs):
     def config(self) -> NetworkConfig:
         return DualUnetConfig(
             **SMALL, n_frames=3, fusion_channels=4, dropout=0, n_cascades=2, consistency=HardConfig()
         )
 
 
-class TestTemporal(NetworkTests):
+class TestTemporal(LargerGraphs):
     def config(self) -> NetworkConfig:
         return TemporalConfig(**SMALL, n_frames=4, n_cascades=2, low_rank=(6,), subspace=SubspaceConfig())
 
 
-class TestTemporalThatIsGivenItsStart(NetworkTests):
+class TestTemporalThatIsGivenItsStart(LargerGraphs):
     def config(self) -> NetworkConfig:
         return TemporalConfig(**SMALL, n_frames=4, n_cascades=1, start="low_rank_sparse")
 

@@ -75,6 +75,7 @@ def silence(samples: np.ndarray[Any, Any]) -> None:
     samples[:] = 0
 
 
+@pytest.mark.slow
 def test_slice_of_zeros(run: Callable[..., ReplayResult]) -> None:
     """It gives an image of zeros that says so, and the slice before it is as ever."""
     good, bad = run(untouched).images, run(silence).images

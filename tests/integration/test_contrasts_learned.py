@@ -112,7 +112,10 @@ def streamed(scan: Path, beside: Path, backend: str) -> tuple[list[Image], list[
     return replay(scan, pipeline, device="cpu", observe=observe).images, seen
 
 
-@pytest.mark.parametrize("backend", ["eager", "onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    "backend",
+    ["eager", *(pytest.param(name, marks=pytest.mark.slow) for name in ("onnxruntime", "openvino"))],
+)
 def test_the_engine_sees_the_image_of_the_scan_before(bundle: Path, tmp_path: Path, backend: str) -> None:
     pytest.importorskip({"eager": "torch"}.get(backend, backend))
     Engine.load(Bundle.open(bundle), (64, 64), name=backend, precision="fp32")

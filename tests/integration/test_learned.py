@@ -108,6 +108,7 @@ def test_a_replay_builds_what_its_scan_needs_before_it_begins(learned_bundles: P
     assert any("eager fp32 at 64×64" in step for step in steps)
 
 
+@pytest.mark.slow
 def test_a_node_builds_nothing_and_says_how(learned_bundles: Path, recording: Path) -> None:
     result = replay(recording, recording.with_name("learned.yaml"), via="gadgetron", device="cpu")
     (image,) = result.images

@@ -116,6 +116,7 @@ def test_they_serve(reconstruct: Any, pipeline: str, what: str) -> None:
     assert done.scan.warnings == reconstruct(pipeline, own.header_xml, own.items()).scan.warnings
 
 
+@pytest.mark.slow
 def test_volumes(reconstruct: Any) -> None:
     volume: Any = {"matrix": (32, 32, 12), "fov_mm": (240.0, 240.0, 144.0)}
     image = scan_of(ACCELERATED, **volume)

@@ -149,8 +149,21 @@ async def _tell(
         return False
     finally:
         writer.close()
-        with suppress(OSError, asyncio.TimeoutError):
-            await asyncio.wait_for(writer.wait_closed(), _LINGER_SECONDS)
+        rest_taken = await _rest_taken(writer)
+    return rest_taken
+
+
+async def _rest_taken(writer: asyncio.StreamWriter) -> bool:
+    """Whether a host takes in time what is left for it; else that is dropped, and its descriptor freed."""
+    try:
+        await asyncio.wait_for(writer.wait_closed(), _LINGER_SECONDS)
+    except asyncio.TimeoutError:
+        _seldom.info("went away", "a host could not be told: it took nothing")
+        reset_when_closed(writer.get_extra_info("socket"))
+        writer.transport.abort()
+        return False
+    except OSError:  # it closed first, which it may once it was told
+        pass
     return True
 
 

@@ -30,6 +30,8 @@ __all__ = [
     "calibration_region",
     "describe_lines",
     "fitting_kernel",
+    "kernels_by_offset",
+    "sources_and_filled",
 ]
 
 DEFAULT_KERNEL = (5, 4, 4)
@@ -255,14 +257,60 @@ def apply(weights: GrappaWeights, kspace: torch.Tensor, sampled: torch.Tensor) -
     filled = torch.fft.fft(filled.movedim(-5, -1).contiguous(), dim=-1)  # (*other, n2, n1, cell, coil, k0)
 
     result = kspace.clone()
+    missing = sources_and_filled(sampled, weights.acceleration)[1].to(kspace.device)
     for i, (o2, o1) in enumerate(cell):
-        where = _surrounded(on_lattice, o2, o1)
         into = result[..., first2 + o2 :: r2, first1 + o1 :: r1, :]
         m2, m1 = into.shape[-3:-1]
-        missing = where[:m2, :m1] & ~sampled[first2 + o2 :: r2, first1 + o1 :: r1].to(where.device)
         values = filled[..., :m2, :m1, i, :, :].movedim(-2, -4)
-        into.copy_(torch.where(missing[..., None], values, into))
+        into.copy_(torch.where(missing[first2 + o2 :: r2, first1 + o1 :: r1, None], values, into))
     return result
+
+
+def sources_and_filled(
+    sampled: torch.Tensor, acceleration: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The lines that `apply` reads, and those that it fills.
+
+    Args:
+        sampled: ``(k2, k1)`` bool, which lines were acquired.
+        acceleration: ``(R1, R2)`` along k1 and k2.
+
+    Returns:
+        Two masks ``(k2, k1)`` bool: the acquired lines of the lattice, and the missing ones that they surround.
+
+    Raises:
+        ShapeError: the lines do not form a regular lattice.
+    """
+    r1, r2 = acceleration
+    first1, first2 = _find_lattice(sampled, acceleration)
+    sources, filled = torch.zeros_like(sampled), torch.zeros_like(sampled)
+    on_lattice = sampled[first2::r2, first1::r1]
+    sources[first2::r2, first1::r1] = on_lattice
+    for o2, o1 in _missing_in_cell(acceleration):
+        into = filled[first2 + o2 :: r2, first1 + o1 :: r1]
+        into.copy_(_surrounded(on_lattice, o2, o1)[: into.shape[0], : into.shape[1]])
+    return sources, filled & ~sampled
+
+
+def kernels_by_offset(weights: GrappaWeights) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weights by how far the filled line is from the line that is read.
+
+    Args:
+        weights: of one image: ``values`` is ``(target, source)``.
+
+    Returns:
+        offsets ``(offset, 2)`` along k2 and k1, and kernels ``(offset, target coil, source coil, k0)``.
+    """
+    (r1, r2), (w0, w1, w2) = weights.acceleration, weights.kernel
+    cell, n = _missing_in_cell(weights.acceleration), weights.n_coils
+    offsets = [
+        (o2 - (i2 - _steps_before(w2)) * r2, o1 - (i1 - _steps_before(w1)) * r1)
+        for o2, o1 in cell
+        for i2 in range(w2)
+        for i1 in range(w1)
+    ]
+    kernels = weights.values.reshape(len(cell), n, w0, w2, w1, n).permute(0, 3, 4, 1, 5, 2)
+    return torch.tensor(offsets, device=weights.values.device), kernels.flatten(0, 2)
 
 
 def _flat_if_2d(

@@ -59,6 +59,9 @@ class PhantomConfig(_Config):
     """Draws the individual: another seed folds the brain's cortex in another way. Left and right stay put."""
     background_phase_rad: float = Field(default=1.0, ge=0)
     """How far the smooth phase of the object strays from zero; 0 makes the object real."""
+    off_resonance_hz: float = 0.0
+    """How far a smooth off-resonance strays from zero, of scans with `sampling.trajectory`: phase grows with it over
+    every readout, from 0 at the centre of k-space, as exp(2πi f t)."""
     saturated: bool = True
     """Whether what lies outside the encoded field of view gives no signal; else it folds in along phase and partition
     encoding. Along the readout the receiver's filter takes it away in any case."""
@@ -116,12 +119,21 @@ class TrajectoryConfig(_Config):
     full: Count | None = None
     """Spiral arms that would sample k-space fully to its edge; default is `readouts`. With fewer readouts, arms lie
     that much further apart at the edge, and are complete in the middle."""
-    angles: Literal["uniform", "golden"] = "uniform"
-    """Spokes at equal angles, the same in every repetition, or each 111.25° after the one before, on and on."""
+    angles: Literal["uniform", "full-circle", "golden"] = "uniform"
+    """Spokes at equal angles over 180° or over 360°, the same in every repetition, or each 111.25° after the one
+    before, on and on. Spiral arms spread over 360° in any case."""
     samples: Count | None = None
     """Of a readout; default is that of an encoded line."""
     delay: tuple[float, float] = (0.0, 0.0)
     """By how many samples gradients along (x, y) lag behind the trajectory that the readouts carry."""
+    delay_xy: float = 0.0
+    """By how many samples of the other one each of them lags too: where the slice is turned against the gradients'
+    own axes, and those lag differently."""
+    eddy_share: tuple[float, float] = (0.0, 0.0)
+    """What eddy currents take at first of a change of the gradient along (x, y). What the gradient was before a
+    readout: nothing where it begins in the centre of k-space, else the same as at its beginning."""
+    eddy_us: tuple[Positive, Positive] = (100.0, 100.0)
+    """Time constants with which they decay."""
     unit: Literal["voxel", "radian", "matrix", "metre"] = "voxel"
     """Of the trajectory as it is written: cycles or radians per voxel, steps of the encoded grid, cycles per
     metre."""
@@ -411,6 +423,8 @@ class ScanConfig(_Config):
         )
         if self.geometry.matrix[2] == 1 and any(along_k2):
             raise ValueError("a 2-D scan (matrix z = 1) has no second phase encoding to accelerate or to cut")
+        if self.phantom.off_resonance_hz and sampling.trajectory is None:
+            raise ValueError("phantom.off_resonance_hz goes with sampling.trajectory only")
         if sampling.epi is not None:
             n = sampling.epi.samples or self.geometry.matrix[0] * sampling.oversampling
             flat_us = sampling.epi.flat_top_us(n, self.timing.dwell_us)

@@ -72,7 +72,7 @@ class SimulatedScan:
         self.config = config
         self.grid = ScanGrid.of(config.geometry, config.sampling)
         self._bands = readout_bands(config.sampling, self.grid.encoded_matrix)
-        self._trajectory = TrajectoryReadouts.of(config.sampling, self.grid)
+        self._trajectory = TrajectoryReadouts.of(config.sampling, self.grid, config.timing.dwell_us)
         self._readout = readout_of(config.sampling, self.grid.encoded_matrix[0])
         self._echoes = EchoPlanarReadouts.of(
             config.sampling, self.grid.encoded_matrix[0], config.timing.dwell_us, config.timing.tr_ms
@@ -112,6 +112,7 @@ class SimulatedScan:
             affines=np.stack([self.grid.affine(slice_) for slice_ in slices]),
             affine=self._stack_affine(),
             covariance=self.noise.covariance,
+            off_resonance_hz=np.stack([self._signal.off_resonance(slice_) for slice_ in slices]),
         )
 
     @cached_property
@@ -208,8 +209,11 @@ class SimulatedScan:
     def _along(self, trajectory: TrajectoryReadouts, headers: Headers) -> npt.NDArray[np.complex64]:
         """Samples ``(n, coil, sample)`` without noise along a trajectory."""
         samples = np.empty((len(headers), self.coils.n_coils, trajectory.n_samples), np.complex64)
+        from_centre = np.arange(trajectory.n_samples) - self._readout.center_sample
+        times_s = np.asarray(1e-6 * self.config.timing.dwell_us * from_centre, np.float64)
         for rows, frame in self._frames(headers):
-            samples[rows] = self._signal.samples(frame, trajectory.points(headers[rows])).swapaxes(0, 1)
+            points = trajectory.points(headers[rows])
+            samples[rows] = self._signal.samples(frame, points, times_s).swapaxes(0, 1)
         return samples
 
     def _of_trains(self, echoes: EchoPlanarReadouts, headers: Headers) -> npt.NDArray[np.complex64]:

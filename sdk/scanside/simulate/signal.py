@@ -26,6 +26,7 @@ from scanside.errors import MissingExtra
 from scanside.simulate.coils import CoilArray
 from scanside.simulate.config import PhantomConfig
 from scanside.simulate.geometry import ScanGrid, grid_coordinates
+from scanside.simulate.off_resonance import TimeSegments, field_hz
 from scanside.simulate.phantoms import ObjectState, Phantom
 from scanside.simulate.sampling import Band
 
@@ -90,7 +91,9 @@ class Signal:
         """
         return self._kspaces.get(frame, lambda: self._transform(frame))
 
-    def samples(self, frame: Frame, points: npt.NDArray[np.float64]) -> npt.NDArray[np.complex64]:
+    def samples(
+        self, frame: Frame, points: npt.NDArray[np.float64], times_s: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.complex64]:
         """Noise-free samples ``(coil, *points)`` anywhere in k-space.
 
         Scaled such that the samples of a full grid are those of an orthonormal transform of the image's matrix.
@@ -98,8 +101,10 @@ class Signal:
         Args:
             frame: what is seen.
             points: ``(*points, 3)`` along (x, y, z) in cycles per voxel of the encoded space.
+            times_s: ``(sample)`` of the points' last axis, over which off-resonance turns the phase.
 
         Raises:
+            ConfigError: it turns very often.
             MissingExtra: finufft is not installed.
         """
         volume, fine = self._object(frame), self._fine_axes(frame.slice)
@@ -119,9 +124,35 @@ class Signal:
             scale *= step / voxel / np.sqrt(self._grid.recon_matrix[axis])
             turn += per_mm[:, axis] * at[len(at) // 2]
             angles.append(2 * np.pi * per_mm[:, axis] * step)
-        measured = _nufft(weighted, angles[::-1])
+        measured = self._measured(frame, weighted, angles[::-1], times_s)
         measured *= scale * np.exp(-2j * np.pi * turn)
         return np.asarray(measured.reshape(-1, *points.shape[:-1]), dtype=np.complex64)
+
+    def _measured(
+        self,
+        frame: Frame,
+        weighted: npt.NDArray[np.complex64],
+        angles: list[npt.NDArray[np.float64]],
+        times_s: npt.NDArray[np.float64],
+    ) -> npt.NDArray[Any]:
+        """`_nufft` of coil images, whose phase off-resonance turns over each readout."""
+        if not self._config.off_resonance_hz:
+            return _nufft(weighted, angles)
+        field = self._field(frame.slice, self._fine_axes(frame.slice)).reshape(weighted.shape[1:])
+        segments = TimeSegments.of(float(field.min()), float(field.max()), times_s)
+        measured = np.zeros((len(weighted), len(angles[0])), np.complex128)
+        for at_s, weights in zip(segments.times_s, segments.weights, strict=True):
+            turned = _nufft(weighted * np.exp(2j * np.pi * at_s * field), angles)
+            measured += turned * np.tile(weights, len(angles[0]) // len(weights))
+        return measured
+
+    def off_resonance(self, slice_: int) -> npt.NDArray[np.float32]:
+        """Off-resonance ``(z, y, x)`` in Hz of a slice or slab, on the grid of the image."""
+        return self._field(slice_, self._image_axes()).astype(np.float32)
+
+    def _field(self, slice_: int, axes: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+        x, y, z = axes
+        return field_hz(self._grid.points(slice_, x, y, z), self._config.off_resonance_hz)
 
     def along_readout(self, frame: Frame) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.float64]]:
         """A slice before it is encoded along the readout: ``(coil, k1, x)``, and the places x in mm.

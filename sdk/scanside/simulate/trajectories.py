@@ -32,17 +32,21 @@ class TrajectoryReadouts:
         config: the trajectory.
         grid: of the scan.
         n_samples: of a readout.
+        dwell_us: sample time.
     """
 
     config: TrajectoryConfig
     grid: ScanGrid
     n_samples: int
+    dwell_us: float
 
     @classmethod
-    def of(cls, sampling: SamplingConfig, grid: ScanGrid) -> TrajectoryReadouts | None:
+    def of(cls, sampling: SamplingConfig, grid: ScanGrid, dwell_us: float) -> TrajectoryReadouts | None:
         """That of a scan; None where its readouts are lines of a grid."""
         config = sampling.trajectory
-        return None if config is None else cls(config, grid, config.samples or grid.encoded_matrix[0])
+        if config is None:
+            return None
+        return cls(config, grid, config.samples or grid.encoded_matrix[0], dwell_us)
 
     @property
     def n_turning(self) -> int:
@@ -62,10 +66,27 @@ class TrajectoryReadouts:
         return points
 
     def points(self, headers: Headers) -> Points:
-        """Points ``(n, sample, 3)`` of readouts as gradients that lag behind make them."""
+        """Points ``(n, sample, 3)`` of readouts as gradients that lag behind and eddy currents make them."""
         nominal = self.nominal(headers)
-        lag = np.array([*self.config.delay, 0.0])
-        return nominal - lag * np.gradient(nominal, axis=1) if lag.any() else nominal
+        (x, y), xy = self.config.delay, self.config.delay_xy
+        lag = np.array([[x, xy, 0.0], [xy, y, 0.0], [0.0, 0.0, 0.0]])
+        made = nominal - np.gradient(nominal, axis=1) @ lag if lag.any() else nominal
+        return made - self._taken_by_eddy_currents(nominal) if any(self.config.eddy_share) else made
+
+    def _taken_by_eddy_currents(self, nominal: Points) -> Points:
+        """What eddy currents take of k: the gradient, weighed with their decay, summed over all that was before."""
+        share, decay = np.array([*self.config.eddy_share, 0.0]), np.array([*self.config.eddy_us, 1.0])
+        decay = decay / self.dwell_us
+        gradient = np.diff(nominal, axis=1)
+        kept = np.exp(-1 / decay)
+        begins = np.linalg.norm(nominal[:, 0], axis=-1) < np.linalg.norm(gradient[:, 0], axis=-1) / 2
+        summed = np.where(begins[:, None], 0.0, gradient[:, 0] * decay)
+        taken = np.empty_like(nominal)
+        taken[:, 0] = summed
+        for i in range(1, nominal.shape[1]):
+            summed = summed * kept + gradient[:, i - 1] * decay * (1 - kept)
+            taken[:, i] = summed
+        return share * taken
 
     def written(self, headers: Headers) -> npt.NDArray[np.float32]:
         """The trajectory ``(n, sample, 2 or 3)`` that readouts carry, in the unit of the configuration."""
@@ -98,7 +119,7 @@ def trajectory(
         if spiral
         else _through(n_samples)
     )
-    around = 2 * math.pi if spiral else math.pi
+    around = 2 * math.pi if spiral or config.angles == "full-circle" else math.pi
     step = GOLDEN_ANGLE if config.angles == "golden" else around / config.readouts
     turned = np.exp(1j * step * number)[:, None] * arm
     return np.stack([turned.real, turned.imag, np.zeros_like(turned.real)], axis=-1)

@@ -31,6 +31,8 @@ class Truth:
         affine: float64 ``(4, 4)`` of the whole: index (x, y, slice, 1) for 2-D slices, (x, y, z, 1) of the first
             slab in 3-D.
         covariance: complex128 ``(coil, coil)`` noise covariance ``E[n n^H]`` of imaging samples.
+        off_resonance_hz: float32 ``(slice, z, y, x)``, zero unless it is simulated. In the images it has no phase:
+            they are those of the centre of k-space.
     """
 
     images: npt.NDArray[np.complex64]
@@ -39,6 +41,7 @@ class Truth:
     affines: npt.NDArray[np.float64]
     affine: npt.NDArray[np.float64]
     covariance: npt.NDArray[np.complex128]
+    off_resonance_hz: npt.NDArray[np.float32]
 
     def image(
         self, slice_: int = 0, *, contrast: int = 0, phase: int = 0, repetition: int = 0, set_: int = 0
@@ -66,6 +69,7 @@ class Truth:
             missing = [name for name in cls.__dataclass_fields__ if name not in archive]
             if missing:
                 raise FileFormatError(
-                    f"{path} is not a simulated scan's truth: it lacks {', '.join(missing)}"
+                    f"{path} is not a simulated scan's truth, or one of an earlier version: it lacks "
+                    f"{', '.join(missing)}; simulate the scan again"
                 )
             return cls(**{name: archive[name] for name in cls.__dataclass_fields__})

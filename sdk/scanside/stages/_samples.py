@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -9,14 +10,21 @@ import torch
 
 from scanside.errors import NonFiniteError
 from scanside.items import Samples
-from scanside.recon.noncartesian.density import interleaved_density, pipe_menon
+from scanside.recon.noncartesian.density import (
+    in_planes,
+    interleaved_density,
+    pipe_menon,
+    with_middle,
+)
+from scanside.recon.noncartesian.stack import planes_of
 from scanside.stages._finite import is_finite
 
 __all__ = ["Density", "density_of", "flat_points", "require_finite"]
 
 Density: TypeAlias = Literal["auto", "pipe-menon"]
 
-_STRAIGHT = 1e-3
+_PAST = 0.05  # steps between samples: a readout that passes the centre so far away passes through it
+_ALIKE = 6.0  # steps between samples: gradients that lag behind change no more
 
 
 def flat_points(item: Samples) -> torch.Tensor:
@@ -26,9 +34,20 @@ def flat_points(item: Samples) -> torch.Tensor:
 
 def density_of(item: Samples, how: Density) -> torch.Tensor:
     """Density compensation ``(readout, sample)`` of an image's samples."""
-    if how == "auto" and item.points.shape[-1] == 2 and _are_rotations(item.points):
-        return interleaved_density(item.points, item.shape)
-    return pipe_menon(flat_points(item), item.shape).reshape(item.points.shape[:2])
+    if item.points.shape[-1] == 2:
+        return _in_plane(item.points, item.shape, how)
+    planes = planes_of(item.points[..., 2], item.shape[0])
+    if planes is None or not bool((planes == planes[:, :1]).all()):
+        return pipe_menon(flat_points(item), item.shape).reshape(item.points.shape[:2])
+    return in_planes(item.points[..., :2], planes[:, 0], lambda plane: _in_plane(plane, item.shape[1:], how))
+
+
+def _in_plane(points: torch.Tensor, shape: Sequence[int], how: Density) -> torch.Tensor:
+    """Density compensation ``(readout, sample)`` of points ``(readout, sample, 2)`` along x and y."""
+    if how == "auto" and _are_rotations(points):
+        weights = interleaved_density(points, shape)
+        return with_middle(weights, points.flip(-1), shape) if _miss_centre(points) else weights
+    return pipe_menon(points.flip(-1).flatten(0, 1), shape).reshape(points.shape[:2])
 
 
 def require_finite(image: torch.Tensor, item: Samples) -> None:
@@ -51,6 +70,13 @@ def require_finite(image: torch.Tensor, item: Samples) -> None:
 
 
 def _are_rotations(points: torch.Tensor) -> bool:
-    """Whether readouts of a plane are one curve, turned about the centre: of all the same distance from it."""
+    """Whether readouts of a plane are one curve, turned about the centre, but for gradients that lag behind."""
     radius = points.norm(dim=-1)
-    return bool(((radius - radius[:1]).abs() <= _STRAIGHT * radius.max()).all())
+    step = float(points.diff(dim=1).norm(dim=-1).max())
+    return bool(((radius - radius.median(dim=0).values).abs() <= _ALIKE * step).all())
+
+
+def _miss_centre(points: torch.Tensor) -> bool:
+    """Whether no sample of a readout lies in the centre of k-space, as that of an echo does."""
+    step = points.diff(dim=1).norm(dim=-1).amin()
+    return bool(points.norm(dim=-1).amin(1).max() > _PAST * step)

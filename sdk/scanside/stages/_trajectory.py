@@ -40,7 +40,8 @@ def unit_of(reach: float, encoding: Encoding, asked: Unit | Literal["auto"] = "a
         if reach > edges[asked] * _NEAR[1]:
             raise ScanError(
                 f"the trajectory reaches {reach:.4g}, beyond the edge of k-space in the unit '{asked}', which is "
-                f"{edges[asked]:.4g} by the header's matrix and field of view: set gather.unit to what it is in"
+                f"{edges[asked]:.4g} by the header's matrix and field of view: set gather.unit (of a measured "
+                "trajectory, the attribute unit of its file) to what it is in"
             )
         return asked
     fitting = [unit for unit, edge in edges.items() if edge * _NEAR[0] <= reach <= edge * _NEAR[1]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -106,8 +106,9 @@ class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
 
     def foresee(self, outline: Outline) -> Outline:
         """Calibration lines that suffice for maps."""
+        with_maps = replace(outline, coil_maps=True)
         if outline.n_coils == 1 or outline.lines is None:
-            return outline
+            return with_maps
         espirit = self.config.method == "espirit"
         n2, (n1, n0) = outline.lines.shape[1], outline.size
         try:
@@ -118,7 +119,7 @@ class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
                 fitting_kernel(lines, (n2, n1, n0), self.config.kernel or 6, self.config.calibration)
         except CalibrationError as error:
             return outline.refused(str(error))
-        return outline
+        return with_maps
 
     def open(self, scan: Scan) -> None:
         """A new scan: no maps are known."""

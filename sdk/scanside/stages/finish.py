@@ -22,6 +22,8 @@ from scanside.stages._finite import is_finite
 __all__ = ["Finish"]
 
 _UINT16_MAX = 65535
+_NOISE_FACTORS = {"snr": 10.0, "g-factor": 100.0, "deviation": 1000.0}
+"""What Gadgetron's chains multiply maps of the noise by, to send them as integers."""
 
 
 class Finish(Stage[Image, Image]):
@@ -31,8 +33,10 @@ class Finish(Stage[Image, Image]):
     where it was. Images of different encoding spaces, matrices or voxel sizes never share a series: those of
     encoding space 0 have the series number of the settings, those of space n the n-th after it. Maps of the
     uncertainty of images, which some networks tell, are series of their own, 40 after those of their images, and are
-    sent as magnitudes whatever `kind` is: nothing takes them for images. Meta attributes say
-    which pipeline of which version made the image, what the operator was warned of, and whether data were missing.
+    sent as magnitudes whatever `kind` is: nothing takes them for images. Maps of the noise follow them, as integers:
+    the SNR times 10, the g-factor times 100 and the standard deviation times 1000, as Gadgetron's chains send them;
+    RescaleSlope leads back. Meta attributes say which pipeline of which version made the image, what the operator was
+    warned of, and whether data were missing.
     """
 
     class Config(StageConfig):
@@ -114,7 +118,10 @@ class Finish(Stage[Image, Image]):
 
     def _sent(self, image: Image, extent: tuple[float, float]) -> Image:
         """The image in the form in which it is sent; ``extent`` is what its integers have to cover."""
-        data, slope, intercept = self._scaled(image.data, extent)
+        if image.what in _NOISE_FACTORS:
+            data, slope, intercept = self._multiplied(image, _NOISE_FACTORS[image.what], _UINT16_MAX)
+        else:
+            data, slope, intercept = self._scaled(image, extent)
         sent = image.replace(data=data)
         self._describe(sent, slope, intercept)
         return sent
@@ -150,9 +157,9 @@ class Finish(Stage[Image, Image]):
         data = [image.data for image in images]
         return min(0.0, *(float(one.min()) for one in data)), max(float(one.max()) for one in data)
 
-    def _scaled(self, data: torch.Tensor, extent: tuple[float, float]) -> tuple[torch.Tensor, float, float]:
+    def _scaled(self, image: Image, extent: tuple[float, float]) -> tuple[torch.Tensor, float, float]:
         """The data in the form in which they are sent, and slope and intercept that lead back."""
-        largest = self.config.largest
+        data, largest = image.data, self.config.largest
         if self.config.scaling == "none":
             return data, 1.0, 0.0
         if self.config.scaling in ("fill", "scan"):
@@ -161,13 +168,18 @@ class Finish(Stage[Image, Image]):
             # Divided first: a factor of its own would overflow for the tiny values of some raw data.
             scaled = ((data - lowest) / span * largest).round()
             return scaled.clamp(0, largest).to(torch.uint16), span / largest, lowest
-        factor = self.config.factor
-        scaled = (data * factor).round()
+        return self._multiplied(image, self.config.factor, largest)
+
+    def _multiplied(self, image: Image, factor: float, largest: int) -> tuple[torch.Tensor, float, float]:
+        """Integers that are the data times a factor; the operator is told of those that are cut off."""
+        scaled = (image.data * factor).round()
         outside = int(((scaled > largest) | (scaled < 0)).sum())
         if outside:
+            is_map = image.what in _NOISE_FACTORS
             self._scan.warn(
-                f"{outside} voxels of an image lie outside 0 to {largest} after scaling by {factor:g} and are cut "
-                "off: use a smaller finish.factor, or scaling 'fill'"
+                f"{outside} voxels of {f'a map ({image.what})' if is_map else 'an image'} lie outside 0 to {largest} "
+                f"after scaling by {factor:g} and are cut off"
+                + ("" if is_map else ": use a smaller finish.factor, or scaling 'fill'")
             )
         return scaled.clamp(0, largest).to(torch.uint16), 1.0 / factor, 0.0
 
@@ -184,9 +196,10 @@ class Finish(Stage[Image, Image]):
         meta["Keep_image_geometry"] = ["1"]
         meta["ScansideVersion"] = [__version__]
         meta["ScansidePipeline"] = [self._scan.pipeline]
-        if self.config.scaling != "none":
+        if image.data.dtype == torch.uint16:
             meta["RescaleSlope"] = [repr(slope)]
             meta["RescaleIntercept"] = [repr(intercept)]
+        if self.config.scaling != "none" and image.what not in _NOISE_FACTORS:
             meta["WindowCenter"] = [str((self.config.largest + 1) // 2)]
             meta["WindowWidth"] = [str(self.config.largest + 1)]
         if self._scan.warnings:

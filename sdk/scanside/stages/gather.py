@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from scanside.stages._trajectory import (
     trajectory_of,
     unit_of,
 )
+from scanside.stages._trajectory_files import MeasuredTrajectory
 
 __all__ = ["GatherSamples"]
 
@@ -82,6 +84,9 @@ class GatherSamples(Stage[Readouts, Samples]):
             readouts: of each image, for a sliding window; None for images by flags and counters.
             step: readouts from one image to the next; by default `readouts`.
             unit: of the trajectory, see `scanside.stages._trajectory.unit_of`: by default told by how far it reaches.
+            trajectory: HDF5 file of a trajectory that was measured, which takes the place of what readouts carry:
+                ``trajectory`` (readout, sample, 2 or 3) in the unit that its attribute ``unit`` names, and counters
+                (readout) such as ``kspace_encode_step_1``, by which readouts are found.
             incomplete: an image of a scan that ended early is ``withhold`` (and the operator told), or made and
                 marked.
         """
@@ -89,6 +94,7 @@ class GatherSamples(Stage[Readouts, Samples]):
         readouts: int | None = Field(None, ge=2)
         step: int | None = Field(None, ge=1)
         unit: Literal["auto"] | Unit = "auto"
+        trajectory: Path | None = None
         incomplete: Literal["withhold", "mark"] = "withhold"
 
         @model_validator(mode="after")
@@ -102,17 +108,20 @@ class GatherSamples(Stage[Readouts, Samples]):
     config: Config
 
     def prepare(self, context: Context) -> None:
-        """Choose the device on which samples are handed on."""
+        """Choose the device on which samples are handed on; read the trajectory's file."""
         self._device = context.torch_device
+        measured = self.config.trajectory
+        self._measured = None if measured is None else MeasuredTrajectory.load(measured)
 
     def foresee(self, outline: Outline) -> Outline:
         """Readouts with a trajectory in a unit that can be told, and enough of them for a window."""
         encoding, wanted = outline.encoding, self.config.readouts
-        try:
-            check_dimensions(outline.n_dimensions, encoding, "readouts carry")
-            unit_of(outline.reach or 0.0, encoding, self.config.unit)
-        except ScanError as error:
-            return outline.refused(str(error))
+        if self.config.trajectory is None:
+            try:
+                check_dimensions(outline.n_dimensions, encoding, "readouts carry")
+                unit_of(outline.reach or 0.0, encoding, self.config.unit)
+            except ScanError as error:
+                return outline.refused(str(error))
         if wanted is not None and outline.n_readouts < wanted:
             return outline.refused(
                 f"a film has {outline.n_readouts} readouts, and gather.readouts wants {wanted} for an image"
@@ -253,11 +262,12 @@ class GatherSamples(Stage[Readouts, Samples]):
         self, block: Readouts, encoding: Encoding
     ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         """The trajectory in cycles per voxel, ``(n, sample, 2 or 3)``."""
-        trajectory = trajectory_of(block, encoding)
+        trajectory = trajectory_of(block, encoding) if self._measured is None else self._measured.of(block)
         volume = encoding.encoded.matrix[2] > 1
         in_plane = float(np.abs(trajectory[..., :2]).max())
         if encoding.index not in self._unit:
-            self._unit[encoding.index] = unit_of(in_plane, encoding, self.config.unit)
+            asked = self.config.unit if self._measured is None else self._measured.unit
+            self._unit[encoding.index] = unit_of(in_plane, encoding, asked)
         if not volume and trajectory.shape[-1] > 2 and trajectory[..., 2:].any():
             self._scan.warn(
                 "the trajectory of slices has a third dimension that is not zero, as where converters put the "

@@ -116,7 +116,7 @@ class Grappa(Stage[KSpace, KSpace]):
                 check_lattice(sampled, acceleration, complete=item.incomplete is None)
         self._tell_open_ends(masks, acceleration)
         thin = self._is_thin(item, masks, acceleration)
-        weights = self._caches[thin].get(item, lambda: self._calibrate(item, acceleration, thin=thin))
+        weights = self._weights(item, acceleration, thin=thin)
         if thin:
             slices = item.replace(data=_slices(item.data), mask=item.mask[..., :1, :])
             filled = _slab(self._fill(slices, weights))
@@ -128,6 +128,25 @@ class Grappa(Stage[KSpace, KSpace]):
     def close(self) -> None:
         """Forget the weights."""
         self._caches = {}
+
+    def weights_of(self, item: KSpace) -> grappa.GrappaWeights | None:
+        """The weights by which the missing lines of a k-space are filled; None where none are filled.
+
+        Raises:
+            ShapeError: it is a thin slab, whose slices have weights of their own.
+        """
+        masks = item.mask.reshape(-1, *item.mask.shape[-2:]).cpu().numpy()
+        acceleration = self._acceleration(item, masks)
+        if acceleration == (1, 1):
+            return None
+        if self._is_thin(item, masks, acceleration):
+            raise ShapeError(
+                f"a slab of {item.data.shape[-3]} partitions is filled slice by slice, with weights of each slice"
+            )
+        return self._weights(item, acceleration, thin=False)
+
+    def _weights(self, item: KSpace, acceleration: tuple[int, int], *, thin: bool) -> grappa.GrappaWeights:
+        return self._caches[thin].get(item, lambda: self._calibrate(item, acceleration, thin=thin))
 
     def _acceleration(self, item: KSpace, masks: npt.NDArray[np.bool_]) -> tuple[int, int]:
         found = self._acceleration_of(item.encoding, masks, complete=item.incomplete is None)

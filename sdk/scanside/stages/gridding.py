@@ -10,7 +10,7 @@ import torch
 from scanside.errors import ConfigError
 from scanside.items import Image, Samples
 from scanside.recon.combine import combine_with_maps, root_sum_of_squares
-from scanside.recon.noncartesian.nufft import Nufft
+from scanside.recon.noncartesian.stack import transform_of
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._images import image_of_samples
@@ -53,7 +53,7 @@ class Gridding(Stage[Samples, Image]):
                 "gridding.combine is 'maps', but no stage before it made coil maps: add 'centre-maps'"
             )
         weights = density_of(item, self.config.density)
-        transform = Nufft(flat_points(item), item.shape)
+        transform = transform_of(flat_points(item), item.shape)
         coils = transform.adjoint(item.data.flatten(1) * weights.flatten())
         coils = coils.reshape(len(coils), *item.matrix[::-1])
         if self.config.combine == "maps":

@@ -51,6 +51,8 @@ class Sense(Stage[Calibration | KSpace, Image]):
 
     Attributes:
         weight: of the Tikhonov term of the latest images.
+        factor: what the latest solutions were multiplied by, to give back what the Tikhonov term takes off all of an
+            image; it broadcasts against the images.
 
     Pruessmann et al.: Advances in sensitivity encoding with arbitrary k-space trajectories, Magn Reson Med
     2001;46:638. Uecker et al., Magn Reson Med 2014;71:990.
@@ -100,6 +102,7 @@ class Sense(Stage[Calibration | KSpace, Image]):
         super().__init__(config, **settings)
         self.columns = Columns()
         self.weight = self.config.l2
+        self.factor = torch.ones(())
         self._weights = NoiseWeight(self.config.l2, self.config.l2_noise)
 
     def open(self, scan: Scan) -> None:
@@ -172,7 +175,9 @@ class Sense(Stage[Calibration | KSpace, Image]):
         solution = self._by_columns(item, data, meta) if self.config.solver == "columns" else None
         if solution is None:
             solution = self._by_iterations(item, data, meta)
-        return solution if self.weight == self.config.l2 else _rescaled(solution, data, self.weight)
+        given_back = self.weight != self.config.l2
+        self.factor = _factor(solution, data, self.weight) if given_back else torch.ones_like(self.factor)
+        return solution * self.factor if given_back else solution
 
     def _by_columns(self, item: KSpace, data: Acquired, meta: Meta) -> torch.Tensor | None:
         """The images; None where they are not to be had so, which the operator is told."""
@@ -207,8 +212,8 @@ class Sense(Stage[Calibration | KSpace, Image]):
         return result.solution
 
 
-def _rescaled(images: torch.Tensor, data: Acquired, weight: float) -> torch.Tensor:
-    """The multiples of solutions of ``(Aᴴ A + λ) x = Aᴴ y`` that are nearest to y: λ takes some off everything.
+def _factor(images: torch.Tensor, data: Acquired, weight: float) -> torch.Tensor:
+    """Multiples of solutions of ``(Aᴴ A + λ) x = Aᴴ y`` that are nearest to y: λ takes some off everything.
 
     Args:
         images: x, of each member of `other`.
@@ -219,7 +224,7 @@ def _rescaled(images: torch.Tensor, data: Acquired, weight: float) -> torch.Tens
         (one * images.conj()).real.sum(data.operator.image_dims, keepdim=True) for one in (data.right, images)
     )
     predicted = explained - weight * energy  # ‖A x‖²
-    return images * torch.where(predicted > 0, explained / predicted, 1.0)
+    return torch.where(predicted > 0, explained / predicted, 1.0)
 
 
 def _completed(images: torch.Tensor, item: KSpace, bands: Mapping[int, Band]) -> torch.Tensor:

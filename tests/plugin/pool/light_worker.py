@@ -62,11 +62,15 @@ class Act(Stage[Readouts, Readouts]):
         yield item
 
     def die_when_stuck(self) -> None:
-        """Die when nothing more is taken: then a message is half sent, on however busy a machine."""
-        before = -1
-        while self.n_sent != before:
+        """Die when nothing more is taken: then a message is half sent, on however busy a machine.
+
+        A machine that stood still for a while looks the same once, not several times in a row.
+        """
+        before, n_same = -1, 0
+        while n_same < 5:
+            n_same = n_same + 1 if self.n_sent == before else 0
             before = self.n_sent
-            time.sleep(1.0)
+            time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGKILL)
 
 

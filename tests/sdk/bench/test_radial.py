@@ -21,10 +21,13 @@ def small(name: str) -> ScanConfig:
 
 def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(radial, "preset", small)
+    monkeypatch.setattr(radial, "STACK", (4, 16, 16))
     result = radial.measure(lambda _: None)
-    ours, alone, rate = result.rows
+    ours, alone, rate, planes, whole = result.rows
     assert ours["what"] == "34 spokes, 48², 4 coils: last spoke to image"
     assert alone["median"] > 0
     assert ours["p99"] >= ours["median"] > 0
     assert rate["median"] == pytest.approx(1e3 / ours["median"], rel=0.1)
-    assert len(result.headline) == 2
+    assert [planes["contender"], whole["contender"]] == ["planes", "3-D"]
+    assert min(planes["median"], whole["median"]) > 0
+    assert len(result.headline) == 3

@@ -130,6 +130,21 @@ def test_gradients_that_lag_behind_shift_the_echo() -> None:
     assert abs(echo(late, 2) - echo(plain, 2)) <= 0.05  # along y
 
 
+def test_gradients_may_lag_for_one_another() -> None:
+    """A spoke at 45° passes the centre later by what both lag, and one at 135° by what they do not."""
+    found = readouts_of(scan_of(readouts=4, delay=(1.0, 1.0), delay_xy=0.5))
+    later = readouts_of(scan_of(readouts=4, delay=(1.5, 1.5)))
+    earlier = readouts_of(scan_of(readouts=4, delay=(0.5, 0.5)))
+    np.testing.assert_allclose(found.samples[1], later.samples[1], atol=1e-5)
+    np.testing.assert_allclose(found.samples[3], earlier.samples[3], atol=1e-5)
+
+
+def test_spokes_over_the_full_circle() -> None:
+    trajectory = readouts_of(scan_of(readouts=9, angles="full-circle")).trajectory
+    assert trajectory is not None
+    np.testing.assert_allclose(np.diff(np.unwrap(angles_of(trajectory))), 2 * np.pi / 9, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("trajectory", "word"),
     [

@@ -38,10 +38,13 @@ from scanside.stages.finish import Finish
 from scanside.stages.fourier import Fourier
 from scanside.stages.gather import GatherSamples
 from scanside.stages.ghost import MeasureGhosts
+from scanside.stages.girf import PredictTrajectory
+from scanside.stages.gradient_delays import GradientDelays
 from scanside.stages.grappa import Grappa
 from scanside.stages.gridding import Gridding
 from scanside.stages.low_rank_sparse import ReconstructLowRankSparse
 from scanside.stages.noise import PrewhitenNoise
+from scanside.stages.noise_maps import MapNoise
 from scanside.stages.noncartesian_sense import NonCartesianSenseStage
 from scanside.stages.other_contrasts import OtherContrasts
 from scanside.stages.oversampling import RemoveOversampling
@@ -149,6 +152,19 @@ class TestRunEngine(StageTests):
 class TestRunEngineFallback(TestRunEngine):
     def stage(self) -> Stage[Any, Any]:
         return RunEngine(bundle="smooth", backend="eager", residual=1e-6)
+
+
+class TestMapNoise(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return MapNoise()
+
+    def items(self) -> Sequence[Item]:
+        return [small_kspace(repetition=i, coil_maps=True) for i in range(2)]
+
+
+class TestMapNoiseByReplicas(TestMapNoise):
+    def stage(self) -> Stage[Any, Any]:
+        return MapNoise(method="replicas", replicas=3, stages=["sense"])
 
 
 class TestFilter(StageTests):
@@ -313,6 +329,16 @@ class TestCentreMaps(TestGatherSamples):
         gather.prepare(self.context())
         gather.open(self.scan())
         return [made for block in spokes().items() for made in gather.process(block)]
+
+
+class TestPredictTrajectory(TestCentreMaps):
+    def stage(self) -> Stage[Any, Any]:
+        return PredictTrajectory()
+
+
+class TestGradientDelays(TestCentreMaps):
+    def stage(self) -> Stage[Any, Any]:
+        return GradientDelays()
 
 
 class TestNonCartesianSense(TestCentreMaps):

@@ -119,6 +119,7 @@ def test_without_whitening_intensities_are_those_of_the_object() -> None:
     assert ratio == pytest.approx(1.0, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_volume_of_a_stack_of_stars() -> None:
     volume = GeometryConfig(matrix=(48, 48, 12), fov_mm=(240.0, 240.0, 96.0))
     simulated = scan_of(kind="stack-of-stars", readouts=40, geometry=volume)

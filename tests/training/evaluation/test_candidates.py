@@ -71,6 +71,7 @@ def test_settings_that_cannot_be_tuned() -> None:
         Tuned(of=CgSense(), setting="l2", values=(2, 1))
 
 
+@pytest.mark.slow
 def test_pipelines_run_on_barts_files_and_tell_of_their_images(case: Case) -> None:
     image = PipelineRun(pipeline="sense").open().job(case)()
     assert quality(case, image) > quality(case, ZeroFilled().open().job(case)()) + 10

@@ -107,6 +107,7 @@ def many_subjects(tiny: dict[str, Any]) -> dict[str, Any]:
     return {"kind": "simulated", "data": data, "samples": 16}
 
 
+@pytest.mark.slow
 def test_statistics_over_subjects(tiny: dict[str, Any], tmp_path: Path) -> None:
     document = {
         "data": many_subjects(tiny),
@@ -212,6 +213,7 @@ def test_configuration_that_cannot_work(measured: dict[str, Any], tmp_path: Path
         load_evaluation(written(path, data={"kind": "simulated"}))
 
 
+@pytest.mark.slow
 def test_subjects_that_were_learned_are_told(tiny: dict[str, Any], tmp_path: Path) -> None:
     """The test's subjects are those that the network, or what it began with, was trained on."""
     train(read_config(tiny, "tiny"), tmp_path / "learned")

@@ -11,8 +11,7 @@ from scanside.errors import CalibrationError
 from scanside.recon.cg import conjugate_gradient
 from scanside.recon.fourier import to_kspace
 from scanside.recon.noncartesian.density import pipe_menon
-from scanside.recon.noncartesian.nufft import Nufft
-from scanside.recon.noncartesian.toeplitz import toeplitz_kernel, toeplitz_normal
+from scanside.recon.noncartesian.stack import normal_of, transform_of
 
 __all__ = ["centre_on_grid"]
 
@@ -59,9 +58,10 @@ def centre_on_grid(
             "as their gaps are wider than the field of view allows; take more readouts for each image, a trajectory "
             "that is denser in the middle, or a smaller calibration block"
         )
-    transform, kernel = Nufft(near, grid), toeplitz_kernel(near, grid, weights)
+    transform = transform_of(near, grid)
+    normal = normal_of(transform, weights)
     images = conjugate_gradient(
-        lambda image: toeplitz_normal(image, kernel) + _L2 * image,
+        lambda image: normal(image) + _L2 * image,
         transform.adjoint(samples[:, inside] * weights),
         tolerance=1e-4,
         max_iterations=_ITERATIONS,

@@ -7,14 +7,18 @@ Weights are areas of k-space in units of ``1 / field of view²`` (in 3-D, volume
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from scanside.errors import ScanError, ShapeError
 from scanside.recon.noncartesian.nufft import Nufft
+from scanside.recon.noncartesian.stack import planes_of
 
-__all__ = ["interleaved_density", "pipe_menon"]
+__all__ = ["in_planes", "interleaved_density", "pipe_menon", "with_middle"]
+
+_MIDDLE = 4.0  # cycles per field of view
+_AROUND = 3  # so many times as far reaches the grid on which the middle is weighed
 
 
 def pipe_menon(points: torch.Tensor, shape: Sequence[int], iterations: int = 20) -> torch.Tensor:
@@ -23,6 +27,7 @@ def pipe_menon(points: torch.Tensor, shape: Sequence[int], iterations: int = 20)
     Pipe, Menon: *Sampling density compensation in MRI: rationale and an iterative numerical solution*, Magn Reson Med
     41:179-186 (1999); C as in Zwart, Johnson, Pipe, Magn Reson Med 67:701-710 (2012): its transform is the overlap of
     two balls that have the field of view's diameter, so that it is positive, and alters nothing within the image.
+    Points in planes of a grid along the first axis are weighed plane by plane.
 
     Args:
         points: ``(n, dimension)`` as `Nufft` takes them.
@@ -35,6 +40,8 @@ def pipe_menon(points: torch.Tensor, shape: Sequence[int], iterations: int = 20)
     Raises:
         ScanError: the weights come to nothing or are no numbers.
     """
+    if len(shape) == 3 and (planes := planes_of(points[:, 0], shape[0])) is not None:
+        return in_planes(points[:, 1:], planes, lambda plane: pipe_menon(plane, shape[1:], iterations))
     double = [2 * n for n in shape]
     transform = Nufft(points.to(torch.float32), double)
     window = _overlap(double, points.device)
@@ -50,11 +57,34 @@ def pipe_menon(points: torch.Tensor, shape: Sequence[int], iterations: int = 20)
     return weights.to(points.dtype)
 
 
+def in_planes(
+    points: torch.Tensor, planes: torch.Tensor, weigh: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """Weights ``(n, …)`` of each plane on its own; where planes are alike, of one of them.
+
+    Args:
+        points: ``(n, …, 2)`` within the planes.
+        planes: ``(n)`` which each belongs to.
+        weigh: from the points of a plane to their weights.
+    """
+    weights = points.new_empty(points.shape[:-1])
+    known: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for plane in sorted(set(planes.tolist())):
+        here = planes == plane
+        found = next((weighed for others, weighed in known if torch.equal(others, points[here])), None)
+        if found is None:
+            found = weigh(points[here])
+            known.append((points[here], found))
+        weights[here] = found
+    return weights
+
+
 def interleaved_density(points: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Weights of spokes or spiral arms in a plane, which are turned against each other, whatever the angles.
 
     A sample stands for the ring between its neighbours along the readout, and for the sector between the neighbouring
     spokes or arms: ``|k| · Δ|k| · Δφ``.
+    Where spokes miss the centre, `with_middle` mends the weights about it.
 
     Args:
         points: ``(spoke or arm, sample, 2)`` in cycles per voxel.
@@ -80,11 +110,33 @@ def interleaved_density(points: torch.Tensor, shape: Sequence[int]) -> torch.Ten
     sector = torch.empty_like(angles)
     sector[order] = (gaps + gaps.roll(1)) / 2
     # Along a spoke through the centre, the radius with a sign runs straight on.
-    along = torch.where((points * ends[:, None]).sum(-1) < 0, -radius, radius) if through else radius
+    direction = torch.nn.functional.normalize(ends - points[:, 0], dim=-1)
+    along = (points * direction[:, None]).sum(-1) if through else radius
     step = torch.gradient(along, dim=1)[0].abs()
     # In the middle the sum over rings lacks this of the integral (Euler and Maclaurin), on both sides of a spoke.
     middle = step.square() / (6 if through else 12)
-    return torch.maximum(radius * step, middle) * sector[:, None] * math.prod(shape)
+    return torch.maximum(along.abs() * step, middle) * sector[:, None] * math.prod(shape)
+
+
+def with_middle(weights: torch.Tensor, points: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Weights with those of `pipe_menon` in the middle of k-space, of readouts that do not pass its centre.
+
+    About the centre such readouts lie in no rings and sectors; further out, few samples make little difference.
+
+    Args:
+        weights: ``(spoke, sample)`` from `interleaved_density`.
+        points: ``(spoke, sample, 2)`` along the image's axes in their order, in cycles per voxel.
+        shape: of the image.
+    """
+    reach = [min(_AROUND * _MIDDLE, n / 2) for n in shape]
+    cycles = points * points.new_tensor(shape)
+    near = (cycles.abs() < points.new_tensor(reach)).all(-1)
+    if not bool(near.any()):
+        return weights
+    grid = [round(2 * one) for one in reach]
+    weighed = weights.clone()
+    weighed[near] = pipe_menon(cycles[near] / points.new_tensor(grid), grid).to(weights.dtype)
+    return torch.where(cycles.norm(dim=-1) < _MIDDLE, weighed, weights)
 
 
 def _overlap(shape: Sequence[int], device: torch.device) -> torch.Tensor:

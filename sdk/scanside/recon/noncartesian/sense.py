@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from scanside.errors import ShapeError
-from scanside.recon.noncartesian.nufft import Nufft
-from scanside.recon.noncartesian.toeplitz import toeplitz_kernel, toeplitz_normal
+from scanside.recon.noncartesian.stack import normal_of, transform_of
 
 __all__ = ["NonCartesianSense"]
 
@@ -43,8 +42,8 @@ class NonCartesianSense:
                 f"{tuple(maps.shape)} and points {tuple(points.shape)}"
             )
         self._maps, self._weights = maps, weights
-        self.transform = Nufft(points, self._shape)
-        self._kernel = toeplitz_kernel(points, self._shape, weights)
+        self.transform = transform_of(points, self._shape)
+        self._normal = normal_of(self.transform, weights)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """From image ``(z, y, x)`` to samples ``(coil, n)``."""
@@ -60,4 +59,4 @@ class NonCartesianSense:
     def normal(self, image: torch.Tensor) -> torch.Tensor:
         """``Aᴴ W A`` on an image ``(z, y, x)``."""
         coils = (self._maps * image).reshape(-1, *self._shape)
-        return (self._maps.conj() * toeplitz_normal(coils, self._kernel).reshape(self._maps.shape)).sum(0)
+        return (self._maps.conj() * self._normal(coils).reshape(self._maps.shape)).sum(0)

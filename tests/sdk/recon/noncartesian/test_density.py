@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from scanside.errors import ShapeError
-from scanside.recon.noncartesian.density import interleaved_density, pipe_menon
+from scanside.recon.noncartesian.density import interleaved_density, pipe_menon, with_middle
 from scanside.recon.noncartesian.nufft import Nufft
 
 N = 64
@@ -111,3 +111,29 @@ def test_a_volume_keeps_its_intensities() -> None:
 def test_what_are_no_spokes() -> None:
     with pytest.raises(ShapeError, match="must be"):
         interleaved_density(torch.zeros(4, 10, 3), (8, 8))
+
+
+def test_spokes_that_miss_the_centre_keep_intensities_too() -> None:
+    points = spokes(100)
+    step = points[:, 1:2] - points[:, :1]
+    lag = torch.tensor([[-1.0, 0.4], [0.4, 1.3]], dtype=torch.float64)
+    moved = (points - step @ lag).clamp(-0.5, 0.5)
+    plain = interleaved_density(moved, (N, N))
+    mended = with_middle(plain, moved, (N, N))
+
+    def error(weights: torch.Tensor) -> float:
+        transform = Nufft(moved.reshape(-1, 2), (N, N))
+        image = transform.adjoint(transform.forward(ellipse()) * weights.flatten())
+        inside = ellipse().real > 0
+        return float((image - ellipse())[inside].norm() / ellipse()[inside].norm())
+
+    assert error(mended) <= 0.05
+    assert error(plain) > 1.5 * error(mended)
+    far = moved.norm(dim=-1) > 5 / N
+    torch.testing.assert_close(mended[far], plain[far], rtol=0, atol=0)
+
+
+def test_readouts_far_from_the_centre_have_no_middle() -> None:
+    points = spokes(20)[:, 100:]
+    weights = torch.ones(points.shape[:2], dtype=torch.float64)
+    torch.testing.assert_close(with_middle(weights, points, (N, N)), weights)

@@ -158,6 +158,7 @@ def document(scan_folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_evaluation_with_perturbed_scans(document: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "e.yaml"
     path.write_text(yaml.safe_dump(document))

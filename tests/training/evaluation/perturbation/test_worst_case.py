@@ -50,6 +50,7 @@ def test_of_a_full_scan_nothing_is_worse_than_anything(scan: Scan) -> None:
     assert worst.random < 0.6  # most of a random change is combined away, and lies in the air
 
 
+@pytest.mark.slow
 def test_the_worst_of_cg_sense_is_its_largest_singular_value(scan: Scan, third: torch.Tensor) -> None:
     case = scan(third)
     problem = case.problem
