@@ -29,6 +29,7 @@ from pydantic.json_schema import models_json_schema
 from scanside.agreement import Comparison
 from scanside.context import Context
 from scanside.errors import (
+    MissingExtra,
     PipelineError,
     ScansideError,
     ShapeError,
@@ -201,10 +202,14 @@ class Pipeline:
                 ``"4"`` is a number.
 
         Raises:
+            MissingExtra: a package is not installed that reads it, or that a stage needs.
             PipelineError: no such file, bad YAML, unknown stages, stages that do not fit.
             StageConfigError: an unknown or wrong setting.
         """
-        import yaml
+        try:
+            import yaml
+        except ModuleNotFoundError as error:
+            raise MissingExtra("pyyaml", "torch", f"pipeline '{name_or_file}'") from error
 
         path = pipeline_path(name_or_file)
         try:

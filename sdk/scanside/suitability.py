@@ -15,7 +15,7 @@ from scanside.errors import MissingExtra, ScansideError
 from scanside.outline import Outline
 from scanside.pipeline import Pipeline, pipeline_names
 
-__all__ = ["VERDICTS", "Suitability", "Verdict", "pipelines_for"]
+__all__ = ["VERDICTS", "Suitability", "Verdict", "by_reason", "pipelines_for"]
 
 Verdict: TypeAlias = Literal["fits", "doubtful", "refuses"]
 
@@ -54,6 +54,11 @@ class Suitability:
         """What speaks against it: why it cannot, or else what makes its images worse."""
         return self.refusals or self.doubts
 
+    @property
+    def text(self) -> str:
+        """What speaks against it, or what it does, for tables."""
+        return "; ".join(self.reasons) or self.description
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON-ready values."""
         return {
@@ -82,6 +87,18 @@ def pipelines_for(
     return sorted(
         asked, key=lambda one: (_ORDER.index(one.verdict), len(one.doubts), -one.rank, one.pipeline)
     )
+
+
+def by_reason(suitable: Iterable[Suitability]) -> list[list[Suitability]]:
+    """Rows of a table: a pipeline each, and together those that cannot take a scan for the same reasons.
+
+    Args:
+        suitable: in their order; the first of each row keeps its place.
+    """
+    rows: dict[tuple[str, ...], list[Suitability]] = {}
+    for one in suitable:
+        rows.setdefault(one.refusals or (one.pipeline,), []).append(one)
+    return list(rows.values())
 
 
 def _asked(name: str, outline: Outline | None, broken: Sequence[str]) -> Suitability:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from scanside.context import Context
-from scanside.errors import ScansideError
+from scanside.errors import MissingExtra, ScansideError
 from scanside.inspection import Inspection, inspect_file
 from scanside.items import Image
 from scanside.mrd.hdf5 import Hdf5Writer
 from scanside.outline import Outline
-from scanside.pipeline import Pipeline
+from scanside.pipeline import Pipeline, pipeline_names
 from scanside.scan import Scan, ScanEnd
 from scanside.simulate import (
     CoilConfig,
@@ -31,7 +31,7 @@ from scanside.simulate import (
 )
 from scanside.simulate.presets import preset
 from scanside.stages.noise_maps import MapNoise
-from scanside.suitability import Suitability, pipelines_for
+from scanside.suitability import Suitability, by_reason, pipelines_for
 
 CLASSICAL = (
     "fft",
@@ -119,10 +119,15 @@ def _inspected(scan: SimulatedScan, path: Path) -> Inspection:
     return inspect_file(path)
 
 
-def _images(name: str, scan: SimulatedScan) -> int:
+@cache
+def _prepared(name: str) -> Pipeline:
     pipeline = Pipeline.load(name)
     pipeline.prepare(Context())
-    with pipeline.open(Scan.from_xml(scan.header_xml)) as run:
+    return pipeline
+
+
+def _images(name: str, scan: SimulatedScan) -> int:
+    with _prepared(name).open(Scan.from_xml(scan.header_xml)) as run:
         made = [one for item in scan.items() for one in run.push(item)]
         made += run.finish(ScanEnd())
     return sum(isinstance(one, Image) for one in made)
@@ -183,6 +188,22 @@ def test_nothing_takes_what_is_broken(case_of: Callable[[str], Case]) -> None:
     outline = case_of("full").outline
     assert {one.refusals for one in pipelines_for(outline, ["it is broken"])} == {("it is broken",)}
     assert all(one.verdict == "refuses" for one in pipelines_for(None))
+
+
+def test_missing_torch_is_told(case_of: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise MissingExtra("torch", "torch", f"stage '{name}'")
+
+    monkeypatch.setattr("scanside.pipeline.load_stage", missing)
+    suitable = pipelines_for(case_of("regular").outline)
+    assert {one.pipeline for one in suitable} == set(pipeline_names())
+    assert all("needs the package 'torch', which is not installed" in one.refusals[0] for one in suitable)
+
+
+def test_those_that_refuse_for_the_same_reasons_stand_together() -> None:
+    one, other = (Suitability(name, refusals=("it is broken",)) for name in "ab")
+    fits, also_fits = (Suitability(name) for name in "cd")
+    assert by_reason([fits, one, also_fits, other]) == [[fits], [one, other], [also_fits]]
 
 
 def test_a_missing_bundle_is_told(case_of: Callable[[str], Case]) -> None:

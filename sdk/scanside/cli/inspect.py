@@ -122,7 +122,7 @@ def _print(found: Inspection) -> None:
 def _print_pipelines(suitable: list[Suitability]) -> None:
     from rich.markup import escape
 
-    from scanside.suitability import VERDICTS
+    from scanside.suitability import VERDICTS, by_reason
 
     console.print("\n[bold]Pipelines[/]  best first; what only samples tell is not known here")
     if len({one.reasons for one in suitable}) == 1 and suitable[0].refusals:
@@ -130,10 +130,11 @@ def _print_pipelines(suitable: list[Suitability]) -> None:
         return
     colours = {"fits": "green", "doubtful": "yellow", "refuses": "red"}
     rows = table("pipeline", "", "why not, or what it does")
-    for one in suitable:
-        text = "; ".join(one.reasons) or one.description
-        verdict = f"[{colours[one.verdict]}]{VERDICTS[one.verdict]}[/]"
-        rows.add_row(f"[bold]{escape(one.pipeline)}[/]", verdict, escape(text))
+    for alike in by_reason(suitable):
+        first = alike[0]
+        names = escape("\n".join(one.pipeline for one in alike))
+        verdict = f"[{colours[first.verdict]}]{VERDICTS[first.verdict]}[/]"
+        rows.add_row(f"[bold]{names}[/]", verdict, escape(first.text))
     console.print(rows)
 
 

@@ -19,7 +19,7 @@ from scanside.report.films import Film, film_window, films_of, gif_of, liveliest
 from scanside.report.observations import Observations
 from scanside.report.page import Bars, Facts, Messages, Movie, Page, Part, Picture, Rows, Section, Text
 from scanside.report.views import View, image_views, select, window_of
-from scanside.suitability import VERDICTS, Suitability
+from scanside.suitability import VERDICTS, Suitability, by_reason
 
 if TYPE_CHECKING:
     from scanside.items import Image
@@ -131,9 +131,10 @@ def _findings(found: Inspection) -> Part:
 def pipelines_section(suitable: Sequence[Suitability]) -> Section:
     """Which pipelines can take a scan, best first, and why the others cannot."""
     rows = [
-        (one.pipeline, VERDICTS[one.verdict], "; ".join(one.reasons) or one.description) for one in suitable
+        (", ".join(one.pipeline for one in alike), f"{VERDICTS[alike[0].verdict]}: {alike[0].text}")
+        for alike in by_reason(suitable)
     ]
-    return Section("Pipelines", [Rows(("pipeline", "", "why not, or what it does"), rows)])
+    return Section("Pipelines", [Rows(("pipeline", "whether it can take the scan"), rows)])
 
 
 def scan_section(found: Inspection) -> Section:
