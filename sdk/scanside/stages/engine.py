@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from scanside.context import Context
-from scanside.engines.bundle import Bundle
+from scanside.engines.bundle import manifest_of
 from scanside.engines.catalog import find_bundle
 from scanside.engines.engine import Engine
 from scanside.engines.manifest import PrecisionChoice
@@ -250,7 +250,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         against = []
         for name in self.config.bundles:
             try:
-                manifest = Bundle.open(find_bundle(name)).manifest
+                manifest = manifest_of(find_bundle(name))
             except (EngineError, ConfigError) as error:
                 return outline.refused(str(error))
             fitness = foreseen_fitness(manifest, outline)
