@@ -7,10 +7,11 @@ from typing import Literal
 
 import torch
 
+from scanside.context import Context
 from scanside.errors import ConfigError
 from scanside.items import Image, Samples
 from scanside.recon.combine import combine_with_maps, root_sum_of_squares
-from scanside.recon.noncartesian.nufft import Nufft
+from scanside.recon.noncartesian.nufft import Nufft, require_library
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._images import image_of_samples
@@ -41,6 +42,10 @@ class Gridding(Stage[Samples, Image]):
         density: Density = "auto"
 
     config: Config
+
+    def prepare(self, context: Context) -> None:
+        """See that the NUFFT is installed, before a scan waits for it."""
+        require_library(context.torch_device)
 
     def open(self, scan: Scan) -> None:
         """A new scan."""

@@ -17,7 +17,7 @@ import torch
 
 from scanside.errors import MissingExtra, NonFiniteError, ShapeError
 
-__all__ = ["Nufft"]
+__all__ = ["Nufft", "require_library"]
 
 _EPS = {torch.complex64: 1e-6, torch.complex128: 1e-12}
 _LARGEST = 0.5 * (1 + 1e-5)
@@ -95,7 +95,7 @@ class Nufft:
             real = torch.float32 if dtype == torch.complex64 else torch.float64
             eps = self._eps or _EPS[dtype]
             name = "complex64" if dtype == torch.complex64 else "complex128"
-            plan = _library(on_gpu).Plan(
+            plan = require_library(self.points.device).Plan(
                 kind, self.shape, n_trans=n, eps=eps, isign=-1 if kind == 2 else 1, dtype=name
             )
             angles = [axis.to(real).contiguous() for axis in self._angles]
@@ -121,7 +121,13 @@ def _applied(values: torch.Tensor, operator: Nufft, kind: int) -> torch.Tensor:
     return cast(torch.Tensor, _Apply.apply(values, operator, kind))  # type: ignore[no-untyped-call]
 
 
-def _library(on_gpu: bool) -> Any:
+def require_library(device: torch.device) -> Any:
+    """The module that transforms on a device: finufft, or cufinufft on a GPU.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    on_gpu = device.type != "cpu"
     name = "cufinufft" if on_gpu else "finufft"
     try:
         return import_module(name)
