@@ -30,6 +30,7 @@ def _exhibit_section(result: ExhibitResult) -> Section:
         "PSNR in the object, dB",
         "PSNR, dB",
         "SSIM",
+        *told.values(),
     )
     rows = []
     for name in methods_of(result.slices):
@@ -45,7 +46,6 @@ def _exhibit_section(result: ExhibitResult) -> Section:
                 *said,
             )
         )
-    columns = (*columns, *told.values())
     caption = f"A slice by every method, a detail, and what is wrong with each, in one scale. {TRUTH}"
     same = (
         "the same pixels as in one process, bit for bit" if result.same_pixels else "other pixels: a defect"
