@@ -84,10 +84,15 @@ def images_after(pipeline: str, repetition: int) -> int:
 
 @dataclass
 class Waiting:
-    """A scanner that sends a repetition once all images of those before it have come."""
+    """A scanner that sends a repetition once all images of those before it have come.
+
+    Attributes:
+        change: what it does wrong; then it waits for nothing.
+    """
 
     scan: SimulatedScan
     pipeline: str
+    change: Callable[[Readouts], Readouts] | None = None
     came: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     late: str = ""
 
@@ -96,6 +101,9 @@ class Waiting:
         repetition = n_images = 0
         for block in self.scan.items(1 << 10):  # ends with each repetition
             assert isinstance(block, Readouts)
+            if self.change is not None:
+                yield self.change(block)
+                continue
             yield block
             if flagged(block.headers["flags"], NOT_IMAGING | AcquisitionFlag.PARALLEL_CALIBRATION).all():
                 continue
@@ -187,3 +195,46 @@ def test_images_come_while_the_scan_runs(
         np.testing.assert_array_equal(image.data.numpy(), expected.data.numpy())
         assert image.header == expected.header
         assert image.meta == expected.meta
+
+
+def in_another_unit(block: Readouts) -> Readouts:
+    scaled = None if block.trajectory is None else block.trajectory * np.float32(0.4)
+    return Readouts(block.headers, block.samples, scaled)
+
+
+def without_a_spoke(block: Readouts) -> Readouts:
+    return block if block.trajectory is None else block.select(np.arange(len(block)) != 5)
+
+
+def without_navigators(block: Readouts) -> Readouts:
+    return block.select(~flagged(block.headers["flags"], AcquisitionFlag.PHASECORR_DATA))
+
+
+def test_a_trajectory_in_no_known_unit_is_an_error(scans: dict[str, SimulatedScan], send: Send) -> None:
+    received = send(Waiting(scans["radial"], "radial", in_another_unit))
+    assert received.error is not None
+    assert "unit of the trajectory cannot be told: it reaches 0.2" in received.error
+    assert "set gather.unit" in received.error
+    assert not received.images
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "change", "attribute", "text"),
+    [
+        ("radial", without_a_spoke, "ScansideIncomplete", "1 readouts of slice 0"),
+        ("epi", without_navigators, "ScansideWarning", "no navigators came before its lines"),
+    ],
+)
+def test_what_is_missing_stands_in_the_images(
+    scans: dict[str, SimulatedScan],
+    send: Send,
+    pipeline: str,
+    change: Callable[[Readouts], Readouts],
+    attribute: str,
+    text: str,
+) -> None:
+    received = send(Waiting(scans[pipeline], pipeline, change))
+    assert received.error is None, received.error
+    assert received.images
+    for image in received.images:
+        assert any(text in said for said in image.meta[attribute])
