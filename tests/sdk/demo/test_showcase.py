@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from scanside.cli.app import app
 from scanside.demo.exhibits import EXHIBITS, Exhibit, Way
 from scanside.demo.result import Showcase
 from scanside.demo.run import run_demo
@@ -16,7 +19,7 @@ from scanside.demo.showcase_section import in_words, showcase_sections
 from scanside.errors import MissingExtra
 from scanside.mrd.hdf5 import Hdf5Reader
 from scanside.pipeline import Pipeline
-from scanside.report.page import Movie, Page, Picture
+from scanside.report.page import Movie, Picture, Rows, Text
 from scanside.simulate import ScanConfig, preset
 
 
@@ -95,9 +98,12 @@ def test_sections_and_files(made: Showcase, folder: Path) -> None:
     for section in sections.values():
         assert any(isinstance(part, Picture) for part in section.parts)
     assert any(isinstance(part, Movie) for part in sections["radial-realtime"].parts)
-    html = Page("page", sections=list(sections.values())).html()
-    for expected in ("ghost, % of the signal", "NRMSE in the object, %", "bit for bit", "gridding"):
-        assert expected in html
+    (rows,) = (part for part in sections["epi"].parts if isinstance(part, Rows))
+    assert {"ghost, % of the signal", "NRMSE in the object, %"} <= set(rows.columns)
+    assert [row[0] for row in rows.rows] == ["epi, uncorrected", "epi"]
+    assert all(len(row) == len(rows.columns) for row in rows.rows)
+    (said,) = (part for part in sections["epi"].parts if isinstance(part, Text))
+    assert "bit for bit" in said.text
     files = {path.name for path in (folder / "epi").iterdir()}
     assert files == {"scan.h5", "truth.npz", "epi-uncorrected.h5", "epi.h5"}
     with Hdf5Reader(folder / "radial-realtime" / "radial-realtime.h5") as reader:
@@ -108,6 +114,35 @@ def test_every_step_is_told(made: Showcase, steps: list[str]) -> None:
     assert "starting a server for further pipelines" in steps
     for name in ("gridding", "radial", "epi, uncorrected", "epi"):
         assert f"reconstructing it in a Gadgetron node: {name}" in steps
+
+
+def test_the_command_tells_figures_of_further_pipelines_where_they_are_asked_for(
+    made: Showcase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Shown | None] = []
+
+    def run(folder: Path, *, shown: Shown | None, **_: object) -> object:
+        asked.append(shown)
+        part = SimpleNamespace(slices=made.exhibits[0].slices, methods=[])
+        return SimpleNamespace(
+            slices=part.slices,
+            learned=part,
+            checked=part,
+            film=made.stream.film,
+            same_pixels=True,
+            showcase=None if shown is None else made,
+        )
+
+    monkeypatch.setattr("scanside.demo.run_demo", run)
+    monkeypatch.setenv("COLUMNS", "200")
+    plain, whole = (
+        CliRunner().invoke(app, ["demo", *options, "-o", str(tmp_path)]) for options in ([], ["--all"])
+    )
+    assert (plain.exit_code, whole.exit_code) == (0, 0), whole.output
+    assert [shown is None for shown in asked] == [True, False]
+    assert "Further pipelines" not in plain.output
+    assert "ghost, % of the signal" in whole.output
+    assert f"radial-realtime: {in_words(made.stream)}" in whole.output
 
 
 def test_nothing_is_shown_that_nobody_asked_for() -> None:
