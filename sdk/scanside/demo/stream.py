@@ -61,7 +61,7 @@ def run_stream(
     film = compare_films(images, scan.truth, (seen[1:] + seen[:-1]) / 2, step * config.timing.tr_ms, method)
     before = live.n_readouts - config.dynamics.repetitions * step  # readouts of noise
     waited = [
-        sent - (before + (window.readouts or step) + number * step)
+        max(0, sent - (before + (window.readouts or step) + number * step))
         for number, sent in enumerate(live.n_sent)
         if sent < live.n_readouts
     ]
