@@ -15,6 +15,7 @@ from scanside.replay import ReplayResult
 if TYPE_CHECKING:
     from scanside.demo.exhibits import Exhibit
     from scanside.engines.choice import Choice
+    from scanside.items import Image
 
 __all__ = [
     "CLASSICAL",
@@ -112,6 +113,7 @@ class ExhibitResult:
         slices: comparison with truth, slice by slice; the pipeline itself is the last method.
         nrmse: in the object, of every method, the mean of all slices.
         told: of every method, what its images say: means by meta attribute.
+        maps: of the middle slice, those that came with the pipeline's images, say of their noise.
         same_pixels: whether the node gave the pixels of the pipeline in this process.
         warnings: what the operator was told.
     """
@@ -120,6 +122,7 @@ class ExhibitResult:
     slices: list[SliceResult]
     nrmse: Mapping[str, float]
     told: Mapping[str, Mapping[str, float]]
+    maps: list[Image]
     same_pixels: bool
     warnings: list[str]
 

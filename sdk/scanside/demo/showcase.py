@@ -26,7 +26,7 @@ from scanside.simulate import ScanConfig, preset
 if TYPE_CHECKING:
     from scanside.items import Image
 
-__all__ = ["Shown", "require_showcase", "run_showcase"]
+__all__ = ["Shown", "is_map", "require_showcase", "run_showcase"]
 
 
 @dataclass(frozen=True)
@@ -102,19 +102,26 @@ def _run_exhibit(
             device=device,
             pool=pool,
         )
-        images[name] = [image for image in made.images if image.what == "image"]
+        images[name] = [image for image in made.images if not is_map(image)]
         warnings = made.warnings
     on_step(f"reconstructing it in this process: {exhibit.name}")
     direct = replay(recording, exhibit.name, settings=exhibit.settings, device=device)
     slices = compare_slices(images, scan.truth)
+    middle = slices[len(slices) // 2].slice
     return ExhibitResult(
         exhibit,
         slices,
         nrmse={name: _nrmse(slices, name) for name in images},
         told={name: _told(some, exhibit.told) for name, some in images.items()},
+        maps=[one for one in made.images if is_map(one) and int(one.header["slice"]) == middle],
         same_pixels=same_pixels(made.images, direct.images),
         warnings=warnings,
     )
+
+
+def is_map(image: Image) -> bool:
+    """Whether something is not an image but a map that belongs to one, as it says itself."""
+    return image.meta.get("DataRole", ["Image"])[0] != "Image"
 
 
 def _nrmse(slices: Sequence[SliceResult], name: str) -> float:

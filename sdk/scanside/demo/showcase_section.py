@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from scanside.demo.compare import mean
@@ -9,9 +11,14 @@ from scanside.demo.film_section import film_section
 from scanside.demo.methods_section import TRUTH, methods_figure_of, methods_of, title_of
 from scanside.demo.result import ExhibitResult, Showcase, StreamResult
 from scanside.demo.stream import PIPELINE
+from scanside.report import figures
 from scanside.report.page import Messages, Picture, Rows, Section, Text
+from scanside.report.views import image_views, window_of
 
-__all__ = ["showcase_sections"]
+if TYPE_CHECKING:
+    from scanside.items import Image
+
+__all__ = ["in_words", "showcase_sections"]
 
 
 def showcase_sections(showcase: Showcase | None) -> dict[str, Section]:
@@ -62,7 +69,20 @@ def _exhibit_section(result: ExhibitResult) -> Section:
             f"{result.exhibit.note} Through a Gadgetron node and a warm server {result.exhibit.name} gave {same}."
         ),
     ]
+    section.parts += [_map_picture(one) for one in result.maps]
     return section
+
+
+def _map_picture(image: Image) -> Picture:
+    """A map that came with an image, in its own values: its slice, or the middle one of a slab."""
+    slope = float(image.meta.get("RescaleSlope", ["1"])[0])
+    views = image_views(image.replace(data=image.data.float() * slope))[:1]
+    role = image.meta["DataRole"][0]
+    return Picture(
+        figures.image_figure(views),
+        f"{role}, with the image ({window_of(views).describe()}).",
+        f"Map: {role}",
+    )
 
 
 def _stream_section(stream: StreamResult) -> Section:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,13 +15,14 @@ from scanside.cli.app import app
 from scanside.demo.exhibits import EXHIBITS, Exhibit, Way
 from scanside.demo.result import Showcase
 from scanside.demo.run import run_demo
-from scanside.demo.showcase import Shown, run_showcase
+from scanside.demo.showcase import Shown, is_map, run_showcase
 from scanside.demo.showcase_section import in_words, showcase_sections
 from scanside.errors import MissingExtra
 from scanside.mrd.hdf5 import Hdf5Reader
 from scanside.pipeline import Pipeline
 from scanside.report.page import Movie, Picture, Rows, Text
 from scanside.simulate import ScanConfig, preset
+from scanside.testing.small import small_image
 
 
 def small(config: ScanConfig, matrix: int, **sampling: object) -> ScanConfig:
@@ -108,6 +110,20 @@ def test_sections_and_files(made: Showcase, folder: Path) -> None:
     assert files == {"scan.h5", "truth.npz", "epi-uncorrected.h5", "epi.h5"}
     with Hdf5Reader(folder / "radial-realtime" / "radial-realtime.h5") as reader:
         assert sum(len(list(reader.images(series))) for series in reader.image_series()) == 4
+
+
+def test_maps_that_came_with_an_image_are_shown(made: Showcase) -> None:
+    epi = made.exhibits[1]
+    assert epi.maps == []
+    image = small_image()
+    image = image.replace(data=image.data.abs())
+    assert not is_map(image)
+    image.meta.update({"DataRole": ["G-factor"], "RescaleSlope": ["0.01"]})
+    assert is_map(image)
+    section = showcase_sections(replace(made, exhibits=[replace(epi, maps=[image])]))["epi"]
+    captions = [part.caption for part in section.parts if isinstance(part, Picture)]
+    assert len(captions) == 2
+    assert captions[1].startswith("G-factor, with the image (black 0, white")
 
 
 def test_every_step_is_told(made: Showcase, steps: list[str]) -> None:
