@@ -36,6 +36,7 @@ def demo(
 
     from scanside.demo import run_demo
     from scanside.demo.showcase import Shown
+    from scanside.demo.stream import PIPELINE
 
     shown = Shown() if everything else None
     with err.status("…") as status:
@@ -63,6 +64,7 @@ def demo(
             console.print(f"[yellow]{method.pipeline}:[/] {escape(text)}", soft_wrap=True)
     same = "the same pixels as" if result.same_pixels else "[bold red]other pixels than[/]"
     console.print(f"The Gadgetron node gave {same} the classical pipeline in this process.")
+    further = [] if shown is None else [*(one.name for one in shown.exhibits), PIPELINE]
     made = table("", "")
     made.show_header = False
     for name in (
@@ -74,6 +76,7 @@ def demo(
         "checked",
         "film",
         "film.gif",
+        *further,
     ):
         made.add_row(f"[dim]{name}[/]", str((output / name).resolve()))
     console.print()
