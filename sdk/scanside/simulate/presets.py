@@ -147,6 +147,18 @@ def _radial() -> ScanConfig:
     )
 
 
+def _radial_cine() -> ScanConfig:
+    """Golden-angle spokes through a short-axis heart that beats: 192 x 192, 8 coils, 40 times 17 spokes."""
+    return ScanConfig(
+        name="radial-cine",
+        phantom=PhantomConfig(kind="cardiac", background_phase_rad=0.6),
+        geometry=SHORT_AXIS,
+        sampling=SamplingConfig(trajectory=TrajectoryConfig(readouts=17, angles="golden")),
+        dynamics=DynamicsConfig(repetitions=40, beat="time"),
+        timing=TimingConfig(tr_ms=4.0, dwell_us=2.0),
+    )
+
+
 def _spiral() -> ScanConfig:
     """Eight of 24 spiral arms through a brain: 192 x 192, 8 coils."""
     return ScanConfig(
@@ -202,6 +214,7 @@ PRESETS: dict[str, Callable[[], ScanConfig]] = {
     "bench": _bench,
     "phantom-full": _phantom_full,
     "radial": _radial,
+    "radial-cine": _radial_cine,
     "spiral": _spiral,
     "epi": _epi,
 }

@@ -314,8 +314,10 @@ def _nufft(volumes: npt.NDArray[np.complex64], angles: list[npt.NDArray[np.float
         raise MissingExtra("finufft", "noncartesian", "a simulated trajectory") from error
     transform = finufft.nufft2d2 if len(angles) == 2 else finufft.nufft3d2
     wrapped = [np.ascontiguousarray(np.remainder(angle + np.pi, 2 * np.pi) - np.pi) for angle in angles]
+    # For a slice threads wait for each other longer than one of them takes.
+    threads = {"nthreads": 1} if len(angles) == 2 else {}
     result: npt.NDArray[Any] = transform(
-        *wrapped, np.ascontiguousarray(volumes, np.complex128), isign=-1, eps=1e-9
+        *wrapped, np.ascontiguousarray(volumes, np.complex128), isign=-1, eps=1e-9, **threads
     )
     return np.atleast_2d(result)
 
