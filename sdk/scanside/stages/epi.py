@@ -136,6 +136,7 @@ class EchoPlanar(Stage[Readouts, Readouts]):
                 self._scan, self._scan.encoding(index), run, self.config.regridding
             )
         space = self._spaces[index]
+        self._tell_other_sample_time(space, run)
         backwards = flagged(run.headers["flags"], _REVERSE)
         straight, image = space.to_image(run)
         train = self._trains.setdefault(place, _Train())
@@ -251,6 +252,16 @@ class EchoPlanar(Stage[Readouts, Readouts]):
             factor = phases.correction(waiting.backwards, np.zeros(len(waiting.readouts), np.int64))
             waiting.readouts = EchoSpace.to_lines(waiting.readouts, waiting.image * factor[:, None])
             waiting.key = None
+
+    def _tell_other_sample_time(self, space: EchoSpace, run: Readouts) -> None:
+        """Lines of another sample time in one encoding space, such as calibration lines of another echo spacing."""
+        sampled_us = float(run.headers["sample_time_us"][0])
+        if not space.has_sample_time(sampled_us):
+            self._scan.warn(
+                f"lines of encoding space {space.encoding.index} have sample times of {space.sampled_us:g} and of "
+                f"{sampled_us:g} µs: all are regridded as the header says, and those of another echo spacing are "
+                "distorted otherwise; GRAPPA weights of them may leave ghosts"
+            )
 
     def _tell_other_spacing(self) -> None:
         """Calibration lines of another echo spacing are distorted in another way than the images."""

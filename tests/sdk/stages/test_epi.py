@@ -19,6 +19,7 @@ from scanside.simulate import (
     EchoPlanarConfig,
     GeometryConfig,
     NoiseConfig,
+    ReferenceConfig,
     SamplingConfig,
     ScanConfig,
     SimulatedScan,
@@ -507,3 +508,39 @@ def test_a_cartesian_header_is_told() -> None:
     assert "the header's trajectory is cartesian, so that stage 'epi' leaves the readouts as they are" in (
         "\n".join(scan.warnings)
     )
+
+
+# Calibration lines of a gradient-echo scan, in an encoding space of their own.
+
+
+@pytest.mark.parametrize("fov_mm", [None, (300.0, 270.0)])
+def test_flash_lines_of_another_matrix_calibrate_echo_trains(fov_mm: tuple[float, float] | None) -> None:
+    reference = ReferenceConfig(matrix=(48, 40), fov_mm=fov_mm)
+    sampling = {"acceleration": (2, 1), "reference": reference}
+    simulated = scan_of(sampling, odd_even_rad=(0.8, -2.0), delay_us=1.0)
+    (image,), scan = images_of(simulated)
+    assert not scan.warnings
+    assert image.meta["ScansideCalibration"] == ["40 calibration lines of encoding space 1 were taken"]
+    assert error(image, simulated) < 0.02
+    assert told_level(image) < 0.01
+    assert ghost(image, simulated) < 0.01
+
+
+def test_flash_lines_from_elsewhere_are_told() -> None:
+    simulated = scan_of({"acceleration": (2, 1), "reference": ReferenceConfig()})
+
+    def moved(block: Readouts) -> Readouts:
+        block.headers["position"][block.headers["encoding_space_ref"] == 1] += (0, 0, 30)
+        return block
+
+    refused(simulated, "they lie 30.0 mm away from the image", change=moved)
+
+
+def test_calibration_lines_of_another_sample_time_are_told() -> None:
+    def slower_lines(block: Readouts) -> Readouts:
+        calibrating = flagged(block.headers["flags"], AcquisitionFlag.PARALLEL_CALIBRATION)
+        block.headers["sample_time_us"][calibrating] = 6
+        return block
+
+    _, scan = images_of(scan_of(R2, navigators=0), change=slower_lines)
+    assert any("space 0 have sample times of 6 and of 5 µs" in told for told in scan.warnings)
