@@ -142,6 +142,10 @@ class EchoPlanarConfig(_Config):
     odd_even_rad: tuple[float, ...] = Field(default=(0.0,), min_length=1)
     """Phase that reversed echoes have more than the others: coefficients of a polynomial of x, from the constant on,
     with x from −1/2 to 1/2 over the image's field of view."""
+    odd_even_y_rad: tuple[float, ...] = Field(default=(0.0,), min_length=1)
+    """The same along phase encoding, a polynomial of y: no factor along the readout takes it away."""
+    both_directions: bool = False
+    """Whether separate calibration lines come once more, in trains that begin backwards."""
     delay_us: float = 0.0
     """How long the gradient lags behind the samples: forward and reversed echoes shift to opposite sides."""
     b0_hz: tuple[float, float] = (0.0, 0.0)

@@ -90,13 +90,16 @@ class EchoPlanarReadouts:
         return np.asarray(2 * np.pi * frequency * echo[:, None] * spacing_s + backwards[:, None] * odd)
 
 
-def as_echo_trains(headers: Headers, config: EchoPlanarConfig, center: tuple[int, int]) -> Headers:
+def as_echo_trains(
+    headers: Headers, config: EchoPlanarConfig, center: tuple[int, int], *, begins_backwards: bool = False
+) -> Headers:
     """Lines in the order of acquisition as trains: navigators before each, every second echo reversed.
 
     Args:
         headers: ``(n,)``; lines that follow each other with the same counters, those of k-space apart, are a train.
         config: of the trains.
         center: counters of the central line along (k1, k2), which navigators have.
+        begins_backwards: the first echo of each train is reversed.
     """
     counters = np.stack(
         [
@@ -115,5 +118,5 @@ def as_echo_trains(headers: Headers, config: EchoPlanarConfig, center: tuple[int
     echo = np.arange(len(trains))
     echo -= np.repeat(begins, np.diff(np.append(begins, len(trains))))
     trains["idx"]["user"][:, ECHO_COUNTER] = echo
-    trains["flags"][echo % 2 == 1] |= _REVERSE
+    trains["flags"][(echo + begins_backwards) % 2 == 1] |= _REVERSE
     return trains

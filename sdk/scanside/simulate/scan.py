@@ -239,13 +239,14 @@ class SimulatedScan:
         k1 = headers["idx"]["kspace_encode_step_1"] + self.bands[0].first
         reverse = flagged(headers["flags"], AcquisitionFlag.REVERSE)
         for rows, frame in self._frames(headers):
-            lines, x_mm = self._signal.along_readout(frame)
-            phase = echoes.phase(headers[rows], x_mm / self.grid.recon_fov_mm[0])
-            turned = lines[:, k1[rows]].swapaxes(0, 1) * np.exp(1j * phase)[:, None]
             for backwards in (False, True):
                 which = reverse[rows] == backwards
+                phase_y = echoes.config.odd_even_y_rad if backwards else (0.0,)
+                lines, x_mm = self._signal.along_readout(frame, phase_y)
+                phase = echoes.phase(headers[rows[which]], x_mm / self.grid.recon_fov_mm[0])
+                turned = lines[:, k1[rows[which]]].swapaxes(0, 1) * np.exp(1j * phase)[:, None]
                 k0 = echoes.positions(backwards=backwards) / self.grid.encoded_fov_mm[0]
-                samples[rows[which]] = turned[which] @ np.exp(-2j * np.pi * np.outer(x_mm, k0))
+                samples[rows[which]] = turned @ np.exp(-2j * np.pi * np.outer(x_mm, k0))
         return samples
 
     def _noise_of_lines(

@@ -544,3 +544,58 @@ def test_calibration_lines_of_another_sample_time_are_told() -> None:
 
     _, scan = images_of(scan_of(R2, navigators=0), change=slower_lines)
     assert any("space 0 have sample times of 6 and of 5 µs" in told for told in scan.warnings)
+
+
+# Dual-polarity GRAPPA.
+
+TWO_DIMENSIONAL: dict[str, Any] = {
+    "odd_even_rad": (0.5, 1.0),
+    "odd_even_y_rad": (0.0, 2.0, -6.0),
+    "both_directions": True,
+}
+DUAL = {"epi.dual_polarity": True}
+ACS = {"acs": (32, 0), "acs_mode": "separate"}
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        ACS,
+        {**ACS, "acceleration": (2, 1), "partial_fourier": (0.75, 1.0)},
+    ],
+    ids=["all lines", "R = 2, partial Fourier"],
+)
+def test_phases_along_phase_encoding_by_references_of_both_directions(sampling: dict[str, Any]) -> None:
+    simulated = scan_of(sampling, **TWO_DIMENSIONAL)
+    (image,), scan = images_of(simulated, DUAL)
+    assert not scan.warnings
+    assert error(image, simulated) < 0.025
+    assert max(told_level(image), ghost(image, simulated)) < 0.01
+    (linear,), _ = images_of(simulated)
+    assert max(told_level(linear), ghost(linear, simulated)) > 0.025
+    assert error(linear, simulated) > 0.05
+
+
+def test_dual_polarity_in_small_blocks_and_slices() -> None:
+    simulated = scan_of({**ACS, "acceleration": (2, 1)}, {"repetitions": 2}, n_slices=2, **TWO_DIMENSIONAL)
+    whole, parts = (images_of(simulated, DUAL, block=block)[0] for block in (256, 7))
+    assert len(whole) == len(parts) == 4
+    for one, other in zip(whole, parts, strict=True):
+        assert np.abs(pixels(one) - pixels(other)).max() < 1e-5 * pixels(one).max()
+
+
+def test_references_of_one_direction_are_told() -> None:
+    sampling = {**ACS, "acceleration": (2, 1)}
+    simulated = scan_of(sampling, odd_even_rad=(0.5, 1.0))
+    (image,), scan = images_of(simulated, DUAL)
+    assert "0 adjacent ones came in both directions" in scan.warnings[0]
+    assert "epi.dual_polarity has no effect" in scan.warnings[0]
+    (linear,), _ = images_of(simulated)
+    assert np.array_equal(pixels(image), pixels(linear))
+
+
+def test_dual_polarity_without_references_or_navigators_is_told() -> None:
+    _, scan = images_of(scan_of(odd_even_rad=(0.5,)), DUAL)
+    assert [text for text in scan.warnings if "no calibration lines that serve came before" in text]
+    _, scan = images_of(scan_of(ACS, navigators=0, odd_even_rad=(0.5,)), DUAL)
+    assert [text for text in scan.warnings if "which epi.dual_polarity needs: it has no effect" in text]
