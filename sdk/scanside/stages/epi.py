@@ -189,7 +189,7 @@ class EchoPlanar(Stage[Readouts, Readouts]):
         if corrected:
             finish = self._calibrate if key[-1] else self._make_consistent
             try:
-                finish(key[:2], corrected)
+                finish((key[0], key[1]), corrected)
             except (CalibrationError, ShapeError) as error:
                 self._scan.warn(
                     f"slice {key[1]} of encoding space {key[0]}: epi.dual_polarity has no effect, lines are "
