@@ -266,6 +266,26 @@ def test_another_encoding_space_passes_unchanged() -> None:
     assert not scan.warnings
 
 
+def test_directions_stay_apart_and_averages_are_added() -> None:
+    """As diffusion-weighted scans have them: all directions of an average, then the next average."""
+    dynamics = {"averages": 2, "sets": 3}
+    simulated = scan_of({}, dynamics, std=0.02, n_slices=2, drift_hz_s=5.0, odd_even_rad=(0.5, 1.0))
+    made, scan = images_of(simulated)
+    assert not scan.warnings
+    places = [(int(image.header["set"]), int(image.header["slice"])) for image in made]
+    assert places == [(set_, slice_) for set_ in range(3) for slice_ in range(2)]
+    assert max(map(told_level, made)) < 0.01
+    for image in made:
+        slice_ = int(image.header["slice"])
+        assert np.allclose(image.header["position"], simulated.grid.positions[slice_], atol=1e-3)
+    one, _ = images_of(scan_of({}, std=0.02, odd_even_rad=(0.5, 1.0)))
+    corner = (..., slice(0, 12), slice(0, 12))
+    noise = [float(np.sqrt((pixels(image)[corner] ** 2).mean())) for image in (made[0], one[0])]
+    assert noise[0] == pytest.approx(noise[1] / np.sqrt(2), rel=0.1)
+    apart, _ = images_of(simulated, {"accumulate.averages": "separate"})
+    assert sorted(int(image.header["average"]) for image in apart) == [0] * 6 + [1] * 6
+
+
 # What can be wrong.
 
 
