@@ -62,11 +62,12 @@ def images_of(
     simulated: SimulatedScan,
     settings: dict[str, Any] | None = None,
     *,
+    name: str = "epi",
     change: Change = lambda block: block,
     header: Callable[[str], str] = lambda xml: xml,
     block: int = 256,
 ) -> tuple[list[Image], Scan]:
-    pipeline = Pipeline.load("epi", settings)
+    pipeline = Pipeline.load(name, settings)
     pipeline.prepare(Context(device="cpu"))
     scan = Scan.from_xml(header(simulated.header_xml.decode()))
     made: list[Image] = []
@@ -284,6 +285,24 @@ def test_directions_stay_apart_and_averages_are_added() -> None:
     assert noise[0] == pytest.approx(noise[1] / np.sqrt(2), rel=0.1)
     apart, _ = images_of(simulated, {"accumulate.averages": "separate"})
     assert sorted(int(image.header["average"]) for image in apart) == [0] * 6 + [1] * 6
+
+
+def test_averages_whose_shots_differ_in_phase() -> None:
+    """As motion between the pulses of a diffusion weighting has it."""
+    simulated = scan_of({}, {"averages": 2}, odd_even_rad=(0.5, 1.0))
+
+    def moved(block: Readouts) -> Readouts:
+        block.samples[block.headers["idx"]["average"] == 1] *= np.exp(2.8j)
+        return block
+
+    (image,), scan = images_of(simulated, name="epi-averages", change=moved)
+    assert not scan.warnings
+    assert image.meta["ScansideAverages"] == ["2"]
+    assert error(image, simulated) < 0.02
+    assert told_level(image) < 0.01
+    (joined,), _ = images_of(simulated, change=moved)
+    inside = simulated.truth.mask[0]
+    assert pixels(joined)[inside].mean() < 0.3 * pixels(image)[inside].mean()
 
 
 # What can be wrong.

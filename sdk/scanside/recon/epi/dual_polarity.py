@@ -1,8 +1,8 @@
 """One consistent k-space of echoes of both directions, by kernels from references that were read both ways.
 
 Hoge, Polimeni: *Dual-polarity GRAPPA for simultaneous reconstruction and ghost correction of echo planar imaging
-data*, Magn Reson Med 2016;76:32. There the kernels fill the missing lines too; here they make what forward echoes would have
-measured of the lines that were acquired, and any reconstruction for such lines follows.
+data*, Magn Reson Med 2016;76:32. There the kernels fill the missing lines too; here they make what forward echoes
+would have measured of the lines that were acquired, and any reconstruction for such lines follows.
 """
 
 from __future__ import annotations
