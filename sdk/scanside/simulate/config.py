@@ -146,6 +146,9 @@ class EchoPlanarConfig(_Config):
     """The same along phase encoding, a polynomial of y: no factor along the readout takes it away."""
     both_directions: bool = False
     """Whether separate calibration lines come once more, in trains that begin backwards."""
+    receiver: Literal["follows", "one-frequency"] = "follows"
+    """Whether the receiver demodulates at the frequency of the image's centre all the time, or on ramps too at that
+    under the flat top."""
     delay_us: float = 0.0
     """How long the gradient lags behind the samples: forward and reversed echoes shift to opposite sides."""
     b0_hz: tuple[float, float] = (0.0, 0.0)

@@ -73,6 +73,27 @@ class EchoPlanarReadouts:
         k = self.n / (ends[1] - ends[0]) * (sampled - moment[-1] / 2)
         return np.asarray(-k if backwards else k)
 
+    def demodulation(self, *, backwards: bool, off_mm: float, encoded_fov_mm: float) -> Reals:
+        """Phase ``(sample)`` in rad that the receiver leaves, with the image's centre so far from the isocentre.
+
+        The centre's frequency follows the gradient, the receiver's does not: their phases differ by what lies between
+        the integral of the gradient and that of its flat top.
+        """
+        if self.config.receiver == "follows" or not self.config.ramp_us:
+            return np.zeros(self.n_samples)
+        ramp, flat = self.config.ramp_us, self.config.flat_top_us(self.n_samples, self.dwell_us)
+        area = self._area(ramp, flat)
+        middle = ramp + flat / 2
+        times = self.config.acq_delay_us + (np.arange(self.n_samples) + 1) * self.dwell_us
+        received = self.n / area * (times - middle) * (-1 if backwards else 1)
+        turns = off_mm / encoded_fov_mm
+        return np.asarray(2 * np.pi * turns * (received - self.positions(backwards=backwards, delayed=False)))
+
+    def _area(self, ramp: float, flat: float) -> float:
+        """Integral of the gradient over the samples, in µs of its flat top."""
+        cut = ramp - self.config.acq_delay_us
+        return flat + cut * (ramp + self.config.acq_delay_us) / ramp
+
     def phase(self, headers: Headers, x: Reals) -> Reals:
         """Phase ``(n, x)`` in rad that echoes have gained, by their place in the train and their direction.
 

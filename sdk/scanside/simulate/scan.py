@@ -247,6 +247,11 @@ class SimulatedScan:
                 turned = lines[:, k1[rows[which]]].swapaxes(0, 1) * np.exp(1j * phase)[:, None]
                 k0 = echoes.positions(backwards=backwards) / self.grid.encoded_fov_mm[0]
                 samples[rows[which]] = turned @ np.exp(-2j * np.pi * np.outer(x_mm, k0))
+                off_mm = float(self.grid.positions[frame.slice] @ self.grid.directions.read)
+                received = echoes.demodulation(
+                    backwards=backwards, off_mm=off_mm, encoded_fov_mm=self.grid.encoded_fov_mm[0]
+                )
+                samples[rows[which]] *= np.exp(1j * received)
         return samples
 
     def _noise_of_lines(

@@ -19,9 +19,11 @@ from scanside.scan import Scan
 from scanside.stages._lines import readout_grid, straighten
 from scanside.texts import shown
 
-__all__ = ["EchoSpace", "Regrid", "is_echo_planar"]
+__all__ = ["EchoSpace", "Receiver", "Regrid", "is_echo_planar"]
 
 Regrid: TypeAlias = Literal["auto", "none"]
+
+Receiver: TypeAlias = Literal["follows", "one-frequency"]
 
 _SAME = 0.01  # relative difference of times that headers round
 _REVERSE = AcquisitionFlag.REVERSE
@@ -41,6 +43,7 @@ class EchoSpace:
         encoding: the encoding space.
         first: readouts that belong to it.
         regrid: ``none`` takes samples for equidistant, whatever the header says.
+        receiver: ``one-frequency`` moves ramp samples to the centre of a field of view that lies off the isocentre.
 
     Attributes:
         encoding: as given.
@@ -50,15 +53,25 @@ class EchoSpace:
         ScanError: what the header says of the gradient contradicts itself or the readouts.
     """
 
-    def __init__(self, scan: Scan, encoding: Encoding, first: Readouts, regrid: Regrid) -> None:
+    def __init__(
+        self,
+        scan: Scan,
+        encoding: Encoding,
+        first: Readouts,
+        regrid: Regrid,
+        receiver: Receiver = "follows",
+    ) -> None:
         self.encoding = encoding
         self.sampled_us = float(first.headers["sample_time_us"][0])
         self._n = encoding.encoded.matrix[0]
         self._matrices: list[npt.NDArray[np.complex64]] | None = None
+        self._behind: npt.NDArray[np.float64] | None = None
         trapezoid = _trapezoid(scan, encoding, first) if regrid == "auto" else None
         if trapezoid is not None and trapezoid.has_ramps:
             self._n_samples = trapezoid.n_samples
             at = trapezoid.positions(self._n)
+            if receiver == "one-frequency":
+                self._behind = trapezoid.behind(self._n)
             # The transform is part of the matrix, (sample, x): samples are complex, so that it costs nothing more.
             self._matrices = [
                 _transformed(regridding(way * at, self._n).T.astype(np.complex64), to_image)
@@ -104,7 +117,7 @@ class EchoSpace:
         image = np.empty((*readouts.samples.shape[:2], self._n), np.complex64)
         for which, matrix in zip((~reversed_, reversed_), self._matrices, strict=True):
             # One product for all echoes of a direction and all coils.
-            samples = readouts.samples[which].reshape(-1, self._n_samples)
+            samples = self._centred(readouts.select(which)).reshape(-1, self._n_samples)
             image[which] = (samples @ matrix).reshape(-1, *image.shape[1:])
         # Of the samples only the number counts from here on.
         straight = Readouts(readouts.headers, readouts.samples).with_samples(image)
@@ -112,6 +125,17 @@ class EchoSpace:
         straight.headers["center_sample"] = self._n // 2
         straight.headers["discard_pre"] = straight.headers["discard_post"] = 0
         return straight, image
+
+    def _centred(self, readouts: Readouts) -> npt.NDArray[np.complex64]:
+        """Samples of one direction, as a receiver that follows the gradient would have taken them."""
+        if self._behind is None:
+            return readouts.samples
+        # Along x, images run along the readout's direction about their position; our k-space is exp(-2πi k x).
+        off_mm = np.einsum("ni,ni->n", readouts.headers["position"], readouts.headers["read_dir"])
+        turns = off_mm.astype(np.float64) / self.encoding.encoded.field_of_view_mm[0]
+        way = np.where(flagged(readouts.headers["flags"], _REVERSE), -1, 1)
+        phase = np.exp(2j * np.pi * np.outer(way * turns, self._behind))
+        return readouts.samples * phase[:, None].astype(np.complex64)
 
     @staticmethod
     def to_lines(straight: Readouts, image: npt.NDArray[np.complex64]) -> Readouts:

@@ -21,7 +21,7 @@ from scanside.recon.epi.navigators import B0Model, EchoPhases, PhaseModel, phase
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
 from scanside.stages._both_directions import consistent, kernels_of
-from scanside.stages._echo_space import EchoSpace, Regrid, is_echo_planar
+from scanside.stages._echo_space import EchoSpace, Receiver, Regrid, is_echo_planar
 from scanside.stages._lines import different_layout
 
 __all__ = ["EchoPlanar"]
@@ -78,6 +78,9 @@ class EchoPlanar(Stage[Readouts, Readouts]):
             b0: what is fitted to the phase from echo to echo, by navigators only: ``none``, ``mean`` or ``linear``.
             navigators: ``auto`` takes them where there are any that serve; ``required`` ends with an error where
                 there are none; ``ignore`` estimates from the lines in any case.
+            receiver: how samples on ramps were demodulated where the field of view lies off the isocentre along the
+                readout, which no header tells. ``follows``: at the frequency of its centre, whatever the gradient;
+                ``one-frequency``: at that under the flat top, so that ramp samples need another phase.
             dual_polarity: kernels from calibration lines of both directions, behind the correction by navigators.
         """
 
@@ -87,6 +90,7 @@ class EchoPlanar(Stage[Readouts, Readouts]):
         b0: B0Model = "mean"
         navigators: Literal["auto", "required", "ignore"] = "auto"
         dual_polarity: bool = False
+        receiver: Receiver = "follows"
 
     config: Config
 
@@ -144,7 +148,7 @@ class EchoPlanar(Stage[Readouts, Readouts]):
             return
         if index not in self._spaces:
             self._spaces[index] = EchoSpace(
-                self._scan, self._scan.encoding(index), run, self.config.regridding
+                self._scan, self._scan.encoding(index), run, self.config.regridding, self.config.receiver
             )
         space = self._spaces[index]
         self._tell_other_sample_time(space, run)

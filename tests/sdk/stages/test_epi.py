@@ -43,11 +43,14 @@ def scan_of(
     *,
     std: float = 0.001,
     n_slices: int = 1,
+    geometry: dict[str, Any] | None = None,
     **epi: Any,
 ) -> SimulatedScan:
     return simulate(
         ScanConfig(
-            geometry=GeometryConfig(matrix=(N, N, 1), offset_mm=(0, 0, 20), n_slices=n_slices),
+            geometry=GeometryConfig(
+                **{"matrix": (N, N, 1), "offset_mm": (0, 0, 20), "n_slices": n_slices, **(geometry or {})}
+            ),
             coils=CoilConfig(n_coils=8),
             # Coils that are all alike in noise: images are the truth times the coils' root sum of squares.
             noise=NoiseConfig(std=std, spread=0.0, neighbour_correlation=0.0),
@@ -583,6 +586,23 @@ def test_calibration_lines_of_another_sample_time_are_told() -> None:
 
     _, scan = images_of(scan_of(R2, navigators=0), change=slower_lines)
     assert any("space 0 have sample times of 6 and of 5 µs" in told for told in scan.warnings)
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"offset_mm": (40.0, 0.0, 20.0)},
+        {"offset_mm": (-25.0, 20.0, 20.0), "in_plane_deg": 70.0, "left_handed": True},
+    ],
+    ids=["axial", "turned"],
+)
+def test_ramp_samples_off_the_centre_that_were_demodulated_at_one_frequency(geometry: dict[str, Any]) -> None:
+    simulated = scan_of(geometry=geometry, odd_even_rad=(0.5,), ramp_us=240, receiver="one-frequency")
+    (image,), scan = images_of(simulated, {"epi.receiver": "one-frequency"})
+    assert not scan.warnings
+    assert error(image, simulated) < 0.02
+    (left,), _ = images_of(simulated)
+    assert error(left, simulated) > 0.05
 
 
 # Dual-polarity GRAPPA.
