@@ -21,6 +21,7 @@ __all__ = [
     "NoiseConfig",
     "PhantomConfig",
     "QuirkConfig",
+    "ReferenceConfig",
     "SamplingConfig",
     "ScanConfig",
     "TimingConfig",
@@ -153,6 +154,13 @@ class EchoPlanarConfig(_Config):
     odd_even_rad: tuple[float, ...] = Field(default=(0.0,), min_length=1)
     """Phase that reversed echoes have more than the others: coefficients of a polynomial of x, from the constant on,
     with x from −1/2 to 1/2 over the image's field of view."""
+    odd_even_y_rad: tuple[float, ...] = Field(default=(0.0,), min_length=1)
+    """The same along phase encoding, a polynomial of y: no factor along the readout takes it away."""
+    both_directions: bool = False
+    """Whether separate calibration lines come once more, in trains that begin backwards."""
+    receiver: Literal["follows", "one-frequency"] = "follows"
+    """Whether the receiver demodulates at the frequency of the image's centre all the time, or on ramps too at that
+    under the flat top."""
     delay_us: float = 0.0
     """How long the gradient lags behind the samples: forward and reversed echoes shift to opposite sides."""
     b0_hz: tuple[float, float] = (0.0, 0.0)
@@ -170,6 +178,15 @@ class EchoPlanarConfig(_Config):
     def flat_top_us(self, samples: int, dwell_us: float) -> float:
         """Time for which the gradient stays the same."""
         return self.echo_spacing_us(samples, dwell_us) - 2 * self.ramp_us
+
+
+class ReferenceConfig(_Config):
+    """Calibration lines of a gradient-echo scan of its own before the others, in a second encoding space."""
+
+    matrix: tuple[Count, Count] = (32, 32)
+    """Of the lines, (x, y), oversampling apart."""
+    fov_mm: tuple[Positive, Positive] | None = None
+    """Field of view, (x, y); default is that of the image."""
 
 
 class SamplingConfig(_Config):
@@ -241,6 +258,8 @@ class SamplingConfig(_Config):
     epi: EchoPlanarConfig | None = None
     """Echo trains, one for each segment of a 2-D image, and one for separate calibration lines of a slice. Whole
     readouts only: `partial_echo`, `discard` and `reverse` must keep their defaults."""
+    reference: ReferenceConfig | None = None
+    """Calibration lines of another scan, as FLASH lines before echo trains; in place of `acs`, of 2-D scans."""
     trajectory: TrajectoryConfig | None = None
     """Readouts that do not follow the lines of a grid: acceleration, calibration lines and what else is counted in
     lines must keep their defaults then; oversampling holds for both axes of the plane."""
@@ -271,6 +290,12 @@ class SamplingConfig(_Config):
             raise ValueError(
                 "sampling.epi.samples needs ramps: without, samples are those of the encoded line"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_reference(self) -> SamplingConfig:
+        if self.reference is not None and any(self.acs):
+            raise ValueError("calibration lines are acs or a reference of their own, not both")
         return self
 
     @model_validator(mode="after")
@@ -421,6 +446,8 @@ class ScanConfig(_Config):
             sampling.partition_oversampling > 0,
             sampling.elliptical,
         )
+        if self.geometry.matrix[2] > 1 and sampling.reference is not None:
+            raise ValueError("a reference in a second encoding space is simulated of 2-D scans")
         if self.geometry.matrix[2] == 1 and any(along_k2):
             raise ValueError("a 2-D scan (matrix z = 1) has no second phase encoding to accelerate or to cut")
         if self.phantom.off_resonance_hz and sampling.trajectory is None:

@@ -22,6 +22,7 @@ NOISE_ID = "scanside_1_1_1"
 """Measurement ID of the noise scan that it depends on."""
 
 Tree = Mapping[str, object]
+Encoded = tuple[ScanConfig, ScanGrid, tuple[Band, Band]]
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,24 @@ class Limit:
         return {"minimum": 0, "maximum": self.maximum, "center": self.center}
 
 
-def scan_header(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> bytes:
-    """Header of the imaging scan."""
+def scan_header(
+    config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band], reference: Encoded | None = None
+) -> bytes:
+    """Header of the imaging scan.
+
+    Args:
+        config: the scan.
+        grid: its geometry.
+        bands: along (k1, k2).
+        reference: the scan of the calibration lines that lie in a second encoding space.
+    """
     depends = NOISE_ID if config.noise.scan == "separate" else None
-    return _document(config, _encoding(config, grid, bands), SCAN_ID, config.name, depends)
+    encodings = [_encoding(config, grid, bands)]
+    if reference is not None:
+        # Converters say of both spaces how the calibration lines come.
+        parallel = {"accelerationFactor": _factors((1, 1)), "calibrationMode": "separate"}
+        encodings.append({**_encoding(*reference), "parallelImaging": parallel})
+    return _document(config, encodings, SCAN_ID, config.name, depends)
 
 
 def noise_header(config: ScanConfig, n_samples: int) -> bytes:
@@ -55,10 +70,12 @@ def noise_header(config: ScanConfig, n_samples: int) -> bytes:
         "encodingLimits": limits,
         "trajectory": "cartesian",
     }
-    return _document(config, encoding, NOISE_ID, "AdjCoilSens", None)
+    return _document(config, [encoding], NOISE_ID, "AdjCoilSens", None)
 
 
-def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depends: str | None) -> bytes:
+def _document(
+    config: ScanConfig, encodings: Sequence[Tree], identity: str, name: str, depends: str | None
+) -> bytes:
     measurement: dict[str, object] = {
         "measurementID": identity,
         "patientPosition": "HFS",
@@ -80,7 +97,7 @@ def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depe
             ],
         },
         "experimentalConditions": {"H1resonanceFrequency_Hz": 127_740_000},
-        "encoding": encoding,
+        "encoding": encodings,
         "sequenceParameters": {"TR": config.timing.tr_ms, "TE": list(config.dynamics.te_ms)},
     }
     if config.quirks.user_parameters and any(config.sampling.acs):
@@ -120,15 +137,16 @@ def _encoding(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> T
     if sampling.epi is not None and sampling.epi.identifier is not None:
         encoding["trajectoryDescription"] = _description(config, sampling.epi, grid)
     if any(sampling.acs) or max(sampling.acceleration) > 1:
-        mode = "embedded" if sampling.acs_mode == "integrated" else "separate"
+        mode = "embedded" if any(sampling.acs) and sampling.acs_mode == "integrated" else "separate"
         encoding["parallelImaging"] = {
-            "accelerationFactor": {
-                "kspace_encoding_step_1": round(sampling.acceleration[0]),
-                "kspace_encoding_step_2": round(sampling.acceleration[1]),
-            },
-            "calibrationMode": mode if any(sampling.acs) else "other",
+            "accelerationFactor": _factors(sampling.acceleration),
+            "calibrationMode": mode if any(sampling.acs) or sampling.reference else "other",
         }
     return {key: value for key, value in encoding.items() if key not in config.quirks.absent}
+
+
+def _factors(acceleration: tuple[float, float]) -> Tree:
+    return {f"kspace_encoding_step_{axis + 1}": round(factor) for axis, factor in enumerate(acceleration)}
 
 
 def _trajectory(config: ScanConfig) -> str:

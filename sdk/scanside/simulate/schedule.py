@@ -51,6 +51,12 @@ class Schedule:
         headers["idx"]["slice"] = slices
         headers["flags"] |= int(AcquisitionFlag.PARALLEL_CALIBRATION)
         headers = self._in_trains(headers)
+        epi = self._config.sampling.epi
+        if epi is not None and epi.both_directions:
+            lines = headers[~flagged(headers["flags"], AcquisitionFlag.PHASECORR_DATA)]
+            lines["flags"] &= ~np.uint64(int(AcquisitionFlag.REVERSE))
+            again = as_echo_trains(lines, epi, self._center, begins_backwards=True)
+            headers = np.concatenate([headers, again])
         return self._finish(headers, headers["idx"]["slice"])
 
     def repetition(self, number: int, patterns: list[Pattern]) -> Headers:
@@ -103,7 +109,12 @@ class Schedule:
         epi = self._config.sampling.epi
         if epi is None:
             return headers
-        return as_echo_trains(headers, epi, (self._bands[0].center, self._bands[1].center))
+        return as_echo_trains(headers, epi, self._center)
+
+    @property
+    def _center(self) -> tuple[int, int]:
+        """Counters of the central line along (k1, k2)."""
+        return self._bands[0].center, self._bands[1].center
 
     def _inject(self, headers: Headers) -> Headers:
         """Put navigator and phase correction readouts between the lines."""

@@ -27,6 +27,7 @@ from scanside.simulate import (
 )
 from scanside.stage import Stage
 from scanside.stages.accumulate import Accumulate
+from scanside.stages.average import AverageImages
 from scanside.stages.cardiac_phases import SortByCardiacPhase
 from scanside.stages.centre_maps import CentreMaps
 from scanside.stages.coil_compression import CompressCoils
@@ -93,9 +94,25 @@ class TestEchoPlanarWithoutNavigators(TestEchoPlanar):
     navigators = 0
 
 
+class TestEchoPlanarDualPolarity(TestEchoPlanar):
+    def stage(self) -> Stage[Any, Any]:
+        return EchoPlanar(dual_polarity=True)
+
+    def simulated(self) -> SimulatedScan:
+        config = super().simulated().config
+        epi = EchoPlanarConfig(both_directions=True, odd_even_y_rad=(0.0, 1.0, 2.0), ramp_us=40)
+        sampling = SamplingConfig(epi=epi, acceleration=(2, 1), acs=(16, 0), acs_mode="separate")
+        return simulate(config.model_copy(update={"sampling": sampling}))
+
+
 class TestMeasureGhosts(StageTests):
     def stage(self) -> Stage[Any, Any]:
         return MeasureGhosts()
+
+
+class TestAverageImages(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return AverageImages()
 
 
 class TestSortByCardiacPhase(StageTests):
