@@ -263,10 +263,10 @@ def _row_space(acs: torch.Tensor, sizes: tuple[int, int, int], threshold: float)
     if len(rows) < rows.shape[1]:
         # The singular vectors of the other side are fewer, and lead to the same space.
         leading = _leading_eigenvectors(rows.conj() @ rows.mT, threshold**2)
-        span = torch.linalg.qr(rows.mT @ leading).Q
+        leading = torch.linalg.qr(rows.mT @ leading).Q
     else:
-        span = _leading_eigenvectors(rows.mT @ rows.conj(), threshold**2)
-    return span.mT.reshape(-1, len(acs), *sizes)
+        leading = _leading_eigenvectors(rows.mT @ rows.conj(), threshold**2)
+    return leading.mT.reshape(-1, len(acs), *sizes)
 
 
 def _leading_eigenvectors(gram: torch.Tensor, threshold: float) -> torch.Tensor:
