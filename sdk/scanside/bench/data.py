@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -45,9 +46,12 @@ def measure(progress: Callable[[str], None]) -> BenchResult:
     """Slices per second that h5py reads, and training samples per second of several worker processes."""
     alone, ours = "h5py, one process", f"Scanside, {_WORKERS} workers"
     with (
+        warnings.catch_warnings(),
         tempfile.TemporaryDirectory(prefix="scanside-bench-") as name,
         ProcessPoolExecutor(_WORKERS, multiprocessing.get_context("spawn")) as readers,
     ):
+        # More workers than processors are meant.
+        warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
         folder = Path(name)
         progress("writing the files")
         files = [_write(folder / f"file{number:07d}.h5", number) for number in range(N_FILES)]
@@ -110,8 +114,7 @@ def _samples_of(folder: Path) -> Work:
             "num_workers": _WORKERS,
         }
     )
-    keys = EpochKeys(n, 1)
-    loader = ReconstructionData(config).loader("train", keys)
+    loader = ReconstructionData(config).loader("train", EpochKeys(n, 1))
     return lambda: sum(len(batch["image"]) for batch in loader)
 
 
