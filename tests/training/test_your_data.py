@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("slice_cache", "one_thread")
 REPO = Path(__file__).resolve().parents[2]
 SMALL = {
     "initial": "null",
-    "model": "{kind: unrolled, n_cascades: 1, channels: 4, pools: 1, consistency: {iterations: 1, initial_iterations: 2}}",
+    "model": "{n_cascades: 1, channels: 4, pools: 1, consistency: {iterations: 1, initial_iterations: 2}}",
     "precision": "32-true",
     "data.num_workers": "0",
     "data.validation_samples": "2",
