@@ -24,7 +24,7 @@ WaveletName: TypeAlias = Literal["haar", "db2", "db3", "db4"]
 ``db2``."""
 
 _MOMENTS: dict[WaveletName, int] = {"haar": 1, "db2": 2, "db3": 3, "db4": 4}
-_COARSEST = 16  # voxels along an axis that are not halved any more, as in BART
+_COARSEST = 8  # voxels are left along an axis at least; BART goes about as far
 
 
 class Wavelet:
@@ -40,7 +40,7 @@ class Wavelet:
     Args:
         size: of the image along the last axes.
         name: which wavelet.
-        levels: for each of these axes, how often it is halved; by default as long as 16 samples are left.
+        levels: for each of these axes, how often it is halved; by default as long as 8 samples are left.
 
     Raises:
         ShapeError: an axis is too short for its levels: less than the taps of the filter would be left.
@@ -126,7 +126,9 @@ class Wavelet:
         return steps
 
     def shifts(self, n: int) -> list[tuple[int, ...]]:
-        """Distances along the axes, spread evenly over what makes a difference, none the first.
+        """Distances along the axes, spread evenly over what makes a difference.
+
+        With the first of them, coefficients lie where BART's do.
 
         Args:
             n: how many, a power of 2.
@@ -146,7 +148,7 @@ class Wavelet:
             steps = (turned if axis % 2 else i for axis in range(len(self.levels)))
             found.append(
                 tuple(
-                    round(step * (2**level - 1) / max(n - 1, 1))
+                    2**level - 1 - round(step * (2**level - 1) / max(n - 1, 1))
                     for step, level in zip(steps, self.levels, strict=True)
                 )
             )
@@ -161,9 +163,9 @@ class Wavelet:
 
 
 def levels_for(n: int, coarsest: int) -> int:
-    """How often an axis of n samples can be halved, rounded up, until fewer than so many would be left."""
+    """How often an axis of n samples can be halved until fewer than so many would be left."""
     levels = 0
-    while -(-n // 2 ** (levels + 1)) >= coarsest:
+    while n // 2 ** (levels + 1) >= coarsest:
         levels += 1
     return levels
 

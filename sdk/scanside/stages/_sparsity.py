@@ -27,7 +27,7 @@ class SparsityConfig(StageConfig):
     Attributes:
         wavelet: weight of the magnitudes of wavelet coefficients.
         tv: weight of total variation in space. Takes more iterations than wavelets alone.
-        family: which wavelet of Daubechies'; BART's is ``db2``.
+        family: which wavelet of Daubechies'; BART's is ``db2``, too.
         shifts: of how many shifted wavelet transforms the mean is taken, 1, 2, 4 or 8: more of them leave no blocks
             and take longer.
         tolerance: it stops when the image changes by less than this part of itself.
@@ -36,7 +36,7 @@ class SparsityConfig(StageConfig):
 
     wavelet: float = Field(0.005, ge=0)
     tv: float = Field(0.0, ge=0)
-    family: WaveletName = "db4"
+    family: WaveletName = "db2"
     shifts: int = Field(4, ge=1, le=8)
     tolerance: float = Field(2e-3, gt=0, lt=1)
     max_iterations: int = Field(100, ge=1)

@@ -46,7 +46,7 @@ class Penalties:
 
 
 def image_wavelet(size: Sequence[int], name: WaveletName, *, film: bool = False) -> Wavelet:
-    """The transform of images ``(*, *size)``: every axis is halved as long as 16 voxels are left.
+    """The transform of images ``(*, *size)``: every axis is halved as long as 8 voxels are left.
 
     Films have few frames: time is halved as long as what is left is no shorter than the filter.
 
@@ -61,7 +61,7 @@ def image_wavelet(size: Sequence[int], name: WaveletName, *, film: bool = False)
     in_space = Wavelet(size[1:] if film else size, name)
     if not any(in_space.levels):
         raise ShapeError(
-            f"a wavelet does not fit the matrix (z, y, x) of {in_space.size}: it halves axes of 32 voxels or more, "
+            f"a wavelet does not fit the matrix (z, y, x) of {in_space.size}: it halves axes of 16 voxels or more, "
             "and there is none; take total variation, or leave 'pics' for 'sense'"
         )
     if not film:
@@ -140,10 +140,10 @@ def pics(
 def penalty(
     image: torch.Tensor, penalties: Penalties, wavelet: Wavelet | None = None, *, film: bool = False
 ) -> float:
-    """What `pics` adds to ``½ |A x − y|²``, without shifts, and with zeros where images are continued."""
+    """What `pics` with one shift adds to ``½ |A x − y|²``, with zeros where images are continued."""
     value = sum(one.value(image) for one in _variations(penalties, image.shape, film, None))
     if wavelet is not None:
-        coefficients = wavelet.forward(wavelet.continued(image))
+        coefficients = wavelet.forward(wavelet.continued(image), wavelet.shifts(1)[0])
         value += penalties.wavelet * float(coefficients.abs().double().sum())
     return value
 

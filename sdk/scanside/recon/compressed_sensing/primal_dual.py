@@ -1,8 +1,8 @@
 """Primal-dual splitting, for penalties on what an operator makes of the image.
 
 Condat: *A primal-dual splitting method for convex optimization involving Lipschitzian, proximable and linear
-composite terms*, J Optim Theory Appl 158:460-479 (2013); Vũ, Adv Comput Math 38:667-681 (2013). Without data term it is the
-method of Chambolle and Pock, J Math Imaging Vis 40:120-145 (2011).
+composite terms*, J Optim Theory Appl 158:460-479 (2013); Vũ, Adv Comput Math 38:667-681 (2013). Without data term it is
+the method of Chambolle and Pock, J Math Imaging Vis 40:120-145 (2011).
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ def primal_dual(
     sigma = balance * lipschitz / sum(variation.bound for variation in variations)
     tau = 1 / (lipschitz * (0.5 + balance))
     x, duals = right, [torch.zeros_like(variation.differences(right)) for variation in variations]
+    ahead = x
     changes = []
     for _ in range(max_iterations):
         downhill = normal(x).sub_(right)
         for variation, dual in zip(variations, duals, strict=True):
+            variation.project_(dual.add_(variation.differences(ahead), alpha=sigma))
             downhill += variation.adjoint(dual)
         new = torch.add(x, downhill, alpha=-tau)
         if prox is not None:
             new = prox(new, tau)
         move = new - x
         ahead = new + move
-        for variation, dual in zip(variations, duals, strict=True):
-            variation.project_(dual.add_(variation.differences(ahead), alpha=sigma))
         x = new
         changes.append(relative_change(move, new))
         if not changes[-1] > tolerance:
