@@ -21,6 +21,7 @@ NAMES = (
     "learned",
     "cine",
     "radial",
+    "pics",
     "engines",
     "data",
     "serve",

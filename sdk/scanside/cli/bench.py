@@ -18,7 +18,7 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="ingest, hdf5, chain, latency, learned, engines, cine, radial, data, serve, soak, or all."
+            help="ingest, hdf5, chain, latency, learned, engines, cine, radial, pics, data, serve, soak, or all."
         ),
     ] = "all",
     hostile: Annotated[

@@ -34,7 +34,7 @@ class SparsityConfig(StageConfig):
         max_iterations: where it stops anyway.
     """
 
-    wavelet: float = Field(0.005, ge=0)
+    wavelet: float = Field(0.002, ge=0)
     tv: float = Field(0.0, ge=0)
     family: WaveletName = "db2"
     shifts: int = Field(4, ge=1, le=8)

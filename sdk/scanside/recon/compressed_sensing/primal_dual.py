@@ -1,8 +1,7 @@
 """Primal-dual splitting, for penalties on what an operator makes of the image.
 
 Condat: *A primal-dual splitting method for convex optimization involving Lipschitzian, proximable and linear
-composite terms*, J Optim Theory Appl 158:460-479 (2013); Vũ, Adv Comput Math 38:667-681 (2013). Without data term it is
-the method of Chambolle and Pock, J Math Imaging Vis 40:120-145 (2011).
+composite terms*, J Optim Theory Appl 158:460-479 (2013); Vũ, Adv Comput Math 38:667-681 (2013).
 """
 
 from __future__ import annotations
