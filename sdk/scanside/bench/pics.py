@@ -161,7 +161,9 @@ class _Problem:
     def thresholded(self, image: torch.Tensor, step: float) -> torch.Tensor:
         wavelet = image_wavelet(image.shape, "db2")
         (shift,) = wavelet.shifts(1)
-        return wavelet.inverse(soft_threshold_(wavelet.forward(image, shift), step * _WEIGHT), shift)
+        moved = wavelet.forward(image.roll(shift, (0, 1, 2)))
+        thresholded = wavelet.inverse(soft_threshold_(moved, step * _WEIGHT))
+        return thresholded.roll([-distance for distance in shift], (0, 1, 2))
 
     def error(self, image: torch.Tensor) -> float:
         return _nrmse(image, self.truth)

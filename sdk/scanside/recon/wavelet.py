@@ -84,34 +84,25 @@ class Wavelet:
         """The way back from `continued`, and its adjoint."""
         return image[(..., *(slice(n) for n in self.size))]
 
-    def forward(self, image: torch.Tensor, shift: Sequence[int] | None = None) -> torch.Tensor:
-        """The coefficients ``(*, *shape)`` of a complex image ``(*, *shape)``.
-
-        Args:
-            image: what is transformed.
-            shift: for each axis, by how many voxels the image is moved around before it is transformed.
-        """
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """The coefficients ``(*, *shape)`` of a complex image ``(*, *shape)``."""
         self._check(image)
-        still = [0] * len(self.shape)
-        moved = still if shift is None else shift
         coefficients = image.clone()
         for part, axes in self._steps:
             here = bands = coefficients[part]
             for axis in axes:
-                bands = self._filter.halved(bands, axis - len(self.shape), moved[axis])
+                bands = self._filter.halved(bands, axis - len(self.shape))
             here.copy_(bands)
-            moved = still
         return coefficients
 
-    def inverse(self, coefficients: torch.Tensor, shift: Sequence[int] | None = None) -> torch.Tensor:
-        """The image of coefficients, inverse and adjoint of `forward`; `shift` is the same as there."""
+    def inverse(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """The image of coefficients: inverse and adjoint of `forward`."""
         self._check(coefficients)
         image = coefficients.clone()
-        for level, (part, axes) in reversed([*enumerate(self._steps)]):
+        for part, axes in reversed(self._steps):
             here = joined = image[part]
             for axis in reversed(axes):
-                moved = 0 if level or shift is None else shift[axis]
-                joined = self._filter.joined(joined, axis - len(self.shape), moved)
+                joined = self._filter.joined(joined, axis - len(self.shape))
             here.copy_(joined)
         return image
 
@@ -126,9 +117,10 @@ class Wavelet:
         return steps
 
     def shifts(self, n: int) -> list[tuple[int, ...]]:
-        """Distances along the axes, spread evenly over what makes a difference.
+        """Distances by which images are moved around before they are transformed.
 
-        With the first of them, coefficients lie where BART's do.
+        They are spread evenly over all that make a difference. After the first of them, coefficients lie where BART's
+        do.
 
         Args:
             n: how many, a power of 2.
@@ -193,7 +185,7 @@ class _Filter:
     """One level along one axis.
 
     Coefficient m reads the samples 2 m + j + 1 − taps / 2, modulo n, with tap j: even taps those of one parity, odd
-    taps the others. Both are gathered once, with the turn around the end and a shift.
+    taps the others.
     """
 
     def __init__(self, low: Sequence[float]) -> None:
@@ -201,36 +193,54 @@ class _Filter:
         self._taps = [(low[phase::2], high[phase::2]) for phase in (0, 1)]
         self._reach = len(low) // 2
 
-    def halved(self, image: torch.Tensor, dim: int, shift: int) -> torch.Tensor:
+    def halved(self, image: torch.Tensor, dim: int) -> torch.Tensor:
         """Low frequencies, then high ones."""
-        n, reach = image.shape[dim], self._reach
-        first = 2 * torch.arange(n // 2 + reach - 1, device=image.device) + (1 - reach - shift)
-        low, high = _empty_bands(image, dim)
-        for phase, taps in enumerate(self._taps):
-            samples = torch.view_as_real(image.index_select(dim, torch.remainder(first + phase, n)))
-            for band, weights in zip((low, high), taps, strict=True):
-                for k, weight in enumerate(weights):
-                    band.add_(samples.narrow(dim - 1, k, n // 2), alpha=weight)
-        return torch.cat((torch.view_as_complex(low), torch.view_as_complex(high)), dim)
+        # Slices and copies, as to gather by indices along the last axis takes several times as long.
+        n, around = image.shape[dim], self._reach - 1
+        ends = image.narrow(dim, n - around, around), image.narrow(dim, 0, around)
+        turned = torch.cat((ends[0], image, ends[1]), dim).unflatten(dim, (-1, 2))
+        phases = [turned.select(dim, phase).contiguous() for phase in (0, 1)]
+        bands = torch.empty_like(image, memory_format=torch.contiguous_format)
+        for i, band in enumerate(_halves(bands, dim)):
+            _sum_into(band, phases, [taps[i] for taps in self._taps], range(self._reach), dim)
+        return bands
 
-    def joined(self, bands: torch.Tensor, dim: int, shift: int) -> torch.Tensor:
+    def joined(self, bands: torch.Tensor, dim: int) -> torch.Tensor:
         """The way back from `halved`."""
-        n, reach = bands.shape[dim], self._reach
-        before = torch.remainder(torch.arange(1 - reach, n // 2, device=bands.device), n // 2)
-        low, high = (torch.view_as_real(bands.index_select(dim, before + start)) for start in (0, n // 2))
-        phases = _empty_bands(bands, dim)
-        for samples, taps in zip(phases, self._taps, strict=True):
-            for band, weights in zip((low, high), taps, strict=True):
-                for k, weight in enumerate(weights):
-                    samples.add_(band.narrow(dim - 1, reach - 1 - k, n // 2), alpha=weight)
-        place = torch.remainder(torch.arange(n, device=bands.device) + (reach - 1 + shift), n)
-        both = torch.cat([torch.view_as_complex(samples) for samples in phases], dim)
-        return both.index_select(dim, place // 2 + place % 2 * (n // 2))
+        half, around = bands.shape[dim] // 2, self._reach - 1
+        halves = []
+        for start in (0, half):
+            end = bands.narrow(dim, start + half - around, around)
+            halves.append(torch.cat((end, bands.narrow(dim, start, half)), dim))
+        phases = torch.empty_like(bands, memory_format=torch.contiguous_format)
+        for samples, taps in zip(_halves(phases, dim), self._taps, strict=True):
+            _sum_into(samples, halves, taps, range(around, -1, -1), dim)
+        pairs = torch.stack(phases.chunk(2, dim), dim)
+        return pairs.flatten(dim - 1, dim).roll(-around, dim)
 
 
-def _empty_bands(image: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two times zeros, half as long along an axis, as real and imaginary part."""
-    shape = list(image.shape)
-    shape[dim] //= 2
-    low, high = (torch.view_as_real(image.new_zeros(shape)) for _ in range(2))
-    return low, high
+def _halves(image: torch.Tensor, dim: int) -> list[torch.Tensor]:
+    """Both halves along an axis, as real and imaginary part."""
+    half = image.shape[dim] // 2
+    return [torch.view_as_real(image.narrow(dim, start, half)) for start in (0, half)]
+
+
+def _sum_into(
+    result: torch.Tensor,
+    sources: Sequence[torch.Tensor],
+    taps: Sequence[Sequence[float]],
+    places: Sequence[int],
+    dim: int,
+) -> None:
+    """Each source, from each place on, times its tap."""
+    n = result.shape[dim - 1]
+    first = True
+    for source, weights in zip(sources, taps, strict=True):
+        values = torch.view_as_real(source)
+        for place, weight in zip(places, weights, strict=True):
+            part = values.narrow(dim - 1, place, n)
+            if first:
+                torch.mul(part, weight, out=result)
+                first = False
+            else:
+                result.add_(part, alpha=weight)

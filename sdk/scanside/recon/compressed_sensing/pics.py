@@ -18,6 +18,7 @@ from scanside.recon.wavelet import Wavelet, WaveletName, levels_for, wavelet_fil
 __all__ = ["Penalties", "image_wavelet", "penalty", "pics"]
 
 _BALANCE = 1.0
+_SMALL = 2**20  # voxels
 
 
 @dataclass(frozen=True)
@@ -143,28 +144,31 @@ def penalty(
     """What `pics` with one shift adds to ``½ |A x − y|²``, with zeros where images are continued."""
     value = sum(one.value(image) for one in _variations(penalties, image.shape, film, None))
     if wavelet is not None:
-        coefficients = wavelet.forward(wavelet.continued(image), wavelet.shifts(1)[0])
+        axes = tuple(range(-len(wavelet.shape), 0))
+        coefficients = wavelet.forward(wavelet.continued(image).roll(wavelet.shifts(1)[0], axes))
         value += penalties.wavelet * float(coefficients.abs().double().sum())
     return value
 
 
 class _Shrinkage:
-    """Soft thresholds of wavelet coefficients: the proximal map of their L1 norm."""
+    """Soft thresholds of wavelet coefficients: the proximal map of their L1 norm, or the mean of several."""
 
     def __init__(self, weight: float, wavelet: Wavelet, shifts: int) -> None:
         self._weight, self._wavelet = weight, wavelet
         self._shifts = wavelet.shifts(shifts)
+        self._axes = tuple(range(-len(wavelet.shape), 0))
 
     def __call__(self, image: torch.Tensor, step: float) -> torch.Tensor:
-        results = (self._shrunk(image, step * self._weight, shift) for shift in self._shifts)
-        mean = next(results)
-        for result in results:
-            mean += result
-        return mean.div_(len(self._shifts)) if len(self._shifts) > 1 else mean
-
-    def _shrunk(self, image: torch.Tensor, threshold: float, shift: Sequence[int]) -> torch.Tensor:
-        coefficients = soft_threshold_(self._wavelet.forward(image, shift), threshold)
-        return self._wavelet.inverse(coefficients, shift)
+        # Small images are shifted all at once: each call of torch takes its time.
+        together = len(self._shifts) if image.numel() < _SMALL else 1
+        mean = torch.zeros_like(image)
+        for first in range(0, len(self._shifts), together):
+            shifts = self._shifts[first : first + together]
+            moved = torch.stack([image.roll(shift, self._axes) for shift in shifts])
+            coefficients = soft_threshold_(self._wavelet.forward(moved), step * self._weight)
+            for shrunk, shift in zip(self._wavelet.inverse(coefficients), shifts, strict=True):
+                mean += shrunk.roll([-distance for distance in shift], self._axes)
+        return mean.div_(len(self._shifts))
 
 
 class _Cut(TotalVariation):
