@@ -49,6 +49,7 @@ from scanside.stages.oversampling import RemoveOversampling
 from scanside.stages.partial_fourier import PartialFourier
 from scanside.stages.pics import Pics
 from scanside.stages.sense import Sense
+from scanside.stages.spirit import Spirit
 from scanside.stages.view_sharing import ShareViews
 from scanside.stages.window import JoinFrames
 from scanside.testing import StageTests, small_kspace, small_readouts, small_scan, small_waveform
@@ -243,6 +244,11 @@ class TestSense(StageTests):
 class TestPics(TestSense):
     def stage(self) -> Stage[Any, Any]:
         return Pics(shifts=1, tolerance=0.02)
+
+
+class TestSpirit(TestGrappa):
+    def stage(self) -> Stage[Any, Any]:
+        return Spirit(kernel_k0=3, kernel_k1=3)
 
 
 class TestJoinFrames(StageTests):

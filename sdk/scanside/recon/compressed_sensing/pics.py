@@ -11,14 +11,13 @@ from scanside.errors import ConfigError, ShapeError
 from scanside.recon.compressed_sensing.descent import Descent
 from scanside.recon.compressed_sensing.fista import fista
 from scanside.recon.compressed_sensing.primal_dual import primal_dual
+from scanside.recon.compressed_sensing.shrinkage import WaveletShrinkage
 from scanside.recon.compressed_sensing.total_variation import TotalVariation
-from scanside.recon.soft_threshold import soft_threshold_
 from scanside.recon.wavelet import Wavelet, WaveletName, levels_for, wavelet_filter
 
 __all__ = ["Penalties", "image_wavelet", "penalty", "pics"]
 
 _BALANCE = 1.0
-_SMALL = 2**20  # voxels
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def pics(
             return continued.continued(inside(continued.cut(image).contiguous()))
 
         right = continued.continued(right)
-    prox = None if wavelet is None else _Shrinkage(penalties.wavelet, wavelet, shifts)
+    prox = None if wavelet is None else WaveletShrinkage(penalties.wavelet, wavelet, shifts)
     if variations or prox is None:
         result = primal_dual(
             normal,
@@ -148,27 +147,6 @@ def penalty(
         coefficients = wavelet.forward(wavelet.continued(image).roll(wavelet.shifts(1)[0], axes))
         value += penalties.wavelet * float(coefficients.abs().double().sum())
     return value
-
-
-class _Shrinkage:
-    """Soft thresholds of wavelet coefficients: the proximal map of their L1 norm, or the mean of several."""
-
-    def __init__(self, weight: float, wavelet: Wavelet, shifts: int) -> None:
-        self._weight, self._wavelet = weight, wavelet
-        self._shifts = wavelet.shifts(shifts)
-        self._axes = tuple(range(-len(wavelet.shape), 0))
-
-    def __call__(self, image: torch.Tensor, step: float) -> torch.Tensor:
-        # Small images are shifted all at once: each call of torch takes its time.
-        together = len(self._shifts) if image.numel() < _SMALL else 1
-        mean = torch.zeros_like(image)
-        for first in range(0, len(self._shifts), together):
-            shifts = self._shifts[first : first + together]
-            moved = torch.stack([image.roll(shift, self._axes) for shift in shifts])
-            coefficients = soft_threshold_(self._wavelet.forward(moved), step * self._weight)
-            for shrunk, shift in zip(self._wavelet.inverse(coefficients), shifts, strict=True):
-                mean += shrunk.roll([-distance for distance in shift], self._axes)
-        return mean.div_(len(self._shifts))
 
 
 class _Cut(TotalVariation):
