@@ -11,20 +11,19 @@ the coils' images sparse in wavelets besides, those of a film along time, too.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 
 from scanside.errors import CalibrationError, ShapeError
 from scanside.recon.cg import CgResult, conjugate_gradient
-from scanside.recon.compressed_sensing.descent import Descent, largest_eigenvalue
+from scanside.recon.compressed_sensing.descent import Descent
 from scanside.recon.compressed_sensing.fista import fista
 from scanside.recon.compressed_sensing.shrinkage import WaveletShrinkage
 from scanside.recon.fourier import spatial_dims, to_image, to_kspace
 from scanside.recon.wavelet import Wavelet
 
 __all__ = ["SelfConsistency", "calibrate", "fill", "fill_sparse"]
-
-_MARGIN = 1.05  # power iteration comes to the largest eigenvalue from below
 
 
 def calibrate(
@@ -114,6 +113,12 @@ class SelfConsistency:
             [torch.stack([(gain[:, a].conj() * gain[:, b]).sum(0) for b in coils]) for a in coils]
         )
 
+    @cached_property
+    def largest_eigenvalue(self) -> float:
+        """Of ``Q``."""
+        matrices = self._matrix.flatten(2).movedim(-1, 0)
+        return float(torch.linalg.eigvalsh(matrices)[:, -1].max())
+
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """``Q`` on images ``(*, coil, z, y, x)``."""
         return torch.stack([(row * images).sum(-4) for row in self._matrix], -4)
@@ -201,7 +206,8 @@ def fill_sparse(
         normal,
         right,
         WaveletShrinkage(weight, wavelet, joint=joint),
-        lipschitz=_MARGIN * largest_eigenvalue(normal, right),
+        # Samples that were acquired have the eigenvalue 1 at most, as transforms keep lengths.
+        lipschitz=1 + consistency_weight * consistency.largest_eigenvalue,
         tolerance=tolerance,
         max_iterations=max_iterations,
     )

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from scanside.errors import CalibrationError, ShapeError
+from scanside.recon.compressed_sensing.descent import largest_eigenvalue
 from scanside.recon.compressed_sensing.pics import image_wavelet
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.spirit import SelfConsistency, calibrate, fill, fill_sparse
@@ -73,6 +74,9 @@ def test_consistency_is_a_convolution(shape: tuple[int, int, int], widths: tuple
     left, right = (convolved(kernels.numpy(), one.numpy()) - one.numpy() for one in (other, kspace))
     # ⟨other, (G − 1)ᴴ (G − 1) k⟩, and the energy of (G − 1) k.
     assert np.vdot(other.numpy(), applied.numpy()) == pytest.approx(np.vdot(left, right), rel=1e-9)
+    consistency = SelfConsistency(kernels, shape)
+    by_power = largest_eigenvalue(consistency, kspace, 200)
+    assert by_power == pytest.approx(consistency.largest_eigenvalue, rel=1e-2)
 
 
 def test_missing_lines_are_the_dense_solution() -> None:
