@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache, cached_property
+from types import EllipsisType
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -82,7 +83,7 @@ class Wavelet:
 
     def cut(self, image: torch.Tensor) -> torch.Tensor:
         """The way back from `continued`, and its adjoint."""
-        return image[(..., *(slice(n) for n in self.size))]
+        return image[_first(self.size)]
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """The coefficients ``(*, *shape)`` of a complex image ``(*, *shape)``."""
@@ -107,13 +108,13 @@ class Wavelet:
         return image
 
     @cached_property
-    def _steps(self) -> list[tuple[tuple[slice, ...], list[int]]]:
+    def _steps(self) -> list[tuple[tuple[EllipsisType | slice, ...], list[int]]]:
         """For each level, the coarse image so far, as slices of the last axes, and the axes that are halved."""
         steps = []
         for level in range(max(self.levels)):
             sizes = [n // 2 ** min(level, most) for n, most in zip(self.shape, self.levels, strict=True)]
             axes = [axis for axis, most in enumerate(self.levels) if level < most]
-            steps.append(((..., *(slice(n) for n in sizes)), axes))
+            steps.append((_first(sizes), axes))
         return steps
 
     def shifts(self, n: int) -> list[tuple[int, ...]]:
@@ -198,8 +199,9 @@ class _Filter:
         # Slices and copies, as to gather by indices along the last axis takes several times as long.
         n, around = image.shape[dim], self._reach - 1
         ends = image.narrow(dim, n - around, around), image.narrow(dim, 0, around)
-        turned = torch.cat((ends[0], image, ends[1]), dim).unflatten(dim, (-1, 2))
-        phases = [turned.select(dim, phase).contiguous() for phase in (0, 1)]
+        turned = torch.cat((ends[0], image, ends[1]), dim)
+        behind = [slice(None)] * (-1 - dim)
+        phases = [turned[(..., slice(phase, None, 2), *behind)].contiguous() for phase in (0, 1)]
         bands = torch.empty_like(image, memory_format=torch.contiguous_format)
         for i, band in enumerate(_halves(bands, dim)):
             _sum_into(band, phases, [taps[i] for taps in self._taps], range(self._reach), dim)
@@ -217,6 +219,11 @@ class _Filter:
             _sum_into(samples, halves, taps, range(around, -1, -1), dim)
         pairs = torch.stack(phases.chunk(2, dim), dim)
         return pairs.flatten(dim - 1, dim).roll(-around, dim)
+
+
+def _first(sizes: Sequence[int]) -> tuple[EllipsisType | slice, ...]:
+    """So many samples from the start of the last axes."""
+    return (..., *(slice(n) for n in sizes))
 
 
 def _halves(image: torch.Tensor, dim: int) -> list[torch.Tensor]:

