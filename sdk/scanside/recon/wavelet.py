@@ -200,8 +200,7 @@ class _Filter:
         n, around = image.shape[dim], self._reach - 1
         ends = image.narrow(dim, n - around, around), image.narrow(dim, 0, around)
         turned = torch.cat((ends[0], image, ends[1]), dim)
-        behind = [slice(None)] * (-1 - dim)
-        phases = [turned[(..., slice(phase, None, 2), *behind)].contiguous() for phase in (0, 1)]
+        phases = [turned[_every_other(dim, phase)].contiguous() for phase in (0, 1)]
         bands = torch.empty_like(image, memory_format=torch.contiguous_format)
         for i, band in enumerate(_halves(bands, dim)):
             _sum_into(band, phases, [taps[i] for taps in self._taps], range(self._reach), dim)
@@ -224,6 +223,11 @@ class _Filter:
 def _first(sizes: Sequence[int]) -> tuple[EllipsisType | slice, ...]:
     """So many samples from the start of the last axes."""
     return (..., *(slice(n) for n in sizes))
+
+
+def _every_other(dim: int, first: int) -> tuple[EllipsisType | slice, ...]:
+    """Every other sample along an axis, counted from the end."""
+    return (..., slice(first, None, 2), *[slice(None)] * (-1 - dim))
 
 
 def _halves(image: torch.Tensor, dim: int) -> list[torch.Tensor]:

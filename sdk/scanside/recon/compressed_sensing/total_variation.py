@@ -34,7 +34,7 @@ class TotalVariation:
     def adjoint(self, differences: torch.Tensor) -> torch.Tensor:
         """``Dᴴ``: from ``(axis, *)`` to ``(*)``."""
         parts = (one.roll(1, axis).sub_(one) for one, axis in zip(differences, self._axes, strict=True))
-        result = next(parts)
+        result: torch.Tensor = next(parts)
         for part in parts:
             result.add_(part)
         return result
