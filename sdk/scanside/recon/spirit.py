@@ -129,15 +129,17 @@ def fill(
     kspace: torch.Tensor,
     missing: torch.Tensor,
     *,
+    l2: float = 0.0,
     tolerance: float,
     max_iterations: int,
 ) -> CgResult:
-    """Find the missing lines with which ``‖(G − 1) k‖²`` is smallest.
+    """Find the missing lines m with which ``‖(G − 1) k‖² + l2 ‖m‖²`` is smallest.
 
     Args:
         consistency: from the kernels.
         kspace: ``(*other, coil, k2, k1, k0)`` complex, 0 where it is missing.
         missing: ``(*other, k2, k1)`` bool, the lines that are to be found.
+        l2: Tikhonov weight.
         tolerance: of the residual, relative to the right-hand side.
         max_iterations: of conjugate gradients.
 
@@ -147,11 +149,15 @@ def fill(
     dims = spatial_dims(kspace)
     unknown = missing[..., None, :, :, None]
 
-    def normal(lines: torch.Tensor) -> torch.Tensor:
+    def inconsistent(lines: torch.Tensor) -> torch.Tensor:
         return to_kspace(consistency(to_image(lines, dims)), dims) * unknown
 
     return conjugate_gradient(
-        normal, -normal(kspace), tolerance=tolerance, max_iterations=max_iterations, dims=(-4, -3, -2, -1)
+        lambda lines: inconsistent(lines) + l2 * lines,
+        -inconsistent(kspace),
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        dims=(-4, -3, -2, -1),
     )
 
 

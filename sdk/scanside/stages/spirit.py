@@ -46,6 +46,7 @@ class Spirit(Stage[KSpace, KSpace]):
             kernel_k1: along k1, odd.
             kernel_k2: along k2, odd; of slices one.
             regularization: Tikhonov weight of the calibration, relative to the mean eigenvalue.
+            l2: Tikhonov weight of the missing lines, beside ‖(G − 1) k‖²: without it noise grows where gaps are wide.
             wavelet: weight of the wavelet coefficients of the coils' images, relative to their brightness; 0 is
                 SPIRiT itself, by conjugate gradients.
             family: which wavelet.
@@ -58,6 +59,7 @@ class Spirit(Stage[KSpace, KSpace]):
         kernel_k1: int = Field(5, ge=1)
         kernel_k2: int = Field(5, ge=1)
         regularization: float = Field(1e-3, gt=0)
+        l2: float = Field(0.003, ge=0)
         wavelet: float = Field(0.0, ge=0)
         family: WaveletName = "db2"
         consistency: float = Field(1.0, gt=0)
@@ -116,6 +118,7 @@ class Spirit(Stage[KSpace, KSpace]):
             consistency,
             item.data,
             missing,
+            l2=self.config.l2,
             tolerance=self.config.tolerance,
             max_iterations=self.config.max_iterations,
         )

@@ -79,7 +79,8 @@ def test_consistency_is_a_convolution(shape: tuple[int, int, int], widths: tuple
     assert by_power == pytest.approx(consistency.largest_eigenvalue, rel=1e-2)
 
 
-def test_missing_lines_are_the_dense_solution() -> None:
+@pytest.mark.parametrize("l2", [0.0, 0.05])
+def test_missing_lines_are_the_dense_solution(l2: float) -> None:
     kspace = scan((12, 10))
     kernels = calibrate(kspace, (3, 3, 3))
     missing = torch.tensor([[line % 3 == 1 for line in range(12)]])
@@ -93,14 +94,21 @@ def test_missing_lines_are_the_dense_solution() -> None:
         columns.append((convolved(kernels.numpy(), unit) - unit).ravel())
     known = acquired.numpy()
     right = -(convolved(kernels.numpy(), known) - known).ravel()
-    dense, *_ = np.linalg.lstsq(np.stack(columns, 1), right, rcond=None)
+    matrix = np.vstack([np.stack(columns, 1), np.sqrt(l2) * np.eye(len(holes))])
+    dense, *_ = np.linalg.lstsq(matrix, np.concatenate([right, np.zeros(len(holes))]), rcond=None)
     result = fill(
-        SelfConsistency(kernels, (1, 12, 10)), acquired, missing, tolerance=1e-10, max_iterations=2000
+        SelfConsistency(kernels, (1, 12, 10)),
+        acquired,
+        missing,
+        l2=l2,
+        tolerance=1e-10,
+        max_iterations=2000,
     )
     np.testing.assert_allclose(result.solution.numpy().ravel()[holes], dense, atol=1e-6)
     assert float(result.solution[:, ~missing].abs().max()) == 0
     single = SelfConsistency(kernels.to(torch.complex64), (1, 12, 10))
-    default = fill(single, acquired.to(torch.complex64), missing, tolerance=2e-3, max_iterations=200)
+    coarse = acquired.to(torch.complex64)
+    default = fill(single, coarse, missing, l2=l2, tolerance=2e-3, max_iterations=200)
     whole, found = acquired + result.solution, acquired + default.solution
     assert float((found - whole).norm() / whole.norm()) < 2e-2
 
