@@ -17,8 +17,6 @@ from scanside.recon.wavelet import Wavelet, WaveletName, levels_for, wavelet_fil
 
 __all__ = ["Penalties", "image_wavelet", "penalty", "pics"]
 
-_BALANCE = 1.0
-
 
 @dataclass(frozen=True)
 class Penalties:
@@ -124,7 +122,6 @@ def pics(
             prox,
             variations,
             lipschitz=lipschitz,
-            balance=_BALANCE,
             tolerance=tolerance,
             max_iterations=max_iterations,
         )

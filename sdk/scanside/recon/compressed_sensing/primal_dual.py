@@ -15,6 +15,8 @@ from scanside.recon.compressed_sensing.total_variation import TotalVariation
 
 __all__ = ["primal_dual"]
 
+_BALANCE = 1.0  # σ ‖D‖² / L, on which the speed depends
+
 
 def primal_dual(
     normal: Callable[[torch.Tensor], torch.Tensor],
@@ -23,7 +25,6 @@ def primal_dual(
     variations: Sequence[TotalVariation],
     *,
     lipschitz: float,
-    balance: float,
     tolerance: float,
     max_iterations: int,
 ) -> Descent:
@@ -35,13 +36,12 @@ def primal_dual(
         prox: of g; None where there is no g.
         variations: one at least.
         lipschitz: at least the largest eigenvalue of ``Aᴴ A``.
-        balance: the dual step times the primal one is bound; this is their share, σ ‖D‖² / L. It changes the speed.
         tolerance: stop when x changes by less than this part of itself.
         max_iterations: stop then at the latest.
     """
     # Converges where 1 / τ − σ ‖D‖² ≥ L / 2.
-    sigma = balance * lipschitz / sum(variation.bound for variation in variations)
-    tau = 1 / (lipschitz * (0.5 + balance))
+    sigma = _BALANCE * lipschitz / sum(variation.bound for variation in variations)
+    tau = 1 / (lipschitz * (0.5 + _BALANCE))
     x, duals = right, [torch.zeros_like(variation.differences(right)) for variation in variations]
     ahead = x
     changes = []
