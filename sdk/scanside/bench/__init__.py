@@ -22,6 +22,7 @@ NAMES = (
     "cine",
     "radial",
     "epi",
+    "pics",
     "engines",
     "data",
     "serve",

@@ -21,7 +21,8 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="ingest, hdf5, chain, latency, learned, engines, cine, radial, epi, data, serve, soak, or all."
+            help="ingest, hdf5, chain, latency, learned, engines, cine, radial, epi, pics, data, serve, soak, or "
+            "all."
         ),
     ] = "all",
     hostile: Annotated[

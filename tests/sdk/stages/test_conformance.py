@@ -46,11 +46,14 @@ from scanside.stages.gridding import Gridding
 from scanside.stages.low_rank_sparse import ReconstructLowRankSparse
 from scanside.stages.noise import PrewhitenNoise
 from scanside.stages.noise_maps import MapNoise
+from scanside.stages.noncartesian_pics import NonCartesianPics
 from scanside.stages.noncartesian_sense import NonCartesianSenseStage
 from scanside.stages.other_contrasts import OtherContrasts
 from scanside.stages.oversampling import RemoveOversampling
 from scanside.stages.partial_fourier import PartialFourier
+from scanside.stages.pics import Pics
 from scanside.stages.sense import Sense
+from scanside.stages.spirit import Spirit
 from scanside.stages.view_sharing import ShareViews
 from scanside.stages.window import JoinFrames
 from scanside.testing import StageTests, small_kspace, small_readouts, small_scan, small_waveform
@@ -271,6 +274,16 @@ class TestSense(StageTests):
         return [small_kspace(repetition=i, coil_maps=True) for i in range(2)]
 
 
+class TestPics(TestSense):
+    def stage(self) -> Stage[Any, Any]:
+        return Pics(shifts=1, tolerance=0.02)
+
+
+class TestSpirit(TestGrappa):
+    def stage(self) -> Stage[Any, Any]:
+        return Spirit(kernel_k0=3, kernel_k1=3)
+
+
 class TestJoinFrames(StageTests):
     def stage(self) -> Stage[Any, Any]:
         return JoinFrames(size=3, stride=1, look_ahead=1)
@@ -366,6 +379,11 @@ class TestNonCartesianSense(TestCentreMaps):
         maps = CentreMaps(calibration=12)
         maps.open(self.scan())
         return [made for item in super().items() for made in maps.process(item)]
+
+
+class TestNonCartesianPics(TestNonCartesianSense):
+    def stage(self) -> Stage[Any, Any]:
+        return NonCartesianPics(shifts=1, tolerance=0.05)
 
 
 class TestGridding(TestNonCartesianSense):

@@ -103,6 +103,16 @@ def test_sense_takes_streaks_away_that_gridding_leaves() -> None:
     assert error(gridded[0], simulated) > 1.8 * error(solved[0], simulated)
 
 
+def test_compressed_sensing_is_better_of_few_spokes() -> None:
+    simulated = scan_of(readouts=26, std=0.1)
+    solved, _ = images_of(simulated, "radial")
+    sparse, scan = images_of(
+        simulated, "radial-pics", {"noncartesian-pics.wavelet": 0.01, "noncartesian-pics.tolerance": 0.01}
+    )
+    assert not scan.warnings
+    assert error(sparse[0], simulated) < 0.8 * error(solved[0], simulated)
+
+
 def test_a_sliding_window_gives_an_image_after_every_step() -> None:
     simulated = scan_of(readouts=34, angles="golden", repetitions=3)
     made, _ = images_of(simulated, "radial-realtime")
