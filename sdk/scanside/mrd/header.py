@@ -25,6 +25,7 @@ __all__ = [
     "CONVENTIONAL_EPI",
     "Dependency",
     "Encoding",
+    "REORDERING_SHIFT",
     "Limit",
     "MrdHeader",
     "Space",
@@ -33,6 +34,9 @@ __all__ = [
 
 CONVENTIONAL_EPI = "ConventionalEPI"
 """Identifier of a trajectory description that tells of echoes under a trapezoidal gradient, with times in µs."""
+
+REORDERING_SHIFT = "ReorderingShift3D"
+"""User parameter for the shift of a CAIPIRINHA lattice along k2, which the standard has no place for."""
 
 # The schema spells two counters of the encoding limits differently from the acquisition header.
 _LIMIT_ELEMENTS = {

@@ -191,6 +191,9 @@ class SamplingConfig(_Config):
     """Acceleration along (k1, k2): integers for ``equispaced`` and ``kt``; the others use the product. ``random``,
     ``variable-density`` and ``golden`` count the calibration lines towards it; for the others `scanside.sampling`
     says."""
+    shift: NonNegative = 0
+    """``equispaced`` of 3-D scans: lines along k2 by which the lattice moves from one of its k1 lines to the next
+    (CAIPIRINHA), fewer than the acceleration along k2."""
     density_power: float = Field(default=3.0, ge=0)
     """``variable-density``: the weight is (1 - r)^power, r the distance from the centre, 1 in the corner."""
     acs: tuple[NonNegative, NonNegative] = (0, 0)
@@ -271,6 +274,11 @@ class SamplingConfig(_Config):
             )
         if any(r < 1 for r in self.acceleration):
             raise ValueError(f"acceleration factors are at least 1, got {self.acceleration}")
+        if self.shift and (self.pattern != "equispaced" or self.shift >= self.acceleration[1]):
+            raise ValueError(
+                f"a shift of {self.shift} lines along k2 needs equispaced sampling with a larger acceleration there, "
+                f"got {self.pattern} and {self.acceleration[1]:g}"
+            )
         if self.reverse != "none" and self.discard[0] != self.discard[1]:
             raise ValueError("reversed readouts need as many samples to discard before as after")
         return self

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from scanside.mrd.header import REORDERING_SHIFT
 from scanside.simulate.config import EchoPlanarConfig, ScanConfig
 from scanside.simulate.geometry import ScanGrid
 from scanside.simulate.sampling import Band
@@ -83,12 +84,9 @@ def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depe
         "encoding": encoding,
         "sequenceParameters": {"TR": config.timing.tr_ms, "TE": list(config.dynamics.te_ms)},
     }
-    if config.quirks.user_parameters and any(config.sampling.acs):
+    if config.quirks.user_parameters and (long := _user_parameters(config)):
         sections["userParameters"] = {
-            "userParameterLong": [
-                {"name": f"EmbeddedRefLinesE{axis + 1}", "value": count}
-                for axis, count in enumerate(config.sampling.acs)
-            ]
+            "userParameterLong": [{"name": name, "value": value} for name, value in long.items()]
         }
     if config.waveforms.ecg:
         sections["waveformInformation"] = {
@@ -102,6 +100,16 @@ def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depe
     ElementTree.indent(root, " ")
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return text + b"\n"
+
+
+def _user_parameters(config: ScanConfig) -> dict[str, int]:
+    """Of Siemens' protocol, by the names that it has in its card or in the converter's map."""
+    named = {}
+    if any(config.sampling.acs):
+        named = {f"EmbeddedRefLinesE{axis + 1}": count for axis, count in enumerate(config.sampling.acs)}
+    if config.sampling.shift:
+        named[REORDERING_SHIFT] = config.sampling.shift
+    return named
 
 
 def _vendor(config: ScanConfig) -> str:

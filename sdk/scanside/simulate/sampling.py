@@ -188,12 +188,12 @@ def sampling_pattern(
 
 
 def _equispaced(config: SamplingConfig, bands: tuple[Band, Band], shift: int) -> npt.NDArray[np.bool_]:
-    mask = _band_mask(config, bands)
-    for axis, (band, factor) in enumerate(zip(bands, config.acceleration, strict=True)):
-        # The centre of k-space is on the grid of the first frame.
-        on_grid = (np.arange(band.n) - band.n // 2 - (shift if axis == 0 else 0)) % int(factor) == 0
-        mask &= np.expand_dims(on_grid, 1 - axis)
-    return mask
+    r1, r2 = (int(factor) for factor in config.acceleration)
+    # The centre of k-space is on the grid of the first frame.
+    along1, along2 = (np.arange(band.n) - band.n // 2 for band in bands)
+    along1 -= shift
+    on_grid = (along2 - (along1 // r1 * config.shift)[:, None]) % r2 == 0
+    return _band_mask(config, bands) & (along1 % r1 == 0)[:, None] & on_grid
 
 
 def _random(config: SamplingConfig, bands: tuple[Band, Band], frame: int) -> npt.NDArray[np.bool_]:

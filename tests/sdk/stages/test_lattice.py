@@ -12,7 +12,7 @@ import pytest
 from scanside.errors import ShapeError
 from scanside.simulate import SamplingConfig
 from scanside.simulate.sampling import phase_bands, sampling_pattern
-from scanside.stages._lattice import check_lattice, describe_sampled, lattice_of
+from scanside.stages._lattice import Lattice, check_lattice, describe_sampled, lattice_of
 
 Lines = npt.NDArray[np.bool_]
 
@@ -35,17 +35,17 @@ def test_spacing_is_found(r: int, acs: int, acs_mode: Any) -> None:
             n, acceleration=(r, 1), acs=(acs, 0), acs_mode=acs_mode, partial_fourier=(partial, 1.0)
         )
         assert lattice_of(sampled) == (r, 1)
-        check_lattice(sampled, (r, 1))
+        check_lattice(sampled, Lattice((r, 1)))
         if r != 4:
             with pytest.raises(ShapeError, match=rf"look like acceleration {r} x 1.*\[{r}, 1\]"):
-                check_lattice(sampled, (4, 1))
+                check_lattice(sampled, Lattice((4, 1)))
 
 
 @pytest.mark.parametrize("acceleration", [(2, 2), (3, 1), (1, 2), (2, 3)])
 def test_spacing_along_two_axes(acceleration: tuple[int, int]) -> None:
     sampled = mask(64, 40, acceleration=acceleration, acs=(16, 12))
     assert lattice_of(sampled) == acceleration
-    check_lattice(sampled, acceleration)
+    check_lattice(sampled, Lattice(acceleration))
     k2, k1 = np.mgrid[:40, :64]
     inside = np.hypot((k1 - 32) / 32, (k2 - 20) / 20) <= 1
     assert lattice_of(sampled & inside) == acceleration, "an ellipse"
@@ -78,7 +78,7 @@ def test_irregular_sampling(pattern: Any, factor: float, acs: int) -> None:
         if not n_missing:
             continue
         with pytest.raises(ShapeError, match=r"irregular sampling, for which pipeline 'sense'"):
-            check_lattice(sampled, (round(factor), 1))
+            check_lattice(sampled, Lattice((round(factor), 1)))
 
 
 def test_shifted_lattice_is_none() -> None:
@@ -86,7 +86,7 @@ def test_shifted_lattice_is_none() -> None:
     k2, k1 = np.mgrid[:12, :24]
     assert lattice_of((k1 + k2) % 2 == 0) is None
     with pytest.raises(ShapeError, match="60 lines are missing"):
-        check_lattice((k1 + k2) % 2 == 0, (2, 1))
+        check_lattice((k1 + k2) % 2 == 0, Lattice((2, 1)))
 
 
 def test_description() -> None:
