@@ -80,8 +80,8 @@ class _AlongAxis(NamedTuple):
 def _gaps_of_lattice(lines: Lines, r: int, other: int, may_lack: float) -> _AlongAxis | None:
     """Gaps along the last axis of a lattice, which may be shifted from row to row.
 
-    Of a lattice that is shifted along the other axis (CAIPIRINHA) the lines of a row lie further apart, by a divisor of
-    the acceleration there.
+    Of a lattice that is shifted along the other axis (CAIPIRINHA) the lines of a row lie further apart, by a divisor
+    of the acceleration there.
     """
     found = _gaps_along(lines, r, may_lack)
     if found is not None and not found.gaps.any():

@@ -42,6 +42,7 @@ __all__ = [
     "calibration_block",
     "calibration_region",
     "describe_lines",
+    "find_lattice",
     "fitting_kernel",
     "lattice_lines",
 ]
@@ -254,7 +255,7 @@ def apply(weights: GrappaWeights, kspace: torch.Tensor, sampled: torch.Tensor) -
             f"k-space {tuple(kspace.shape)}: expected (*other, coil, k2, k1, k0) and (k2, k1)"
         )
     (r1, r2), (_, w1, w2), shift = weights.acceleration, weights.kernel, weights.shift
-    first1, first2 = _find_lattice(sampled, weights.acceleration, shift)
+    first1, first2 = find_lattice(sampled, weights.acceleration, shift)
     n_columns = -(-(n_k1 - first1) // r1)
     # Where the lattice begins in each of its columns; after a period they come again.
     period = r2 // math.gcd(shift, r2)
@@ -384,7 +385,7 @@ def _check_amount(
     )
 
 
-def _find_lattice(sampled: torch.Tensor, acceleration: tuple[int, int], shift: int) -> tuple[int, int]:
+def find_lattice(sampled: torch.Tensor, acceleration: tuple[int, int], shift: int = 0) -> tuple[int, int]:
     """The first k1 and k2 line of the regular lattice, told from calibration lines by its number of lines."""
     r1, r2 = acceleration
     mask = sampled.cpu()

@@ -18,6 +18,7 @@ __all__ = [
     "EchoPlanarConfig",
     "GeometryConfig",
     "LoopName",
+    "MultibandConfig",
     "NoiseConfig",
     "PhantomConfig",
     "QuirkConfig",
@@ -160,6 +161,29 @@ class EchoPlanarConfig(_Config):
         return self.echo_spacing_us(samples, dwell_us) - 2 * self.ramp_us
 
 
+class MultibandConfig(_Config):
+    """Slices that are excited and read out at once, and references of single ones before."""
+
+    factor: Annotated[int, Field(ge=2)] = 2
+    """How many slices a readout holds: the n-th of all excitations has the slices n, n + N, … of N excitations."""
+    shift: int = 2
+    """Blipped CAIPI: a slice lies one such part of the undersampled field of view further on than the one before it in
+    the same readout. 1: there are no blips; a negative one shifts the other way."""
+    reference_blips: bool = False
+    """Whether single-band references carry the phase of the blips, too."""
+
+    @model_validator(mode="after")
+    def _has_direction(self) -> MultibandConfig:
+        if self.shift == 0:
+            raise ValueError("multiband.shift divides the field of view: 1 for no shift, 2 for half of it, …")
+        return self
+
+    @property
+    def cycles(self) -> float:
+        """Phase that a slice gains from line to line beyond the one before it, in cycles."""
+        return 0.0 if self.shift == 1 else 1 / self.shift
+
+
 class SamplingConfig(_Config):
     """Which points of k-space are acquired."""
 
@@ -229,6 +253,9 @@ class SamplingConfig(_Config):
     """Readouts that run backwards: samples are stored in the order of time and flagged REVERSE, and ``center_sample``
     counts them as they are stored."""
 
+    multiband: MultibandConfig | None = None
+    """2-D scans: several slices at once. The calibration lines, a scan of their own before, are those of single slices
+    and have an encoding space of their own."""
     epi: EchoPlanarConfig | None = None
     """Echo trains, one for each segment of a 2-D image, and one for separate calibration lines of a slice. Whole
     readouts only: `partial_echo`, `discard` and `reverse` must keep their defaults."""
@@ -419,6 +446,14 @@ class ScanConfig(_Config):
         )
         if self.geometry.matrix[2] == 1 and any(along_k2):
             raise ValueError("a 2-D scan (matrix z = 1) has no second phase encoding to accelerate or to cut")
+        if sampling.multiband is not None:
+            if self.geometry.matrix[2] > 1 or self.geometry.n_slices % sampling.multiband.factor:
+                raise ValueError(
+                    f"multiband {sampling.multiband.factor} needs a 2-D scan with a multiple of as many slices, got "
+                    f"{self.geometry.n_slices} slices of {self.geometry.matrix[2]} partitions"
+                )
+            if any(sampling.acs) and sampling.acs_mode != "separate":
+                raise ValueError("multiband has calibration lines of single slices: acs_mode is 'separate'")
         if sampling.epi is not None:
             n = sampling.epi.samples or self.geometry.matrix[0] * sampling.oversampling
             flat_us = sampling.epi.flat_top_us(n, self.timing.dwell_us)

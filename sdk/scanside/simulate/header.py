@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from scanside.mrd.header import REORDERING_SHIFT
-from scanside.simulate.config import EchoPlanarConfig, ScanConfig
+from scanside.simulate.config import EchoPlanarConfig, MultibandConfig, ScanConfig
 from scanside.simulate.geometry import ScanGrid
 from scanside.simulate.sampling import Band
 
@@ -40,7 +40,10 @@ class Limit:
 def scan_header(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> bytes:
     """Header of the imaging scan."""
     depends = NOISE_ID if config.noise.scan == "separate" else None
-    return _document(config, _encoding(config, grid, bands), SCAN_ID, config.name, depends)
+    encodings = [_encoding(config, grid, bands)]
+    if config.sampling.multiband is not None:
+        encodings.append(_single_band(encodings[0], config.geometry.n_slices))
+    return _document(config, encodings, SCAN_ID, config.name, depends)
 
 
 def noise_header(config: ScanConfig, n_samples: int) -> bytes:
@@ -59,7 +62,35 @@ def noise_header(config: ScanConfig, n_samples: int) -> bytes:
     return _document(config, encoding, NOISE_ID, "AdjCoilSens", None)
 
 
-def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depends: str | None) -> bytes:
+def _single_band(encoding: Tree, n_slices: int) -> Tree:
+    """The encoding of references of single slices."""
+    limits = encoding["encodingLimits"]
+    assert isinstance(limits, Mapping)
+    if "slice" in limits:
+        limits = {**limits, "slice": Limit(n_slices - 1).tree()}
+    return {
+        **{name: tree for name, tree in encoding.items() if name != "parallelImaging"},
+        "encodingLimits": limits,
+    }
+
+
+def _multiband(config: ScanConfig, multiband: MultibandConfig) -> Tree:
+    """In cycles per mm and mm, for which the standard names no units."""
+    distance = (config.geometry.fov_mm[2] + config.geometry.slice_gap_mm) * (
+        config.geometry.n_slices // multiband.factor
+    )
+    return {
+        "spacing": {"dZ": [band * distance for band in range(multiband.factor)]},
+        "deltaKz": multiband.cycles / distance,
+        "multiband_factor": multiband.factor,
+        "calibration": "separable2D",
+        "calibration_encoding": 1,
+    }
+
+
+def _document(
+    config: ScanConfig, encoding: Tree | Sequence[Tree], identity: str, name: str, depends: str | None
+) -> bytes:
     measurement: dict[str, object] = {
         "measurementID": identity,
         "patientPosition": "HFS",
@@ -127,15 +158,18 @@ def _encoding(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> T
     sampling = config.sampling
     if sampling.epi is not None and sampling.epi.identifier is not None:
         encoding["trajectoryDescription"] = _description(config, sampling.epi, grid)
-    if any(sampling.acs) or max(sampling.acceleration) > 1:
+    if any(sampling.acs) or max(sampling.acceleration) > 1 or sampling.multiband is not None:
         mode = "embedded" if sampling.acs_mode == "integrated" else "separate"
-        encoding["parallelImaging"] = {
+        parallel: dict[str, object] = {
             "accelerationFactor": {
                 "kspace_encoding_step_1": round(sampling.acceleration[0]),
                 "kspace_encoding_step_2": round(sampling.acceleration[1]),
             },
             "calibrationMode": mode if any(sampling.acs) else "other",
         }
+        if sampling.multiband is not None:
+            parallel["multiband"] = _multiband(config, sampling.multiband)
+        encoding["parallelImaging"] = parallel
     return {key: value for key, value in encoding.items() if key not in config.quirks.absent}
 
 
@@ -175,10 +209,10 @@ def _limits(config: ScanConfig, bands: tuple[Band, Band]) -> Tree:
     step_1 = {"kspace_encoding_step_1": Limit(bands[0].maximum, bands[0].center).tree()}
     if config.quirks.limits == "step_1":
         return step_1
-    dynamics = config.dynamics
+    dynamics, multiband = config.dynamics, config.sampling.multiband
     counts = {
         "average": dynamics.averages,
-        "slice": config.geometry.n_slices,
+        "slice": config.geometry.n_slices // multiband.factor if multiband else config.geometry.n_slices,
         "contrast": len(dynamics.te_ms),
         "phase": dynamics.phases,
         "repetition": dynamics.repetitions,

@@ -11,7 +11,14 @@ from scanside.errors import ShapeError
 from scanside.losses import lattice_gaps
 from scanside.recon.grappa import describe_lines, lattice_lines
 
-__all__ = ["Lattice", "check_lattice", "describe_sampled", "lattice_gaps_of", "lattice_of", "shifted_lattice_of"]
+__all__ = [
+    "Lattice",
+    "check_lattice",
+    "describe_sampled",
+    "lattice_gaps_of",
+    "lattice_of",
+    "shifted_lattice_of",
+]
 
 Lines = npt.NDArray[np.bool_]
 
@@ -50,7 +57,12 @@ def lattice_of(sampled: Lines, *, complete: bool = True) -> tuple[int, int] | No
     """
     along_k1, along_k2 = _projections(sampled)
     r1, r2 = _spacing(along_k1, complete), _spacing(along_k2, complete)
-    if r1 is not None and r2 is not None and r1 * r2 > 1 and _departure(sampled, Lattice((r1, r2)), complete) is None:
+    if (
+        r1 is not None
+        and r2 is not None
+        and r1 * r2 > 1
+        and _departure(sampled, Lattice((r1, r2)), complete) is None
+    ):
         return r1, r2
     lost = int(lattice_gaps(sampled, (1, 1)).sum())
     return (1, 1) if lost <= _LOST * (lost + sampled.sum()) else None

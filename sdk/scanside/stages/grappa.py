@@ -141,9 +141,7 @@ class Grappa(Stage[KSpace, KSpace]):
             )
         return found
 
-    def _lattice(
-        self, item: KSpace, masks: npt.NDArray[np.bool_], acceleration: tuple[int, int]
-    ) -> Lattice:
+    def _lattice(self, item: KSpace, masks: npt.NDArray[np.bool_], acceleration: tuple[int, int]) -> Lattice:
         """The lattice of the lines ``(frame, k2, k1)``, with the shift of the settings or the one that they show."""
         if self.config.shift is not None:
             if self.config.shift >= acceleration[1]:
