@@ -1,12 +1,12 @@
 """Split slice-GRAPPA: slices that were read out at once, each as linear combinations of what all coils received.
 
-Cauley et al., *Interslice leakage artifact reduction technique for simultaneous multislice acquisitions*, MRM 72:93
-(2014); slice-GRAPPA: Setsompop et al., MRM 67:1210 (2012).
+Cauley et al., *Interslice leakage artifact reduction technique for simultaneous multislice acquisitions*, MRM
+72:93 (2014); slice-GRAPPA: Setsompop et al., MRM 67:1210 (2012).
 
 A kernel sits on an acquired line, reads samples around it in all coils (adjacent ones along k0, the next acquired
-lines along k1), and gives the samples of one slice at its middle in all coils. It is learned from references of single
-slices: from those of its own slice it is to give the samples themselves, from those of every other slice nothing. So
-what leaks from one slice into another is part of what is made small.
+lines along k1), and gives the samples of one slice at its middle in all coils. It is learned from references of
+single slices: from those of its own slice it is to give the samples themselves, from those of every other slice
+nothing. So what leaks from one slice into another is part of what is made small.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class SliceWeights:
         values: ``(slice, coil, source)``; sources in the order (k0, k1, coil).
         acceleration: distance of the acquired lines along k1.
         kernel: number of samples read along k0 and k1.
-        leakage: ``(slice, slice)``, what comes out in the first from the references of the second, and on the diagonal
-            what its own lack, as norms relative to those of the second's references.
+        leakage: ``(slice, slice)``, what comes out in the first from the references of the second, and on the
+            diagonal what its own lack, as norms relative to those of the second's references.
     """
 
     values: torch.Tensor
@@ -86,9 +86,9 @@ def calibrate(
     if n_slices * max(n_windows, 0) * max(n_k0 - w0 + 1, 0) < n_weights:
         needed = (w1 - 1) * acceleration + -(-n_weights // (n_slices * max(n_k0 - w0 + 1, 1)))
         raise CalibrationError(
-            f"references of {n_k1} lines with {n_k0} samples are too few for a slice-GRAPPA kernel of {kernel} (k0, k1) "
-            f"at acceleration {acceleration} with {n_coils} coils, which needs {needed} lines side by side; acquire "
-            "more, or use a smaller kernel"
+            f"references of {n_k1} lines with {n_k0} samples are too few for a slice-GRAPPA kernel of {kernel} (k0, "
+            f"k1) at acceleration {acceleration} with {n_coils} coils, which needs {needed} lines side by side; "
+            "acquire more, or use a smaller kernel"
         )
     lines = references[:, :, 0].movedim(1, -1)  # (slice, k1, k0, coil)
     taps = [lines[:, tap * acceleration :][:, :n_windows] for tap in range(w1)]

@@ -167,8 +167,8 @@ class MultibandConfig(_Config):
     factor: Annotated[int, Field(ge=2)] = 2
     """How many slices a readout holds: the n-th of all excitations has the slices n, n + N, … of N excitations."""
     shift: int = 2
-    """Blipped CAIPI: a slice lies one such part of the undersampled field of view further on than the one before it in
-    the same readout. 1: there are no blips; a negative one shifts the other way."""
+    """Blipped CAIPI: a slice lies one such part of the undersampled field of view further on than the one before it
+    in the same readout. 1: there are no blips; a negative one shifts the other way."""
     reference_blips: bool = False
     """Whether single-band references carry the phase of the blips, too."""
 
@@ -254,8 +254,8 @@ class SamplingConfig(_Config):
     counts them as they are stored."""
 
     multiband: MultibandConfig | None = None
-    """2-D scans: several slices at once. The calibration lines, a scan of their own before, are those of single slices
-    and have an encoding space of their own."""
+    """2-D scans: several slices at once. The calibration lines, a scan of their own before, are those of single
+    slices and have an encoding space of their own."""
     epi: EchoPlanarConfig | None = None
     """Echo trains, one for each segment of a 2-D image, and one for separate calibration lines of a slice. Whole
     readouts only: `partial_echo`, `discard` and `reverse` must keep their defaults."""

@@ -186,7 +186,7 @@ def _epi() -> ScanConfig:
 
 
 def _multiband() -> ScanConfig:
-    """Three of twelve brain slices at once, R = 2, shifted by a third of the field of view; references of single slices."""
+    """Three of twelve brain slices at once, R = 2, shifted by a third of the field of view; references of each."""
     return ScanConfig(
         name="multiband",
         coils=CoilConfig(n_coils=24),

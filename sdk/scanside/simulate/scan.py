@@ -267,7 +267,7 @@ class SimulatedScan:
             return measure(frame)
         apart = self.grid.n_slices // multiband.factor
         cycles = multiband.cycles / int(self.config.sampling.acceleration[0])
-        if flagged(headers["flags"], AcquisitionFlag.PARALLEL_CALIBRATION)[0]:
+        if headers["encoding_space_ref"][0]:  # references
             lines = measure(frame)
             turns = cycles * (frame.slice // apart) if multiband.reference_blips else 0.0
             return lines * _blips(turns, lines.shape[-2])

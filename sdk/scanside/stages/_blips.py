@@ -1,4 +1,4 @@
-"""Phases of slices that are read out at once (blipped CAIPI), told from the lines and the references of single slices."""
+"""Phases of slices that are read out at once (blipped CAIPI), told from their lines and single-band references."""
 
 from __future__ import annotations
 
@@ -86,27 +86,27 @@ def blips_of(
     best = min(rest.values())
     if best > _FITS:
         raise CalibrationError(
-            f"{where}: the references of its {n_slices} slices leave {100 * best:.0f} % of its lines' energy unexplained, "
-            "whatever shift is assumed: they are of other slices, or of another contrast or phase; acquire references "
-            "with the same protocol and in the same position"
+            f"{where}: the references of its {n_slices} slices leave {100 * best:.0f} % of its lines' energy "
+            "unexplained, whatever shift is assumed: they are of other slices, or of another contrast or phase; "
+            "acquire references with the same protocol and in the same position"
         )
     found = next(cycles for cycles in rest if rest[cycles] <= best + _AS_GOOD)
     if found not in expected:
         assert announced is not None
         raise CalibrationError(
-            f"{where}: the references have another blip pattern: they add up to the lines if slices are shifted by "
-            f"{_told(found)} between them, but the header (or multiband.shift) says {_told(announced)}, which references "
-            "lack or carry as a whole. Acquire references with the same blips or with none, or correct deltaKz and dZ "
-            "of the header, or set multiband.shift"
+            f"{where}: the references have another blip pattern: to add up to the lines, each slice is to be shifted "
+            f"by {_told(found)} beyond the one before, but the header (or multiband.shift) says {_told(announced)}, "
+            "and references carry that wholly or not at all. Acquire references with the same blips or with none, or "
+            "correct deltaKz and dZ of the header, or set multiband.shift"
         )
     if found != nothing:
         per_line = tuple(one / acceleration for one in found)
         return Blips(per_line, per_line)
     if announced is None:
         raise CalibrationError(
-            f"{where}: the references add up to the lines as they are. Either there are no blips, or the references carry "
-            "their phase, and the header does not tell the shift (multiband/deltaKz and dZ): set multiband.shift, 0 "
-            "for no blips"
+            f"{where}: the references add up to the lines as they are. Either there are no blips, or the references "
+            "carry their phase, and the header does not tell the shift (multiband/deltaKz and dZ): set "
+            "multiband.shift, to 0 where there are no blips"
         )
     return Blips(tuple(one / acceleration for one in announced), nothing)
 

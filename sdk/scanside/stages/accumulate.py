@@ -62,8 +62,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
     image they are given as a `Calibration` at once, so that what is computed from them is ready early. Frames without
     any, whose lines take turns, are calibrated over their average: the first ones wait until it has no gap.
 
-    Lines of several slices at once (multiband) get the references of each of them, along a leading axis ``slice``, where
-    the stage ``multiband`` follows.
+    Lines of several slices at once (multiband) get the references of each of them, along a leading axis ``slice``,
+    where the stage ``multiband`` follows.
 
     What the header announces and never came is told at the end, and of averages in the images that lack some.
     Lines that were lost on the way (`scanside.losses` says how that is found out) are told to the
@@ -271,8 +271,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         averages = self.config.averages == "mean" and grid.encoding.limit("average").n > 1
         wanted = _calibration_key(key, self._key_names)[:4]
         rivals = sum(_calibration_key(other, self._key_names)[:4] == wanted for other in self._open)
-        # Of lines that come again, or of several images at once, what is computed now would be of no use later; slices
-        # that are read out at once must be separated before.
+        # Of lines that come again, or of several images at once, what is computed now would be of no use later;
+        # slices that are read out at once must be separated before.
         if averages or rivals > 1 or grid.encoding.multiband is not None:
             return
         separate = self._calibration_for(key)

@@ -42,9 +42,9 @@ class _Learned:
 class SeparateSlices(Stage[KSpace, KSpace]):
     """Makes k-space of single slices of lines that hold several (multiband), by split slice-GRAPPA.
 
-    `accumulate` brings such lines with the single-band references of all their slices. Each slice goes on with its own
-    counter, position and reference, and its blips' phase is taken off: it lies at its place, and the stages behind
-    see what they would have seen had it been acquired alone. In-plane acceleration is theirs to undo.
+    `accumulate` brings such lines with the single-band references of all their slices. Each slice goes on with its
+    own counter, position and reference, and its blips' phase is taken off: it lies at its place, and the stages
+    behind see what they would have seen had it been acquired alone. In-plane acceleration is theirs to undo.
 
     Whether the references carry the phase of the blips is told from the lines themselves: references with the right
     phases add up to them. Vendors differ there. References without it tell the shift, too; where they carry it, the
@@ -54,9 +54,9 @@ class SeparateSlices(Stage[KSpace, KSpace]):
     The meta attribute ``ScansideMultiband`` tells how many slices were separated, and how much leaks from one into
     another by the references. K-space of single slices passes unchanged.
 
-    Cauley et al.: Interslice leakage artifact reduction technique for simultaneous multislice acquisitions, Magn Reson
-    Med 2014;72:93. Setsompop et al.: Blipped-controlled aliasing in parallel imaging for simultaneous multislice echo
-    planar imaging, Magn Reson Med 2012;67:1210.
+    Cauley et al.: Interslice leakage artifact reduction technique for simultaneous multislice acquisitions, Magn
+    Reson Med 2014;72:93. Setsompop et al.: Blipped-controlled aliasing in parallel imaging for simultaneous
+    multislice echo planar imaging, Magn Reson Med 2012;67:1210.
     """
 
     class Config(StageConfig):
@@ -98,8 +98,8 @@ class SeparateSlices(Stage[KSpace, KSpace]):
             return
         if item.reference is None or item.reference.other[:1] != ("slice",):
             raise ConfigError(
-                f"slice {item.counters.get('slice', 0)} holds {multiband.factor} slices, and has no references of each: "
-                "stage 'multiband' belongs right behind 'accumulate', which collects them"
+                f"slice {item.counters.get('slice', 0)} holds {multiband.factor} slices, and has no references of "
+                "each: stage 'multiband' belongs right behind 'accumulate', which collects them"
             )
         if item.other or item.data.shape[-3] > 1:
             raise ConfigError(
@@ -146,9 +146,9 @@ class SeparateSlices(Stage[KSpace, KSpace]):
         weights = slice_grappa.calibrate(block * turns[:, None, None], r, kernel, self.config.regularization)
         if weights.worst_leakage > _LEAKS:
             self._scan.warn(
-                f"slice {number}: {100 * weights.worst_leakage:.0f} % of a slice comes out in another that was read out "
-                "with it, by the references: the coils tell them apart badly; a smaller multiband factor, another "
-                "shift, or slices further apart leak less"
+                f"slice {number}: {100 * weights.worst_leakage:.0f} % of a slice comes out in another that was "
+                "read out with it, by the references: the coils tell them apart badly; a smaller multiband factor, "
+                "another shift, or slices further apart leak less"
             )
         n_lines = source.data.shape[-2]
         back = torch.stack(
