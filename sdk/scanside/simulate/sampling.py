@@ -192,8 +192,10 @@ def _equispaced(config: SamplingConfig, bands: tuple[Band, Band], shift: int) ->
     # The centre of k-space is on the grid of the first frame.
     along1, along2 = (np.arange(band.n) - band.n // 2 for band in bands)
     along1 -= shift
-    on_grid = (along2 - (along1 // r1 * config.shift)[:, None]) % r2 == 0
-    return _band_mask(config, bands) & (along1 % r1 == 0)[:, None] & on_grid
+    mask = _band_mask(config, bands)
+    mask &= (along1 % r1 == 0)[:, None]
+    mask &= (along2 - (along1 // r1 * config.shift)[:, None]) % r2 == 0
+    return mask
 
 
 def _random(config: SamplingConfig, bands: tuple[Band, Band], frame: int) -> npt.NDArray[np.bool_]:

@@ -270,7 +270,7 @@ class SimulatedScan:
         if headers["encoding_space_ref"][0]:  # references
             lines = measure(frame)
             turns = cycles * (frame.slice // apart) if multiband.reference_blips else 0.0
-            return lines * _blips(turns, lines.shape[-2])
+            return np.asarray(lines * _blips(turns, lines.shape[-2]), dtype=np.complex64)
         found = []
         for band in range(multiband.factor):
             lines = measure(replace(frame, slice=frame.slice + band * apart))
@@ -329,7 +329,8 @@ def _stamp(headers: Headers, counter: int, start_ticks: float, tr_ms: float) -> 
 
 def _blips(cycles: float, n_lines: int) -> npt.NDArray[np.complex64]:
     """Phase ``(k1, 1)`` of a slice that gains so much from line to line of the grid, none in the centre."""
-    return np.exp(2j * np.pi * cycles * (np.arange(n_lines) - n_lines // 2))[:, None].astype(np.complex64)
+    turns = np.exp(2j * np.pi * cycles * (np.arange(n_lines) - n_lines // 2))
+    return np.asarray(turns[:, None], dtype=np.complex64)
 
 
 def _end_tick(waveform: Waveform) -> int:

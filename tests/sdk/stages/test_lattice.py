@@ -12,7 +12,14 @@ import pytest
 from scanside.errors import ShapeError
 from scanside.simulate import SamplingConfig
 from scanside.simulate.sampling import phase_bands, sampling_pattern
-from scanside.stages._lattice import Lattice, check_lattice, describe_sampled, lattice_of
+from scanside.stages._lattice import (
+    Lattice,
+    check_lattice,
+    describe_sampled,
+    lattice_gaps_of,
+    lattice_of,
+    shifted_lattice_of,
+)
 
 Lines = npt.NDArray[np.bool_]
 
@@ -87,6 +94,48 @@ def test_shifted_lattice_is_none() -> None:
     assert lattice_of((k1 + k2) % 2 == 0) is None
     with pytest.raises(ShapeError, match="60 lines are missing"):
         check_lattice((k1 + k2) % 2 == 0, Lattice((2, 1)))
+
+
+@pytest.mark.parametrize("acs_mode", ["integrated", "separate"])
+@pytest.mark.parametrize(
+    ("acceleration", "shift"),
+    [((2, 2), 1), ((2, 3), 1), ((2, 3), 2), ((3, 2), 1), ((1, 4), 2), ((1, 3), 1), ((3, 4), 2)],
+)
+def test_shift_is_found(acceleration: tuple[int, int], shift: int, acs_mode: Any) -> None:
+    for elliptical in (False, True):
+        settings = {"acs": (16, 12), "acs_mode": acs_mode, "elliptical": elliptical, "shift": shift}
+        sampled = mask(64, 44, acceleration=acceleration, **settings)
+        expected = Lattice(acceleration, shift)
+        assert shifted_lattice_of(sampled, acceleration) == expected
+        check_lattice(sampled, expected)
+        assert not lattice_gaps_of(sampled, expected).any()
+        for wrong in range(acceleration[1]):
+            if wrong != shift:
+                with pytest.raises(
+                    ShapeError, match=rf"look like acceleration {expected}.*grappa.shift to {shift}"
+                ):
+                    check_lattice(sampled, Lattice(acceleration, wrong))
+
+
+def test_lattice_that_is_shifted_along_k1() -> None:
+    """From one of its partitions to the next: the same lines are a lattice that is shifted along k2."""
+    k2, k1 = np.mgrid[:36, :48]
+    sampled = (k2 % 2 == 0) & ((k1 - k2 // 2) % 3 == 0)
+    found = shifted_lattice_of(sampled, (3, 2))
+    assert found == Lattice((1, 6), 2)
+    check_lattice(sampled, found)
+
+
+def test_lost_lines_of_a_shifted_lattice() -> None:
+    sampled = mask(48, 36, acceleration=(2, 3), shift=1)
+    lattice = Lattice((2, 3), 1)
+    whole = sampled.copy()
+    k2, k1 = (int(at[len(at) // 2]) for at in np.nonzero(sampled))
+    sampled[k2, k1] = False
+    sampled[:, 20] = False
+    assert shifted_lattice_of(sampled, (2, 3)) is None
+    assert shifted_lattice_of(sampled, (2, 3), complete=False) == lattice
+    assert np.array_equal(lattice_gaps_of(sampled, lattice), whole & ~sampled)
 
 
 def test_description() -> None:

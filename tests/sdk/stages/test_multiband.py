@@ -87,9 +87,10 @@ def reconstruct(
 def displacement(image: npt.NDArray[Any], truth: npt.NDArray[Any]) -> float:
     """By how many voxels along y an image lies beside the truth."""
     cross = np.fft.fft2(image) * np.fft.fft2(np.abs(truth)).conj()
+    cross /= np.abs(cross)  # of phases alone, which the coils' shading does not change
     k = np.fft.fftfreq(len(image))[:, None]
     shifts = np.arange(-N / 2, N / 2, 0.02)
-    found = [(cross[:, :8] * np.exp(2j * np.pi * k * shift)).sum().real for shift in shifts]
+    found = [(cross[:, : N // 4] * np.exp(2j * np.pi * k * shift)).sum().real for shift in shifts]
     return float(shifts[int(np.argmax(found))])
 
 
@@ -113,7 +114,7 @@ def test_slices_come_out_as_slices_in_their_places(separated: tuple[Reconstructe
         found, reference = multiband.magnitude(slice_), alone.magnitude(slice_)
         assert abs(displacement(found, multiband.simulated.truth.image(slice_)[0])) < 0.1
         error = np.linalg.norm(found - reference) / np.linalg.norm(reference)
-        assert error < {2: 0.05, 3: 0.1, 4: 0.2}[factor], slice_
+        assert error < {2: 0.03, 3: 0.06, 4: 0.1}[factor], slice_
         assert image.meta.first("ScansideMultiband") == str(factor)
         assert image.encoding is not None
         assert image.encoding.limit("slice").n == factor
