@@ -37,11 +37,11 @@ class Measured:
     full: torch.Tensor
 
 
-def parts_of(matrix: tuple[int, int, int], n_coils: int) -> dict[str, Any]:
+def parts_of(matrix: tuple[int, int, int], n_coils: int, std: float) -> dict[str, Any]:
     return {
         "phantom": {"supersampling": (1, 1, 1)},
         "coils": {"n_coils": n_coils},
-        "noise": {"std": 0.01, "scan": "none", "neighbour_correlation": 0.0, "spread": 0.0},
+        "noise": {"std": std, "scan": "none", "neighbour_correlation": 0.0, "spread": 0.0},
         "geometry": {"matrix": matrix, "fov_mm": (220.0, 220.0, 180.0)},
         "sampling": {"oversampling": 1},
     }
@@ -53,10 +53,11 @@ def measured(
     shift: int,
     matrix: tuple[int, int, int],
     n_coils: int,
+    std: float = 0.0,
     named: int | None = None,
 ) -> Measured:
     """A brain with noise, and its k-space ``(coil, k2, k1, k0)`` without noise and gaps."""
-    parts = parts_of(matrix, n_coils)
+    parts = parts_of(matrix, n_coils, std)
     parts["sampling"] |= {"acceleration": acceleration, "acs": (24, 20), "shift": shift}
     simulated = simulate(ScanConfig.model_validate(parts))
     xml = simulated.header_xml.decode()
@@ -68,8 +69,7 @@ def measured(
 
 @cache
 def full(matrix: tuple[int, int, int], n_coils: int) -> torch.Tensor:
-    parts = parts_of(matrix, n_coils)
-    parts["noise"]["std"] = 0.0
+    parts = parts_of(matrix, n_coils, std=0.0)
     simulated = simulate(ScanConfig.model_validate(parts))
     return acquired(Scan.from_xml(simulated.header_xml), simulated).data
 
@@ -87,7 +87,7 @@ def error(found: torch.Tensor, expected: torch.Tensor) -> float:
 @pytest.mark.parametrize(("acceleration", "shift"), ALL)
 def test_lines_are_filled_without_a_warning(acceleration: tuple[int, int], shift: int) -> None:
     """The shift is told from the lines, and no line counts as lost."""
-    one = measured(acceleration, shift, (16, 42, 30), 6)
+    one = measured(acceleration, shift, (16, 42, 30), 8)
     assert one.scan.warnings == []
     assert one.kspace.incomplete is None
     (filled,) = run(Grappa(kernel_k0=3, kernel_k1=3, kernel_k2=3), one.scan, [one.kspace])
@@ -99,7 +99,7 @@ def test_lines_are_filled_without_a_warning(acceleration: tuple[int, int], shift
 
 
 def test_header_without_acceleration() -> None:
-    one = measured((2, 2), 1, (16, 42, 30), 6)
+    one = measured((2, 2), 1, (16, 42, 30), 8)
     xml = one.scan.header.xml.decode()
     for axis in (1, 2):
         xml = xml.replace(
@@ -114,14 +114,14 @@ def test_header_without_acceleration() -> None:
 
 
 def test_shift_that_contradicts_the_lines() -> None:
-    one = measured((2, 3), 1, (16, 42, 30), 6, named=2)
+    one = measured((2, 3), 1, (16, 42, 30), 8, named=2)
     (filled,) = run(Grappa(), one.scan, [one.kspace])
     (told,) = one.scan.warnings
     assert (
         "user parameter ReorderingShift3D is 2, but the lines form a lattice of 2 x 3 that is shifted by 1"
         in told
     )
-    right = Scan(measured((2, 3), 1, (16, 42, 30), 6).scan.header)
+    right = Scan(measured((2, 3), 1, (16, 42, 30), 8).scan.header)
     assert torch.equal(filled.data, run(Grappa(shift=1), right, [one.kspace])[0].data)
     with pytest.raises(
         ShapeError, match=r"2 x 3 with a shift of 2 needs.*look like acceleration 2 x 3 with a shift of 1"
@@ -136,7 +136,7 @@ def test_as_good_as_sense(run_bart: Any) -> None:
     """Beside CG-SENSE and BART's of the same data and maps, for every shift."""
     matrix, maps = (24, 48, 36), None
     for acceleration, shift in ALL:
-        one = measured(acceleration, shift, matrix, 12)
+        one = measured(acceleration, shift, matrix, 12, std=0.01)
         if maps is None:
             block = one.kspace.reference
             assert block is not None
