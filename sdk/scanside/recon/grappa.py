@@ -439,7 +439,7 @@ def _between(sampled: torch.Tensor, first: tuple[int, int], weights: GrappaWeigh
     mask = sampled.cpu()
     n2, n1 = mask.shape
     on_lattice = mask & lattice_lines((n2, n1), weights.acceleration, shift, first)
-    rows = torch.nn.functional.pad(on_lattice, (0, 0, 0, -n2 % r2)).unflatten(0, (-1, r2))
+    rows = torch.nn.functional.pad(on_lattice, (0, 0, 0, -n2 % r2)).reshape(-1, r2, n1)
     acquired = rows.any(1)  # (row of the lattice, k1)
     starts = [(first2 + column * shift) % r2 for column in range(r2)]
     beyond = torch.nn.functional.pad(acquired, (0, 0, 1, 1))

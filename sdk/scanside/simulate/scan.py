@@ -275,7 +275,7 @@ class SimulatedScan:
         for band in range(multiband.factor):
             lines = measure(replace(frame, slice=frame.slice + band * apart))
             found.append(lines * _blips(cycles * band, lines.shape[-2]))
-        return np.sum(found, axis=0, dtype=np.complex64)
+        return np.asarray(np.sum(found, axis=0), dtype=np.complex64)
 
     def _frames(self, headers: Headers) -> Iterator[tuple[npt.NDArray[np.intp], Frame]]:
         """The frames that readouts belong to, each with theirs."""

@@ -98,10 +98,12 @@ def lattice_gaps_of(sampled: Lines, lattice: Lattice) -> Lines:
         return lattice_gaps(sampled, lattice.acceleration)
     lines = _best_lattice(sampled, lattice)
     on_it = sampled & lines
-    within = np.logical_or.accumulate(on_it, axis=0) & np.logical_or.accumulate(on_it[::-1], axis=0)[::-1]
+    within: Lines = (
+        np.logical_or.accumulate(on_it, axis=0) & np.logical_or.accumulate(on_it[::-1], axis=0)[::-1]
+    )
     columns = np.flatnonzero(on_it.any(axis=0))
     rows = np.flatnonzero(on_it.any(axis=1))
-    absent = ~on_it.any(axis=0)
+    absent: Lines = np.logical_not(np.any(on_it, axis=0))
     absent[: columns[0]] = absent[columns[-1] :] = False
     within[rows[0] : rows[-1] + 1, absent] = True
     gaps: Lines = within & lines & ~sampled
