@@ -17,7 +17,7 @@ from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._blips import Blips, blips_of, ramp
 from scanside.stages._calibration import CalibrationCache, calibration_region_of, sampled_readout
-from scanside.stages._lattice import Lattice, check_lattice
+from scanside.stages._lattice import Lattice, check_lattice, lattice_gaps_of
 
 __all__ = ["SeparateSlices"]
 
@@ -51,8 +51,8 @@ class SeparateSlices(Stage[KSpace, KSpace]):
     header has to (``deltaKz`` in cycles per mm with ``dZ`` in mm), or the settings. References that fit neither are
     those of another blip pattern, and refused.
 
-    The meta attribute ``ScansideMultiband`` tells how many slices were separated, and how much leaks from one into
-    another by the references. K-space of single slices passes unchanged.
+    The meta attribute ``ScansideMultiband`` tells how many slices were separated, and how much of one comes out in
+    another by the references, noise included. K-space of single slices passes unchanged.
 
     Cauley et al.: Interslice leakage artifact reduction technique for simultaneous multislice acquisitions, Magn
     Reson Med 2014;72:93. Setsompop et al.: Blipped-controlled aliasing in parallel imaging for simultaneous
@@ -107,9 +107,12 @@ class SeparateSlices(Stage[KSpace, KSpace]):
                 "no volumes"
             )
         r = item.encoding.acceleration[0]
-        check_lattice(item.mask.cpu().numpy(), Lattice((r, 1)), complete=item.incomplete is None)
+        sampled, lattice = item.mask.cpu().numpy(), Lattice((r, 1))
+        check_lattice(sampled, lattice, complete=item.incomplete is None)
+        # Lines that were lost count as zeros: their images have artefacts, and say why.
+        planned = item.mask | torch.from_numpy(lattice_gaps_of(sampled, lattice)).to(item.mask.device)
         learned = self._cache.get(item, lambda: self._learn(item, multiband))
-        together = slice_grappa.separate(learned.weights, item.data, item.mask)
+        together = slice_grappa.separate(learned.weights, item.data, planned)
         given = together.abs().amax((1, 2, 4)) > 0
         n_k1 = item.data.shape[-2]
         for band, kspace in enumerate(together):
@@ -181,7 +184,7 @@ class SeparateSlices(Stage[KSpace, KSpace]):
         for name in ("position", "read_dir", "phase_dir", "slice_dir"):
             headers[name][acquired] = known[name]
         headers["idx"]["slice"][acquired] = counters["slice"]
-        mask = item.mask & given[None]
+        mask = item.mask & given[None]  # without lines between those of the lattice
         headers[~mask.cpu().numpy()] = np.zeros((), headers.dtype)
         reference = item.reference.replace(
             data=learned.references[band],
@@ -193,7 +196,8 @@ class SeparateSlices(Stage[KSpace, KSpace]):
         meta = item.meta.copy()
         meta["ScansideMultiband"] = [
             str(len(learned.references)),
-            f"{100 * learned.weights.worst_leakage:.2g} % leak from one slice into another, by the references",
+            f"{100 * learned.weights.worst_leakage:.2g} % of a slice come out in another, by the references and "
+            "with their noise",
         ]
         return item.replace(
             data=kspace,

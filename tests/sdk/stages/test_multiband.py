@@ -259,6 +259,26 @@ def test_references_of_other_slices() -> None:
         reconstruct(scan_of(2, 2), blocks=lambda blocks: [*of_encoding(others, 1), *of_encoding(blocks, 0)])
 
 
+def test_lost_lines() -> None:
+    """Images of what came, which say what is missing."""
+
+    def without_one(blocks: list[Any]) -> list[Any]:
+        kept = []
+        for block in blocks:
+            header = block.headers["encoding_space_ref"], block.headers["idx"]["kspace_encode_step_1"]
+            lost = np.flatnonzero((header[0] == 0) & (header[1] == 20) & (block.headers["flags"] < 1 << 18))
+            ends = [*lost.tolist(), len(block)]
+            starts = [0, *(int(at) + 1 for at in lost)]
+            kept += [block.select(slice(a, b)) for a, b in zip(starts, ends, strict=True) if b > a]
+        return kept
+
+    found = reconstruct(scan_of(2, 2), blocks=without_one)
+    assert [int(image.header["slice"]) for image in found.images] == [0, 1]
+    for image in found.images:
+        assert image.incomplete is not None
+        assert "kspace_encode_step_1 20" in image.incomplete
+
+
 def test_single_slices_pass(accumulated: Any, run_stage: Any) -> None:
     from scanside.stages.multiband import SeparateSlices
 
