@@ -20,9 +20,9 @@ def header_findings(encoding: Encoding) -> Iterator[tuple[str, Finding]]:
             Finding(
                 "error",
                 f"multiband factor {encoding.multiband.factor}: the header says that each readout holds "
-                f"{encoding.multiband.factor} slices at once. Nothing here separates them, so that the slices lie on "
-                "top of each other in what would pass for an image of one; take the pipeline 'multiband' or "
-                "'multiband-epi', or put the stage 'multiband' behind 'accumulate'",
+                f"{encoding.multiband.factor} slices at once. Without the stage 'multiband' they lie on top of each "
+                "other in what would pass for an image of one; take the pipeline 'multiband' or 'multiband-epi', or "
+                "put that stage behind 'accumulate'",
                 corrected_by="multiband",
             ),
         )
