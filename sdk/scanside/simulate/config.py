@@ -18,6 +18,7 @@ __all__ = [
     "EchoPlanarConfig",
     "GeometryConfig",
     "LoopName",
+    "MultibandConfig",
     "NoiseConfig",
     "PhantomConfig",
     "QuirkConfig",
@@ -189,6 +190,29 @@ class ReferenceConfig(_Config):
     """Field of view, (x, y); default is that of the image."""
 
 
+class MultibandConfig(_Config):
+    """Slices that are excited and read out at once, and references of single ones before."""
+
+    factor: Annotated[int, Field(ge=2)] = 2
+    """How many slices a readout holds: the n-th of all excitations has the slices n, n + N, … of N excitations."""
+    shift: int = 2
+    """Blipped CAIPI: a slice lies one such part of the undersampled field of view further on than the one before it
+    in the same readout. 1: there are no blips; a negative one shifts the other way."""
+    reference_blips: bool = False
+    """Whether single-band references carry the phase of the blips, too."""
+
+    @model_validator(mode="after")
+    def _has_direction(self) -> MultibandConfig:
+        if self.shift == 0:
+            raise ValueError("multiband.shift divides the field of view: 1 for no shift, 2 for half of it, …")
+        return self
+
+    @property
+    def cycles(self) -> float:
+        """Phase that a slice gains from line to line beyond the one before it, in cycles."""
+        return 0.0 if self.shift == 1 else 1 / self.shift
+
+
 class SamplingConfig(_Config):
     """Which points of k-space are acquired."""
 
@@ -220,6 +244,9 @@ class SamplingConfig(_Config):
     """Acceleration along (k1, k2): integers for ``equispaced`` and ``kt``; the others use the product. ``random``,
     ``variable-density`` and ``golden`` count the calibration lines towards it; for the others `scanside.sampling`
     says."""
+    shift: NonNegative = 0
+    """``equispaced`` of 3-D scans: lines along k2 by which the lattice moves from one of its k1 lines to the next
+    (CAIPIRINHA), fewer than the acceleration along k2."""
     density_power: float = Field(default=3.0, ge=0)
     """``variable-density``: the weight is (1 - r)^power, r the distance from the centre, 1 in the corner."""
     acs: tuple[NonNegative, NonNegative] = (0, 0)
@@ -255,6 +282,9 @@ class SamplingConfig(_Config):
     """Readouts that run backwards: samples are stored in the order of time and flagged REVERSE, and ``center_sample``
     counts them as they are stored."""
 
+    multiband: MultibandConfig | None = None
+    """2-D scans: several slices at once. The calibration lines, a scan of their own before, are those of single
+    slices and have an encoding space of their own."""
     epi: EchoPlanarConfig | None = None
     """Echo trains, one for each segment of a 2-D image, and one for separate calibration lines of a slice. Whole
     readouts only: `partial_echo`, `discard` and `reverse` must keep their defaults."""
@@ -308,6 +338,11 @@ class SamplingConfig(_Config):
             )
         if any(r < 1 for r in self.acceleration):
             raise ValueError(f"acceleration factors are at least 1, got {self.acceleration}")
+        if self.shift and (self.pattern != "equispaced" or self.shift >= self.acceleration[1]):
+            raise ValueError(
+                f"a shift of {self.shift} lines along k2 needs equispaced sampling with a larger acceleration there, "
+                f"got {self.pattern} and {self.acceleration[1]:g}"
+            )
         if self.reverse != "none" and self.discard[0] != self.discard[1]:
             raise ValueError("reversed readouts need as many samples to discard before as after")
         return self
@@ -452,6 +487,14 @@ class ScanConfig(_Config):
             raise ValueError("a 2-D scan (matrix z = 1) has no second phase encoding to accelerate or to cut")
         if self.phantom.off_resonance_hz and sampling.trajectory is None:
             raise ValueError("phantom.off_resonance_hz goes with sampling.trajectory only")
+        if sampling.multiband is not None:
+            if self.geometry.matrix[2] > 1 or self.geometry.n_slices % sampling.multiband.factor:
+                raise ValueError(
+                    f"multiband {sampling.multiband.factor} needs a 2-D scan with a multiple of as many slices, got "
+                    f"{self.geometry.n_slices} slices of {self.geometry.matrix[2]} partitions"
+                )
+            if any(sampling.acs) and sampling.acs_mode != "separate":
+                raise ValueError("multiband has calibration lines of single slices: acs_mode is 'separate'")
         if sampling.epi is not None:
             n = sampling.epi.samples or self.geometry.matrix[0] * sampling.oversampling
             flat_us = sampling.epi.flat_top_us(n, self.timing.dwell_us)

@@ -10,6 +10,7 @@ from scanside.simulate.config import (
     DynamicsConfig,
     EchoPlanarConfig,
     GeometryConfig,
+    MultibandConfig,
     NoiseConfig,
     PhantomConfig,
     QuirkConfig,
@@ -196,6 +197,28 @@ def _epi() -> ScanConfig:
     )
 
 
+def _multiband() -> ScanConfig:
+    """Three of twelve brain slices at once, R = 2, shifted by a third of the field of view; references of each."""
+    return ScanConfig(
+        name="multiband",
+        coils=CoilConfig(n_coils=24),
+        noise=NoiseConfig(std=0.01),
+        sampling=SamplingConfig(
+            acceleration=(2, 1),
+            acs=(36, 0),
+            acs_mode="separate",
+            multiband=MultibandConfig(factor=3, shift=3),
+        ),
+        geometry=GeometryConfig(
+            matrix=(128, 128, 1),
+            fov_mm=(240.0, 240.0, 4.0),
+            n_slices=12,
+            slice_gap_mm=5.0,
+            offset_mm=(0.0, 0.0, 16.0),
+        ),
+    )
+
+
 SHORT_AXIS = GeometryConfig(
     matrix=(192, 192, 1),
     fov_mm=(360.0, 360.0, 8.0),
@@ -217,6 +240,7 @@ PRESETS: dict[str, Callable[[], ScanConfig]] = {
     "radial-cine": _radial_cine,
     "spiral": _spiral,
     "epi": _epi,
+    "multiband": _multiband,
 }
 """Makers of the shipped configurations; their docstrings say what each is."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -246,7 +246,10 @@ class SimulatedScan:
             for backwards in (False, True):
                 which = reverse[rows] == backwards
                 phase_y = echoes.config.odd_even_y_rad if backwards else (0.0,)
-                lines, x_mm = self._signal.along_readout(frame, phase_y)
+                x_mm = self._signal.along_readout(frame, phase_y)[1]
+                lines = self._superposed(
+                    headers, frame, lambda one, y=phase_y: self._signal.along_readout(one, y)[0]
+                )
                 phase = echoes.phase(headers[rows[which]], x_mm / self.grid.recon_fov_mm[0])
                 turned = lines[:, k1[rows[which]]].swapaxes(0, 1) * np.exp(1j * phase)[:, None]
                 k0 = echoes.positions(backwards=backwards) / self.grid.encoded_fov_mm[0]
@@ -274,13 +277,38 @@ class SimulatedScan:
         samples = np.full((len(headers), self.coils.n_coils, readout.n_samples), _TRANSIENT, np.complex64)
         inner = slice(readout.discard[0], readout.n_samples - readout.discard[1])
         for rows, frame in self._frames(headers):
-            kspace = self._kspace(frame)
+            kspace = self._superposed(headers, frame, self._kspace)
             k1 = idx["kspace_encode_step_1"][rows] + self.bands[0].first
             k2 = idx["kspace_encode_step_2"][rows] + self.bands[1].first
             samples[rows, :, inner] = kspace[:, k2, k1, readout.first :].swapaxes(0, 1)
         backwards = flagged(headers["flags"], AcquisitionFlag.REVERSE)
         samples[backwards] = samples[backwards, :, ::-1]
         return samples
+
+    def _superposed(
+        self, headers: Headers, frame: Frame, measure: Callable[[Frame], npt.NDArray[np.complex64]]
+    ) -> npt.NDArray[np.complex64]:
+        """What readouts hold of a frame, and of the slices that are read out with it.
+
+        Args:
+            headers: of the readouts, all of references or all of images.
+            frame: the frame that their counters name.
+            measure: lines ``(..., k1, sample)`` of one slice.
+        """
+        multiband = self.config.sampling.multiband
+        if multiband is None:
+            return measure(frame)
+        apart = self.grid.n_slices // multiband.factor
+        cycles = multiband.cycles / int(self.config.sampling.acceleration[0])
+        if headers["encoding_space_ref"][0]:  # references
+            lines = measure(frame)
+            turns = cycles * (frame.slice // apart) if multiband.reference_blips else 0.0
+            return np.asarray(lines * _blips(turns, lines.shape[-2]), dtype=np.complex64)
+        found = []
+        for band in range(multiband.factor):
+            lines = measure(replace(frame, slice=frame.slice + band * apart))
+            found.append(lines * _blips(cycles * band, lines.shape[-2]))
+        return np.asarray(np.sum(found, axis=0), dtype=np.complex64)
 
     def _frames(self, headers: Headers) -> Iterator[tuple[npt.NDArray[np.intp], Frame]]:
         """The frames that readouts belong to, each with theirs."""
@@ -359,6 +387,12 @@ def _stamp(headers: Headers, counter: int, start_ticks: float, tr_ms: float) -> 
     number = counter + np.arange(len(headers))
     headers["scan_counter"] = number
     headers["acquisition_time_stamp"] = (start_ticks + number * (tr_ms / TICK_MS)).astype(np.uint32)
+
+
+def _blips(cycles: float, n_lines: int) -> npt.NDArray[np.complex64]:
+    """Phase ``(k1, 1)`` of a slice that gains so much from line to line of the grid, none in the centre."""
+    turns = np.exp(2j * np.pi * cycles * (np.arange(n_lines) - n_lines // 2))
+    return np.asarray(turns[:, None], dtype=np.complex64)
 
 
 def _end_tick(waveform: Waveform) -> int:

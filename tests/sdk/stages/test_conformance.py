@@ -11,13 +11,14 @@ import torch
 
 from scanside.items import AxisRange, Item, KSpace, Readouts
 from scanside.registry import load_stage, stage_names
-from scanside.scan import Scan
+from scanside.scan import Scan, ScanEnd
 from scanside.shadow import Shadow, SideBySide
 from scanside.simulate import (
     CoilConfig,
     DynamicsConfig,
     EchoPlanarConfig,
     GeometryConfig,
+    MultibandConfig,
     NoiseConfig,
     SamplingConfig,
     ScanConfig,
@@ -44,6 +45,7 @@ from scanside.stages.gradient_delays import GradientDelays
 from scanside.stages.grappa import Grappa
 from scanside.stages.gridding import Gridding
 from scanside.stages.low_rank_sparse import ReconstructLowRankSparse
+from scanside.stages.multiband import SeparateSlices
 from scanside.stages.noise import PrewhitenNoise
 from scanside.stages.noise_maps import MapNoise
 from scanside.stages.noncartesian_pics import NonCartesianPics
@@ -218,6 +220,34 @@ class TestFourierMaps(StageTests):
 class TestGrappa(StageTests):
     def stage(self) -> Stage[Any, Any]:
         return Grappa(kernel_k1=2)
+
+
+class TestSeparateSlices(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return SeparateSlices(kernel_k0=3, kernel_k1=3)
+
+    def simulated(self) -> SimulatedScan:
+        multiband = MultibandConfig(factor=2, shift=2)
+        return simulate(
+            ScanConfig(
+                geometry=GeometryConfig(matrix=(24, 24, 1), n_slices=4, slice_gap_mm=20.0),
+                coils=CoilConfig(n_coils=4),
+                noise=NoiseConfig(scan="none"),
+                sampling=SamplingConfig(acs=(16, 0), acs_mode="separate", multiband=multiband),
+                dynamics=DynamicsConfig(repetitions=2),
+            )
+        )
+
+    def scan(self) -> Scan:
+        return Scan.from_xml(self.simulated().header_xml)
+
+    def items(self) -> Sequence[Item]:
+        accumulate, scan = Accumulate(), self.scan()
+        scan.corrected_by.add("multiband")
+        accumulate.prepare(self.context())
+        accumulate.open(scan)
+        made = [item for block in self.simulated().items() for item in accumulate.process(block)]
+        return [*made, *accumulate.finish(ScanEnd())]
 
 
 class TestNoise(StageTests):
