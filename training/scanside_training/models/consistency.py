@@ -24,6 +24,7 @@ __all__ = [
     "NormalOperator",
     "ProximalSolver",
     "apply_to_columns",
+    "blocks",
     "conjugate_gradients",
     "hermitian_sum",
     "numbers_of",
@@ -48,7 +49,7 @@ class NormalOperator:
         self.lowering = lowering
         self.maps = maps
         self.sampling = sampling
-        self._matrix = _blocks(sampling[0]) if lowering == "pmatrix" else None
+        self._matrix = blocks(sampling[0]) if lowering == "pmatrix" else None
 
     def resampled(self, sampling: tuple[torch.Tensor, ...]) -> NormalOperator:
         """The operator with the same maps and another sampling; what was prepared of the maps is shared."""
@@ -151,13 +152,13 @@ class NormalOperator:
 
     def _project_by_matrices(self, coils: torch.Tensor) -> torch.Tensor:
         mask, *transforms = self.sampling
-        spectrum = _along_k1(_blocks(transforms[0]), coils)
+        spectrum = _along_k1(blocks(transforms[0]), coils)
         if len(transforms) > 1:
-            spectrum = _along_k0(_blocks(transforms[1]), spectrum)
+            spectrum = _along_k0(blocks(transforms[1]), spectrum)
         spectrum = spectrum * mask[:, None, None]
         if len(transforms) > 1:
-            spectrum = _along_k0(_blocks(_conjugate(transforms[1])), spectrum)
-        return _along_k1(_blocks(_conjugate(transforms[0])), spectrum)
+            spectrum = _along_k0(blocks(_conjugate(transforms[1])), spectrum)
+        return _along_k1(blocks(_conjugate(transforms[0])), spectrum)
 
 
 class _SelfAdjoint(torch.autograd.Function):
@@ -187,7 +188,7 @@ def _map_blocks(maps: torch.Tensor) -> torch.Tensor:
     return torch.stack((torch.stack((re, -im), 2), torch.stack((im, re), 2)), dim=2)
 
 
-def _blocks(matrix: torch.Tensor) -> torch.Tensor:
+def blocks(matrix: torch.Tensor) -> torch.Tensor:
     """The real matrix ``(…, 2n, 2n)`` that does to planes what a complex ``(…, 2, n, n)`` does to numbers."""
     re, im = matrix.unbind(-3)
     return torch.cat((torch.cat((re, -im), dim=-1), torch.cat((im, re), dim=-1)), dim=-2)

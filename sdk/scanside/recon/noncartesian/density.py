@@ -14,7 +14,7 @@ import torch
 from scanside.errors import ScanError, ShapeError
 from scanside.recon.noncartesian.nufft import Nufft
 
-__all__ = ["interleaved_density", "pipe_menon"]
+__all__ = ["acceleration_of", "interleaved_density", "pipe_menon", "within_cells"]
 
 
 def pipe_menon(points: torch.Tensor, shape: Sequence[int], iterations: int = 20) -> torch.Tensor:
@@ -85,6 +85,34 @@ def interleaved_density(points: torch.Tensor, shape: Sequence[int]) -> torch.Ten
     # In the middle the sum over rings lacks this of the integral (Euler and Maclaurin), on both sides of a spoke.
     middle = step.square() / (6 if through else 12)
     return torch.maximum(radius * step, middle) * sector[:, None] * math.prod(shape)
+
+
+def within_cells(weights: torch.Tensor, points: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Density weights of readouts, none of which counts for more than the cells of the grid that it runs through.
+
+    Density compensation spreads samples over the gaps between readouts. For data consistency gaps are gaps: with these
+    weights ``Fᴴ W F`` has eigenvalues of about 1 where k-space was sampled, and of about 0 where it was not.
+
+    Args:
+        weights: ``(readout, sample)``, from this module.
+        points: ``(readout, sample, dimension)`` in cycles per voxel.
+        shape: of the image.
+
+    Returns:
+        ``(readout, sample)``.
+    """
+    cells = points * points.new_tensor(shape)
+    return torch.minimum(weights, torch.gradient(cells, dim=1)[0].norm(dim=-1).to(weights.dtype))
+
+
+def acceleration_of(weights: torch.Tensor, shape: Sequence[int]) -> float:
+    """The disc of k-space that an image of a plane resolves, over the part of it that was sampled.
+
+    Args:
+        weights: of the samples, from `within_cells`.
+        shape: ``(y, x)`` of the image.
+    """
+    return math.pi / 4 * math.prod(shape) / max(float(weights.sum()), torch.finfo(torch.float32).tiny)
 
 
 def _overlap(shape: Sequence[int], device: torch.device) -> torch.Tensor:
