@@ -9,14 +9,16 @@ import torch
 
 from scanside.errors import NonFiniteError
 from scanside.items import Samples
-from scanside.recon.noncartesian.density import interleaved_density, pipe_menon
+from scanside.recon.noise_level import level_of
+from scanside.recon.noncartesian.density import interleaved_density, pipe_menon, within_cells
 from scanside.stages._finite import is_finite
 
-__all__ = ["Density", "density_of", "flat_points", "require_finite"]
+__all__ = ["Density", "cell_weights", "density_of", "flat_points", "noise_of_samples", "require_finite"]
 
 Density: TypeAlias = Literal["auto", "pipe-menon"]
 
 _STRAIGHT = 1e-3
+_OUTERMOST = 15 / 16  # of the largest distance from the centre
 
 
 def flat_points(item: Samples) -> torch.Tensor:
@@ -29,6 +31,17 @@ def density_of(item: Samples, how: Density) -> torch.Tensor:
     if how == "auto" and item.points.shape[-1] == 2 and _are_rotations(item.points):
         return interleaved_density(item.points, item.shape)
     return pipe_menon(flat_points(item), item.shape).reshape(item.points.shape[:2])
+
+
+def cell_weights(item: Samples, how: Density) -> torch.Tensor:
+    """Weights of data consistency ``(readout, sample)``, see `scanside.recon.noncartesian.density.within_cells`."""
+    return within_cells(density_of(item, how), item.points.flip(-1), item.shape)
+
+
+def noise_of_samples(item: Samples) -> float:
+    """Standard deviation of the noise's real part, from the outermost samples, where there is hardly any signal."""
+    radius = item.points.norm(dim=-1)
+    return float(level_of(item.data[:, radius >= _OUTERMOST * radius.max()]))
 
 
 def require_finite(image: torch.Tensor, item: Samples) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,12 @@ from torch import Tensor
 
 from scanside.errors import CalibrationError
 from scanside.recon.noncartesian.centre import centre_on_grid
-from scanside.recon.noncartesian.density import interleaved_density, within_cells
+from scanside.recon.noncartesian.density import (
+    acceleration_of,
+    gridded_noise,
+    interleaved_density,
+    within_cells,
+)
 from scanside.recon.noncartesian.nufft import Nufft
 from scanside.recon.noncartesian.toeplitz import split_kernel, toeplitz_kernel
 from scanside.recon.scaling import image_scale
@@ -23,7 +28,15 @@ from scanside_training.data.calibration import espirit_maps
 from scanside_training.data.coils import random_maps
 from scanside_training.data.placement import random_pose
 from scanside_training.data.settings import FloatRange, IntRange
-from scanside_training.data.simulation import Drawn, Sample, TaskConfig, complex_of, object_of, real_pairs, white
+from scanside_training.data.simulation import (
+    Drawn,
+    Sample,
+    TaskConfig,
+    complex_of,
+    object_of,
+    real_pairs,
+    white,
+)
 from scanside_training.data.slices import combined
 
 __all__ = ["NonCartesianTask"]
@@ -58,12 +71,14 @@ class NonCartesianTask(TaskConfig):
     def _possible(self) -> NonCartesianTask:
         for name in ("acceleration", "arms_acceleration"):
             if getattr(self, name)[0] < 1:
-                raise ValueError(f"{name} starts at 1, where k-space is fully sampled, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} starts at 1, where k-space is fully sampled, got {getattr(self, name)}"
+                )
         return self
 
     def sample(self, pixels: Tensor, drawn: Drawn) -> Sample:
         """Scan a slice: what `scanside_training.data.simulate_sample` gives, with ``points`` ``(readout, sample, 2)``
-        along k1 and k0 and their ``weights``, and the kernel ``toeplitz`` ``(2, 2, k1, k0)`` instead of a mask.
+        along k1 and k0 in cycles per voxel and their kernel ``toeplitz`` ``(2, 2, k1, k0)`` instead of a mask.
         """
         config, rng, grid = drawn.config, drawn.rng, drawn.grid
         appearing = random_appearance(config.appearance, complex_of(pixels), rng)
@@ -73,7 +88,7 @@ class NonCartesianTask(TaskConfig):
         noise = float(image_scale(object_)) / math.exp(rng.uniform(*np.log(config.snr)))
 
         points = self._points(grid, rng)
-        weights = within_cells(interleaved_density(points, grid), points, grid)
+        weights = self._weights(points, grid)
         flat, density = points.flatten(0, 1), weights.flatten()
         transform = Nufft(flat, grid)
         samples = transform.forward(coils)
@@ -95,11 +110,18 @@ class NonCartesianTask(TaskConfig):
             "maps": real_pairs(maps),
             "toeplitz": split_kernel(toeplitz_kernel(flat, grid, density)),
             "points": points,
-            "weights": weights,
             "roi": object_of(target)[None].float(),
             "scale": scale,
-            "noise": noise * (density.square().sum() / math.prod(grid)).sqrt() / scale,
+            "noise": noise * gridded_noise(density, grid) / scale,
         }
+
+    def accelerations(self, grid: tuple[int, int], n: int, rng: np.random.Generator) -> list[float]:
+        """`scanside.recon.noncartesian.density.acceleration_of` some trajectories that it draws."""
+        return [acceleration_of(self._weights(self._points(grid, rng), grid), grid) for _ in range(n)]
+
+    @staticmethod
+    def _weights(points: Tensor, grid: tuple[int, int]) -> Tensor:
+        return within_cells(interleaved_density(points, grid), points, grid)
 
     def _points(self, grid: tuple[int, int], rng: np.random.Generator) -> Tensor:
         """A trajectory ``(readout, sample, 2)`` along k1 and k0, in cycles per voxel."""

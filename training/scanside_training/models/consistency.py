@@ -43,7 +43,12 @@ class NormalOperator:
         lowering: how the Fourier transforms are computed; see `scanside.recon.consistency`.
         maps: ``(B, coil, 2, k1, k0)`` coil sensitivities; those of one image hold for all of a batch.
         sampling: what `scanside.recon.consistency.sampling_inputs` makes for the lowering.
+
+    Attributes:
+        few_steps: whether conjugate gradients stop far from the solution, so that their gradient is none of it.
     """
+
+    few_steps = False
 
     def __init__(self, lowering: Lowering, maps: torch.Tensor, sampling: tuple[torch.Tensor, ...]) -> None:
         self.lowering = lowering
@@ -239,7 +244,8 @@ class ProximalSolver:
     In use that takes a fixed number of conjugate-gradient steps. In training it is a factorisation where whole
     readouts were sampled and maps are given: the network learns to correct what exact data consistency leaves, not
     what some number of steps does. Gradients are those of the exact solution in both (one more solve), so that memory
-    does not grow with the number of steps; maps that are themselves trained are differentiated through the steps.
+    does not grow with the number of steps; maps that are themselves trained are differentiated through the steps, and
+    so is everything where steps are too few to come near the exact solution.
 
     Args:
         normal: ``Aᴴ A``.
@@ -250,7 +256,10 @@ class ProximalSolver:
         self._normal = normal
         self._weight = weight
         self._implicit = (
-            torch.is_grad_enabled() and not normal.maps.requires_grad and not torch.compiler.is_exporting()
+            torch.is_grad_enabled()
+            and not normal.maps.requires_grad
+            and not normal.few_steps
+            and not torch.compiler.is_exporting()
         )
         exact = self._implicit and normal.along_k1_alone
         self._inverse = ColumnInverse(normal, weight) if exact else None

@@ -1,8 +1,8 @@
 """Unrolled networks for samples anywhere in k-space: radial, spiral, any trajectory, with the same weights.
 
-Data consistency is the Toeplitz form of ``Aᴴ W A`` (`scanside.recon.noncartesian.toeplitz`), whose kernel is an input,
-written as products with the matrices of the transform to twice the grid: an engine needs neither a NUFFT nor an FFT
-nor complex numbers. Networks as in Aggarwal et al., *MoDL*, IEEE TMI 38:394-405 (2019); for other trajectories
+Data consistency is the Toeplitz form of ``Aᴴ W A`` (`scanside.recon.noncartesian.toeplitz`), whose kernel is an
+input, written as products with the matrices of the transform to twice the grid: an engine needs neither a NUFFT nor
+an FFT nor complex numbers. Networks as in Aggarwal et al., *MoDL*, IEEE TMI 38:394-405 (2019); for other trajectories
 Ramzi et al., *NC-PDNet*, IEEE TMI 41:1625-1638 (2022), who compensate the density in data consistency as it is here.
 """
 
@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
+from torch import nn
 
 from scanside.engines.manifest import TensorSpec
 from scanside.engines.shapes import noncartesian_specs
@@ -54,6 +55,10 @@ class NonCartesian(Cascades):
 
     def __init__(self, config: NonCartesianConfig) -> None:
         super().__init__(config, config.consistency)
+        for network in self.networks:
+            # Networks begin with corrections of nothing: with the image of conjugate gradients, not with noise.
+            nn.init.zeros_(network.body.last.weight)
+            nn.init.zeros_(network.body.last.bias)
 
     def offered(self) -> tuple[TensorSpec, ...]:
         """Image, maps, noise, kernel and transforms."""
@@ -95,6 +100,7 @@ class ToeplitzOperator(NormalOperator):
         transforms: along k1 and k0, ``(2, 2, n, n)`` each, from `doubled_dft` there.
     """
 
+    few_steps = True
     along_k1_alone = False
 
     def __init__(

@@ -14,7 +14,7 @@ import torch
 from scanside.errors import ScanError, ShapeError
 from scanside.recon.noncartesian.nufft import Nufft
 
-__all__ = ["acceleration_of", "interleaved_density", "pipe_menon", "within_cells"]
+__all__ = ["acceleration_of", "gridded_noise", "interleaved_density", "pipe_menon", "within_cells"]
 
 
 def pipe_menon(points: torch.Tensor, shape: Sequence[int], iterations: int = 20) -> torch.Tensor:
@@ -90,8 +90,8 @@ def interleaved_density(points: torch.Tensor, shape: Sequence[int]) -> torch.Ten
 def within_cells(weights: torch.Tensor, points: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Density weights of readouts, none of which counts for more than the cells of the grid that it runs through.
 
-    Density compensation spreads samples over the gaps between readouts. For data consistency gaps are gaps: with these
-    weights ``Fᴴ W F`` has eigenvalues of about 1 where k-space was sampled, and of about 0 where it was not.
+    Density compensation spreads samples over the gaps between readouts. For data consistency gaps are gaps: with
+    these weights ``Fᴴ W F`` has eigenvalues of about 1 where k-space was sampled, and of about 0 where it was not.
 
     Args:
         weights: ``(readout, sample)``, from this module.
@@ -103,6 +103,16 @@ def within_cells(weights: torch.Tensor, points: torch.Tensor, shape: Sequence[in
     """
     cells = points * points.new_tensor(shape)
     return torch.minimum(weights, torch.gradient(cells, dim=1)[0].norm(dim=-1).to(weights.dtype))
+
+
+def gridded_noise(weights: torch.Tensor, shape: Sequence[int]) -> float:
+    """Standard deviation of the noise in a voxel of ``Fᴴ W y``, where that of samples y is 1.
+
+    Args:
+        weights: of all samples, W.
+        shape: of the image.
+    """
+    return math.sqrt(float(weights.double().square().sum()) / math.prod(shape))
 
 
 def acceleration_of(weights: torch.Tensor, shape: Sequence[int]) -> float:

@@ -31,6 +31,8 @@ class NonCartesianSense:
 
     Attributes:
         image_dims: the axes of one image.
+        transform: ``F``.
+        kernel: of ``Fᴴ W F``, see `scanside.recon.noncartesian.toeplitz`.
     """
 
     image_dims: tuple[int, ...] = (-3, -2, -1)
@@ -44,7 +46,7 @@ class NonCartesianSense:
             )
         self._maps, self._weights = maps, weights
         self.transform = Nufft(points, self._shape)
-        self._kernel = toeplitz_kernel(points, self._shape, weights)
+        self.kernel = toeplitz_kernel(points, self._shape, weights)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """From image ``(z, y, x)`` to samples ``(coil, n)``."""
@@ -60,4 +62,4 @@ class NonCartesianSense:
     def normal(self, image: torch.Tensor) -> torch.Tensor:
         """``Aᴴ W A`` on an image ``(z, y, x)``."""
         coils = (self._maps * image).reshape(-1, *self._shape)
-        return (self._maps.conj() * toeplitz_normal(coils, self._kernel).reshape(self._maps.shape)).sum(0)
+        return (self._maps.conj() * toeplitz_normal(coils, self.kernel).reshape(self._maps.shape)).sum(0)
