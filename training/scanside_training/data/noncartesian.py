@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -39,10 +41,37 @@ from scanside_training.data.simulation import (
 )
 from scanside_training.data.slices import combined
 
-__all__ = ["NonCartesianTask"]
+__all__ = ["NonCartesianTask", "ScannedAnywhere"]
 
 _FIRST = 100_000
 """Of golden-angle scans any stretch may be reconstructed: the number of the first spoke is drawn below this."""
+
+
+@dataclass(frozen=True)
+class ScannedAnywhere:
+    """A slice as an imaginary scanner acquired it; intensities are the slice's own.
+
+    Attributes:
+        samples: ``(coil, n)`` complex.
+        points: ``(readout, sample, 2)`` along k1 and k0, in cycles per voxel.
+        weights: ``(readout, sample)`` of data consistency.
+        maps: ``(coil, k1, k0)`` complex, those that the network gets.
+        target: ``(k1, k0)`` complex, the noise-free coil images combined with the maps.
+        noise: standard deviation of the real and imaginary part of the noise in a sample.
+    """
+
+    samples: Tensor
+    points: Tensor
+    weights: Tensor
+    maps: Tensor
+    target: Tensor
+    noise: float
+
+    @cached_property
+    def adjoint(self) -> Tensor:
+        """``Aᴴ W y``, complex ``(k1, k0)``."""
+        transform = Nufft(self.points.flatten(0, 1), self.target.shape)
+        return combined(transform.adjoint(self.samples * self.weights.flatten()), self.maps)
 
 
 class NonCartesianTask(TaskConfig):
@@ -80,40 +109,41 @@ class NonCartesianTask(TaskConfig):
         """Scan a slice: what `scanside_training.data.simulate_sample` gives, with ``points`` ``(readout, sample, 2)``
         along k1 and k0 in cycles per voxel and their kernel ``toeplitz`` ``(2, 2, k1, k0)`` instead of a mask.
         """
+        scan = self.scanned(pixels, drawn)
+        image, scale = scan.adjoint, image_scale(scan.adjoint)
+        grid, weights = scan.target.shape, scan.weights.flatten()
+        return {
+            "image": real_pairs(image / scale),
+            "target": real_pairs(scan.target / scale),
+            "maps": real_pairs(scan.maps),
+            "toeplitz": split_kernel(toeplitz_kernel(scan.points.flatten(0, 1), grid, weights)),
+            "points": scan.points,
+            "roi": object_of(scan.target)[None].float(),
+            "scale": scale,
+            "noise": scan.noise * gridded_noise(weights, grid) / scale,
+        }
+
+    def scanned(self, pixels: Tensor, drawn: Drawn) -> ScannedAnywhere:
+        """Scan a slice ``(y, x)``, real or complex, of any size."""
         config, rng, grid = drawn.config, drawn.rng, drawn.grid
         appearing = random_appearance(config.appearance, complex_of(pixels), rng)
         object_ = random_pose(config.placement, appearing, grid, rng).scan_of(appearing)
         maps = random_maps(config.coils, drawn.measured, drawn.shape.n_coils, grid, rng)
         coils = maps * object_
         noise = float(image_scale(object_)) / math.exp(rng.uniform(*np.log(config.snr)))
-
         points = self._points(grid, rng)
-        weights = self._weights(points, grid)
-        flat, density = points.flatten(0, 1), weights.flatten()
-        transform = Nufft(flat, grid)
-        samples = transform.forward(coils)
+        samples = Nufft(points.flatten(0, 1), grid).forward(coils)
         samples += noise * white(tuple(samples.shape), rng)
         if len(maps) > 1 and rng.random() < config.espirit.probability:
             try:
-                block = centre_on_grid(samples, flat, grid, self.calibration)
+                block = centre_on_grid(samples, points.flatten(0, 1), grid, self.calibration)
             except CalibrationError:  # too few readouts: such scans have their maps from elsewhere
                 pass
             else:
                 maps = espirit_maps(config.espirit, block, grid)
-
-        image = combined(transform.adjoint(samples * density), maps)
-        target = combined(coils, maps)
-        scale = image_scale(image)
-        return {
-            "image": real_pairs(image / scale),
-            "target": real_pairs(target / scale),
-            "maps": real_pairs(maps),
-            "toeplitz": split_kernel(toeplitz_kernel(flat, grid, density)),
-            "points": points,
-            "roi": object_of(target)[None].float(),
-            "scale": scale,
-            "noise": noise * gridded_noise(density, grid) / scale,
-        }
+        return ScannedAnywhere(
+            samples, points, self._weights(points, grid), maps, combined(coils, maps), noise
+        )
 
     def accelerations(self, grid: tuple[int, int], n: int, rng: np.random.Generator) -> list[float]:
         """`scanside.recon.noncartesian.density.acceleration_of` some trajectories that it draws."""
