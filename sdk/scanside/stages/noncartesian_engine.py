@@ -244,8 +244,8 @@ class RunNonCartesianEngine(Stage[Samples, Image]):
         else:
             data = _Weighted.of(unseen.seen, self.config.density)
             learned = self._imaged(unseen.seen, data, engine)
-            (classical,) = self._fallback.process(unseen.seen)
-            verdict = unseen.judge(learned, "noncartesian-sense", classical.data[0], data.noise)
+            classical = self._fallback.solve(unseen.seen).solution
+            verdict = unseen.judge(learned, "noncartesian-sense", classical, data.noise)
         self._scan.count(f"engine.check.{verdict.word.replace(' ', '-')}")
         if verdict.is_worse and self.config.worse == "fallback":
             raise Refused("self-check", verdict.text(self._network.name), verdict)

@@ -142,15 +142,16 @@ class NonCartesianTask(TaskConfig):
             else:
                 maps = espirit_maps(config.espirit, block, grid)
         return ScannedAnywhere(
-            samples, points, self._weights(points, grid), maps, combined(coils, maps), noise
+            samples, points, self.weights(points, grid), maps, combined(coils, maps), noise
         )
 
     def accelerations(self, grid: tuple[int, int], n: int, rng: np.random.Generator) -> list[float]:
         """`scanside.recon.noncartesian.density.acceleration_of` some trajectories that it draws."""
-        return [acceleration_of(self._weights(self._points(grid, rng), grid), grid) for _ in range(n)]
+        return [acceleration_of(self.weights(self._points(grid, rng), grid), grid) for _ in range(n)]
 
     @staticmethod
-    def _weights(points: Tensor, grid: tuple[int, int]) -> Tensor:
+    def weights(points: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Of data consistency ``(readout, sample)``, for points ``(readout, sample, 2)``."""
         return within_cells(interleaved_density(points, grid), points, grid)
 
     def _points(self, grid: tuple[int, int], rng: np.random.Generator) -> Tensor:
