@@ -25,6 +25,7 @@ def sample_of(**task: Any) -> dict[str, torch.Tensor]:
         {
             "sources": [{"kind": "synthetic", "n_subjects": 6, "slices_per_subject": 1, "size": 40}],
             "simulation": SIMULATION | {"task": {"kind": "noncartesian", "calibration": 8, **task}},
+            "batch_size": 1,
             "seed": 3,
         }
     )
@@ -54,5 +55,12 @@ def test_where_the_centre_has_gaps_maps_are_the_true_ones() -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="set batch_size to 1"):
+        DataConfig.model_validate(
+            {
+                "sources": [{"kind": "synthetic"}],
+                "simulation": SIMULATION | {"task": {"kind": "noncartesian"}},
+            }
+        )
     with pytest.raises(ValueError, match="acceleration starts at 1"):
         NonCartesianTask(acceleration=(0.5, 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -80,6 +80,8 @@ class NonCartesianTask(TaskConfig):
     Of the simulation ``masks`` do not count, and whole images are needed (``readout_crop: null``). W is the density
     compensation, no more than the grid's cells (`scanside.recon.noncartesian.density.within_cells`).
     """
+
+    one_by_one: ClassVar = True
 
     kind: Literal["noncartesian"] = "noncartesian"
 
