@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from scanside import Context, Image, Scan, ScanEnd
+from scanside import Context, Image, Scan, ScanEnd, Stage
 from scanside.engines.bundle import Bundle
 from scanside.engines.engine import Engine
 from scanside.errors import ConfigError
@@ -105,7 +105,13 @@ def run(
     stage = RunNonCartesianEngine(bundle=str(bundle), backend="eager", precision="fp32", **(settings or {}))
     opened = Scan.from_xml(scan.header_xml)
     items: list[Any] = list(scan.items())
-    for before in (PrewhitenNoise(), GatherSamples(), CentreMaps(calibration=12), stage):
+    stages: tuple[Stage[Any, Any], ...] = (
+        PrewhitenNoise(),
+        GatherSamples(),
+        CentreMaps(calibration=12),
+        stage,
+    )
+    for before in stages:
         before.prepare(Context(device="cpu", builds_engines=False))
         before.open(opened)
         given, items = items, []

@@ -115,7 +115,7 @@ def test_it_begins_with_the_image_of_conjugate_gradients_and_learns() -> None:
     for _ in range(6):
         loss = (network(*given) - batch["target"]).abs().mean()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[0] < float((batch["image"] - batch["target"]).abs().mean())

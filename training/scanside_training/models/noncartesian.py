@@ -55,10 +55,10 @@ class NonCartesian(Cascades):
 
     def __init__(self, config: NonCartesianConfig) -> None:
         super().__init__(config, config.consistency)
-        for network in self.networks:
+        for name, parameter in self.networks.named_parameters():
             # Networks begin with corrections of nothing: with the image of conjugate gradients, not with noise.
-            nn.init.zeros_(network.body.last.weight)
-            nn.init.zeros_(network.body.last.bias)
+            if name.endswith(("body.last.weight", "body.last.bias")):
+                nn.init.zeros_(parameter)
 
     def offered(self) -> tuple[TensorSpec, ...]:
         """Image, maps, noise, kernel and transforms."""
@@ -145,4 +145,5 @@ class ToeplitzOperator(NormalOperator):
 
 def _multiplied(matrix: torch.Tensor, coils: torch.Tensor) -> torch.Tensor:
     """A matrix of blocks ``(2 m, 2 n)`` times ``(B, coil, 2, n, columns)``: ``(B, coil, 2, m, columns)``."""
-    return torch.matmul(matrix, coils.flatten(2, 3)).unflatten(2, (2, -1))
+    product = torch.matmul(matrix, coils.flatten(2, 3))
+    return product.reshape(*product.shape[:2], 2, -1, product.shape[-1])
