@@ -172,19 +172,11 @@ def _encoding(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> T
     sampling = config.sampling
     if sampling.epi is not None and sampling.epi.identifier is not None:
         encoding["trajectoryDescription"] = _description(config, sampling.epi, grid)
-    if any(sampling.acs) or max(sampling.acceleration) > 1:
+    if any(sampling.acs) or max(sampling.acceleration) > 1 or sampling.multiband is not None:
         mode = "embedded" if any(sampling.acs) and sampling.acs_mode == "integrated" else "separate"
-        encoding["parallelImaging"] = {
+        parallel: dict[str, object] = {
             "accelerationFactor": _factors(sampling.acceleration),
             "calibrationMode": mode if any(sampling.acs) or sampling.reference else "other",
-    if any(sampling.acs) or max(sampling.acceleration) > 1 or sampling.multiband is not None:
-        mode = "embedded" if sampling.acs_mode == "integrated" else "separate"
-        parallel: dict[str, object] = {
-            "accelerationFactor": {
-                "kspace_encoding_step_1": round(sampling.acceleration[0]),
-                "kspace_encoding_step_2": round(sampling.acceleration[1]),
-            },
-            "calibrationMode": mode if any(sampling.acs) else "other",
         }
         if sampling.multiband is not None:
             parallel["multiband"] = _multiband(config, sampling.multiband)

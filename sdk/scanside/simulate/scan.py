@@ -247,9 +247,11 @@ class SimulatedScan:
                 which = reverse[rows] == backwards
                 phase_y = echoes.config.odd_even_y_rad if backwards else (0.0,)
                 x_mm = self._signal.along_readout(frame, phase_y)[1]
-                lines = self._superposed(
-                    headers, frame, lambda one, y=phase_y: self._signal.along_readout(one, y)[0]
-                )
+
+                def measure(one: Frame, phase_y: tuple[float, ...] = phase_y) -> npt.NDArray[np.complex64]:
+                    return self._signal.along_readout(one, phase_y)[0]
+
+                lines = self._superposed(headers, frame, measure)
                 phase = echoes.phase(headers[rows[which]], x_mm / self.grid.recon_fov_mm[0])
                 turned = lines[:, k1[rows[which]]].swapaxes(0, 1) * np.exp(1j * phase)[:, None]
                 k0 = echoes.positions(backwards=backwards) / self.grid.encoded_fov_mm[0]

@@ -12,7 +12,7 @@ from scanside.engines.manifest import Manifest, Range, Shapes
 from scanside.engines.roles import contrast_of
 from scanside.engines.shapes import check_frames, fit
 from scanside.errors import ShapeError
-from scanside.items import KSpace
+from scanside.items import KSpace, Samples
 from scanside.recon.columns import MAX_ROWS
 from scanside.recon.compression import ENERGY
 from scanside.recon.stacked import rows_seen
@@ -22,7 +22,7 @@ from scanside.stages._signal import acquired_band, energy_beyond, noise_of_item,
 from scanside.stages._virtual_coils import lost_in_compression
 from scanside.stages.partial_fourier import axis_name, one_sided
 
-__all__ = ["SENSE_IMAGES", "Fitness", "fitness_of"]
+__all__ = ["SENSE_IMAGES", "Fitness", "fitness_of", "fitness_of_samples"]
 
 _BEYOND = 5e-4  # more of the signal's energy than this beyond the acquired band tells in images
 _UNSURE = 2.0  # by this factor the SNR of a scan may be estimated wrongly
@@ -55,6 +55,26 @@ def fitness_of(manifest: Manifest, item: KSpace) -> Fitness:
     """
     untrained = _differences(manifest, item) if item.data.shape[-3] == 1 else ()
     return Fitness(tuple(_obstacles(manifest, item)), tuple(untrained))
+
+
+def fitness_of_samples(manifest: Manifest, item: Samples, acceleration: float) -> Fitness:
+    """Compare samples of a slice that do not lie on a grid with what a bundle's manifest says.
+
+    How many coils there are is all one: such networks see what all of them together say.
+
+    Args:
+        manifest: of the bundle.
+        item: of one image.
+        acceleration: as `scanside.recon.noncartesian.density.acceleration_of` counts it.
+    """
+    trained, (n1, n0) = manifest.sampling, item.shape
+    try:
+        fit(manifest.lowering, manifest.shapes, n1, n0)
+    except ShapeError as error:
+        return Fitness(cannot=(str(error),))
+    sides = [*_outside("matrix", n1, trained.matrix), *_outside("matrix", n0, trained.matrix)]
+    found = [*sides, *_outside("acceleration", acceleration, trained.acceleration)]
+    return Fitness(untrained=tuple(dict.fromkeys(found)))
 
 
 def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:

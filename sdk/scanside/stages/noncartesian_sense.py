@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ from pydantic import Field
 from scanside.context import Context
 from scanside.errors import ConfigError
 from scanside.items import Image, Samples
-from scanside.recon.cg import conjugate_gradient
+from scanside.recon.cg import CgResult, conjugate_gradient
 from scanside.recon.noncartesian.nufft import require_library
 from scanside.recon.noncartesian.sense import NonCartesianSense
 from scanside.scan import Scan
@@ -64,6 +65,24 @@ class NonCartesianSenseStage(Stage[Samples, Image]):
 
     def process(self, item: Samples) -> Iterator[Image]:
         """Make one image."""
+        result = self.solve(item)
+        if not bool(result.converged):
+            self._scan.warn(
+                f"CG-SENSE stopped after {result.iterations} iterations before the residual reached the tolerance "
+                f"{self.config.tolerance:g}: raise noncartesian-sense.max_iterations, tolerance or l2"
+            )
+        meta = item.meta.copy()
+        meta["SenseIterations"] = [str(result.iterations)]
+        meta["SenseResidual"] = [f"{float(result.residuals[-1]):.3g}"]
+        yield image_of_samples(self._scan, item.replace(meta=meta), result.solution)
+
+    def solve(self, item: Samples) -> CgResult:
+        """The image ``(z, y, x)`` of samples with coil maps, and how it was reached.
+
+        Raises:
+            ConfigError: there are no coil maps.
+            NonFiniteError: a sample is NaN or infinite.
+        """
         if item.coil_maps is None:
             raise ConfigError("SENSE needs coil maps, but no stage before it made them: add 'centre-maps'")
         config = self.config
@@ -78,16 +97,8 @@ class NonCartesianSenseStage(Stage[Samples, Image]):
             max_iterations=config.max_iterations,
         )
         require_finite(result.solution, item)
-        if not bool(result.converged):
-            self._scan.warn(
-                f"CG-SENSE stopped after {result.iterations} iterations before the residual reached the tolerance "
-                f"{config.tolerance:g}: raise noncartesian-sense.max_iterations, tolerance or l2"
-            )
-        meta = item.meta.copy()
-        meta["SenseIterations"] = [str(result.iterations)]
-        meta["SenseResidual"] = [f"{float(result.residuals[-1]):.3g}"]
         image = _rescaled(result.solution, operator.normal(result.solution), right)
-        yield image_of_samples(self._scan, item.replace(meta=meta), image)
+        return replace(result, solution=image)
 
 
 def _rescaled(image: torch.Tensor, normal: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -94,6 +94,11 @@ class DataConfig(Settings):
     def _films_for_films(self) -> DataConfig:
         simulations = [self.simulation, *([self.validation_simulation] if self.validation_simulation else [])]
         for simulation in simulations:
+            if simulation.task.one_by_one and self.batch_size > 1:
+                raise ValueError(
+                    f"samples of the task '{simulation.task.kind}' have as many readouts as were drawn for each, and "
+                    f"no batch holds {self.batch_size} of them: set batch_size to 1; 'accumulate' gathers gradients"
+                )
             takes = simulation.takes
             wrong = [source for source in self.sources if not simulation.may_take(source.gives)]
             masks = {source.gives: source for source in wrong}
