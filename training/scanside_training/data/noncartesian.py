@@ -29,6 +29,7 @@ from scanside_training.data.appearance import random_appearance
 from scanside_training.data.calibration import espirit_maps
 from scanside_training.data.coils import random_maps
 from scanside_training.data.placement import random_pose
+from scanside_training.data.scanned import combined
 from scanside_training.data.settings import FloatRange, IntRange
 from scanside_training.data.simulation import (
     Drawn,
@@ -39,7 +40,6 @@ from scanside_training.data.simulation import (
     real_pairs,
     white,
 )
-from scanside_training.data.scanned import combined
 
 __all__ = ["NonCartesianTask", "ScannedAnywhere"]
 
