@@ -37,6 +37,7 @@ from scanside_deploy.trust import uncertainty_of
 from scanside_training.ancestry import described, lineage_of
 from scanside_training.checkpoint import CONFIG, WEIGHTS, load_weights
 from scanside_training.config import TrainConfig, load_config
+from scanside_training.data.noncartesian import NonCartesianTask
 from scanside_training.data.simulation import SimulationConfig, draw_shape
 from scanside_training.models import Network
 from scanside_training.record import RECORD, Lineage, TrainingRecord, read_record
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["BuildOptions", "buckets_of", "build_bundle", "check_licence", "sampling_of", "shapes_of"]
 
 _N_MASKS = 2000  # enough to meet the rare ones
+_N_TRAJECTORIES = 300
+_ANY_COILS = Range(low=1, high=64)
 _BUCKETS = ((256, 256),)
 _STRUCTURES_PICTURE = "small-structures.png"
 
@@ -272,10 +275,13 @@ def shapes_of(network: Network, buckets: tuple[tuple[int, int], ...], sampling: 
         buckets: for which engines are built beforehand.
         sampling: scans that it was trained for.
     """
+    names = {spec.name for spec in network.offered()}
+    # What reads maps by their kernel alone sees what all coils together say, however many there are.
+    coils = _ANY_COILS if "toeplitz" in names else sampling.n_coils
     return Shapes(
         multiple_of=network.multiple_of,
         buckets=buckets,
-        coils=sampling.n_coils if any("coil" in spec.axes for spec in network.offered()) else None,
+        coils=coils if any("coil" in spec.axes for spec in network.offered()) else None,
         frames=network.n_frames,
         fixed=network.fixed_size is not None,
     )
@@ -296,12 +302,20 @@ def sampling_of(simulation: SimulationConfig, anatomy: tuple[str, ...]) -> Sampl
             "no engine is built for masks over two phase encodings (data.simulation.masks.plane): the stages that "
             "run engines take scans whose lines along k1 are acquired whole"
         )
-    acceleration, acs_lines = _ranges_of_masks(simulation)
+    task = simulation.task
+    anywhere = isinstance(task, NonCartesianTask)
+    if isinstance(task, NonCartesianTask):
+        acceleration, acs_lines = _range_of_trajectories(task, simulation), Range(low=0, high=0)
+        kinds: tuple[str, ...] = task.trajectories
+    else:
+        acceleration, acs_lines = _ranges_of_masks(simulation)
+        # A pattern that is drawn more often than others stands there several times.
+        kinds = tuple(dict.fromkeys(task.masks_of(simulation.masks).patterns))
     return Sampling(
         acceleration=acceleration,
         acs_lines=acs_lines,
-        # A pattern that is drawn more often than others stands there several times.
-        kinds=tuple(dict.fromkeys(simulation.task.masks_of(simulation.masks).patterns)),
+        kinds=kinds,
+        undersampled_axes=2 if anywhere else 1,
         matrix=Range(
             low=min(simulation.k1[0], simulation.k0[0]), high=max(simulation.k1[1], simulation.k0[1])
         ),
@@ -309,6 +323,16 @@ def sampling_of(simulation: SimulationConfig, anatomy: tuple[str, ...]) -> Sampl
         snr=Range(low=simulation.snr[0], high=simulation.snr[1]),
         anatomy=anatomy,
     )
+
+
+def _range_of_trajectories(task: NonCartesianTask, simulation: SimulationConfig) -> Range:
+    """Acceleration as samples fill k-space, measured on trajectories."""
+    rng = np.random.default_rng(0)
+    found: list[float] = []
+    for _ in range(_N_TRAJECTORIES):
+        shape = draw_shape(simulation, rng)
+        found += task.accelerations((shape.k1, shape.k0), 1, rng)
+    return Range(low=math.floor(10 * min(found)) / 10, high=math.ceil(10 * max(found)) / 10)
 
 
 def _ranges_of_masks(simulation: SimulationConfig) -> tuple[Range, Range]:

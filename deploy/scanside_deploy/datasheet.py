@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scanside.engines.manifest import DataSource, Sampling
 from scanside_training.config import TrainConfig
+from scanside_training.data import NonCartesianTask, TaskConfig
 from scanside_training.record import Lineage, TrainingRecord
 
 __all__ = ["data_sheet"]
@@ -53,8 +54,7 @@ data lack, pathology above all, may be weakened or changed.
 {_cautions((*record.cautions, *lineage.cautions))}
 ## Intended scans
 
-- {", ".join(sampling.anatomy)}; 2-D Cartesian{frames}, {sampling.undersampled_axes} undersampled axis
-- acceleration {sampling.acceleration}, {sampling.acs_lines} calibration lines, masks {", ".join(sampling.kinds)}
+- {", ".join(sampling.anatomy)}; {_sampled(task, sampling, frames)}
 - matrix {sampling.matrix}, {sampling.n_coils} coils, SNR {sampling.snr}
 
 ## Training
@@ -83,6 +83,19 @@ In a copy of this folder, with the data where `SCANSIDE_DATA` says:
 | --- | --- | --- |
 {measures}
 """
+
+
+def _sampled(task: TaskConfig, sampling: Sampling, frames: str) -> str:
+    if isinstance(task, NonCartesianTask):
+        return (
+            f"2-D {', '.join(sampling.kinds)}, any trajectory by its Toeplitz kernel\n"
+            f"- acceleration {sampling.acceleration} (the disc of k-space over what samples fill of it)"
+        )
+    return (
+        f"2-D Cartesian{frames}, {sampling.undersampled_axes} undersampled axis\n"
+        f"- acceleration {sampling.acceleration}, {sampling.acs_lines} calibration lines, "
+        f"masks {', '.join(sampling.kinds)}"
+    )
 
 
 def _cautions(cautions: tuple[str, ...]) -> str:

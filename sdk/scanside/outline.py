@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scanside.agreement import Finding
 from scanside.mrd.header import Encoding, MrdHeader
 
-__all__ = ["Outline"]
+__all__ = ["Outline", "lacking_maps"]
 
 Lines: TypeAlias = npt.NDArray[np.bool_]
 
@@ -46,7 +46,7 @@ class Outline:
         n_dimensions: of the trajectory that every readout carries; 0 without.
         reach: largest magnitude of the trajectory's first two coordinates; None without a trajectory.
         findings: where header and data contradict each other.
-        corrected_by: names of stages before, which take care of certain findings (`Finding.corrected_by`).
+        corrected_by: names of the pipeline's stages: some take care of certain findings (`Finding.corrected_by`).
         contrasts: names of the other contrasts that come with each k-space.
         coil_maps: stages before have made coil maps.
         window: frames that stages before have joined; None for k-spaces of single frames.
@@ -78,6 +78,20 @@ class Outline:
         """The same, with why a stage would end with an error."""
         return replace(self, refusals=(*self.refusals, why))
 
+    def with_maps_for(self, what: str, remedy: str = "coil-maps") -> Outline:
+        """The same, refused where no stage before has made coil maps.
+
+        Args:
+            what: needs them.
+            remedy: stage that makes them.
+        """
+        return self if self.coil_maps else self.refused(lacking_maps(what, remedy))
+
     def doubted(self, why: str) -> Outline:
         """The same, with why images will be worse than they might be."""
         return replace(self, doubts=(*self.doubts, why))
+
+
+def lacking_maps(what: str, remedy: str = "coil-maps") -> str:
+    """What to say where no stage before one that needs coil maps made them; arguments as `Outline.with_maps_for`."""
+    return f"{what} needs coil maps, but no stage before it made them: add '{remedy}'"

@@ -287,6 +287,8 @@ class Pipeline:
 
     def foresee(self, outline: Outline) -> Outline:
         """What speaks against this pipeline for a scan, stage by stage, up to the first that refuses it."""
+        names = {label.partition("#")[0] for label in self.labels}
+        outline = replace(outline, corrected_by=outline.corrected_by | names)
         for label, stage in zip(self.labels, self.stages, strict=True):
             n_refusals, n_doubts = len(outline.refusals), len(outline.doubts)
             outline = stage.foresee(outline)

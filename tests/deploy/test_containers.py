@@ -129,7 +129,7 @@ def test_server_is_watched_and_started_with_its_settings(target: str) -> None:
 
 def test_extras_of_the_images_exist() -> None:
     declared = (REPO / "pyproject.toml").read_text("utf-8")
-    asked = re.findall(r"'\.\[([\w,]+)\]'", DOCKERFILES[0].read_text("utf-8"))
+    asked = re.findall(r"'\.\[([\w,-]+)\]'", DOCKERFILES[0].read_text("utf-8"))
     assert len(asked) == 2
     for extra in {name for names in asked for name in names.split(",")}:
         assert re.search(rf"^{extra} = \[", declared, re.MULTILINE), extra

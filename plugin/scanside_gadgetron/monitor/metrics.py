@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from scanside._version import __version__
 from scanside_gadgetron.monitor.contract import PoolState
-from scanside_gadgetron.monitor.session import CHECKS, check_of, classify
+from scanside_gadgetron.monitor.session import CHECKS, check_of, classify, ghost_of
 from scanside_gadgetron.monitor.state import LiveState
 from scanside_gadgetron.pool.events import (
     Event,
@@ -39,6 +39,8 @@ _IMAGE_SECONDS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 _SESSION_SECONDS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
 _CHECK_DB = (-10.0, -5.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+_GHOST_RATIOS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 _MOST_NAMES = 64
 """Names that hosts or sites choose become labels; a host must not be able to fill Prometheus with them."""
@@ -88,6 +90,12 @@ class Metrics:
             "scanside_self_check_gain_db",
             "How much better than the fallback an engine predicts lines that it was not given.",
             _CHECK_DB,
+        )
+        self._ghosts = histogram(
+            "scanside_ghost_ratio",
+            "Nyquist ghost of echo-planar images as a share of the signal.",
+            _GHOST_RATIOS,
+            "pipeline",
         )
         self._warnings = counter("scanside_warnings", "Warnings to the operator.")
         self._restarts = counter("scanside_worker_restarts", "Workers that were replaced.", "reason")
@@ -140,6 +148,8 @@ class Metrics:
                 self._image_seconds.labels(pipeline).observe(event.latency_ms / 1e3)
                 if event.fallback is not None:
                     self._fallbacks.labels(classify(event.fallback)).inc()
+                if (ghost := ghost_of(event.facts)) is not None:
+                    self._ghosts.labels(pipeline).observe(ghost)
                 if (check := check_of(event.facts)) is not None:
                     verdict, db = check
                     self._checks.labels(verdict).inc()

@@ -73,6 +73,14 @@ def check_of(facts: Mapping[str, Any]) -> tuple[str, float | None] | None:
         return word, None
 
 
+def ghost_of(facts: Mapping[str, Any]) -> float | None:
+    """Level of the Nyquist ghost in an image, as a share of the signal; None where it was not measured."""
+    try:
+        return float(next(iter(_texts(facts.get("ScansideGhost", [])))))
+    except (StopIteration, ValueError):
+        return None
+
+
 @dataclass(slots=True)
 class StageTotal:
     """What a stage did so far."""

@@ -14,14 +14,16 @@ _ROUNDING = 1.02  # fields of view are written with few digits
 
 def header_findings(encoding: Encoding) -> Iterator[tuple[str, Finding]]:
     """What is wrong with an encoding space whatever its readouts hold, each with a name."""
-    if encoding.multiband > 1:
+    if encoding.multiband is not None:
         yield (
             "multiband",
             Finding(
                 "error",
-                f"multiband factor {encoding.multiband}: the header says that each readout holds "
-                f"{encoding.multiband} slices at once. Nothing here separates them, so that the slices lie on top of "
-                "each other in what would pass for an image of one; separate them before",
+                f"multiband factor {encoding.multiband.factor}: the header says that each readout holds "
+                f"{encoding.multiband.factor} slices at once. Without the stage 'multiband' they lie on top of each "
+                "other in what would pass for an image of one; take the pipeline 'multiband' or 'multiband-epi', or "
+                "put that stage behind 'accumulate'",
+                corrected_by="multiband",
             ),
         )
     for axis, name in enumerate("xyz"):

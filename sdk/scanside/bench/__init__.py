@@ -21,6 +21,8 @@ NAMES = (
     "learned",
     "cine",
     "radial",
+    "epi",
+    "pics",
     "engines",
     "data",
     "serve",
@@ -29,22 +31,33 @@ NAMES = (
 """The benchmarks by name."""
 
 
-def run(name: str, progress: Callable[[str], None] = lambda _: None, *, hostile: bool = False) -> BenchResult:
+def run(
+    name: str,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    hostile: bool = False,
+    volumes: int | None = None,
+) -> BenchResult:
     """Run one benchmark; takes from ten seconds to a few minutes, ``soak`` a quarter of an hour.
 
     Args:
         name: one of `NAMES`.
         progress: is told what is being measured.
         hostile: of ``soak``, the hosts that mean harm.
+        volumes: of ``epi``, how many.
 
     Raises:
-        ConfigError: there is no such benchmark.
+        ConfigError: there is no such benchmark, or it has no such option.
     """
     if name not in NAMES:
         raise ConfigError(f"there is no benchmark '{name}'; there are {', '.join(NAMES)}")
     if hostile and name != "soak":
         raise ConfigError(f"benchmark '{name}' has no hostile hosts; 'soak' has")
-    options = {"hostile": True} if hostile else {}
+    if volumes is not None and name != "epi":
+        raise ConfigError(f"benchmark '{name}' has no volumes; 'epi' has")
+    options: dict[str, object] = {"hostile": True} if hostile else {}
+    if volumes is not None:
+        options["volumes"] = volumes
     result = import_module(f"scanside.bench.{name}").measure(progress, **options)
     assert isinstance(result, BenchResult)
     return result

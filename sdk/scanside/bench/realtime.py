@@ -23,7 +23,7 @@ from scanside.mrd.messages import ConfigFile, ImageMessage
 from scanside.mrd.session import ClientSession
 from scanside.mrd.streams import SocketStream
 
-__all__ = ["realtime_stream"]
+__all__ = ["MOST_GROWTH", "growth", "realtime_stream"]
 
 SCAN = FrameScan(n_coils=32, n_samples=512, n_lines=128, noise=True)
 """Frames of 256 × 128 with 32 coils; the readout is oversampled."""
@@ -34,7 +34,9 @@ _LIMIT_S = 300.0
 _SAME = 1e-4
 """Images of equal frames differ by rounding only; without one line they differ by more than this."""
 
-_MOST_GROWTH = 1.02
+MOST_GROWTH = 1.02
+"""Memory of a stream late against early: more than this is growth."""
+
 _SAMPLING_SECONDS = 0.1
 """Some samples of each frame: its k-space and its image are there for a part of it only."""
 
@@ -196,13 +198,13 @@ def _headlines(seen: _Seen, n_frames: int) -> list[Headline]:
         ),
         Headline.at_most(
             "real-time stream: memory in its last quarter against the first, once it is warm",
-            _growth([footprint.server + footprint.workers for footprint in seen.footprints]),
-            _MOST_GROWTH,
+            growth([footprint.server + footprint.workers for footprint in seen.footprints]),
+            MOST_GROWTH,
         ),
     ]
 
 
-def _growth(memory: list[int]) -> float:
+def growth(memory: list[int]) -> float:
     """How much more memory a stream takes late than early, once it is warm: means of the last and the first quarter.
 
     Memory rises and falls by several MiB with every frame, and the last sample may come when the session has ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,8 @@ import typer
 from scanside.cli.console import console, err, table
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from scanside.bench import BenchResult
 
 __all__ = ["bench"]
@@ -18,12 +21,16 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="ingest, hdf5, chain, latency, learned, engines, cine, radial, data, serve, soak, or all."
+            help="ingest, hdf5, chain, latency, learned, engines, cine, radial, epi, pics, data, serve, soak, or "
+            "all."
         ),
     ] = "all",
     hostile: Annotated[
         bool, typer.Option("--hostile", help="Of soak: damaged streams, and hosts that mean harm.")
     ] = False,
+    volumes: Annotated[
+        int | None, typer.Option("--volumes", help="Of epi: how many volumes, one every 2.5 s; by default 8.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per benchmark and line.")
     ] = False,
@@ -33,11 +40,16 @@ def bench(
 
     for one in NAMES if name == "all" else (name,):
         with err.status(f"{one} …") as status:
-            result = run(one, lambda what, one=one: status.update(f"{one}: {what}"), hostile=hostile)  # type: ignore[misc]
+            told = partial(_tell, status, one)
+            result = run(one, told, hostile=hostile, volumes=volumes)
         if as_json:
             typer.echo(result.model_dump_json())
         else:
             _show(result)
+
+
+def _tell(status: Status, name: str, what: str) -> None:
+    status.update(f"{name}: {what}")
 
 
 def _show(result: BenchResult) -> None:

@@ -37,7 +37,7 @@ def evaluate(
             "-c",
             metavar="[NAME=]WHAT",
             help="Compare this too: the folder of a run, a bundle's name or folder (@backend:precision), "
-            "zero-filled, grappa, cg-sense, bart, or pipeline:NAME; may be given several times.",
+            "zero-filled, grappa, cg-sense, pics, bart, or pipeline:NAME; may be given several times.",
         ),
     ] = None,
     only: Annotated[

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scanside.datasets.bart import BART_DIMENSIONS, COIL, N_DIMENSIONS
-from scanside.datasets.bart_files import create_cfl, pair_of
+from scanside.datasets.bart_files import create_cfl, header_beside, pair_of
 from scanside.datasets.scan_file import Place, ScanFile
 from scanside.errors import FileFormatError
+from scanside.mrd.header import MrdHeader
 
 __all__ = ["write_bart"]
 
@@ -21,6 +22,8 @@ def write_bart(
     file: ScanFile, output: Path, progress: Callable[[int, int | None], None] | None = None
 ) -> None:
     """Write all images of a file; what was not acquired is 0.
+
+    A header whose matrix is that of the array lies beside as ``NAME.xml``.
 
     Volumes that are given along their readout become slices, k0 and k1 being both phase encodings.
 
@@ -44,6 +47,7 @@ def write_bart(
     first = Place(*(min(place[at] for place in file.places) for at in range(len(Place._fields))))
     for name, dim in BART_DIMENSIONS.items():
         shape[dim] = 1 + max(getattr(place, name) for place in file.places) - getattr(first, name)
+    header_beside(output).unlink(missing_ok=True)
     try:
         written = create_cfl(output, tuple(shape))
         for done, place in enumerate(file.places, start=1):
@@ -61,6 +65,11 @@ def write_bart(
             if progress is not None:
                 progress(done, len(file.places))
         written.flush()
+        if file.header is not None and MrdHeader.parse(file.header).encoding(0).encoded.matrix[:2] == (
+            n0,
+            n1,
+        ):
+            header_beside(output).write_bytes(file.header)
     except BaseException:
         for part in pair_of(output):
             part.unlink(missing_ok=True)

@@ -16,9 +16,9 @@ from scanside.errors import FileFormatError
 from scanside.inspection import Collector, outline_of
 from scanside.mrd.dtypes import ACQUISITION_HEADER
 from scanside.mrd.flags import AcquisitionFlag
-from scanside.mrd.hdf5 import Hdf5Writer
 from scanside.mrd.header import MrdHeader
 from scanside.mrd.readouts import Readouts
+from scanside.mrd.transfer import scan_writer
 from scanside.outline import Outline
 
 __all__ = ["obstacle_to_scan", "outline_of_file", "recording_of", "write_ismrmrd"]
@@ -62,14 +62,14 @@ def recording_of(path: Path) -> Iterator[Path]:
 def write_ismrmrd(
     file: ScanFile, output: Path, progress: Callable[[int, int | None], None] | None = None
 ) -> None:
-    """Write all images of a file as one ISMRMRD scan, line by line.
+    """Write all images of a file as one scan of ISMRMRD or MRD 2, line by line.
 
     The header is the file's own where it has one. Otherwise it says what is known, matrix and counters: pixels then
     count as 1 mm, and directions are zero, as of a scan that does not tell them.
 
     Args:
         file: of a data set.
-        output: the file to write; an existing one is replaced.
+        output: the file to write, see `scanside.mrd.transfer.scan_writer`; an existing one is replaced.
         progress: told how many images are done, and how many there are.
 
     Raises:
@@ -79,7 +79,7 @@ def write_ismrmrd(
     if (why := obstacle_to_scan(file, first)) is not None:
         raise FileFormatError(f"{file.path} {why}")
     n_written = 0
-    with Hdf5Writer(output, file.header or _header(file, first)) as writer:
+    with scan_writer(output, file.header or _header(file, first)) as writer:
         for done, place in enumerate(file.places, start=1):
             readouts = _readouts(file, place, n_written)
             n_written += len(readouts)

@@ -5,7 +5,8 @@ and 15 batch. The first two of the three spatial ones that are longer than 1 are
 position along the readout, after its Fourier transform, is a slice of both phase encodings, as in other volumes.
 
 No file says whose it is. A file that is called ``kspace``, ``ksp``, ``full`` or ``data`` has its folder's name as the
-subject, any other one its own. Coil maps lie beside it as ``NAME_maps``, ``NAME_sens``, ``maps`` or ``sens``.
+subject, any other one its own. Coil maps lie beside it as ``NAME_maps``, ``NAME_sens``, ``maps`` or ``sens``, and the
+ISMRMRD header of the scan that it was made of as ``NAME.xml``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scanside.datasets.bart_files import map_cfl, pair_of, read_dimensions
+from scanside.datasets.bart_files import header_beside, map_cfl, pair_of, read_dimensions
 from scanside.datasets.fourier import centred_ifft
 from scanside.datasets.scan_file import MeasuredSlice, Place, ScanFile, naming, whole_lines
 from scanside.errors import CounterError, FileFormatError, ScansideError
+from scanside.mrd.header import MrdHeader
 
 __all__ = ["BART_DIMENSIONS", "COIL", "N_DIMENSIONS", "BartFile", "is_bart"]
 
@@ -80,6 +82,22 @@ class BartFile(ScanFile):
         sizes = [lengths[key] for key in Place._fields]
         self.places = [Place(*(int(n) for n in at[::-1])) for at in np.ndindex(*sizes[::-1])]
         self.image_size = shape[self._k1], shape[self._k0]
+        self._read_header()
+
+    def _read_header(self) -> None:
+        beside = header_beside(self.path)
+        if self._is_volume or not beside.exists():
+            return
+        xml = beside.read_bytes()
+        encoding = MrdHeader.parse(xml).encoding(0)
+        matrix, shape = encoding.encoded.matrix[:2], (self.image_size[1], self.image_size[0])
+        if matrix != shape:
+            raise FileFormatError(
+                f"{beside.name} is of a scan with a matrix (k0, k1) of {matrix}, and k-space has {shape}: they are "
+                "not of one scan; remove the header"
+            )
+        self.header = xml
+        self.first_line = matrix[1] // 2 - encoding.limit("kspace_encode_step_1").center
 
     def _find_maps(self, name: str) -> npt.NDArray[np.complex64] | None:
         header = pair_of(self.path)[0]

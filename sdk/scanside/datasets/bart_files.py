@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from scanside.errors import ConfigError, FormatError
 
-__all__ = ["create_cfl", "map_cfl", "pair_of", "read_cfl", "read_dimensions", "write_cfl"]
+__all__ = ["create_cfl", "header_beside", "map_cfl", "pair_of", "read_cfl", "read_dimensions", "write_cfl"]
 
 _SUFFIXES = (".hdr", ".cfl")
 _TITLE = "# Dimensions"
@@ -22,6 +22,12 @@ def pair_of(path: Path) -> tuple[Path, Path]:
     name = path.with_suffix("") if path.suffix in _SUFFIXES else path
     header, data = (name.with_name(name.name + suffix) for suffix in _SUFFIXES)
     return header, data
+
+
+def header_beside(path: Path) -> Path:
+    """Where the ISMRMRD header of the scan lies that an array was made of, which BART itself has no place for."""
+    header, _ = pair_of(path)
+    return header.with_suffix(".xml")
 
 
 def read_dimensions(path: Path) -> tuple[int, ...]:

@@ -9,13 +9,16 @@ from pathlib import Path
 
 from scanside.datasets.bart import is_bart
 from scanside.datasets.image_file import ImageFile
-from scanside.datasets.opening import DATASETS, IMAGE_DATASETS, companion_of, open_scan_file
+from scanside.datasets.opening import (
+    DATASETS,
+    IMAGE_DATASETS,
+    SCAN_FILE_SUFFIXES,
+    companion_of,
+    open_scan_file,
+)
 from scanside.errors import ConfigError, FileFormatError, MissingExtra
 
 __all__ = ["CheckedFile", "FolderCheck", "check_folder"]
-
-_SUFFIXES = (".h5", ".mat", ".cfl")
-"""Of files of k-space; those of images are recognised by more than their suffix."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def check_folder(
         CheckedFile(path, problem=problem) for kind in wanted for path, problem in kind.table_problems(folder)
     ]
     if not paths and not problems:
-        suffixes = [*_SUFFIXES, *(suffix for kind in kinds for suffix in kind.SUFFIXES)]
+        suffixes = [*SCAN_FILE_SUFFIXES, *(suffix for kind in kinds for suffix in kind.SUFFIXES)]
         raise ConfigError(
             f"{folder} holds no file of a data set ({', '.join('*' + suffix for suffix in suffixes)})"
         )
@@ -122,7 +125,7 @@ def _is_looked_into(path: Path, kinds: Sequence[type[ImageFile]], has_kspace: bo
     if path.suffix == ".hdr":
         # The pair of BART's files counts once; other formats have headers of that name.
         return has_kspace and not path.with_suffix(".cfl").exists() and is_bart(path)
-    return (has_kspace and path.suffix in _SUFFIXES) or any(kind.recognises(path) for kind in kinds)
+    return (has_kspace and path.suffix in SCAN_FILE_SUFFIXES) or any(kind.recognises(path) for kind in kinds)
 
 
 def _kspace(path: Path, below: Path, name: str | None) -> CheckedFile:

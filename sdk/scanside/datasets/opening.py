@@ -12,12 +12,17 @@ from scanside.registry import Registry
 __all__ = [
     "DATASETS",
     "IMAGE_DATASETS",
+    "SCAN_FILE_SUFFIXES",
     "companion_of",
     "dataset_of",
     "image_dataset_of",
     "open_image_file",
     "open_scan_file",
 ]
+
+SCAN_FILE_SUFFIXES = (".h5", ".mat", ".cfl")
+"""What names of files with k-space end in, of BART's pairs those that hold it. Files of images are recognised by more
+than their names."""
 
 DATASETS: Registry[ScanFile] = Registry(
     "scanside.datasets",

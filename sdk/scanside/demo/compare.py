@@ -74,7 +74,8 @@ def compare_slices(methods: Mapping[str, Sequence[Image]], truth: Truth) -> list
     """Compare the images of several methods, each of every slice once, with the truth.
 
     Args:
-        methods: images by the name of the method; the slices are those of the last.
+        methods: images by the name of the method; the slices are those of the last. Of slabs the middle partition
+            is compared.
         truth: of the scan.
 
     Returns:
@@ -141,7 +142,8 @@ def _compare(
             raise ScansideError(f"'{name}' gave no image of slice {number}")
         geometry = Geometry.from_image_header(images[number].header)
         found.append((*true_slice(geometry, truth), geometry))
-        pixels[name] = images[number].data[0, 0].abs().cpu().numpy().astype(np.float64)
+        volume = images[number].data[0].abs().cpu().numpy().astype(np.float64)
+        pixels[name] = volume[len(volume) // 2]
     true_number, _, geometry = found[-1]
     if any(one[0] != true_number for one in found):
         raise ScansideError(

@@ -20,7 +20,7 @@ from scanside.simulate import DynamicsConfig, ScanConfig, Truth, preset, simulat
 if TYPE_CHECKING:
     from scanside.items import Image
 
-__all__ = ["FILM", "LEARNED_FILM", "film_scan", "run_film"]
+__all__ = ["FILM", "LEARNED_FILM", "compare_films", "film_scan", "run_film", "seen_frames"]
 
 CLASSICAL_FILM = "cine-view-sharing"
 LEARNED_FILM = "cine"
@@ -65,15 +65,35 @@ def run_film(
     method, made = run_in_node(LEARNED_FILM, recording, config, step, device, on_step, "realtime")
     if not method.missing:
         images[LEARNED_FILM] = made
-    return _compare(images, scan.truth, config, method)
+    return compare_films(images, scan.truth, seen_frames(scan.truth), _frame_ms(config), method)
 
 
-def _compare(
-    images: Mapping[str, Sequence[Image]], truth: Truth, config: ScanConfig, method: MethodResult
+def seen_frames(truth: Truth) -> Magnitude:
+    """The object in each repetition as the array sees it, ``(repetition, y, x)``, of a scan of one slice."""
+    seen: Magnitude = np.abs(truth.images[0, 0, :, 0, 0, 0]) * sensitivity_of(truth)[0, 0]
+    return seen
+
+
+def compare_films(
+    images: Mapping[str, Sequence[Image]],
+    truth: Truth,
+    seen: Magnitude,
+    frame_ms: float,
+    method: MethodResult,
 ) -> FilmResult:
-    numbers = list(range(config.dynamics.repetitions))
-    sensitivity = sensitivity_of(truth)[0, 0]
-    seen = np.stack([np.abs(truth.image(repetition=n)[0]) * sensitivity for n in numbers])
+    """Compare films of several methods with the truth.
+
+    Args:
+        images: by the name of the method, one for each repetition.
+        truth: of the scan.
+        seen: ``(time, y, x)``, what the images should show.
+        frame_ms: time from one image to the next.
+        method: how the pipeline that is shown fared.
+
+    Raises:
+        ScansideError: a frame is missing, or lies elsewhere than its truth.
+    """
+    numbers = list(range(len(seen)))
     change = seen.std(axis=0)
     moving = change > _MOVES * change.max()
     films, quality = {}, {}
@@ -89,7 +109,7 @@ def _compare(
         film = np.stack([by_number[n].data[0, 0].abs().cpu().numpy().astype(np.float64) for n in numbers])
         films[name] = film * ((film * seen).sum() / (film * film).sum())
         quality[name] = _quality(films[name], seen, moving)
-    return FilmResult(seen, films, quality, moving, geometry, _frame_ms(config), method)
+    return FilmResult(seen, films, quality, moving, geometry, frame_ms, method)
 
 
 def _quality(film: Magnitude, truth: Magnitude, moving: metrics.Mask) -> FilmQuality:

@@ -13,17 +13,22 @@ from scanside.mrd.geometry import Geometry
 from scanside.replay import ReplayResult
 
 if TYPE_CHECKING:
+    from scanside.demo.exhibits import Exhibit
     from scanside.engines.choice import Choice
+    from scanside.items import Image
 
 __all__ = [
     "CLASSICAL",
     "TITLES",
     "ZERO_FILLED",
     "DemoResult",
+    "ExhibitResult",
     "FilmQuality",
     "FilmResult",
     "LearnedResult",
     "MethodResult",
+    "Showcase",
+    "StreamResult",
 ]
 
 ZERO_FILLED = "fft"
@@ -100,6 +105,57 @@ class FilmResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ExhibitResult:
+    """What came of a shipped pipeline on a scan of its own.
+
+    Attributes:
+        exhibit: what is shown.
+        slices: comparison with truth, slice by slice; the pipeline itself is the last method.
+        nrmse: in the object, of every method, the mean of all slices.
+        told: of every method, what its images say: means by meta attribute.
+        maps: of the middle slice, those that came with the pipeline's images, say of their noise.
+        same_pixels: whether the node gave the pixels of the pipeline in this process.
+        warnings: what the operator was told.
+    """
+
+    exhibit: Exhibit
+    slices: list[SliceResult]
+    nrmse: Mapping[str, float]
+    told: Mapping[str, Mapping[str, float]]
+    maps: list[Image]
+    same_pixels: bool
+    warnings: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamResult:
+    """Images that came while a scan ran.
+
+    Attributes:
+        film: the images beside the truth.
+        n_during: how many came before the last readout had been sent.
+        delays_ms: of these, the time from the last readout of an image until the image came.
+    """
+
+    film: FilmResult
+    n_during: int
+    delays_ms: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Showcase:
+    """All other shipped pipelines that are shown.
+
+    Attributes:
+        exhibits: images beside the truth.
+        stream: golden-angle spokes in real time.
+    """
+
+    exhibits: list[ExhibitResult]
+    stream: StreamResult
+
+
+@dataclass(frozen=True, slots=True)
 class DemoResult:
     """What the demonstration made.
 
@@ -112,6 +168,7 @@ class DemoResult:
         learned: the learned pipelines on a scan of their own.
         checked: the same on a noisy scan, where the self-check of a pipeline sends another image than its network's.
         film: a beating heart by the learned pipeline for films, and classically.
+        showcase: further shipped pipelines, where they were asked for.
     """
 
     folder: Path
@@ -122,6 +179,7 @@ class DemoResult:
     learned: LearnedResult
     checked: LearnedResult
     film: FilmResult
+    showcase: Showcase | None = None
 
     @property
     def report(self) -> Path:

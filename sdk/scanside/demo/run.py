@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scanside.demo.checked import NOISY, run_checked
 from scanside.demo.compare import compare_slices
@@ -13,12 +13,11 @@ from scanside.demo.film import LEARNED_FILM, film_scan, run_film
 from scanside.demo.learned import LEARNED, run_learned
 from scanside.demo.learned import SCAN as LEARNED_SCAN
 from scanside.demo.result import CLASSICAL, ZERO_FILLED, DemoResult
-from scanside.demo.steps import write_scan
+from scanside.demo.showcase import Shown, require_showcase, run_showcase
+from scanside.demo.steps import same_pixels, write_scan
+from scanside.demo.stream import PIPELINE
 from scanside.replay import replay
 from scanside.simulate import ScanConfig, preset, simulate
-
-if TYPE_CHECKING:
-    from scanside.items import Image
 
 __all__ = ["run_demo"]
 
@@ -42,6 +41,7 @@ def run_demo(
     learned: ScanConfig = LEARNED_SCAN,
     noisy: ScanConfig = NOISY,
     film: ScanConfig | None = None,
+    shown: Shown | None = None,
     device: str = "auto",
     on_step: Callable[[str], None] = lambda step: None,  # noqa: ARG005
 ) -> DemoResult:
@@ -54,6 +54,7 @@ def run_demo(
         learned: the same for the learned pipelines; random sampling is welcome.
         noisy: the same, of one slice, for the self-check.
         film: one slice in real time, a repetition each frame; by default the preset ``cine``, shortened.
+        shown: further pipelines, each on a scan of its own; None for none.
         device: see `scanside.Context`.
         on_step: called with what is about to happen.
 
@@ -63,6 +64,8 @@ def run_demo(
     from scanside.demo.page import write_page
     from scanside.report import Observations
 
+    if shown is not None:
+        require_showcase()
     folder.mkdir(parents=True, exist_ok=True)
     recording = folder / "scan.h5"
     film = film or film_scan()
@@ -81,20 +84,25 @@ def run_demo(
         result = DemoResult(
             folder,
             slices=compare_slices({ZERO_FILLED: zero_filled.images, CLASSICAL: node.images}, scan.truth),
-            same_pixels=_same_pixels(node.images, direct.images),
+            same_pixels=same_pixels(node.images, direct.images),
             node=node,
             direct=direct,
             learned=run_learned(folder / "learned", config=learned, device=device, on_step=on_step),
             checked=run_checked(folder / "checked", config=noisy, device=device, on_step=on_step),
             film=run_film(folder / "film", config=film, device=device, on_step=on_step),
         )
+    if shown is not None:
+        showcase = run_showcase(folder, shown=shown, device=device, on_step=on_step)
+        result = replace(result, showcase=showcase)
     on_step("writing the report")
     write_page(result, observed, recording)
-    (folder / "README.txt").write_text(_READ_ME, encoding="utf-8")
+    (folder / "README.txt").write_text(_read_me(shown), encoding="utf-8")
     return result
 
 
-def _same_pixels(some: Sequence[Image], others: Sequence[Image]) -> bool:
-    if len(some) != len(others):
-        return False
-    return all(bool((a.data.cpu() == b.data.cpu()).all()) for a, b in zip(some, others, strict=True))
+def _read_me(shown: Shown | None) -> str:
+    """What lies in the folder, a line each."""
+    names = [] if shown is None else [*(one.name for one in shown.exhibits), PIPELINE]
+    further = "".join(f"{name:16} a scan for pipeline {name}: raw data, truth and images\n" for name in names)
+    film = f"{PIPELINE + '.gif':16} its images and the truth, side by side\n" if names else ""
+    return _READ_ME + further + film

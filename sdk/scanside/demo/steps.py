@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from scanside.simulate.playback import Speed
 if TYPE_CHECKING:
     from scanside.items import Image
 
-__all__ = ["run_in_node", "scan_with_truth", "write_scan"]
+__all__ = ["run_in_node", "same_pixels", "scan_with_truth", "write_scan"]
 
 
 def write_scan(scan: SimulatedScan, recording: Path) -> None:
@@ -35,6 +35,13 @@ def scan_with_truth(config: ScanConfig, folder: Path) -> tuple[SimulatedScan, Pa
     write_scan(scan, recording)
     scan.truth.save(folder / "truth.npz")
     return scan, recording
+
+
+def same_pixels(some: Sequence[Image], others: Sequence[Image]) -> bool:
+    """Whether images that came in the same order are equal, bit for bit."""
+    if len(some) != len(others):
+        return False
+    return all(bool((a.data.cpu() == b.data.cpu()).all()) for a, b in zip(some, others, strict=True))
 
 
 def run_in_node(

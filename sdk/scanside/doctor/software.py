@@ -25,6 +25,7 @@ _EXTRAS = {
         ("starlette", "starlette"),
         ("uvicorn", "uvicorn"),
     ),
+    "noncartesian": (("finufft", "finufft"),),
     "dicom": (("pydicom", "pydicom"), ("pynetdicom", "pynetdicom")),
 }
 """Modules and their distributions by the extra that brings them."""

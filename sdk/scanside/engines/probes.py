@@ -8,7 +8,8 @@ task        tensors of a case, float32
 image       ``image`` (1 or 2, k1, k0), ``truth`` (same); where the sampling is known, ``mask`` as below; where the
             network takes them, ``contrast:NAME`` (1, k1, k0)
 unrolled    ``truth`` (2, k1, k0), ``maps`` (coil, 2, k1, k0), ``mask`` (k1, 1 or k0), centred; where the
-            network takes it, ``noise`` (): standard deviation per coil and voxel of an orthonormal transform
+            network takes it, ``noise`` (): standard deviation per coil and voxel of an orthonormal transform. Of
+            samples anywhere in k-space ``points`` (readout, sample, 2) in cycles per voxel instead of the mask
 dynamic     as ``unrolled`` with ``truth`` (2, time, k1, k0) and ``mask`` (time, k1, 1); without data
             consistency as ``image``, with a time axis
 all         where the network takes them, ``parameters`` (n,), the role of that name
@@ -37,6 +38,9 @@ from scanside.errors import BundleError
 from scanside.recon.columns import factorise
 from scanside.recon.film_start import STARTS
 from scanside.recon.fourier import to_image, to_kspace
+from scanside.recon.noncartesian.density import gridded_noise, interleaved_density, within_cells
+from scanside.recon.noncartesian.nufft import Nufft
+from scanside.recon.noncartesian.toeplitz import split_kernel, toeplitz_kernel
 
 __all__ = [
     "LARGEST_VECTORS",
@@ -58,6 +62,7 @@ LARGEST_VECTORS = 2**20
 
 _WEAK, _STRONG = 1e-5, 1e5
 _ACS_ONLY = 8
+_POINTS = "points"
 _NOISE_LEVEL = 0.01  # of a quiet scan: data consistency has most to do
 _NOISY = 100
 _IMAGES = ("image", "kspace", "fitted", *STARTS)
@@ -126,7 +131,7 @@ def vectors_of(
     """
     vectors = {}
     for i, case in enumerate(cases):
-        parts = _parts(task, lowering)
+        parts = _parts(task, lowering, case)
         if missing := [what for what in parts if what not in case]:
             raise BundleError(f"case {i} for the vectors of a bundle has no '{missing[0]}'")
         beside = [role for role in case if role == "mask" or contrast_of(role)]
@@ -134,10 +139,11 @@ def vectors_of(
             tensor = case[what].detach().to("cpu", torch.float32)
             if what == "maps":
                 tensor = with_coils(tensor, min(n_coils, len(tensor)))
-            for axis in (-2, -1):
-                tensor = reflect(tensor, axis, min(size, tensor.shape[axis]))
+            if what != _POINTS:
+                for axis in (-2, -1):
+                    tensor = reflect(tensor, axis, min(size, tensor.shape[axis]))
             vectors[f"real-{i}.{what}"] = tensor.contiguous()
-        if "mask" in parts and "noise" in case:
+        if "maps" in parts and "noise" in case:
             vectors[f"real-{i}.noise"] = case["noise"].detach().to("cpu", torch.float32)
         if "parameters" in case:
             vectors[f"real-{i}.parameters"] = case["parameters"].detach().to("cpu", torch.float32)
@@ -162,7 +168,7 @@ def read_cases(
         case, _, what = name.rpartition(".")
         cases.setdefault(case, {})[what] = tensor.float()
     for case, parts in cases.items():
-        if missing := [what for what in _parts(task, lowering) if what not in parts]:
+        if missing := [what for what in _parts(task, lowering, parts) if what not in parts]:
             raise BundleError(f"case '{case}' of the reference vectors has no '{missing[0]}'")
     if not cases:
         raise BundleError("the bundle has no reference vectors: build it again from its training run")
@@ -222,17 +228,18 @@ def real_probe(network: Network, cases: Mapping[str, Case]) -> Probe:
 
 def _probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Probe]:
     """Real ones first."""
-    make = _image_probes if _parts(network.task, network.lowering)[0] == "image" else _unrolled_probes
+    case = next(iter(cases.values()))
+    make = _image_probes if _parts(network.task, network.lowering, case)[0] == "image" else _unrolled_probes
     if network.task == "dynamic":
         _check_frames(network, cases)
     return make(network, cases)
 
 
-def _parts(task: Task, lowering: Lowering) -> tuple[str, ...]:
-    """The tensors of a case."""
+def _parts(task: Task, lowering: Lowering, case: Case) -> tuple[str, ...]:
+    """The tensors that a case must have."""
     if task == "image" or (task == "dynamic" and lowering == "none"):
         return ("image", "truth")
-    return ("truth", "maps", "mask")
+    return ("truth", "maps", _POINTS if _POINTS in case else "mask")
 
 
 def _check_frames(network: Network, cases: Mapping[str, Case]) -> None:
@@ -287,10 +294,11 @@ def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Pr
     real = []
     for name, case in cases.items():
         n_coils = _coils(network, case)
-        scan = _Scan(
+        anywhere = _POINTS in case
+        scan = (_ScanAnywhere if anywhere else _Scan)(
             truth=resized(case["truth"], size),
             maps=with_coils(resized(case["maps"], size), n_coils),
-            mask=_mask_in(size, case["mask"]),
+            sampling=case[_POINTS] if anywhere else _mask_in(size, case["mask"]),
             noise=_noise_of(network, name, case),
             told=_told(network, name, case),
         )
@@ -307,16 +315,8 @@ def _unrolled_probes(network: Network, cases: Mapping[str, Case]) -> Iterator[Pr
         dead = scan.maps.clone()
         dead[0] = 0
         yield Probe("coil-dead", replace(scan, maps=dead).inputs(network))
-    centre = torch.zeros_like(scan.mask)
-    centre[..., size[0] // 2 - _ACS_ONLY // 2 : size[0] // 2 + _ACS_ONLY // 2, :] = 1
-    line = torch.zeros_like(scan.mask)
-    line[..., size[0] // 2, :] = 1
-    masks = {"mask-full": torch.ones_like(scan.mask), "mask-centre": centre, "mask-one-line": line}
-    if network.task == "dynamic":
-        masks["frame-empty"] = scan.mask.clone()
-        masks["frame-empty"][-1] = 0
-    for name, mask in masks.items():
-        yield Probe(name, replace(scan, mask=mask).inputs(network))
+    for name, sampling in scan.extremes(network.task):
+        yield Probe(name, replace(scan, sampling=sampling).inputs(network))
     if _takes_noise(network):
         for name, noise in (("noiseless", 0.0), ("noisy", _NOISY * scan.noise)):
             yield Probe(name, replace(scan, noise=noise).inputs(network))
@@ -425,16 +425,30 @@ class _Scan:
     Attributes:
         truth: ``(2, *time, k1, k0)``.
         maps: ``(coil, 2, k1, k0)``.
-        mask: ``(*time, k1, 1 or k0)``, centred.
-        noise: standard deviation of real and imaginary part in k-space.
+        sampling: the mask ``(*time, k1, 1 or k0)``, centred.
+        noise: standard deviation of real and imaginary part in a coil's voxels.
         told: the input ``parameters`` ``(1, n)``, where the network takes it.
     """
 
     truth: torch.Tensor
     maps: torch.Tensor
-    mask: torch.Tensor
+    sampling: torch.Tensor
     noise: float
     told: Mapping[str, torch.Tensor]
+
+    def extremes(self, task: Task) -> Iterator[tuple[str, torch.Tensor]]:
+        """Samplings that no scan should have, by name."""
+        mask, middle = self.sampling, self.truth.shape[-2] // 2
+        yield "mask-full", torch.ones_like(mask)
+        centre, line = torch.zeros_like(mask), torch.zeros_like(mask)
+        centre[..., middle - _ACS_ONLY // 2 : middle + _ACS_ONLY // 2, :] = 1
+        yield "mask-centre", centre
+        line[..., middle, :] = 1
+        yield "mask-one-line", line
+        if task == "dynamic":
+            empty = mask.clone()
+            empty[-1] = 0
+            yield "frame-empty", empty
 
     def inputs(self, network: Network) -> tuple[torch.Tensor, ...]:
         """What the network is given: ``Aᴴ y``, maps, noise where it takes it, and sampling."""
@@ -442,13 +456,13 @@ class _Scan:
         s = torch.complex(*self.maps.unbind(1))
         kspace = to_kspace(s * torch.complex(*self.truth.unbind(0)).unsqueeze(-3))
         noise = self.noise * torch.view_as_complex(_noise((*kspace.shape, 2)))
-        adjoint = (s.conj() * to_image((kspace + noise) * self.mask.unsqueeze(-3))).sum(-3)
+        adjoint = (s.conj() * to_image((kspace + noise) * self.sampling.unsqueeze(-3))).sum(-3)
         two_axes = any(spec.name == "mask" and spec.shape[-1] > 1 for spec in network.inputs)
-        mask = self.mask.expand(-1, s.shape[-1]) if two_axes else self.mask
+        mask = self.sampling.expand(-1, s.shape[-1]) if two_axes else self.sampling
 
         def solved() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             assert network.columns is not None
-            system = factorise(s, self.mask[:, 0] > 0, column_weight(network.columns, self.noise))
+            system = factorise(s, self.sampling[:, 0] > 0, column_weight(network.columns, self.noise))
             return column_inputs(adjoint, s, system)
 
         known = Known(
@@ -459,5 +473,31 @@ class _Scan:
             noise=torch.tensor([self.noise]),
             exact=solved,
             at_hand={"maps": self.maps[None].contiguous(), **self.told},
+        )
+        return inputs_of((spec.name for spec in network.inputs), known)
+
+
+class _ScanAnywhere(_Scan):
+    """The same of samples anywhere in k-space: its ``sampling`` are the points ``(readout, sample, 2)``."""
+
+    def extremes(self, task: Task) -> Iterator[tuple[str, torch.Tensor]]:
+        """A single readout, and readouts that do not leave the centre."""
+        yield "points-one-readout", self.sampling[:1]
+        yield "points-centre", self.sampling * (_ACS_ONLY / self.truth.shape[-1])
+
+    def inputs(self, network: Network) -> tuple[torch.Tensor, ...]:
+        """What the network is given: ``Aᴴ W y``, maps, noise, kernel and transforms."""
+        s, shape = torch.complex(*self.maps.unbind(1)), self.truth.shape[-2:]
+        weights = within_cells(interleaved_density(self.sampling, shape), self.sampling, shape).flatten()
+        transform = Nufft(self.sampling.flatten(0, 1), shape)
+        samples = transform.forward(s * torch.complex(*self.truth.unbind(0)))
+        per_sample = self.noise / gridded_noise(weights, shape)
+        samples = samples + per_sample * torch.view_as_complex(_noise((*samples.shape, 2)))
+        kernel = split_kernel(toeplitz_kernel(transform.points, shape, weights))
+        known = Known(
+            network.lowering,
+            image=(s.conj() * transform.adjoint(samples * weights)).sum(0)[None],
+            noise=torch.tensor([self.noise]),
+            at_hand={"maps": self.maps[None].contiguous(), "toeplitz": kernel[None], **self.told},
         )
         return inputs_of((spec.name for spec in network.inputs), known)

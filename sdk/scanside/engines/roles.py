@@ -15,6 +15,8 @@ role                tensor, real float32, complex numbers as two planes
 ``mask``            ``(B, *time, k1, 1 or k0)``, with its centre at index 0 for the lowering ``fft``
 ``p``               ``(B, *time, 2, k1, k1)``, see `scanside.recon.consistency`
 ``dft1``, ``dft0``  ``(2, k1, k1)`` and ``(2, k0, k0)``, likewise
+``toeplitz``        ``(B, 2, 2, k1, k0)``, `scanside.recon.noncartesian.toeplitz.split_kernel` of samples anywhere
+``double1``, ``…0`` ``(2, 2, k1, k1)`` and ``(2, 2, k0, k0)``, the transforms to twice the grid (`doubled_dft`)
 ``low_rank_sparse`` the film that a network begins with, like ``image`` (`scanside.recon.film_start`)
 ``fitted``          ``(B, 2, k1, k0)``, see `scanside.engines.columns`, as the next two
 ``kept``            ``(B, 2, k0, k1, k1)``
@@ -37,16 +39,22 @@ from scanside.errors import ConfigError
 from scanside.recon.consistency import dft_matrix, film_sampling_inputs, sampling_inputs
 from scanside.recon.film_start import STARTS, film_start
 from scanside.recon.fourier import to_kspace
+from scanside.recon.noncartesian.toeplitz import doubled_dft
 
 __all__ = ["ROLES", "Known", "contrast_of", "contrast_role", "inputs_of", "is_role", "planes"]
 
 _SAMPLING = {"fft": ("mask",), "pmatrix": ("p",), "dft_matmul": ("mask", "dft1", "dft0")}
-_TRANSFORMS = {"dft1": -2, "dft0": -1}
+_TRANSFORMS = {
+    "dft1": (-2, dft_matrix),
+    "dft0": (-1, dft_matrix),
+    "double1": (-2, doubled_dft),
+    "double0": (-1, doubled_dft),
+}
 _SOLVED = ("fitted", "kept", "support")
 
-ROLES = frozenset(("image", "kspace", "maps", "noise", "parameters", *STARTS, *_SOLVED)).union(
-    *_SAMPLING.values()
-)
+ROLES = frozenset(
+    ("image", "kspace", "maps", "noise", "parameters", "toeplitz", *_TRANSFORMS, *STARTS, *_SOLVED)
+).union(*_SAMPLING.values())
 """All that there are, but those of other contrasts."""
 
 _CONTRAST = "contrast:"
@@ -121,7 +129,8 @@ class Known:
         if role in _TRANSFORMS and (self.image is not None or "image" in self.at_hand):
             image = self.at_hand.get("image", self.image)
             assert image is not None
-            return dft_matrix(image.shape[_TRANSFORMS[role]], device=image.device)
+            axis, matrix = _TRANSFORMS[role]
+            return matrix(image.shape[axis], device=image.device)
         known = ", ".join(sorted(self._roles))
         raise ConfigError(
             f"a network with data consistency '{self.lowering}' is not given the role '{role}' here; it is given: "

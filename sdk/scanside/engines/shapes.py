@@ -38,6 +38,7 @@ __all__ = [
     "fit",
     "holds",
     "largest",
+    "noncartesian_specs",
     "own_size",
     "reflect",
     "unrolled_specs",
@@ -275,6 +276,20 @@ def unrolled_specs(lowering: Lowering) -> tuple[TensorSpec, ...]:
         TensorSpec(name="maps", axes=("batch", "coil", 2, "k1", "k0")),
         TensorSpec(name="noise", axes=("batch", 1, 1, 1)),
         *sampling.get(lowering, ()),
+    )
+
+
+def noncartesian_specs() -> tuple[TensorSpec, ...]:
+    """The inputs of unrolled networks for samples anywhere in k-space (see `scanside.engines.roles`), in their order.
+
+    In an engine of a larger size kernel and transforms have zeros around them as all else has: what the matrices take
+    to a place of the spectrum is multiplied with the kernel of that place, and nothing comes from the others.
+    """
+    return (
+        *unrolled_specs("none"),
+        TensorSpec(name="toeplitz", axes=("batch", 2, 2, "k1", "k0")),
+        TensorSpec(name="double1", axes=(2, 2, "k1", "k1")),
+        TensorSpec(name="double0", axes=(2, 2, "k0", "k0")),
     )
 
 

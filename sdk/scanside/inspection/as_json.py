@@ -69,6 +69,13 @@ def _encoding_dict(space: EncodingSurvey) -> dict[str, Any]:
             "calibration_mode": encoding.calibration_mode,
             "oversampling": encoding.oversampling,
         }
+        if (multiband := encoding.multiband) is not None:
+            result["multiband"] = {
+                "factor": multiband.factor,
+                "spacing_mm": multiband.spacing_mm,
+                "delta_kz": multiband.delta_kz,
+                "calibration_encoding": multiband.calibration_encoding,
+            }
     result["shapes"] = [
         {"n_readouts": n, "n_coils": s.n_coils, "n_samples": s.n_samples, "center_sample": s.center_sample}
         for s, n in space.shapes.items()

@@ -294,7 +294,7 @@ def _check_lines(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]
     named = encoding.acceleration
     found = pattern.spacing
     regular = tuple(step for step in found if step)
-    if len(regular) == 2 and named != found and max(*named, *found) > 1:
+    if len(regular) == 2 and named != found and max(*named, *found) > 1 and not pattern.is_shifted(named):
         yield Finding(
             "warning",
             f"the header says acceleration {named[0]} × {named[1]}, the lines are spaced by {found[0]} × {found[1]}",

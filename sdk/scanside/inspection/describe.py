@@ -81,6 +81,12 @@ def encoding_facts(space: EncodingSurvey) -> Rows:
             voxel = " × ".join(f"{n:.4g}" for n in matrix.voxel_mm)
             rows.append((f"{name} matrix", f"{size}, {fov} mm, voxel {voxel} mm"))
         rows.append(("trajectory", space.encoding.trajectory))
+        if (multiband := space.encoding.multiband) is not None:
+            references = multiband.calibration_encoding
+            where = "not said" if references is None else f"encoding space {references}"
+            rows.append(
+                ("multiband", f"{multiband.factor} slices at once, references of single ones: {where}")
+            )
     for shape, n in space.shapes.items():
         text = (
             f"{n} of {shape.n_coils} coils × {shape.n_samples} samples, echo at sample {shape.center_sample}"

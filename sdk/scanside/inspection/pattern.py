@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from scanside.losses.regular import lattice_of_rows
+
 __all__ = ["AxisBand", "SamplingPattern", "describe_band"]
 
 Lines = npt.NDArray[np.bool_]
@@ -118,6 +120,12 @@ class SamplingPattern:
             rows = (outer, self.calibration) if axis == 0 else (outer.T, self.calibration.T)
             along.append(step if all(_agrees(*row, step) for row in zip(*rows, strict=True)) else 0)
         return along[0], along[1]
+
+    def is_shifted(self, acceleration: tuple[int, int]) -> bool:
+        """Whether lines form a lattice of this acceleration that is shifted along k2 (CAIPIRINHA)."""
+        r1, r2 = acceleration
+        along_k1, along_k2 = lattice_of_rows(self.imaging)
+        return along_k2 == r2 and along_k1 > r1 and r1 * r2 % along_k1 == 0
 
     @property
     def takes_turns(self) -> bool:

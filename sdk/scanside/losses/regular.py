@@ -51,7 +51,8 @@ def missing_lines(
     """
     may_lack = _JUMPED if jumped else _NOT_COUNTED
     by_axis = [
-        _gaps_along(lines, r, may_lack) for lines, r in zip((sampled, sampled.T), acceleration, strict=True)
+        _gaps_of_lattice(lines, r, other, may_lack)
+        for lines, r, other in zip((sampled, sampled.T), acceleration, acceleration[::-1], strict=True)
     ]
     # A lattice along one axis is enough: it may be shifted from row to row. But columns of a dense centre that are
     # full say nothing of lines that were to be every second one.
@@ -74,6 +75,21 @@ class _AlongAxis(NamedTuple):
 
     gaps: Lines
     in_nearly_all_rows: bool
+
+
+def _gaps_of_lattice(lines: Lines, r: int, other: int, may_lack: float) -> _AlongAxis | None:
+    """Gaps along the last axis of a lattice, which may be shifted from row to row.
+
+    Of a lattice that is shifted along the other axis (CAIPIRINHA) the lines of a row lie further apart, by a divisor
+    of the acceleration there.
+    """
+    found = _gaps_along(lines, r, may_lack)
+    if found is not None and not found.gaps.any():
+        return found
+    factors = [n for n in range(2, other + 1) if other % n == 0]
+    shifted = (_gaps_along(lines, r * n, may_lack) for n in factors)
+    regular = [one for one in (found, *shifted) if one is not None]
+    return min(regular, key=lambda one: int(one.gaps.sum()), default=None)
 
 
 def _gaps_along(lines: Lines, r: int, may_lack: float) -> _AlongAxis | None:

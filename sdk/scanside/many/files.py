@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from scanside.datasets.opening import SCAN_FILE_SUFFIXES, companion_of
 from scanside.errors import ConfigError
 
 __all__ = ["Found", "find_recordings", "read_list", "result_names"]
 
-SUFFIXES = frozenset({".h5", ".hdf5", ".mrd", ".ismrmrd", ".bin", ".dat"})
-"""What recordings' names end in, where a folder is searched for them; files that are named may end as they like."""
+_RECORDINGS = frozenset({".h5", ".hdf5", ".mrd", ".ismrmrd", ".bin", ".dat"})
+_OF_DATA_SETS = frozenset(SCAN_FILE_SUFFIXES) - _RECORDINGS
+SUFFIXES = _RECORDINGS | _OF_DATA_SETS
+"""What names of recordings and of files of data sets end in, where a folder is searched for them; files that are
+named may end as they like."""
 
 _PACKED = frozenset({".xz", ".gz"})
 
@@ -35,8 +39,9 @@ def find_recordings(named: Sequence[Path], output: Path) -> list[Found]:
     """The recordings of a run, each once.
 
     Folders are searched with all folders in them, for files whose names end as those of recordings do (`SUFFIXES`,
-    also with .xz or .gz); their results lie in folders of the same names. Hidden files and the folder of results are
-    left out. A file that is named and is not there counts: it will be one of the failures.
+    also with .xz or .gz); their results lie in folders of the same names. Hidden files, the folder of results, and
+    what accompanies k-space of data sets, such as masks and maps, are left out. A file that is named and is not there
+    counts: it will be one of the failures.
 
     Args:
         named: files and folders.
@@ -116,6 +121,8 @@ def _below(folder: Path, output: Path) -> Iterable[Found]:
         inside = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in inside.parts)
         if hidden or output in path.parents or not _is_named_so(path) or not path.is_file():
+            continue
+        if path.suffix in _OF_DATA_SETS and companion_of(path) is not None:
             continue
         yield Found(path.resolve(), inside.with_name(_stem(path.name)).as_posix())
 

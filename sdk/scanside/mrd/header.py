@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from xml.etree.ElementTree import Element
 
 from scanside.errors import HeaderError
@@ -23,16 +24,21 @@ from scanside.texts import shown
 
 __all__ = [
     "CONVENTIONAL_EPI",
+    "REORDERING_SHIFT",
     "Dependency",
     "Encoding",
     "Limit",
     "MrdHeader",
+    "Multiband",
     "Space",
     "TrajectoryDescription",
 ]
 
 CONVENTIONAL_EPI = "ConventionalEPI"
 """Identifier of a trajectory description that tells of echoes under a trapezoidal gradient, with times in µs."""
+
+REORDERING_SHIFT = "ReorderingShift3D"
+"""User parameter for the shift of a CAIPIRINHA lattice along k2, which the standard has no place for."""
 
 # The schema spells two counters of the encoding limits differently from the acquisition header.
 _LIMIT_ELEMENTS = {
@@ -90,6 +96,40 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
+class Multiband:
+    """Slices that are excited and read out at once.
+
+    The standard names no units; phases are told by distances in mm, and a step along kz in cycles per mm.
+
+    Attributes:
+        factor: how many slices each readout holds.
+        spacing_mm: for every readout slice, or once for all, where its slices lie along the slice direction from the
+            first of them on.
+        delta_kz: step along kz from one acquired line to the next (blipped CAIPI); None where not told.
+        calibration_encoding: encoding space of the references of single slices; None where the header says nothing.
+    """
+
+    factor: int
+    spacing_mm: tuple[tuple[float, ...], ...] = ()
+    delta_kz: float | None = None
+    calibration_encoding: int | None = None
+
+    def offsets_mm(self, slice_: int) -> tuple[float, ...] | None:
+        """Where the slices lie that a readout of a slice counter holds, from the first on; None where not told.
+
+        Distances to the next slice, one fewer than there are slices, are understood as well.
+        """
+        if not self.spacing_mm:
+            return None
+        told = self.spacing_mm[slice_ if slice_ < len(self.spacing_mm) else 0]
+        if len(told) == self.factor:
+            return tuple(at - told[0] for at in told)
+        if len(told) == self.factor - 1:
+            return tuple(accumulate(told, initial=0.0))
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class TrajectoryDescription:
     """What a header tells of a trajectory beyond its kind, in the names and units that go with its identifier."""
 
@@ -115,7 +155,7 @@ class Encoding:
         acceleration: along (k1, k2); 1 where the header says nothing.
         calibration_mode: ``embedded``, ``separate``, ``external``, ``interleaved``, ``other``, or None.
         echo_train_length: readouts per excitation, where given.
-        multiband: slices that are excited and read out at once; 1 where the header says nothing.
+        multiband: slices that are excited and read out at once; None where the header tells of no more than one.
         description: of the trajectory (``trajectoryDescription``), where there is one.
     """
 
@@ -127,7 +167,7 @@ class Encoding:
     acceleration: tuple[int, int] = (1, 1)
     calibration_mode: str | None = None
     echo_train_length: int | None = None
-    multiband: int = 1
+    multiband: Multiband | None = None
     description: TrajectoryDescription | None = None
 
     def limit(self, counter: str) -> Limit:
@@ -417,8 +457,21 @@ def _encoding(read: Elements, index: int, element: Element) -> Encoding:
         ),
         calibration_mode=read.one_of(_CALIBRATION_MODES, element, "parallelImaging", "calibrationMode"),
         echo_train_length=read.whole(element, "echoTrainLength"),
-        multiband=read.whole(element, "parallelImaging", "multiband", "multiband_factor") or 1,
+        multiband=_multiband(read, element),
         description=_description(read, element),
+    )
+
+
+def _multiband(read: Elements, parent: Element) -> Multiband | None:
+    path = ("parallelImaging", "multiband")
+    factor = read.whole(parent, *path, "multiband_factor")
+    if factor is None or factor <= 1:
+        return None
+    return Multiband(
+        factor,
+        tuple(read.numbers(spacing, "dZ") for spacing in all_of(parent, *path, "spacing")),
+        read.number(parent, *path, "deltaKz"),
+        read.whole(parent, *path, "calibration_encoding"),
     )
 
 

@@ -24,6 +24,7 @@ FEW = 4
 _SECOND = (
     0.8  # a second set takes an eigenvalue of this at least, although a lower crop keeps the first everywhere
 )
+_ROUNDED = 1 - 1e-4  # so far below its bound an eigenvalue may seem to lie by rounding
 _SMALL = 2048  # up to this size all eigenvectors of a matrix are found within seconds
 _SHARE = 8  # of a larger one this part is looked for; it was twice what is needed for 24 coils in 3-D
 _ITERATIONS = 3
@@ -226,21 +227,46 @@ def _maps(
     ):  # slice by slice, because the matrices take n_coils times the memory of the maps
         in_slice = (operator * to_z[z][:, None, None]).sum(-3)
         matrices = (to_y @ in_slice @ to_x.mT).permute(2, 3, 0, 1)
-        values, vectors = torch.linalg.eigh(matrices)
+        values, vectors = _leading_pairs(matrices, crop)
         inside = values[..., -1:] >= crop
         maps[:, z] = (vectors[..., -1] * inside).permute(2, 0, 1)
-        if n_sets > 1 and bool((twice := values[..., -2:-1] >= max(crop, _SECOND)).any()):
+        if n_sets > 1 and bool((twice := values[..., :1] >= max(crop, _SECOND)).any()):
             second = torch.zeros_like(maps) if second is None else second
-            second[:, z] = (vectors[..., -2] * twice).permute(2, 0, 1)
+            second[:, z] = (vectors[..., 0] * twice).permute(2, 0, 1)
     virtual = virtual_coil(acs)
     return zero_phase_in(virtual, maps), None if second is None else zero_phase_in(virtual, second)
+
+
+def _leading_pairs(matrices: torch.Tensor, crop: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two largest eigenvalues of positive matrices ``(y, x, n, n)``, and their eigenvectors.
+
+    Outside of the object the largest is below the crop, and often that is known without it: no eigenvalue exceeds the
+    root of the sum of the squares of a matrix.
+
+    Returns:
+        ``(y, x, 2)`` ascending and ``(y, x, n, 2)``; zeros where they are not looked for, or there is no second one.
+    """
+    bound = torch.view_as_real(matrices).square().sum((-3, -2, -1)).sqrt()
+    possible = bound >= crop * _ROUNDED
+    values, vectors = torch.linalg.eigh(matrices[possible])
+    n = matrices.shape[-1]
+    found = values.new_zeros(*possible.shape, 2), vectors.new_zeros(*possible.shape, n, 2)
+    found[0][..., -n:][possible] = values[..., -2:]
+    found[1][..., -n:][possible] = vectors[..., -2:]
+    return found
 
 
 def _row_space(acs: torch.Tensor, sizes: tuple[int, int, int], threshold: float) -> torch.Tensor:
     """Orthonormal patches ``(n, coil, k2, k1, k0)`` that span all patches of the block, but for noise."""
     patches = acs.unfold(1, sizes[0], 1).unfold(2, sizes[1], 1).unfold(3, sizes[2], 1)
     rows = patches.permute(1, 2, 3, 0, 4, 5, 6).reshape(-1, len(acs) * math.prod(sizes))
-    return _leading_eigenvectors(rows.mT @ rows.conj(), threshold**2).mT.reshape(-1, len(acs), *sizes)
+    if len(rows) < rows.shape[1]:
+        # The singular vectors of the other side are fewer, and lead to the same space.
+        leading = _leading_eigenvectors(rows.conj() @ rows.mT, threshold**2)
+        leading = torch.linalg.qr(rows.mT @ leading).Q
+    else:
+        leading = _leading_eigenvectors(rows.mT @ rows.conj(), threshold**2)
+    return leading.mT.reshape(-1, len(acs), *sizes)
 
 
 def _leading_eigenvectors(gram: torch.Tensor, threshold: float) -> torch.Tensor:

@@ -10,17 +10,30 @@ adjacent samples along k0), and gives the ``R1 R2 - 1`` missing lines of its lat
          |        |        |        |               reads the lines that are marked,
                                                     and gives the two x
 
+CAIPIRINHA shifts the lattice along k2 by some lines from one acquired k1 line to the next; the kernel then reads in
+each of these columns the lines that lie nearest to its cell::
+
+    k2   o  .  o  .  o  .      o  .  .  .  o  .
+         .  .  .  .  .  .      .  .  o  .  .  .      R1 = R2 = 2, without a shift
+         o  .  o  .  o  .      o  .  .  .  o  .      and with a shift of 1
+         .  .  .  .  .  .      .  .  o  .  .  .
+    k1
+
+Breuer et al., *Controlled aliasing in volumetric parallel imaging (2D CAIPIRINHA)*, MRM 55:549 (2006).
+
 `calibrate` learns the weights from a fully sampled block, `apply` fills the missing lines.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from scanside.errors import CalibrationError, ShapeError
+from scanside.recon.kernel_fit import mixing_along_readout, normal_equations, solve_normal
 
 __all__ = [
     "GrappaWeights",
@@ -29,8 +42,10 @@ __all__ = [
     "calibration_block",
     "calibration_region",
     "describe_lines",
+    "find_lattice",
     "fitting_kernel",
     "kernels_by_offset",
+    "lattice_lines",
     "sources_and_filled",
 ]
 
@@ -48,12 +63,14 @@ class GrappaWeights:
         n_coils: number of coils, the same for sources and targets.
         acceleration: ``(R1, R2)`` along k1 and k2.
         kernel: number of samples read along k0, k1 and k2.
+        shift: lines along k2 by which the lattice moves from one of its k1 lines to the next.
     """
 
     values: torch.Tensor
     n_coils: int
     acceleration: tuple[int, int]
     kernel: tuple[int, int, int]
+    shift: int = 0
 
 
 def calibration_region(sampled: torch.Tensor) -> tuple[slice, slice]:
@@ -83,6 +100,7 @@ def calibration_block(
     sampled: torch.Tensor,
     acceleration: tuple[int, int],
     kernel: tuple[int, int, int] = DEFAULT_KERNEL,
+    shift: int = 0,
 ) -> torch.Tensor:
     """Cut the integrated calibration lines out of k-space, for `calibrate`.
 
@@ -91,6 +109,7 @@ def calibration_block(
         sampled: ``(k2, k1)`` bool, which lines were acquired.
         acceleration: ``(R1, R2)`` along k1 and k2.
         kernel: number of samples that the kernel reads along k0, k1 and k2.
+        shift: of the lattice along k2, as in `calibrate`.
 
     Returns:
         A view ``(*other, coil, acs k2, acs k1, k0)``.
@@ -101,7 +120,7 @@ def calibration_block(
     along_k2, along_k1 = calibration_region(sampled)
     block = kspace[..., along_k2, along_k1, :]
     try:
-        _check_amount(block, acceleration, _flat_if_2d(kernel, kspace, acceleration))
+        _check_amount(block, acceleration, _flat_if_2d(kernel, kspace, acceleration), shift)
     except CalibrationError as error:
         k1, k2 = (describe_lines(sampled.any(axis).nonzero().flatten().tolist()) for axis in (0, 1))
         raise CalibrationError(f"{error}. Acquired were the k1 lines {k1} and the k2 lines {k2}") from None
@@ -109,7 +128,10 @@ def calibration_block(
 
 
 def fitting_kernel(
-    acs: torch.Tensor, acceleration: tuple[int, int], kernel: tuple[int, int, int] = DEFAULT_KERNEL
+    acs: torch.Tensor,
+    acceleration: tuple[int, int],
+    kernel: tuple[int, int, int] = DEFAULT_KERNEL,
+    shift: int = 0,
 ) -> tuple[int, int, int]:
     """The kernel, or where the calibration lines do not suffice for it, the largest one for which they do.
 
@@ -120,12 +142,13 @@ def fitting_kernel(
         acs: ``(*other, coil, k2, k1, k0)``, fully sampled.
         acceleration: ``(R1, R2)`` along k1 and k2.
         kernel: number of samples to read along k0 (odd), k1 and k2.
+        shift: of the lattice along k2, as in `calibrate`.
 
     Raises:
         CalibrationError: there are too few lines for any kernel.
     """
     kernel = _flat_if_2d(kernel, acs, acceleration)
-    if _determination(acs, acceleration, kernel) >= 1:
+    if _determination(acs, acceleration, kernel, shift) >= 1:
         return kernel
     least1, least2 = (min(n, 2) if r > 1 else 1 for n, r in zip(kernel[1:], acceleration, strict=True))
     smaller = [
@@ -135,10 +158,10 @@ def fitting_kernel(
         for w2 in range(least2, kernel[2] + 1)
     ]
     for enough in (2, 1):
-        fitting = [small for small in smaller if _determination(acs, acceleration, small) >= enough]
+        fitting = [small for small in smaller if _determination(acs, acceleration, small, shift) >= enough]
         if fitting:
             return max(fitting, key=lambda w: (w[0] * w[1] * w[2], w[1], w[2]))
-    _check_amount(acs, acceleration, (1, least1, least2), remedy="acquire more")
+    _check_amount(acs, acceleration, (1, least1, least2), shift, remedy="acquire more")
     return kernel
 
 
@@ -147,6 +170,7 @@ def calibrate(
     acceleration: tuple[int, int],
     kernel: tuple[int, int, int] = DEFAULT_KERNEL,
     regularisation: float = 5e-4,
+    shift: int = 0,
 ) -> GrappaWeights:
     """Learn GRAPPA weights from fully sampled calibration lines.
 
@@ -160,6 +184,8 @@ def calibrate(
         kernel: number of samples to read along k0 (odd), k1 and k2. Where there is only one k2 line, the
             last is taken as 1.
         regularisation: Tikhonov weight relative to the mean eigenvalue of the normal matrix.
+        shift: lines along k2, fewer than R2, by which the lattice moves from one of its k1 lines to the next
+            (CAIPIRINHA).
 
     Raises:
         CalibrationError: too few calibration lines, or calibration data that give no solution.
@@ -175,35 +201,34 @@ def calibrate(
             f"GRAPPA kernel {kernel} (k0, k1, k2) at acceleration {acceleration} (R1, R2): "
             "all must be at least 1, and the kernel odd along k0"
         )
-    _check_amount(acs, acceleration, kernel)
+    if not 0 <= shift < acceleration[1]:
+        raise ShapeError(
+            f"a lattice with R2 = {acceleration[1]} along k2 can be shifted by 0 to {acceleration[1] - 1} lines, got "
+            f"{shift}"
+        )
+    _check_amount(acs, acceleration, kernel, shift)
 
-    (r1, r2), (w0, w1, w2) = acceleration, kernel
-    n_windows1 = acs.shape[-2] - _span(w1, r1) + 1
-    n_windows2 = acs.shape[-3] - _span(w2, r2) + 1
+    reads, gives = _taps(acceleration, kernel, shift), _missing_in_cell(acceleration)
+    if not gives:
+        raise ShapeError("GRAPPA at acceleration 1 x 1 has nothing to fill: leave it out")
+    (low2, span2), (low1, span1) = _extent(acceleration, kernel, shift)
+    n_windows1, n_windows2 = acs.shape[-2] - span1 + 1, acs.shape[-3] - span2 + 1
     lines = acs.movedim(-4, -1)  # (*other, k2, k1, k0, coil)
 
-    def nth_of_window(n2: int, n1: int) -> torch.Tensor:
-        """The n-th line of every window along k2 and k1: ``(*other, window, k0, coil)``."""
+    def of_windows(n2: int, n1: int) -> torch.Tensor:
+        """The line of every window that lies so far along (k2, k1): ``(*other, window, k0, coil)``."""
+        n2, n1 = n2 - low2, n1 - low1
         return lines[..., n2 : n2 + n_windows2, n1 : n1 + n_windows1, :, :].flatten(-4, -3)
 
-    sources = [nth_of_window(i2 * r2, i1 * r1) for i2 in range(w2) for i1 in range(w1)]
-    base1, base2 = _steps_before(w1) * r1, _steps_before(w2) * r2
-    targets = [nth_of_window(base2 + o2, base1 + o1) for o2, o1 in _missing_in_cell(acceleration)]
-    if not targets:
-        raise ShapeError("GRAPPA at acceleration 1 x 1 has nothing to fill: leave it out")
-    normal, rhs = _normal_equations(torch.cat(sources, -1), torch.cat(targets, -1), w0)
-
-    diagonal = normal.diagonal(dim1=-2, dim2=-1)
-    mean_eigenvalue = diagonal.real.mean(-1, keepdim=True)
-    diagonal += regularisation * mean_eigenvalue
-    factor, failed = torch.linalg.cholesky_ex(normal)
-    if bool(failed.any()):
+    sources, targets = ([of_windows(*tap) for tap in taps] for taps in (reads, gives))
+    normal, rhs = normal_equations(torch.cat(sources, -1), torch.cat(targets, -1), kernel[0])
+    values = solve_normal(normal, rhs, regularisation)
+    if values is None:
         raise CalibrationError(
             f"GRAPPA calibration data {tuple(acs.shape)} give no solution: they are zero or not finite, "
             "or the regularisation is too small"
         )
-    values = torch.cholesky_solve(rhs, factor).mT.contiguous()
-    return GrappaWeights(values, acs.shape[-4], acceleration, kernel)
+    return GrappaWeights(values, acs.shape[-4], acceleration, kernel, shift)
 
 
 def apply(weights: GrappaWeights, kspace: torch.Tensor, sampled: torch.Tensor) -> torch.Tensor:
@@ -231,49 +256,66 @@ def apply(weights: GrappaWeights, kspace: torch.Tensor, sampled: torch.Tensor) -
             f"GRAPPA weights for {weights.n_coils} coils and a mask {tuple(sampled.shape)} do not fit "
             f"k-space {tuple(kspace.shape)}: expected (*other, coil, k2, k1, k0) and (k2, k1)"
         )
-    (r1, r2), (w0, w1, w2) = weights.acceleration, weights.kernel
-    first1, first2 = _find_lattice(sampled, weights.acceleration)
-    on_lattice = sampled[first2::r2, first1::r1].to(kspace.device)
-    n2, n1 = on_lattice.shape
+    (r1, r2), (_, w1, w2), shift = weights.acceleration, weights.kernel, weights.shift
+    first1, first2 = find_lattice(sampled, weights.acceleration, shift)
+    n_columns = -(-(n_k1 - first1) // r1)
+    # Where the lattice begins in each of its columns; after a period they come again.
+    period = r2 // math.gcd(shift, r2)
+    starts = [(first2 + column * shift) % r2 for column in range(period)]
+    n2 = -(-(n_k2 - min(starts)) // r2)
 
-    # Sources: lattice lines in (x, k2, k1) with coils last, zeros around them.
-    hybrid = torch.fft.ifft(kspace[..., first2::r2, first1::r1, :], dim=-1)
-    before1, before2 = _steps_before(w1), _steps_before(w2)
-    padded = hybrid.new_zeros(*hybrid.shape[:-4], n_k0, n2 + w2 - 1, n1 + w1 - 1, n_coils)
-    padded[..., before2 : before2 + n2, before1 : before1 + n1, :] = hybrid.movedim((-1, -4), (-4, -1))
-    neighbours = padded.unfold(-3, w2, 1).unfold(-3, w1, 1)  # (*other, x, n2, n1, coil, w2, w1)
-    neighbours = neighbours.movedim(-3, -1).flatten(-3).flatten(-3, -2)  # (*other, x, n2 n1, w2 w1 coil)
+    # Sources: lattice lines in (x, k2, k1), coils last, a row of the lattice as a row, zeros around.
+    lattice = kspace.new_zeros(*kspace.shape[:-3], n2, n_columns, n_k0)
+    for column, start in enumerate(starts):
+        of_column = kspace[..., start::r2, first1 + column * r1 :: r1 * period, :]
+        lattice[..., : of_column.shape[-3], column::period, :] = of_column
+    hybrid = torch.fft.ifft(lattice, dim=-1).movedim((-1, -4), (-4, -1))
+    lowest = -1 if shift else 0  # lines before the first one of a column belong to a cell beyond the grid
+    before1, before2 = _steps_before(w1), _steps_before(w2) + (1 - lowest if shift else 0)
+    behind2 = w2 + (1 if shift else 0)
+    padded = hybrid.new_zeros(*hybrid.shape[:-4], n_k0, before2 + n2 + behind2, n_columns + w1 - 1, n_coils)
+    padded[..., before2 : before2 + n2, before1 : before1 + n_columns, :] = hybrid
 
-    # Shifts along k0 are phase ramps along x, so every x has one small matrix from sources to targets.
-    position = torch.arange(n_k0, device=kspace.device, dtype=torch.float64)[:, None]
-    shift = torch.arange(w0, device=kspace.device, dtype=torch.float64) - w0 // 2
-    ramps = torch.exp(-2j * torch.pi / n_k0 * position * shift).to(kspace.dtype)
-    by_shift = weights.values.reshape(*weights.values.shape[:-1], w0, -1)
-    mixing = torch.einsum("xd,...tdp->...xpt", ramps, by_shift)
-
-    cell = _missing_in_cell(weights.acceleration)
-    filled = neighbours @ mixing
-    filled = filled.reshape(*filled.shape[:-2], n2, n1, len(cell), n_coils)
-    filled = torch.fft.fft(filled.movedim(-5, -1).contiguous(), dim=-1)  # (*other, n2, n1, cell, coil, k0)
-
+    mixing = mixing_along_readout(weights.values, weights.kernel[0], n_k0)
+    reads, cell = _taps(weights.acceleration, weights.kernel, shift), _missing_in_cell(weights.acceleration)
+    between = _between(sampled, (first1, first2), weights).to(kspace.device)
     result = kspace.clone()
-    missing = sources_and_filled(sampled, weights.acceleration)[1].to(kspace.device)
-    for i, (o2, o1) in enumerate(cell):
-        into = result[..., first2 + o2 :: r2, first1 + o1 :: r1, :]
-        m2, m1 = into.shape[-3:-1]
-        values = filled[..., :m2, :m1, i, :, :].movedim(-2, -4)
-        into.copy_(torch.where(missing[first2 + o2 :: r2, first1 + o1 :: r1, None], values, into))
+    n_rows = n2 - lowest
+    for column, start in enumerate(starts):
+        neighbours = []
+        n_of_column = len(range(column, n_columns, period))
+        for tap2, tap1 in reads:
+            step1 = tap1 // r1
+            row = before2 + lowest + (start + tap2 - starts[(column + step1) % period]) // r2
+            first = before1 + column + step1
+            last = first + (n_of_column - 1) * period + 1
+            neighbours.append(padded[..., row : row + n_rows, first:last:period, :])
+        filled = torch.cat(neighbours, -1).flatten(-3, -2) @ mixing
+        filled = filled.reshape(*filled.shape[:-2], n_rows, n_of_column, len(cell), n_coils)
+        filled = torch.fft.fft(
+            filled.movedim(-5, -1).contiguous(), dim=-1
+        )  # (*other, n2, n1, cell, coil, k0)
+        for i, (o2, o1) in enumerate(cell):
+            at2 = start + o2 + lowest * r2
+            skipped = 1 if at2 < 0 else 0
+            here = (
+                ...,
+                slice(at2 + skipped * r2, None, r2),
+                slice(first1 + column * r1 + o1, None, r1 * period),
+            )
+            into = result[(*here, slice(None))]
+            m2, m1 = into.shape[-3:-1]
+            values = filled[..., skipped : skipped + m2, :m1, i, :, :].movedim(-2, -4)
+            into.copy_(torch.where(between[here][..., None], values, into))
     return result
 
 
-def sources_and_filled(
-    sampled: torch.Tensor, acceleration: tuple[int, int]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def sources_and_filled(weights: GrappaWeights, sampled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The lines that `apply` reads, and those that it fills.
 
     Args:
+        weights: from `calibrate`.
         sampled: ``(k2, k1)`` bool, which lines were acquired.
-        acceleration: ``(R1, R2)`` along k1 and k2.
 
     Returns:
         Two masks ``(k2, k1)`` bool: the acquired lines of the lattice, and the missing ones that they surround.
@@ -281,15 +323,9 @@ def sources_and_filled(
     Raises:
         ShapeError: the lines do not form a regular lattice.
     """
-    r1, r2 = acceleration
-    first1, first2 = _find_lattice(sampled, acceleration)
-    sources, filled = torch.zeros_like(sampled), torch.zeros_like(sampled)
-    on_lattice = sampled[first2::r2, first1::r1]
-    sources[first2::r2, first1::r1] = on_lattice
-    for o2, o1 in _missing_in_cell(acceleration):
-        into = filled[first2 + o2 :: r2, first1 + o1 :: r1]
-        into.copy_(_surrounded(on_lattice, o2, o1)[: into.shape[0], : into.shape[1]])
-    return sources, filled & ~sampled
+    first = find_lattice(sampled, weights.acceleration, weights.shift)
+    lattice = lattice_lines(sampled.shape, weights.acceleration, weights.shift, first)
+    return sampled & lattice.to(sampled.device), _between(sampled, first, weights).to(sampled.device)
 
 
 def kernels_by_offset(weights: GrappaWeights) -> tuple[torch.Tensor, torch.Tensor]:
@@ -301,16 +337,11 @@ def kernels_by_offset(weights: GrappaWeights) -> tuple[torch.Tensor, torch.Tenso
     Returns:
         offsets ``(offset, 2)`` along k2 and k1, and kernels ``(offset, target coil, source coil, k0)``.
     """
-    (r1, r2), (w0, w1, w2) = weights.acceleration, weights.kernel
     cell, n = _missing_in_cell(weights.acceleration), weights.n_coils
-    offsets = [
-        (o2 - (i2 - _steps_before(w2)) * r2, o1 - (i1 - _steps_before(w1)) * r1)
-        for o2, o1 in cell
-        for i2 in range(w2)
-        for i1 in range(w1)
-    ]
-    kernels = weights.values.reshape(len(cell), n, w0, w2, w1, n).permute(0, 3, 4, 1, 5, 2)
-    return torch.tensor(offsets, device=weights.values.device), kernels.flatten(0, 2)
+    reads = _taps(weights.acceleration, weights.kernel, weights.shift)
+    offsets = [(o2 - tap2, o1 - tap1) for o2, o1 in cell for tap2, tap1 in reads]
+    kernels = weights.values.reshape(len(cell), n, weights.kernel[0], len(reads), n).permute(0, 3, 1, 4, 2)
+    return torch.tensor(offsets, device=weights.values.device), kernels.flatten(0, 1)
 
 
 def _flat_if_2d(
@@ -324,9 +355,30 @@ def _steps_before(n: int) -> int:
     return (n - 1) // 2
 
 
-def _span(n: int, r: int) -> int:
-    """The number of lines from a kernel's first line, read or given, to its last."""
-    return max((n - 1) * r + 1, (_steps_before(n) + 1) * r)
+def _taps(acceleration: tuple[int, int], kernel: tuple[int, int, int], shift: int) -> list[tuple[int, int]]:
+    """Where a kernel reads, as offsets ``(k2, k1)`` from the line on which it sits.
+
+    Columns of a shifted lattice have no lines at the same k2: those are read that lie about the cell evenly.
+    """
+    (r1, r2), (_, w1, w2) = acceleration, kernel
+    off_middle = r2 * (w2 - 1) / 2 - _steps_before(w2) * r2 - (r2 - 1) / 2
+    taps = []
+    for i2 in range(w2):
+        for step1 in range(-_steps_before(w1), w1 - _steps_before(w1)):
+            moved = step1 * shift % r2
+            start = min((moved, moved - r2), key=lambda at: abs(at + off_middle))
+            taps.append((start + (i2 - _steps_before(w2)) * r2, step1 * r1))
+    return taps
+
+
+def _extent(
+    acceleration: tuple[int, int], kernel: tuple[int, int, int], shift: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The lowest offset of a kernel, read or given, and the number of lines to the highest, along k2 and k1."""
+    offsets = [*_taps(acceleration, kernel, shift), *_missing_in_cell(acceleration)]
+    low2, low1 = (min(along) for along in zip(*offsets, strict=True))
+    high2, high1 = (max(along) for along in zip(*offsets, strict=True))
+    return (low2, high2 - low2 + 1), (low1, high1 - low1 + 1)
 
 
 def _missing_in_cell(acceleration: tuple[int, int]) -> list[tuple[int, int]]:
@@ -335,46 +387,12 @@ def _missing_in_cell(acceleration: tuple[int, int]) -> list[tuple[int, int]]:
     return [(o2, o1) for o2 in range(r2) for o1 in range(r1)][1:]
 
 
-def _normal_equations(
-    sources: torch.Tensor, targets: torch.Tensor, w0: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``Aᴴ A`` and ``Aᴴ B`` of the equations ``A x = B``.
-
-    A row of ``A`` holds ``w0`` adjacent k0 samples of one window, a row of ``B`` the targets at their middle.
-    ``Aᴴ A`` is made of ``w0 x w0`` blocks, one per pair of shifts along k0. Block ``(a + 1, b + 1)`` sums the
-    same products as block ``(a, b)`` but for one sample at each end of the readout, so only the first row of
-    blocks is computed in full: ``w0`` times less work.
-
-    Args:
-        sources: ``(*other, window, k0, source line and coil)``.
-        targets: ``(*other, window, k0, target)``.
-        w0: the kernel's length along k0.
-
-    Returns:
-        ``(*other, source, source)`` and ``(*other, source, target)``, sources ordered (k0, line, coil).
-    """
-    n = sources.shape[-2] - w0 + 1
-    p = sources.shape[-1]
-    a = sources.unfold(-2, w0, 1).mT.flatten(-2).flatten(-3, -2)  # (*other, equation, w0 p)
-    b = targets[..., w0 // 2 : w0 // 2 + n, :].flatten(-3, -2)
-    products = torch.cat([a[..., :p], b], -1).mH @ a
-    rhs = products[..., p:, :].mH
-
-    first, last = sources[..., : w0 - 1, :].flatten(-2), sources[..., n:, :].flatten(-2)
-    step = last.mH @ last - first.mH @ first  # what block (a, b) has to gain to become (a + 1, b + 1)
-    normal = products.new_empty(*products.shape[:-2], w0 * p, w0 * p)
-    normal[..., :p, :] = products[..., :p, :]
-    for i in range(1, w0):
-        now, before = slice(i * p, (i + 1) * p), slice((i - 1) * p, i * p)
-        normal[..., now, i * p :] = normal[..., before, (i - 1) * p : -p] + step[..., before, (i - 1) * p :]
-        normal[..., now, : i * p] = normal[..., : i * p, now].mH
-    return normal, rhs
-
-
-def _determination(acs: torch.Tensor, acceleration: tuple[int, int], kernel: tuple[int, int, int]) -> float:
+def _determination(
+    acs: torch.Tensor, acceleration: tuple[int, int], kernel: tuple[int, int, int], shift: int
+) -> float:
     """Equations for each weight."""
     n_coils, *sizes = acs.shape[-4:]
-    spans = (_span(kernel[2], acceleration[1]), _span(kernel[1], acceleration[0]), kernel[0])
+    spans = (*(span for _, span in _extent(acceleration, kernel, shift)), kernel[0])
     equations = math.prod(max(n - span + 1, 0) for n, span in zip(sizes, spans, strict=True))
     return equations / (n_coils * math.prod(kernel))
 
@@ -383,14 +401,15 @@ def _check_amount(
     acs: torch.Tensor,
     acceleration: tuple[int, int],
     kernel: tuple[int, int, int],
+    shift: int,
     remedy: str = "acquire more, or use a smaller kernel",
 ) -> None:
     """Refuse calibration blocks that give fewer equations than there are weights per target."""
     n_coils, n_k2, n_k1, n_k0 = acs.shape[-4:]
     unknowns = n_coils * kernel[0] * kernel[1] * kernel[2]
     per_window = max(n_k0 - kernel[0] + 1, 0)
-    span1, span2 = _span(kernel[1], acceleration[0]), _span(kernel[2], acceleration[1])
-    if _determination(acs, acceleration, kernel) >= 1:
+    (_, span2), (_, span1) = _extent(acceleration, kernel, shift)
+    if _determination(acs, acceleration, kernel, shift) >= 1:
         return
     needed2 = max(n_k2, span2)
     per_line = max((needed2 - span2 + 1) * per_window, 1)
@@ -402,20 +421,26 @@ def _check_amount(
     )
 
 
-def _find_lattice(sampled: torch.Tensor, acceleration: tuple[int, int]) -> tuple[int, int]:
+def find_lattice(sampled: torch.Tensor, acceleration: tuple[int, int], shift: int = 0) -> tuple[int, int]:
     """The first k1 and k2 line of the regular lattice, told from calibration lines by its number of lines."""
     r1, r2 = acceleration
     mask = sampled.cpu()
     count, first1, first2 = max(
-        (int(mask[o2::r2, o1::r1].sum()), -o1, -o2) for o2 in range(r2) for o1 in range(r1)
+        (int((mask & lattice_lines(mask.shape, acceleration, shift, (o1, o2))).sum()), -o1, -o2)
+        for o2 in range(r2)
+        for o1 in range(r1)
     )
     first1, first2 = -first1, -first2
-    for row in mask[first2::r2, first1::r1]:
-        lines = row.nonzero().flatten()
+    # Of a shifted lattice the rows are not straight: an ellipse cuts gaps into them.
+    rows = mask[:, first1::r1].mT if shift else mask[first2::r2, first1::r1]
+    for number, row in enumerate(rows):
+        on_lattice = row[(first2 + number * shift) % r2 :: r2] if shift else row
+        lines = on_lattice.nonzero().flatten()
         if len(lines) and int(lines[-1] - lines[0]) + 1 != len(lines):
             found = describe_lines(mask.any(0).nonzero().flatten().tolist())
+            shifted = f" with a shift of {shift}" if shift else ""
             raise ShapeError(
-                f"GRAPPA at acceleration {r1} x {r2} needs a regular lattice of lines; "
+                f"GRAPPA at acceleration {r1} x {r2}{shifted} needs a regular lattice of lines; "
                 f"found k1 lines {found}: irregular sampling is for CG-SENSE, pipeline 'sense'"
             )
     if count == 0:
@@ -423,14 +448,50 @@ def _find_lattice(sampled: torch.Tensor, acceleration: tuple[int, int]) -> tuple
     return first1, first2
 
 
-def _surrounded(on_lattice: torch.Tensor, o2: int, o1: int) -> torch.Tensor:
-    """Cells in which the lattice lines around the missing line ``(o2, o1)`` were all acquired."""
-    beyond = torch.nn.functional.pad(on_lattice, (0, 1, 0, 1))
-    n2, n1 = on_lattice.shape
-    where = on_lattice
-    for step2, step1 in {(0, min(o1, 1)), (min(o2, 1), 0), (min(o2, 1), min(o1, 1))}:
-        where = where & beyond[step2 : step2 + n2, step1 : step1 + n1]
-    return where
+def lattice_lines(
+    shape: Sequence[int], acceleration: tuple[int, int], shift: int = 0, first: tuple[int, int] = (0, 0)
+) -> torch.Tensor:
+    """The lines ``(k2, k1)`` of a lattice that has a line at ``first`` ``(k1, k2)``.
+
+    Args:
+        shape: ``(k2, k1)``, number of lines.
+        acceleration: ``(R1, R2)`` along k1 and k2.
+        shift: lines along k2 by which it moves from one of its k1 lines to the next.
+        first: position of one of its lines, along k1 and k2.
+    """
+    (r1, r2), (n2, n1) = acceleration, shape
+    along1, along2 = torch.arange(n1) - first[0], torch.arange(n2)[:, None] - first[1]
+    column = torch.div(along1, r1, rounding_mode="floor")
+    return (along1 % r1 == 0) & ((along2 - column * shift) % r2 == 0)
+
+
+def _between(sampled: torch.Tensor, first: tuple[int, int], weights: GrappaWeights) -> torch.Tensor:
+    """The missing lines ``(k2, k1)`` that acquired ones of the lattice surround.
+
+    Of the columns beside a line, the lattice lines before and behind must have been acquired; at the ends of a
+    shifted lattice, where not all columns have a further line, the last one.
+    """
+    (r1, r2), shift, (first1, first2) = weights.acceleration, weights.shift, first
+    mask = sampled.cpu()
+    n2, n1 = mask.shape
+    on_lattice = mask & lattice_lines((n2, n1), weights.acceleration, shift, first)
+    rows = torch.nn.functional.pad(on_lattice, (0, 0, 0, -n2 % r2)).reshape(-1, r2, n1)
+    acquired = rows.any(1)  # (row of the lattice, k1)
+    starts = [(first2 + column * shift) % r2 for column in range(r2)]
+    beyond = torch.nn.functional.pad(acquired, (0, 0, 1, 1))
+    before, behind = acquired & beyond[:-2], acquired & beyond[2:]
+    between = torch.empty(n2, n1, dtype=torch.bool)
+    for k2 in range(n2):
+        row, place = divmod(k2, r2)
+        lines = before if place < min(starts) else behind if place > max(starts) else acquired
+        between[k2] = lines[row]
+    columns = between[:, first1::r1]
+    result = torch.zeros_like(between)
+    beside = torch.nn.functional.pad(columns[:, 1:], (0, 1))
+    for o1 in range(r1):
+        into = result[:, first1 + o1 :: r1]
+        into.copy_((columns if o1 == 0 else columns & beside)[:, : into.shape[1]])
+    return result & ~mask
 
 
 def _longest_run(row: torch.Tensor) -> tuple[int, int]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
+from scanside.recon.soft_threshold import soft_threshold_
+
 __all__ = [
     "LowRankSparse",
     "largest_singular_value",
@@ -146,10 +148,7 @@ def shrink_temporal_frequencies(film: torch.Tensor, threshold: float) -> torch.T
     # A product with the small matrix of the transform leaves the film as it lies in memory, which FFTs do not.
     transform = _transform(len(film), film)
     spectrum = transform @ film.flatten(1)
-    real, imaginary = torch.view_as_real(spectrum).unbind(-1)
-    power = torch.addcmul(real * real, imaginary, imaginary)
-    least = max(threshold**2, torch.finfo(power.dtype).tiny)
-    spectrum *= power.clamp_(min=least).rsqrt_().mul_(-threshold).add_(1)
+    soft_threshold_(spectrum, threshold)
     return (transform.mH @ spectrum).reshape(film.shape)
 
 

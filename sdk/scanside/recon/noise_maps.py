@@ -108,7 +108,7 @@ def grappa_deviation(
     offsets, kernels = grappa.kernels_by_offset(
         weights
     )  # (offset, 2) and (offset, target coil, source coil, k0)
-    patterns, counts = _patterns(*grappa.sources_and_filled(sampled, weights.acceleration), offsets)
+    patterns, counts = _patterns(*grappa.sources_and_filled(weights, sampled), offsets)
     patterns = torch.cat((patterns, torch.zeros_like(patterns[:1])))
     counts = torch.cat((counts, sampled.sum()[None] - counts.sum()))  # calibration lines beside the lattice
 

@@ -24,6 +24,7 @@ __all__ = [
     "environment_of",
     "node",
     "server",
+    "serving",
     "tail",
 ]
 
@@ -34,13 +35,21 @@ def absolute(pipeline: str | Path) -> str:
     return str(path.resolve()) if path.suffix in (".yaml", ".yml") else str(pipeline)
 
 
-def environment_of(device: str, noise_store: Path | None) -> dict[str, str]:
-    """What node and server are started with."""
+def environment_of(device: str, noise_store: Path | None = None, pool: Path | None = None) -> dict[str, str]:
+    """What node and server are started with.
+
+    Args:
+        device: see `scanside.Context`.
+        noise_store: folder that keeps noise covariances from scan to scan.
+        pool: socket of a server that a node hands its scan over to.
+    """
     environment = {**os.environ, "SCANSIDE_DEVICE": device}
     # A child that is started from a checkout must find what this process imports.
     environment["PYTHONPATH"] = os.pathsep.join([entry for entry in sys.path if entry])
     if noise_store is not None:
         environment["SCANSIDE_NOISE_STORE"] = str(noise_store.resolve())
+    if pool is not None:
+        environment["SCANSIDE_POOL"] = str(pool)
     return environment
 
 
@@ -87,9 +96,35 @@ def _accepted(listener: socket.socket, process: subprocess.Popen[bytes], log: An
 
 @contextmanager
 def server(pipeline: str, environment: dict[str, str], log: Any) -> Iterator[SocketStream]:
-    """Start a server on a free port and connect to it."""
+    """Start a server and connect to it."""
+    with serving(pipeline, environment, log) as port:
+        stream = SocketStream(socket.create_connection(("127.0.0.1", port)), send_timeout=ANSWER_SECONDS)
+        try:
+            yield stream
+        finally:
+            stream.close()
+
+
+@contextmanager
+def serving(
+    pipeline: str, environment: dict[str, str], log: Any, *, handover: str | Path = "off"
+) -> Iterator[int]:
+    """Start a server with one worker.
+
+    Args:
+        pipeline: that is ready when the server is.
+        environment: see `environment_of`.
+        log: file for what it says.
+        handover: where its socket for nodes is to be.
+
+    Returns:
+        Its port, once it takes scans.
+
+    Raises:
+        PeerGone: it ended before.
+    """
     command = ["-m", "scanside_gadgetron", "serve", "--port", "0", "--pipeline", pipeline]
-    command += ["--workers", "1", "--handover", "off"]
+    command += ["--workers", "1", "--handover", str(handover)]
     with _process(command, environment, log, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         impatient = threading.Timer(SERVER_SECONDS, process.kill)
@@ -98,13 +133,7 @@ def server(pipeline: str, environment: dict[str, str], log: Any) -> Iterator[Soc
         impatient.cancel()
         if not said:
             raise PeerGone(f"the server ended before it listened{tail(log)}")
-        stream = SocketStream(
-            socket.create_connection(("127.0.0.1", json.loads(said)["port"])), send_timeout=ANSWER_SECONDS
-        )
-        try:
-            yield stream
-        finally:
-            stream.close()
+        yield json.loads(said)["port"]
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class ReplayResult:
 
     Attributes:
         images: the images in the order in which they came.
+        n_sent: how many readouts had been sent when each of them came.
         output: the file that holds them, where one was asked for.
         n_readouts: readouts that were sent.
         seconds: from the first readout to the last image, without starting node or server.
@@ -49,6 +50,7 @@ class ReplayResult:
     """
 
     images: list[Image] = field(default_factory=list)
+    n_sent: list[int] = field(default_factory=list)
     output: Path | None = None
     n_readouts: int = 0
     seconds: float = 0.0

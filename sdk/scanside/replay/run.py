@@ -66,6 +66,7 @@ def replay(
     on_progress: Progress | None = None,
     on_step: Callable[[str], None] | None = None,
     prepared: Context | None = None,
+    pool: str | Path | None = None,
 ) -> ReplayResult:
     """Reconstruct a recorded scan.
 
@@ -94,6 +95,8 @@ def replay(
         on_step: called with what takes long before the first of them, such as engines that have to be built.
         prepared: what a `Pipeline` object was prepared with already, for many scans in a row (``direct`` only); its
             device and noise store hold then.
+        pool: socket of a server on this machine (``scanside serve --handover``) that the node hands the scan over to
+            (``gadgetron`` only); by default the node runs the pipeline itself.
 
     Raises:
         ScansideError: anything that is wrong with recording, pipeline or scan. For node and server it is
@@ -132,7 +135,7 @@ def replay(
         else:
             assert not isinstance(pipeline, Pipeline)
             log = stack.enter_context(tempfile.TemporaryFile())
-            environment = environment_of(device, folder)
+            environment = environment_of(device, folder, None if pool is None else Path(pool))
             if via == "gadgetron":
                 opening: ConfigFile | ConfigText = ConfigText(
                     configuration(absolute(pipeline), settings, form)

@@ -29,6 +29,7 @@ class Taking:
     def image(self, image: Image) -> None:
         """Take an image."""
         self.result.images.append(image)
+        self.result.n_sent.append(self.result.n_readouts)
         if self._writer is not None:
             message = message_of(image)
             assert isinstance(message, ImageMessage)

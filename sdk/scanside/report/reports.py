@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from scanside.inspection import Inspection, contents, counter_rows, encoding_facts, facts, statements
@@ -91,6 +92,7 @@ def replay_report(
         highlights["reconstruction"] = f"{seconds:.2f} s"
     if trace is not None and trace.image_latency.n:
         highlights["last readout to image, median"] = f"{trace.image_latency.quantile_ms(0.5):.0f} ms"
+    highlights |= _ghosts(images)
     messages = [("warning", text) for text in warnings]
     messages += [
         ("error", f"image {i + 1}: {image.incomplete}") for i, image in enumerate(images) if image.incomplete
@@ -113,6 +115,14 @@ def replay_report(
         ],
     )
     page.write(path)
+
+
+def _ghosts(images: Iterable[Image]) -> dict[str, str]:
+    """Level of the Nyquist ghosts, where they were measured."""
+    levels = [float(told[0]) for image in images if (told := image.meta.get("ScansideGhost"))]
+    if not levels:
+        return {}
+    return {"Nyquist ghost, median and largest": f"{100 * median(levels):.1f} %, {100 * max(levels):.1f} %"}
 
 
 _VIA = {

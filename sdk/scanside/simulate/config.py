@@ -18,9 +18,11 @@ __all__ = [
     "EchoPlanarConfig",
     "GeometryConfig",
     "LoopName",
+    "MultibandConfig",
     "NoiseConfig",
     "PhantomConfig",
     "QuirkConfig",
+    "ReferenceConfig",
     "SamplingConfig",
     "ScanConfig",
     "TimingConfig",
@@ -153,6 +155,13 @@ class EchoPlanarConfig(_Config):
     odd_even_rad: tuple[float, ...] = Field(default=(0.0,), min_length=1)
     """Phase that reversed echoes have more than the others: coefficients of a polynomial of x, from the constant on,
     with x from −1/2 to 1/2 over the image's field of view."""
+    odd_even_y_rad: tuple[float, ...] = Field(default=(0.0,), min_length=1)
+    """The same along phase encoding, a polynomial of y: no factor along the readout takes it away."""
+    both_directions: bool = False
+    """Whether separate calibration lines come once more, in trains that begin backwards."""
+    receiver: Literal["follows", "one-frequency"] = "follows"
+    """Whether the receiver demodulates at the frequency of the image's centre all the time, or on ramps too at that
+    under the flat top."""
     delay_us: float = 0.0
     """How long the gradient lags behind the samples: forward and reversed echoes shift to opposite sides."""
     b0_hz: tuple[float, float] = (0.0, 0.0)
@@ -170,6 +179,38 @@ class EchoPlanarConfig(_Config):
     def flat_top_us(self, samples: int, dwell_us: float) -> float:
         """Time for which the gradient stays the same."""
         return self.echo_spacing_us(samples, dwell_us) - 2 * self.ramp_us
+
+
+class ReferenceConfig(_Config):
+    """Calibration lines of a gradient-echo scan of its own before the others, in a second encoding space."""
+
+    matrix: tuple[Count, Count] = (32, 32)
+    """Of the lines, (x, y), oversampling apart."""
+    fov_mm: tuple[Positive, Positive] | None = None
+    """Field of view, (x, y); default is that of the image."""
+
+
+class MultibandConfig(_Config):
+    """Slices that are excited and read out at once, and references of single ones before."""
+
+    factor: Annotated[int, Field(ge=2)] = 2
+    """How many slices a readout holds: the n-th of all excitations has the slices n, n + N, … of N excitations."""
+    shift: int = 2
+    """Blipped CAIPI: a slice lies one such part of the undersampled field of view further on than the one before it
+    in the same readout. 1: there are no blips; a negative one shifts the other way."""
+    reference_blips: bool = False
+    """Whether single-band references carry the phase of the blips, too."""
+
+    @model_validator(mode="after")
+    def _has_direction(self) -> MultibandConfig:
+        if self.shift == 0:
+            raise ValueError("multiband.shift divides the field of view: 1 for no shift, 2 for half of it, …")
+        return self
+
+    @property
+    def cycles(self) -> float:
+        """Phase that a slice gains from line to line beyond the one before it, in cycles."""
+        return 0.0 if self.shift == 1 else 1 / self.shift
 
 
 class SamplingConfig(_Config):
@@ -203,6 +244,9 @@ class SamplingConfig(_Config):
     """Acceleration along (k1, k2): integers for ``equispaced`` and ``kt``; the others use the product. ``random``,
     ``variable-density`` and ``golden`` count the calibration lines towards it; for the others `scanside.sampling`
     says."""
+    shift: NonNegative = 0
+    """``equispaced`` of 3-D scans: lines along k2 by which the lattice moves from one of its k1 lines to the next
+    (CAIPIRINHA), fewer than the acceleration along k2."""
     density_power: float = Field(default=3.0, ge=0)
     """``variable-density``: the weight is (1 - r)^power, r the distance from the centre, 1 in the corner."""
     acs: tuple[NonNegative, NonNegative] = (0, 0)
@@ -238,9 +282,14 @@ class SamplingConfig(_Config):
     """Readouts that run backwards: samples are stored in the order of time and flagged REVERSE, and ``center_sample``
     counts them as they are stored."""
 
+    multiband: MultibandConfig | None = None
+    """2-D scans: several slices at once. The calibration lines, a scan of their own before, are those of single
+    slices and have an encoding space of their own."""
     epi: EchoPlanarConfig | None = None
     """Echo trains, one for each segment of a 2-D image, and one for separate calibration lines of a slice. Whole
     readouts only: `partial_echo`, `discard` and `reverse` must keep their defaults."""
+    reference: ReferenceConfig | None = None
+    """Calibration lines of another scan, as FLASH lines before echo trains; in place of `acs`, of 2-D scans."""
     trajectory: TrajectoryConfig | None = None
     """Readouts that do not follow the lines of a grid: acceleration, calibration lines and what else is counted in
     lines must keep their defaults then; oversampling holds for both axes of the plane."""
@@ -274,6 +323,12 @@ class SamplingConfig(_Config):
         return self
 
     @model_validator(mode="after")
+    def _one_reference(self) -> SamplingConfig:
+        if self.reference is not None and any(self.acs):
+            raise ValueError("calibration lines are acs or a reference of their own, not both")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> SamplingConfig:
         if self.pattern in ("equispaced", "kt", "kt-uniform", "magic") and any(
             r != int(r) for r in self.acceleration
@@ -283,6 +338,11 @@ class SamplingConfig(_Config):
             )
         if any(r < 1 for r in self.acceleration):
             raise ValueError(f"acceleration factors are at least 1, got {self.acceleration}")
+        if self.shift and (self.pattern != "equispaced" or self.shift >= self.acceleration[1]):
+            raise ValueError(
+                f"a shift of {self.shift} lines along k2 needs equispaced sampling with a larger acceleration there, "
+                f"got {self.pattern} and {self.acceleration[1]:g}"
+            )
         if self.reverse != "none" and self.discard[0] != self.discard[1]:
             raise ValueError("reversed readouts need as many samples to discard before as after")
         return self
@@ -421,10 +481,20 @@ class ScanConfig(_Config):
             sampling.partition_oversampling > 0,
             sampling.elliptical,
         )
+        if self.geometry.matrix[2] > 1 and sampling.reference is not None:
+            raise ValueError("a reference in a second encoding space is simulated of 2-D scans")
         if self.geometry.matrix[2] == 1 and any(along_k2):
             raise ValueError("a 2-D scan (matrix z = 1) has no second phase encoding to accelerate or to cut")
         if self.phantom.off_resonance_hz and sampling.trajectory is None:
             raise ValueError("phantom.off_resonance_hz goes with sampling.trajectory only")
+        if sampling.multiband is not None:
+            if self.geometry.matrix[2] > 1 or self.geometry.n_slices % sampling.multiband.factor:
+                raise ValueError(
+                    f"multiband {sampling.multiband.factor} needs a 2-D scan with a multiple of as many slices, got "
+                    f"{self.geometry.n_slices} slices of {self.geometry.matrix[2]} partitions"
+                )
+            if any(sampling.acs) and sampling.acs_mode != "separate":
+                raise ValueError("multiband has calibration lines of single slices: acs_mode is 'separate'")
         if sampling.epi is not None:
             n = sampling.epi.samples or self.geometry.matrix[0] * sampling.oversampling
             flat_us = sampling.epi.flat_top_us(n, self.timing.dwell_us)

@@ -73,6 +73,27 @@ class EchoPlanarReadouts:
         k = self.n / (ends[1] - ends[0]) * (sampled - moment[-1] / 2)
         return np.asarray(-k if backwards else k)
 
+    def demodulation(self, *, backwards: bool, off_mm: float, encoded_fov_mm: float) -> Reals:
+        """Phase ``(sample)`` in rad that the receiver leaves, with the image's centre so far from the isocentre.
+
+        The centre's frequency follows the gradient, the receiver's does not: their phases differ by what lies between
+        the integral of the gradient and that of its flat top.
+        """
+        if self.config.receiver == "follows" or not self.config.ramp_us:
+            return np.zeros(self.n_samples)
+        ramp, flat = self.config.ramp_us, self.config.flat_top_us(self.n_samples, self.dwell_us)
+        area = self._area(ramp, flat)
+        middle = ramp + flat / 2
+        times = self.config.acq_delay_us + (np.arange(self.n_samples) + 1) * self.dwell_us
+        received = self.n / area * (times - middle) * (-1 if backwards else 1)
+        turns = off_mm / encoded_fov_mm
+        return np.asarray(2 * np.pi * turns * (received - self.positions(backwards=backwards, delayed=False)))
+
+    def _area(self, ramp: float, flat: float) -> float:
+        """Integral of the gradient over the samples, in µs of its flat top."""
+        cut = ramp - self.config.acq_delay_us
+        return flat + cut * (ramp + self.config.acq_delay_us) / ramp
+
     def phase(self, headers: Headers, x: Reals) -> Reals:
         """Phase ``(n, x)`` in rad that echoes have gained, by their place in the train and their direction.
 
@@ -90,13 +111,16 @@ class EchoPlanarReadouts:
         return np.asarray(2 * np.pi * frequency * echo[:, None] * spacing_s + backwards[:, None] * odd)
 
 
-def as_echo_trains(headers: Headers, config: EchoPlanarConfig, center: tuple[int, int]) -> Headers:
+def as_echo_trains(
+    headers: Headers, config: EchoPlanarConfig, center: tuple[int, int], *, begins_backwards: bool = False
+) -> Headers:
     """Lines in the order of acquisition as trains: navigators before each, every second echo reversed.
 
     Args:
         headers: ``(n,)``; lines that follow each other with the same counters, those of k-space apart, are a train.
         config: of the trains.
         center: counters of the central line along (k1, k2), which navigators have.
+        begins_backwards: the first echo of each train is reversed.
     """
     counters = np.stack(
         [
@@ -115,5 +139,5 @@ def as_echo_trains(headers: Headers, config: EchoPlanarConfig, center: tuple[int
     echo = np.arange(len(trains))
     echo -= np.repeat(begins, np.diff(np.append(begins, len(trains))))
     trains["idx"]["user"][:, ECHO_COUNTER] = echo
-    trains["flags"][echo % 2 == 1] |= _REVERSE
+    trains["flags"][(echo + begins_backwards) % 2 == 1] |= _REVERSE
     return trains

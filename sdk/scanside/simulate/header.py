@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from scanside.simulate.config import EchoPlanarConfig, ScanConfig
+from scanside.mrd.header import REORDERING_SHIFT
+from scanside.simulate.config import EchoPlanarConfig, MultibandConfig, ScanConfig
 from scanside.simulate.geometry import ScanGrid
 from scanside.simulate.sampling import Band
 
@@ -22,6 +23,7 @@ NOISE_ID = "scanside_1_1_1"
 """Measurement ID of the noise scan that it depends on."""
 
 Tree = Mapping[str, object]
+Encoded = tuple[ScanConfig, ScanGrid, tuple[Band, Band]]
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,26 @@ class Limit:
         return {"minimum": 0, "maximum": self.maximum, "center": self.center}
 
 
-def scan_header(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> bytes:
-    """Header of the imaging scan."""
+def scan_header(
+    config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band], reference: Encoded | None = None
+) -> bytes:
+    """Header of the imaging scan.
+
+    Args:
+        config: the scan.
+        grid: its geometry.
+        bands: along (k1, k2).
+        reference: the scan of the calibration lines that lie in a second encoding space.
+    """
     depends = NOISE_ID if config.noise.scan == "separate" else None
-    return _document(config, _encoding(config, grid, bands), SCAN_ID, config.name, depends)
+    encodings = [_encoding(config, grid, bands)]
+    if reference is not None:
+        # Converters say of both spaces how the calibration lines come.
+        parallel = {"accelerationFactor": _factors((1, 1)), "calibrationMode": "separate"}
+        encodings.append({**_encoding(*reference), "parallelImaging": parallel})
+    if config.sampling.multiband is not None:
+        encodings.append(_single_band(encodings[0], config.geometry.n_slices))
+    return _document(config, encodings, SCAN_ID, config.name, depends)
 
 
 def noise_header(config: ScanConfig, n_samples: int) -> bytes:
@@ -55,10 +73,38 @@ def noise_header(config: ScanConfig, n_samples: int) -> bytes:
         "encodingLimits": limits,
         "trajectory": "cartesian",
     }
-    return _document(config, encoding, NOISE_ID, "AdjCoilSens", None)
+    return _document(config, [encoding], NOISE_ID, "AdjCoilSens", None)
 
 
-def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depends: str | None) -> bytes:
+def _single_band(encoding: Tree, n_slices: int) -> Tree:
+    """The encoding of references of single slices."""
+    limits = encoding["encodingLimits"]
+    assert isinstance(limits, Mapping)
+    if "slice" in limits:
+        limits = {**limits, "slice": Limit(n_slices - 1).tree()}
+    return {
+        **{name: tree for name, tree in encoding.items() if name != "parallelImaging"},
+        "encodingLimits": limits,
+    }
+
+
+def _multiband(config: ScanConfig, multiband: MultibandConfig) -> Tree:
+    """In cycles per mm and mm, for which the standard names no units."""
+    distance = (config.geometry.fov_mm[2] + config.geometry.slice_gap_mm) * (
+        config.geometry.n_slices // multiband.factor
+    )
+    return {
+        "spacing": {"dZ": [band * distance for band in range(multiband.factor)]},
+        "deltaKz": multiband.cycles / distance,
+        "multiband_factor": multiband.factor,
+        "calibration": "separable2D",
+        "calibration_encoding": 1,
+    }
+
+
+def _document(
+    config: ScanConfig, encodings: Sequence[Tree], identity: str, name: str, depends: str | None
+) -> bytes:
     measurement: dict[str, object] = {
         "measurementID": identity,
         "patientPosition": "HFS",
@@ -80,15 +126,12 @@ def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depe
             ],
         },
         "experimentalConditions": {"H1resonanceFrequency_Hz": 127_740_000},
-        "encoding": encoding,
+        "encoding": encodings,
         "sequenceParameters": {"TR": config.timing.tr_ms, "TE": list(config.dynamics.te_ms)},
     }
-    if config.quirks.user_parameters and any(config.sampling.acs):
+    if config.quirks.user_parameters and (long := _user_parameters(config)):
         sections["userParameters"] = {
-            "userParameterLong": [
-                {"name": f"EmbeddedRefLinesE{axis + 1}", "value": count}
-                for axis, count in enumerate(config.sampling.acs)
-            ]
+            "userParameterLong": [{"name": name, "value": value} for name, value in long.items()]
         }
     if config.waveforms.ecg:
         sections["waveformInformation"] = {
@@ -102,6 +145,16 @@ def _document(config: ScanConfig, encoding: Tree, identity: str, name: str, depe
     ElementTree.indent(root, " ")
     text: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return text + b"\n"
+
+
+def _user_parameters(config: ScanConfig) -> dict[str, int]:
+    """Of Siemens' protocol, by the names that it has in its card or in the converter's map."""
+    named = {}
+    if any(config.sampling.acs):
+        named = {f"EmbeddedRefLinesE{axis + 1}": count for axis, count in enumerate(config.sampling.acs)}
+    if config.sampling.shift:
+        named[REORDERING_SHIFT] = config.sampling.shift
+    return named
 
 
 def _vendor(config: ScanConfig) -> str:
@@ -119,16 +172,20 @@ def _encoding(config: ScanConfig, grid: ScanGrid, bands: tuple[Band, Band]) -> T
     sampling = config.sampling
     if sampling.epi is not None and sampling.epi.identifier is not None:
         encoding["trajectoryDescription"] = _description(config, sampling.epi, grid)
-    if any(sampling.acs) or max(sampling.acceleration) > 1:
-        mode = "embedded" if sampling.acs_mode == "integrated" else "separate"
-        encoding["parallelImaging"] = {
-            "accelerationFactor": {
-                "kspace_encoding_step_1": round(sampling.acceleration[0]),
-                "kspace_encoding_step_2": round(sampling.acceleration[1]),
-            },
-            "calibrationMode": mode if any(sampling.acs) else "other",
+    if any(sampling.acs) or max(sampling.acceleration) > 1 or sampling.multiband is not None:
+        mode = "embedded" if any(sampling.acs) and sampling.acs_mode == "integrated" else "separate"
+        parallel: dict[str, object] = {
+            "accelerationFactor": _factors(sampling.acceleration),
+            "calibrationMode": mode if any(sampling.acs) or sampling.reference else "other",
         }
+        if sampling.multiband is not None:
+            parallel["multiband"] = _multiband(config, sampling.multiband)
+        encoding["parallelImaging"] = parallel
     return {key: value for key, value in encoding.items() if key not in config.quirks.absent}
+
+
+def _factors(acceleration: tuple[float, float]) -> Tree:
+    return {f"kspace_encoding_step_{axis + 1}": round(factor) for axis, factor in enumerate(acceleration)}
 
 
 def _trajectory(config: ScanConfig) -> str:
@@ -167,10 +224,10 @@ def _limits(config: ScanConfig, bands: tuple[Band, Band]) -> Tree:
     step_1 = {"kspace_encoding_step_1": Limit(bands[0].maximum, bands[0].center).tree()}
     if config.quirks.limits == "step_1":
         return step_1
-    dynamics = config.dynamics
+    dynamics, multiband = config.dynamics, config.sampling.multiband
     counts = {
         "average": dynamics.averages,
-        "slice": config.geometry.n_slices,
+        "slice": config.geometry.n_slices // multiband.factor if multiband else config.geometry.n_slices,
         "contrast": len(dynamics.te_ms),
         "phase": dynamics.phases,
         "repetition": dynamics.repetitions,

@@ -10,6 +10,7 @@ from scanside.simulate.config import (
     DynamicsConfig,
     EchoPlanarConfig,
     GeometryConfig,
+    MultibandConfig,
     NoiseConfig,
     PhantomConfig,
     QuirkConfig,
@@ -147,6 +148,18 @@ def _radial() -> ScanConfig:
     )
 
 
+def _radial_cine() -> ScanConfig:
+    """Golden-angle spokes through a short-axis heart that beats: 192 x 192, 8 coils, 40 times 17 spokes."""
+    return ScanConfig(
+        name="radial-cine",
+        phantom=PhantomConfig(kind="cardiac", background_phase_rad=0.6),
+        geometry=SHORT_AXIS,
+        sampling=SamplingConfig(trajectory=TrajectoryConfig(readouts=17, angles="golden")),
+        dynamics=DynamicsConfig(repetitions=40, beat="time"),
+        timing=TimingConfig(tr_ms=4.0, dwell_us=2.0),
+    )
+
+
 def _spiral() -> ScanConfig:
     """Eight of 24 spiral arms through a brain: 192 x 192, 8 coils."""
     return ScanConfig(
@@ -184,6 +197,28 @@ def _epi() -> ScanConfig:
     )
 
 
+def _multiband() -> ScanConfig:
+    """Three of twelve brain slices at once, R = 2, shifted by a third of the field of view; references of each."""
+    return ScanConfig(
+        name="multiband",
+        coils=CoilConfig(n_coils=24),
+        noise=NoiseConfig(std=0.01),
+        sampling=SamplingConfig(
+            acceleration=(2, 1),
+            acs=(36, 0),
+            acs_mode="separate",
+            multiband=MultibandConfig(factor=3, shift=3),
+        ),
+        geometry=GeometryConfig(
+            matrix=(128, 128, 1),
+            fov_mm=(240.0, 240.0, 4.0),
+            n_slices=12,
+            slice_gap_mm=5.0,
+            offset_mm=(0.0, 0.0, 16.0),
+        ),
+    )
+
+
 SHORT_AXIS = GeometryConfig(
     matrix=(192, 192, 1),
     fov_mm=(360.0, 360.0, 8.0),
@@ -202,8 +237,10 @@ PRESETS: dict[str, Callable[[], ScanConfig]] = {
     "bench": _bench,
     "phantom-full": _phantom_full,
     "radial": _radial,
+    "radial-cine": _radial_cine,
     "spiral": _spiral,
     "epi": _epi,
+    "multiband": _multiband,
 }
 """Makers of the shipped configurations; their docstrings say what each is."""
 

@@ -188,11 +188,13 @@ def sampling_pattern(
 
 
 def _equispaced(config: SamplingConfig, bands: tuple[Band, Band], shift: int) -> npt.NDArray[np.bool_]:
+    r1, r2 = (int(factor) for factor in config.acceleration)
+    # The centre of k-space is on the grid of the first frame.
+    along1, along2 = (np.arange(band.n) - band.n // 2 for band in bands)
+    along1 -= shift
     mask = _band_mask(config, bands)
-    for axis, (band, factor) in enumerate(zip(bands, config.acceleration, strict=True)):
-        # The centre of k-space is on the grid of the first frame.
-        on_grid = (np.arange(band.n) - band.n // 2 - (shift if axis == 0 else 0)) % int(factor) == 0
-        mask &= np.expand_dims(on_grid, 1 - axis)
+    mask &= (along1 % r1 == 0)[:, None]
+    mask &= (along2 - (along1 // r1 * config.shift)[:, None]) % r2 == 0
     return mask
 
 

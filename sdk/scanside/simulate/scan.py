@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,7 @@ from scanside.mrd.dtypes import TICK_MS, Headers
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.readouts import Readouts, Waveform
 from scanside.simulate.coils import CoilArray
-from scanside.simulate.config import ScanConfig
+from scanside.simulate.config import DynamicsConfig, SamplingConfig, ScanConfig
 from scanside.simulate.echo_planar import EchoPlanarReadouts
 from scanside.simulate.geometry import ScanGrid
 from scanside.simulate.header import noise_header, scan_header
@@ -27,6 +27,9 @@ from scanside.simulate.truth import Truth
 from scanside.simulate.waveforms import ecg
 
 __all__ = ["NoiseScan", "SimulatedScan", "simulate"]
+
+REFERENCE_SPACE = 1
+"""The encoding space of calibration lines of another scan."""
 
 _TRANSIENT = 10.0 - 10.0j
 """What samples that are announced for discarding hold: a reader that keeps them sees it."""
@@ -71,7 +74,7 @@ class SimulatedScan:
     def __init__(self, config: ScanConfig) -> None:
         self.config = config
         self.grid = ScanGrid.of(config.geometry, config.sampling)
-        self._bands = readout_bands(config.sampling, self.grid.encoded_matrix)
+        self.bands = readout_bands(config.sampling, self.grid.encoded_matrix)
         self._trajectory = TrajectoryReadouts.of(config.sampling, self.grid, config.timing.dwell_us)
         self._readout = readout_of(config.sampling, self.grid.encoded_matrix[0])
         self._echoes = EchoPlanarReadouts.of(
@@ -84,9 +87,16 @@ class SimulatedScan:
         round_axes = 0 if self._trajectory is None else self._trajectory.n_turning
         resolved = phase_bands(config.sampling, self.grid.encoded_matrix)
         self._signal = Signal(config.phantom, self._phantom, self.coils, self.grid, resolved, round_axes)
-        self._schedule = Schedule(config, self.grid, self._bands)
-        self._prescan = sampling_pattern(config.sampling, self._bands)[1]
-        self.header_xml = scan_header(config, self.grid, self._bands)
+        self._schedule = Schedule(config, self.grid, self.bands)
+        self._prescan = sampling_pattern(config.sampling, self.bands)[1]
+        self._reference = _reference_of(config)
+        reference = self._reference
+        self.header_xml = scan_header(
+            config,
+            self.grid,
+            self.bands,
+            None if reference is None else (reference.config, reference.grid, reference.bands),
+        )
 
     @cached_property
     def truth(self) -> Truth:
@@ -177,15 +187,24 @@ class SimulatedScan:
         """Headers of the noise readouts, of the separate calibration lines, and of each repetition."""
         if self.config.noise.scan == "embedded":
             yield self._schedule.noise()
+        if self._reference is not None:
+            yield self._reference.as_calibration()
         if len(self._prescan):
             yield self._schedule.calibration(self._prescan)
         for number in range(self.config.dynamics.repetitions):
             yield self._schedule.repetition(number, self._patterns(number))
 
+    def as_calibration(self) -> Headers:
+        """Headers of the whole scan as calibration lines of another one, in its second encoding space."""
+        headers = self._schedule.repetition(0, self._patterns(0))
+        headers["encoding_space_ref"] = REFERENCE_SPACE
+        headers["flags"] |= np.uint64(int(AcquisitionFlag.PARALLEL_CALIBRATION))
+        return headers
+
     def _patterns(self, repetition: int) -> list[Pattern]:
         phases = self.config.dynamics.phases
         return [
-            sampling_pattern(self.config.sampling, self._bands, repetition * phases + phase)[0]
+            sampling_pattern(self.config.sampling, self.bands, repetition * phases + phase)[0]
             for phase in range(phases)
         ]
 
@@ -195,10 +214,12 @@ class SimulatedScan:
         if flagged(headers["flags"], AcquisitionFlag.NOISE_MEASUREMENT)[0]:
             return Readouts(headers, self.noise.draw(rng, len(headers), n_samples, noise_scan=True))
         trajectory = None
-        if self._echoes is not None:
+        if self._reference is not None and headers["encoding_space_ref"][0] == REFERENCE_SPACE:
+            samples = self._reference.clean(headers)
+        elif self._echoes is not None:
             samples = self._of_trains(self._echoes, headers)
         elif self._trajectory is None:
-            samples = self._clean(headers)
+            samples = self.clean(headers)
         else:
             samples = self._along(self._trajectory, headers)
             trajectory = self._trajectory.written(headers)
@@ -219,16 +240,27 @@ class SimulatedScan:
     def _of_trains(self, echoes: EchoPlanarReadouts, headers: Headers) -> npt.NDArray[np.complex64]:
         """Samples ``(n, coil, sample)`` of echo trains without noise, in the order of time."""
         samples = np.empty((len(headers), self.coils.n_coils, echoes.n_samples), np.complex64)
-        k1 = headers["idx"]["kspace_encode_step_1"] + self._bands[0].first
+        k1 = headers["idx"]["kspace_encode_step_1"] + self.bands[0].first
         reverse = flagged(headers["flags"], AcquisitionFlag.REVERSE)
         for rows, frame in self._frames(headers):
-            lines, x_mm = self._signal.along_readout(frame)
-            phase = echoes.phase(headers[rows], x_mm / self.grid.recon_fov_mm[0])
-            turned = lines[:, k1[rows]].swapaxes(0, 1) * np.exp(1j * phase)[:, None]
             for backwards in (False, True):
                 which = reverse[rows] == backwards
+                phase_y = echoes.config.odd_even_y_rad if backwards else (0.0,)
+                x_mm = self._signal.along_readout(frame, phase_y)[1]
+
+                def measure(one: Frame, phase_y: tuple[float, ...] = phase_y) -> npt.NDArray[np.complex64]:
+                    return self._signal.along_readout(one, phase_y)[0]
+
+                lines = self._superposed(headers, frame, measure)
+                phase = echoes.phase(headers[rows[which]], x_mm / self.grid.recon_fov_mm[0])
+                turned = lines[:, k1[rows[which]]].swapaxes(0, 1) * np.exp(1j * phase)[:, None]
                 k0 = echoes.positions(backwards=backwards) / self.grid.encoded_fov_mm[0]
-                samples[rows[which]] = turned[which] @ np.exp(-2j * np.pi * np.outer(x_mm, k0))
+                samples[rows[which]] = turned @ np.exp(-2j * np.pi * np.outer(x_mm, k0))
+                off_mm = float(self.grid.positions[frame.slice] @ self.grid.directions.read)
+                received = echoes.demodulation(
+                    backwards=backwards, off_mm=off_mm, encoded_fov_mm=self.grid.encoded_fov_mm[0]
+                )
+                samples[rows[which]] *= np.exp(1j * received)
         return samples
 
     def _noise_of_lines(
@@ -241,19 +273,44 @@ class SimulatedScan:
         """What is measured of a frame: ``(coil, k2, k1, k0)``, the encoded k-space."""
         return self._signal.kspace(frame)
 
-    def _clean(self, headers: Headers) -> npt.NDArray[np.complex64]:
+    def clean(self, headers: Headers) -> npt.NDArray[np.complex64]:
         """Samples ``(n, coil, sample)`` without noise, as a receiver sees them: reversed, with transients."""
         readout, idx = self._readout, headers["idx"]
         samples = np.full((len(headers), self.coils.n_coils, readout.n_samples), _TRANSIENT, np.complex64)
         inner = slice(readout.discard[0], readout.n_samples - readout.discard[1])
         for rows, frame in self._frames(headers):
-            kspace = self._kspace(frame)
-            k1 = idx["kspace_encode_step_1"][rows] + self._bands[0].first
-            k2 = idx["kspace_encode_step_2"][rows] + self._bands[1].first
+            kspace = self._superposed(headers, frame, self._kspace)
+            k1 = idx["kspace_encode_step_1"][rows] + self.bands[0].first
+            k2 = idx["kspace_encode_step_2"][rows] + self.bands[1].first
             samples[rows, :, inner] = kspace[:, k2, k1, readout.first :].swapaxes(0, 1)
         backwards = flagged(headers["flags"], AcquisitionFlag.REVERSE)
         samples[backwards] = samples[backwards, :, ::-1]
         return samples
+
+    def _superposed(
+        self, headers: Headers, frame: Frame, measure: Callable[[Frame], npt.NDArray[np.complex64]]
+    ) -> npt.NDArray[np.complex64]:
+        """What readouts hold of a frame, and of the slices that are read out with it.
+
+        Args:
+            headers: of the readouts, all of references or all of images.
+            frame: the frame that their counters name.
+            measure: lines ``(..., k1, sample)`` of one slice.
+        """
+        multiband = self.config.sampling.multiband
+        if multiband is None:
+            return measure(frame)
+        apart = self.grid.n_slices // multiband.factor
+        cycles = multiband.cycles / int(self.config.sampling.acceleration[0])
+        if headers["encoding_space_ref"][0]:  # references
+            lines = measure(frame)
+            turns = cycles * (frame.slice // apart) if multiband.reference_blips else 0.0
+            return np.asarray(lines * _blips(turns, lines.shape[-2]), dtype=np.complex64)
+        found = []
+        for band in range(multiband.factor):
+            lines = measure(replace(frame, slice=frame.slice + band * apart))
+            found.append(lines * _blips(cycles * band, lines.shape[-2]))
+        return np.asarray(np.sum(found, axis=0), dtype=np.complex64)
 
     def _frames(self, headers: Headers) -> Iterator[tuple[npt.NDArray[np.intp], Frame]]:
         """The frames that readouts belong to, each with theirs."""
@@ -284,7 +341,7 @@ class SimulatedScan:
             if not flagged(part["flags"], AcquisitionFlag.NOISE_MEASUREMENT)[0]:
                 starts.append(counter)
             counter += len(part)
-        return starts[1:] if len(self._prescan) else starts
+        return starts[bool(len(self._prescan)) + (self._reference is not None) :]
 
     def _noise_readouts(self) -> Readouts:
         return self._measure(self._schedule.noise(), np.random.default_rng([self.config.noise.seed, 2]))
@@ -298,11 +355,46 @@ class SimulatedScan:
         return affine
 
 
+def _reference_of(config: ScanConfig) -> SimulatedScan | None:
+    """The gradient-echo scan that gives the calibration lines of another one."""
+    reference = config.sampling.reference
+    if reference is None:
+        return None
+    geometry, phantom = config.geometry, config.phantom
+    fov_mm = (*(reference.fov_mm or geometry.fov_mm[:2]), geometry.fov_mm[2])
+    matrix = (*reference.matrix, 1)
+    # The object as finely as that of the image, which larger voxels would else hold too few points of.
+    finer = [
+        max(round(f / n * m / g), 1) * points
+        for f, n, m, g, points in zip(
+            fov_mm, matrix, geometry.matrix, geometry.fov_mm, phantom.supersampling, strict=True
+        )
+    ]
+    return simulate(
+        config.model_copy(
+            update={
+                "geometry": geometry.model_copy(
+                    update={"matrix": matrix, "fov_mm": fov_mm, "recon_matrix": None}
+                ),
+                "phantom": phantom.model_copy(update={"supersampling": (finer[0], finer[1], finer[2])}),
+                "sampling": SamplingConfig(oversampling=config.sampling.oversampling),
+                "dynamics": DynamicsConfig(te_ms=config.dynamics.te_ms[:1]),
+            }
+        )
+    )
+
+
 def _stamp(headers: Headers, counter: int, start_ticks: float, tr_ms: float) -> None:
     """Count readouts from `counter` on and tell their time."""
     number = counter + np.arange(len(headers))
     headers["scan_counter"] = number
     headers["acquisition_time_stamp"] = (start_ticks + number * (tr_ms / TICK_MS)).astype(np.uint32)
+
+
+def _blips(cycles: float, n_lines: int) -> npt.NDArray[np.complex64]:
+    """Phase ``(k1, 1)`` of a slice that gains so much from line to line of the grid, none in the centre."""
+    turns = np.exp(2j * np.pi * cycles * (np.arange(n_lines) - n_lines // 2))
+    return np.asarray(turns[:, None], dtype=np.complex64)
 
 
 def _end_tick(waveform: Waveform) -> int:

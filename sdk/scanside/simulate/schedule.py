@@ -46,11 +46,18 @@ class Schedule:
 
     def calibration(self, pattern: Pattern) -> Headers:
         """Headers ``(n,)`` of a separate calibration scan: its lines for every slice in turn."""
-        slices = np.repeat(self._slice_order(), len(pattern))
+        slices = np.repeat(self._slice_order(self._grid.n_slices), len(pattern))
         headers = self._lines(pattern, np.tile(np.arange(len(pattern)), self._grid.n_slices))
         headers["idx"]["slice"] = slices
         headers["flags"] |= int(AcquisitionFlag.PARALLEL_CALIBRATION)
+        headers["encoding_space_ref"] = 0 if self._config.sampling.multiband is None else 1
         headers = self._in_trains(headers)
+        epi = self._config.sampling.epi
+        if epi is not None and epi.both_directions:
+            lines = headers[~flagged(headers["flags"], AcquisitionFlag.PHASECORR_DATA)]
+            lines["flags"] &= ~np.uint64(int(AcquisitionFlag.REVERSE))
+            again = as_echo_trains(lines, epi, self._center, begins_backwards=True)
+            headers = np.concatenate([headers, again])
         return self._finish(headers, headers["idx"]["slice"])
 
     def repetition(self, number: int, patterns: list[Pattern]) -> Headers:
@@ -62,10 +69,12 @@ class Schedule:
         """
         dynamics = self._config.dynamics
         parts = []
-        rank_of_slice = np.argsort(self._slice_order())
+        multiband = self._config.sampling.multiband
+        n_excited = self._grid.n_slices // (1 if multiband is None else multiband.factor)
+        rank_of_slice = np.argsort(self._slice_order(n_excited))
         ranks: dict[str, list[npt.NDArray[np.int64]]] = {"slice": [], "line": []}
         counters = np.ndindex(
-            dynamics.averages, dynamics.sets, len(dynamics.te_ms), dynamics.phases, self._grid.n_slices
+            dynamics.averages, dynamics.sets, len(dynamics.te_ms), dynamics.phases, n_excited
         )
         for average, set_, contrast, phase, slice_ in counters:
             lines = np.arange(len(patterns[phase]))
@@ -103,7 +112,12 @@ class Schedule:
         epi = self._config.sampling.epi
         if epi is None:
             return headers
-        return as_echo_trains(headers, epi, (self._bands[0].center, self._bands[1].center))
+        return as_echo_trains(headers, epi, self._center)
+
+    @property
+    def _center(self) -> tuple[int, int]:
+        """Counters of the central line along (k1, k2)."""
+        return self._bands[0].center, self._bands[1].center
 
     def _inject(self, headers: Headers) -> Headers:
         """Put navigator and phase correction readouts between the lines."""
@@ -154,8 +168,8 @@ class Schedule:
                 headers[name] = 0
         return headers
 
-    def _slice_order(self) -> npt.NDArray[np.int64]:
-        slices = np.arange(self._grid.n_slices)
+    def _slice_order(self, n: int) -> npt.NDArray[np.int64]:
+        slices = np.arange(n)
         if self._config.geometry.slice_order == "interleaved":
             slices = np.concatenate([slices[::2], slices[1::2]])
         return slices

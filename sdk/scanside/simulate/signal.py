@@ -14,7 +14,7 @@ object's box covers takes part, and the same few lines serve 2-D and 3-D.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -154,26 +154,29 @@ class Signal:
         x, y, z = axes
         return field_hz(self._grid.points(slice_, x, y, z), self._config.off_resonance_hz)
 
-    def along_readout(self, frame: Frame) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.float64]]:
+    def along_readout(
+        self, frame: Frame, phase_y_rad: tuple[float, ...] = (0.0,)
+    ) -> tuple[npt.NDArray[np.complex64], npt.NDArray[np.float64]]:
         """A slice before it is encoded along the readout: ``(coil, k1, x)``, and the places x in mm.
 
         Summed with ``exp(-2πi k0 x)`` over x, for any k0 in cycles per mm, it gives samples as `kspace` scales them.
+
+        Args:
+            frame: of which.
+            phase_y_rad: a phase that the slice has beside its own, a polynomial of y in fields of view of the image.
         """
         x, y, _ = self._fine_axes(frame.slice)
         n = self._grid.encoded_matrix[0]
         scale = np.sqrt(n) / (n * self._config.supersampling[0])
-        lines = self._hybrids.get(
-            frame,
-            lambda: np.asarray(
-                scale
-                * (
-                    self._to_kspace(1, y)
-                    @ (self._coil_plane(frame.slice, x, y, 0.0) * self._object(frame)[0])
-                ),
-                dtype=np.complex64,
-            ),
-        )
-        return lines, x
+        phase = np.polynomial.polynomial.polyval(y / self._grid.recon_fov_mm[1], phase_y_rad)
+
+        def hybrid() -> npt.NDArray[np.complex64]:
+            plane = self._coil_plane(frame.slice, x, y, 0.0) * self._object(frame)[0]
+            return np.asarray(
+                scale * (self._to_kspace(1, y) @ (plane * np.exp(1j * phase)[:, None])), dtype=np.complex64
+            )
+
+        return self._hybrids.get((frame, phase_y_rad), hybrid), x
 
     def truth(self, frame: Frame) -> npt.NDArray[np.complex64]:
         """Image ``(z, y, x)`` that a perfect scan without coils and noise would give, on the grid of the image."""
@@ -314,24 +317,26 @@ def _nufft(volumes: npt.NDArray[np.complex64], angles: list[npt.NDArray[np.float
         raise MissingExtra("finufft", "noncartesian", "a simulated trajectory") from error
     transform = finufft.nufft2d2 if len(angles) == 2 else finufft.nufft3d2
     wrapped = [np.ascontiguousarray(np.remainder(angle + np.pi, 2 * np.pi) - np.pi) for angle in angles]
+    # For a slice threads wait for each other longer than one of them takes.
+    threads = {"nthreads": 1} if len(angles) == 2 else {}
     result: npt.NDArray[Any] = transform(
-        *wrapped, np.ascontiguousarray(volumes, np.complex128), isign=-1, eps=1e-9
+        *wrapped, np.ascontiguousarray(volumes, np.complex128), isign=-1, eps=1e-9, **threads
     )
     return np.atleast_2d(result)
 
 
 class _Cache:
-    """Arrays by frame; the ones used longest ago give way when all hold more than a number of bytes."""
+    """Arrays by a key; the ones used longest ago give way when all hold more than a number of bytes."""
 
     def __init__(self, n_bytes: int) -> None:
         self._limit = n_bytes
-        self._kept: OrderedDict[Frame, npt.NDArray[np.complex64]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, npt.NDArray[np.complex64]] = OrderedDict()
 
-    def get(self, frame: Frame, make: Callable[[], npt.NDArray[np.complex64]]) -> npt.NDArray[np.complex64]:
-        """The array of a frame, made if it is not there."""
-        if frame not in self._kept:
-            self._kept[frame] = make()
+    def get(self, key: Hashable, make: Callable[[], npt.NDArray[np.complex64]]) -> npt.NDArray[np.complex64]:
+        """The array of a key, made if it is not there."""
+        if key not in self._kept:
+            self._kept[key] = make()
             while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self._limit:
                 self._kept.popitem(last=False)
-        self._kept.move_to_end(frame)
-        return self._kept[frame]
+        self._kept.move_to_end(key)
+        return self._kept[key]

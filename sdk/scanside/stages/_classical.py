@@ -13,6 +13,7 @@ from scanside.scan import Scan
 from scanside.stage import Stage, describe_settings
 from scanside.stages.fourier import Fourier
 from scanside.stages.low_rank_sparse import ReconstructLowRankSparse
+from scanside.stages.pics import Pics
 from scanside.stages.sense import Sense
 from scanside.stages.view_sharing import ShareViews
 
@@ -24,6 +25,7 @@ class Classical(BaseModel):
 
     Attributes:
         sense: settings of CG-SENSE.
+        pics: settings of compressed sensing.
         fourier: settings of a Fourier reconstruction.
         low_rank_sparse: settings of low-rank plus sparse reconstruction, of windows of frames.
         view_sharing: settings of view sharing, of windows of frames; coils are then combined with their maps.
@@ -34,6 +36,7 @@ class Classical(BaseModel):
     )
 
     sense: Sense.Config | None = None
+    pics: Pics.Config | None = None
     fourier: Fourier.Config | None = None
     low_rank_sparse: ReconstructLowRankSparse.Config | None = Field(None, alias="low-rank-sparse")
     view_sharing: ShareViews.Config | None = Field(None, alias="view-sharing")
@@ -54,7 +57,8 @@ class Classical(BaseModel):
     @property
     def of_films(self) -> bool:
         """Whether it reconstructs windows of frames, and nothing else."""
-        return self.low_rank_sparse is not None or self.view_sharing is not None
+        together = self.pics is not None and self.pics.frames == "together"
+        return together or self.low_rank_sparse is not None or self.view_sharing is not None
 
     def stage(self) -> Stage[Any, Image]:
         """The stage."""
@@ -62,6 +66,8 @@ class Classical(BaseModel):
             return ReconstructLowRankSparse(self.low_rank_sparse)
         if self.view_sharing is not None:
             return _SharedViews(self.view_sharing)
+        if self.pics is not None:
+            return Pics(self.pics)
         return Fourier(self.fourier) if self.sense is None else Sense(self.sense)
 
     @property

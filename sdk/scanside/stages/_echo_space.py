@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from scanside.errors import ScanError, ShapeError
 from scanside.items import Readouts
 from scanside.mrd.flags import AcquisitionFlag, flagged
 from scanside.mrd.header import CONVENTIONAL_EPI, Encoding, TrajectoryDescription
 from scanside.recon.epi.trapezoid import Trapezoid, regridding
+from scanside.recon.fourier import to_image, to_kspace
 from scanside.scan import Scan
 from scanside.stages._lines import readout_grid, straighten
 from scanside.texts import shown
 
-__all__ = ["EchoSpace", "Regrid", "is_echo_planar"]
+__all__ = ["EchoSpace", "Receiver", "Regrid", "is_echo_planar"]
 
 Regrid: TypeAlias = Literal["auto", "none"]
+
+Receiver: TypeAlias = Literal["follows", "one-frequency"]
 
 _SAME = 0.01  # relative difference of times that headers round
 _REVERSE = AcquisitionFlag.REVERSE
@@ -39,21 +43,44 @@ class EchoSpace:
         encoding: the encoding space.
         first: readouts that belong to it.
         regrid: ``none`` takes samples for equidistant, whatever the header says.
+        receiver: ``one-frequency`` moves ramp samples to the centre of a field of view that lies off the isocentre.
+
+    Attributes:
+        encoding: as given.
+        sampled_us: sample time of the first readouts.
 
     Raises:
         ScanError: what the header says of the gradient contradicts itself or the readouts.
     """
 
-    def __init__(self, scan: Scan, encoding: Encoding, first: Readouts, regrid: Regrid) -> None:
+    def __init__(
+        self,
+        scan: Scan,
+        encoding: Encoding,
+        first: Readouts,
+        regrid: Regrid,
+        receiver: Receiver = "follows",
+    ) -> None:
         self.encoding = encoding
+        self.sampled_us = float(first.headers["sample_time_us"][0])
         self._n = encoding.encoded.matrix[0]
-        self._matrices: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
+        self._matrices: list[npt.NDArray[np.complex64]] | None = None
+        self._behind: npt.NDArray[np.float64] | None = None
         trapezoid = _trapezoid(scan, encoding, first) if regrid == "auto" else None
         if trapezoid is not None and trapezoid.has_ramps:
             self._n_samples = trapezoid.n_samples
             at = trapezoid.positions(self._n)
-            forwards, backwards = (regridding(way * at, self._n).astype(np.float32) for way in (1, -1))
-            self._matrices = forwards, backwards
+            if receiver == "one-frequency":
+                self._behind = trapezoid.behind(self._n)
+            # The transform is part of the matrix, (sample, x): samples are complex, so that it costs nothing more.
+            self._matrices = [
+                _transformed(regridding(way * at, self._n).T.astype(np.complex64), to_image)
+                for way in (1, -1)
+            ]
+
+    def has_sample_time(self, sampled_us: float) -> bool:
+        """Whether readouts are sampled as the first ones were, as far as headers tell it."""
+        return min(sampled_us, self.sampled_us) <= 0 or abs(sampled_us / self.sampled_us - 1) <= _SAME
 
     def to_image(self, readouts: Readouts) -> tuple[Readouts, npt.NDArray[np.complex64]]:
         """Echoes transformed along the readout.
@@ -79,7 +106,7 @@ class EchoSpace:
                 )
             lines = np.zeros((*straight.samples.shape[:2], n), np.complex64)
             lines[..., offset : offset + n_samples] = straight.samples
-            return straight, _centred(lines, np.fft.ifft)
+            return straight, _transformed(lines, to_image)
         if readouts.samples.shape[2] != self._n_samples:
             raise ScanError(
                 f"the header's trajectoryDescription tells of {self._n_samples} samples of a readout "
@@ -87,31 +114,47 @@ class EchoSpace:
                 f"{readouts.samples.shape[2]}: correct it, or set epi.regridding to 'none' if samples are equidistant"
             )
         reversed_ = flagged(readouts.headers["flags"], _REVERSE)
-        lines = np.empty((*readouts.samples.shape[:2], self._n), np.complex64)
+        image = np.empty((*readouts.samples.shape[:2], self._n), np.complex64)
         for which, matrix in zip((~reversed_, reversed_), self._matrices, strict=True):
-            lines[which] = readouts.samples[which] @ matrix.T
-        straight = Readouts(readouts.headers, readouts.samples).with_samples(lines)
+            # One product for all echoes of a direction and all coils.
+            samples = self._centred(readouts.select(which)).reshape(-1, self._n_samples)
+            image[which] = (samples @ matrix).reshape(-1, *image.shape[1:])
+        # Of the samples only the number counts from here on.
+        straight = Readouts(readouts.headers, readouts.samples).with_samples(image)
         straight.headers["flags"] &= ~np.uint64(int(_REVERSE))
         straight.headers["center_sample"] = self._n // 2
         straight.headers["discard_pre"] = straight.headers["discard_post"] = 0
-        return straight, _centred(lines, np.fft.ifft)
+        return straight, image
+
+    def _centred(self, readouts: Readouts) -> npt.NDArray[np.complex64]:
+        """Samples of one direction, as a receiver that follows the gradient would have taken them."""
+        if self._behind is None:
+            return readouts.samples
+        # Along x, images run along the readout's direction about their position; our k-space is exp(-2πi k x).
+        off_mm = np.einsum("ni,ni->n", readouts.headers["position"], readouts.headers["read_dir"])
+        turns = off_mm.astype(np.float64) / self.encoding.encoded.field_of_view_mm[0]
+        way = np.where(flagged(readouts.headers["flags"], _REVERSE), -1, 1)
+        phase = np.exp(2j * np.pi * np.outer(way * turns, self._behind))
+        return readouts.samples * phase[:, None].astype(np.complex64)
 
     @staticmethod
     def to_lines(straight: Readouts, image: npt.NDArray[np.complex64]) -> Readouts:
         """The readouts of `to_image` with the samples of a corrected transform, as far as they were acquired."""
         n_samples, center = straight.samples.shape[2], int(straight.headers["center_sample"][0])
         first = image.shape[2] // 2 - center
-        samples = _centred(image, np.fft.fft)[..., first : first + n_samples]
+        samples = _transformed(image, to_kspace)[..., first : first + n_samples]
         lines = straight.with_samples(samples)
         lines.trajectory = None
         lines.headers["trajectory_dimensions"] = 0
         return lines
 
 
-def _centred(lines: npt.NDArray[np.complex64], transform: Callable[..., Any]) -> npt.NDArray[np.complex64]:
-    """The orthonormal transform along the last axis, with index N // 2 as the centre on both sides."""
-    shifted = np.fft.ifftshift(lines, axes=-1)
-    return np.asarray(np.fft.fftshift(transform(shifted, norm="ortho"), axes=-1), dtype=np.complex64)
+def _transformed(
+    lines: npt.NDArray[np.complex64], transform: Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
+) -> npt.NDArray[np.complex64]:
+    """The centred transform along the last axis."""
+    result: npt.NDArray[np.complex64] = transform(torch.from_numpy(lines), (-1,)).numpy()
+    return result
 
 
 def _trapezoid(scan: Scan, encoding: Encoding, first: Readouts) -> Trapezoid | None:

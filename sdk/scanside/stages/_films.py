@@ -7,7 +7,7 @@ from scanside.items import KSpace
 from scanside.losses import lattice_gaps
 from scanside.outline import Outline
 
-__all__ = ["check_film", "without_gaps"]
+__all__ = ["check_film", "lacking_film", "without_gaps"]
 
 
 def without_gaps(outline: Outline) -> bool:
@@ -27,7 +27,12 @@ def check_film(item: KSpace, purpose: str) -> None:
     """
     if len(item.other) != 1 or item.other[0] not in ("phase", "repetition"):
         found = f"the leading axes {', '.join(item.other)}" if item.other else "single frames"
-        raise ConfigError(
-            f"{purpose} needs frames along one axis, phase or repetition, got {found}: put 'window' before it, or "
-            "name one of them in accumulate.together"
-        )
+        raise ConfigError(lacking_film(purpose, found))
+
+
+def lacking_film(purpose: str, found: str) -> str:
+    """What to say where something that needs a film finds none."""
+    return (
+        f"{purpose} needs frames along one axis, phase or repetition, got {found}: put 'window' before it, or name "
+        "one of them in accumulate.together"
+    )

@@ -25,7 +25,7 @@ from scanside.stages._signal import acquired_band, energy_beyond, noise_of_item,
 from scanside.stages._virtual_coils import lost_in_compression
 from scanside.stages.partial_fourier import axis_name, one_sided, planned_band
 
-__all__ = ["SENSE_IMAGES", "Fitness", "fitness_of", "foreseen_fitness"]
+__all__ = ["SENSE_IMAGES", "Fitness", "fitness_of", "fitness_of_samples", "foreseen_fitness"]
 
 _BEYOND = 5e-4  # more of the signal's energy than this beyond the acquired band tells in images
 _UNSURE = 2.0  # by this factor the SNR of a scan may be estimated wrongly
@@ -84,6 +84,31 @@ def foreseen_fitness(manifest: Manifest, outline: Outline) -> Fitness:
     if band is not None and band[0] <= n1 // 2 <= band[1] and classify(*band, n1 // 2, n1) == "partial":
         untrained.append(_partial([-2]))
     return Fitness(tuple(cannot), tuple(dict.fromkeys(untrained)))
+
+
+def fitness_of_samples(manifest: Manifest, shape: tuple[int, int], acceleration: float | None) -> Fitness:
+    """Compare samples of a slice that do not lie on a grid with what a bundle's manifest says.
+
+    How many coils there are is all one: such networks see what all of them together say.
+
+    Args:
+        manifest: of the bundle.
+        shape: of the image, (y, x).
+        acceleration: as `scanside.recon.noncartesian.density.acceleration_of` counts it; None where samples would
+            have to tell it.
+    """
+    trained, (n1, n0) = manifest.sampling, shape
+    try:
+        fit(manifest.lowering, manifest.shapes, n1, n0)
+    except ShapeError as error:
+        return Fitness(cannot=(str(error),))
+    sides = [*_outside("matrix", n1, trained.matrix), *_outside("matrix", n0, trained.matrix)]
+    found = (
+        sides
+        if acceleration is None
+        else [*sides, *_outside("acceleration", acceleration, trained.acceleration)]
+    )
+    return Fitness(untrained=tuple(dict.fromkeys(found)))
 
 
 def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:

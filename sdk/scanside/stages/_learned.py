@@ -33,6 +33,7 @@ from scanside.errors import BundleError, ConfigError, EngineError, EngineNotBuil
 from scanside.items import Calibration, KSpace
 from scanside.mrd.header import MrdHeader
 from scanside.recon.columns import MAX_ROWS
+from scanside.recon.noncartesian.toeplitz import split_kernel
 from scanside.recon.scaling import film_scale, image_scale
 from scanside.recon.stacked import StackedMaps
 from scanside.stages._columns import Columns
@@ -57,6 +58,7 @@ class Learned:
         backend: ``auto`` or one that must be used.
         precision: ``auto`` or one that must be used.
         deadline_ms: time that an engine may take; None for any.
+        anywhere: whether it is to take samples anywhere in k-space, rather than lines of a grid.
 
     Raises:
         BundleError: its files are not what they should be.
@@ -71,6 +73,8 @@ class Learned:
         backend: str,
         precision: PrecisionChoice,
         deadline_ms: float | None = None,
+        *,
+        anywhere: bool = False,
     ) -> None:
         self._asked = name
         self.bundle = Bundle.open(find_bundle(name), policy)
@@ -97,6 +101,13 @@ class Learned:
             raise ConfigError(
                 f"bundle '{self.bundle.name}' wants the role '{strange[0]}', which this stage cannot make of a scan: "
                 f"it makes {', '.join(sorted(ROLES))} and contrast:NAME"
+            )
+        if any(spec.name == "toeplitz" for spec in self.manifest.inputs) != anywhere:
+            what, other = "samples anywhere in k-space", "noncartesian-engine"
+            if anywhere:
+                what, other = "lines of a grid", "engine"
+            raise ConfigError(
+                f"bundle '{self.bundle.name}' takes {what}, which are for another stage: name it in '{other}'"
             )
         if self.n_frames is not None and self.wants != "adjoint":
             raise ConfigError(
@@ -369,6 +380,32 @@ class Learned:
             at_hand=at_hand,
         )
         return inputs_of((spec.name for spec in form.inputs), known)
+
+    def inputs_anywhere(
+        self,
+        engine: Engine,
+        image: torch.Tensor,
+        maps: torch.Tensor,
+        kernel: torch.Tensor,
+        noise: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        """The inputs of an engine for samples anywhere in k-space, in the image's own size.
+
+        Args:
+            engine: of this network.
+            image: ``(y, x)`` complex, ``Aᴴ W y`` divided by its scale.
+            maps: ``(coil, y, x)`` complex.
+            kernel: ``(2 y, 2 x)``, from `scanside.recon.noncartesian.toeplitz.toeplitz_kernel`.
+            noise: scalar, standard deviation of the noise's real part in the voxels of ``Fᴴ W y``, scaled.
+        """
+        known = Known(
+            engine.form.lowering,
+            image=image[None],
+            maps=self._padded(maps, engine.n_coils)[None],
+            noise=noise,
+            at_hand={"toeplitz": split_kernel(kernel)[None]},
+        )
+        return inputs_of((spec.name for spec in engine.form.inputs), known)
 
     def _solved(
         self,

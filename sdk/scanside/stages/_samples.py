@@ -10,21 +10,24 @@ import torch
 
 from scanside.errors import NonFiniteError
 from scanside.items import Samples
+from scanside.recon.noise_level import level_of
 from scanside.recon.noncartesian.density import (
     in_planes,
     interleaved_density,
     pipe_menon,
     with_middle,
+    within_cells,
 )
 from scanside.recon.noncartesian.stack import planes_of
 from scanside.stages._finite import is_finite
 
-__all__ = ["Density", "density_of", "flat_points", "require_finite"]
+__all__ = ["Density", "cell_weights", "density_of", "flat_points", "noise_of_samples", "require_finite"]
 
 Density: TypeAlias = Literal["auto", "pipe-menon"]
 
 _PAST = 0.05  # steps between samples: a readout that passes the centre so far away passes through it
 _ALIKE = 6.0  # steps between samples: gradients that lag behind change no more
+_OUTERMOST = 15 / 16  # of the largest distance from the centre
 
 
 def flat_points(item: Samples) -> torch.Tensor:
@@ -48,6 +51,17 @@ def _in_plane(points: torch.Tensor, shape: Sequence[int], how: Density) -> torch
         weights = interleaved_density(points, shape)
         return with_middle(weights, points.flip(-1), shape) if _miss_centre(points) else weights
     return pipe_menon(points.flip(-1).flatten(0, 1), shape).reshape(points.shape[:2])
+
+
+def cell_weights(item: Samples, how: Density) -> torch.Tensor:
+    """Weights of data consistency ``(readout, sample)``, see `scanside.recon.noncartesian.density.within_cells`."""
+    return within_cells(density_of(item, how), item.points.flip(-1), item.shape)
+
+
+def noise_of_samples(item: Samples) -> float:
+    """Standard deviation of the noise's real part, from the outermost samples, where there is hardly any signal."""
+    radius = item.points.norm(dim=-1)
+    return float(level_of(item.data[:, radius >= _OUTERMOST * radius.max()]))
 
 
 def require_finite(image: torch.Tensor, item: Samples) -> None:

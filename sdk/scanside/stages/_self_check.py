@@ -22,7 +22,7 @@ from scanside.stages._axes import readout_of
 from scanside.stages._fallback import Fallback
 from scanside.stages._lattice import lattice_of
 
-__all__ = ["Unseen", "Verdict", "ahead", "strip_width", "unseen"]
+__all__ = ["NOISE_FLOOR", "SIGNAL_FLOOR", "Unseen", "Verdict", "ahead", "strip_width", "unseen", "word_of"]
 
 _PART = 4
 _FEWEST_COLUMNS = 48
@@ -31,7 +31,7 @@ _FEWEST_COLUMNS = 48
 _EVIDENCE, _LEAST_DB = 1.0, 0.1
 """So many standard errors, and dB, the learned image must be behind before the classical one goes out."""
 
-_NOISE_FLOOR, _SIGNAL_FLOOR = 0.05, 1e-5
+NOISE_FLOOR, SIGNAL_FLOOR = 0.05, 1e-5
 """Errors below these parts of the noise, which is known no better, and of the image's energy do not matter."""
 
 _EVIDENCE_AGAINST_NOTHING, _MORE_THAN_NOTHING = 2.0, 10**0.05
@@ -144,7 +144,7 @@ class Unseen:
         n_coils, n1, n_columns = self.lines.shape[-3:]
         per_line = 2 * float(noise) ** 2 * n_coils * n_columns
         signal = float(self.lines.abs().square().sum()) / (len(self.lines) * n1)
-        levels = per_line, _NOISE_FLOOR * per_line + _SIGNAL_FLOOR * signal
+        levels = per_line, NOISE_FLOOR * per_line + SIGNAL_FLOOR * signal
         fair = self.fair[self.where]
         if int(fair.sum()) > 1:
             mine, zeros = learned[fair], self.errors(None)[fair]
@@ -155,7 +155,7 @@ class Unseen:
                 return Verdict("worse than nothing", nothing.db, against, len(mine))
         outer = self.outer[self.where]
         found = gain(learned[outer], classical[outer], *levels)
-        return Verdict(_word(found), found.db, against, int(outer.sum()))
+        return Verdict(word_of(found), found.db, against, int(outer.sum()))
 
     def _energies(self, images: torch.Tensor | None) -> torch.Tensor:
         difference = self.lines
@@ -169,7 +169,8 @@ class Unseen:
         return difference.abs().square().sum((-3, -1))
 
 
-def _word(found: Gain) -> Check:
+def word_of(found: Gain) -> Check:
+    """A comparison in one word."""
     if abs(found.evidence) <= _EVIDENCE or abs(found.db) < _LEAST_DB:
         return "undecided"
     return "better" if found.db > 0 else "worse"

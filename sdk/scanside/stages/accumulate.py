@@ -18,7 +18,7 @@ from scanside.items import Calibration, KSpace, Readouts
 from scanside.losses import FIRST, LAST, Doubt, Marks, ScanCounters
 from scanside.mrd.dtypes import ACQUISITION_HEADER, Headers
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged, names
-from scanside.mrd.header import Encoding
+from scanside.mrd.header import Encoding, Multiband
 from scanside.outline import Outline
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
@@ -28,6 +28,7 @@ from scanside.stages._grid import Grid
 from scanside.stages._interleaved import InterleavedCalibration
 from scanside.stages._lines import different_layout
 from scanside.stages._other_space import disagreement, fitted
+from scanside.stages._single_band import references_of
 
 __all__ = ["Accumulate"]
 
@@ -61,6 +62,9 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
     `KSpace.reference` is the smallest box that holds the calibration lines. Where they come before other lines of the
     image they are given as a `Calibration` at once, so that what is computed from them is ready early. Frames without
     any, whose lines take turns, are calibrated over their average: the first ones wait until it has no gap.
+
+    Lines of several slices at once (multiband) get the references of each of them, along a leading axis ``slice``,
+    where the stage ``multiband`` follows.
 
     What the header announces and never came is told at the end, and of averages in the images that lack some.
     Lines that were lost on the way (`scanside.losses` says how that is found out) are told to the
@@ -136,6 +140,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         self._counting = False
         self._in_turns = InterleavedCalibration()
         self._elsewhere: dict[tuple[_Key, int], tuple[KSpace, KSpace]] = {}
+        self._together: dict[_Key, tuple[tuple[KSpace, ...], KSpace]] = {}
         self._n_flagged = 0
         self._has_begun = False
         self._latest: _Key | None = None
@@ -213,6 +218,7 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         self._open = OrderedDict()
         self._calibrating = {}
         self._elsewhere = {}
+        self._together = {}
         self._in_turns = InterleavedCalibration()
 
     def _key(self, header: np.void) -> _Key:
@@ -279,8 +285,9 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         averages = self.config.averages == "mean" and grid.encoding.limit("average").n > 1
         wanted = _calibration_key(key, self._key_names)[:4]
         rivals = sum(_calibration_key(other, self._key_names)[:4] == wanted for other in self._open)
-        # Of lines that come again, or of several images at once, what is computed now would be of no use later.
-        if averages or rivals > 1:
+        # Of lines that come again, or of several images at once, what is computed now would be of no use later;
+        # slices that are read out at once must be separated before.
+        if averages or rivals > 1 or grid.encoding.multiband is not None:
             return
         separate = self._calibration_for(key)
         holds = grid if separate is None else separate
@@ -324,12 +331,42 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
             kspace.reference = calibrating.reference(self._device, everything=True)
         else:
             kspace.reference = grid.reference(self._device, everything=False)
+        if grid.encoding.multiband is not None and "multiband" in self._scan.corrected_by:
+            kspace.reference = self._single_band(key, kspace, grid.encoding.multiband)
         in_turns = kspace.reference is None and not has_middle(kspace)
         if in_turns:
             self._calibrate_from_elsewhere(key, kspace)
             in_turns = kspace.reference is None and not self._scan.joins_frames
         kspace = self._coils(kspace, together=in_turns)
         return [kspace] if self._scan.joins_frames else self._in_turns.take(kspace)
+
+    def _single_band(self, key: _Key, kspace: KSpace, multiband: Multiband) -> KSpace:
+        """The references of all slices that a k-space holds; the same object for the same references."""
+        space = key[0] if multiband.calibration_encoding is None else multiband.calibration_encoding
+        wanted = _calibration_key(key, self._key_names)
+        references: dict[int, KSpace] = {}
+        for slice_ in sorted({other[1] for other in self._calibrating if other[0] == space}):
+            nearest = max(
+                (other for other in self._calibrating if other[:2] == (space, slice_)),
+                key=lambda other: [a == b for a, b in zip(wanted[2:], other[2:], strict=True)],
+            )
+            self._calibrating[nearest].handed_out = True
+            reference = self._calibrating[nearest].reference(self._device, everything=True)
+            if reference is not None:
+                references[slice_] = reference
+        made_of = tuple(references.values())
+        known = self._together.get(wanted)
+        if (
+            known is None
+            or len(known[0]) != len(made_of)
+            or any(a is not b for a, b in zip(known[0], made_of, strict=True))
+        ):
+            n_excited = self._scan.encoding(key[0]).limit("slice").n
+            self._together[wanted] = known = (
+                made_of,
+                references_of(kspace, multiband, references, n_excited),
+            )
+        return known[1]
 
     def _calibrate_from_elsewhere(self, key: _Key, kspace: KSpace) -> None:
         """Give a k-space without calibration lines those of another encoding space, where they lie in one place."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from pydantic import Field
 
+from scanside.context import Context
 from scanside.errors import CalibrationError
 from scanside.items import Samples
+from scanside.outline import Outline
 from scanside.recon.espirit import espirit_sets, fitting_kernel
 from scanside.recon.noncartesian.centre import centre_on_grid
+from scanside.recon.noncartesian.nufft import require_library
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._samples import flat_points, require_finite
@@ -46,6 +50,14 @@ class CentreMaps(Stage[Samples, Samples]):
         calibrate: Literal["first", "each"] = "first"
 
     config: Config
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Any samples, which have maps then."""
+        return replace(outline, coil_maps=True)
+
+    def prepare(self, context: Context) -> None:
+        """See that the NUFFT is installed, before a scan waits for it."""
+        require_library(context.torch_device)
 
     def open(self, scan: Scan) -> None:
         """A new scan: no maps are known."""

@@ -29,7 +29,7 @@ from scanside.errors import (
     ShapeError,
 )
 from scanside.items import Calibration, Image, KSpace
-from scanside.outline import Outline
+from scanside.outline import Outline, lacking_maps
 from scanside.recon.combine import combine_sets
 from scanside.scan import Scan
 from scanside.stage import Expected, Stage, StageConfig
@@ -246,8 +246,8 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
         return expected
 
     def foresee(self, outline: Outline) -> Outline:
-        """Whether the bundles are there, and their networks were trained for such a scan."""
-        against = []
+        """Coil maps of a stage before, whether the bundles are there, and networks were trained for such a scan."""
+        outline, against = outline.with_maps_for("the network"), []
         for name in self.config.bundles:
             try:
                 manifest = manifest_of(find_bundle(name))
@@ -323,9 +323,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
     def _images(self, item: KSpace, networks: Sequence[Learned]) -> Iterator[Image]:
         """The images of one k-space, by the first of some networks that is fit for it, or by the fallback."""
         if item.coil_maps is None:
-            raise ConfigError(
-                "the network needs coil maps, but no stage before it made them: add 'coil-maps'"
-            )
+            raise ConfigError(lacking_maps("the network"))
         item = self._with_lines(item)
         frames = wanted_frames(item)
         if not frames.data.numel():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
@@ -12,16 +12,18 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from scanside.errors import CalibrationError
+from scanside.errors import CalibrationError, ShapeError
 from scanside.items import Readouts
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
 from scanside.mrd.header import Encoding
 from scanside.outline import Outline
+from scanside.recon.epi.dual_polarity import DualPolarity
 from scanside.recon.epi.entropy import phase_of_least_entropy
 from scanside.recon.epi.navigators import B0Model, EchoPhases, PhaseModel, phases_of_navigators
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
-from scanside.stages._echo_space import EchoSpace, Regrid, is_echo_planar
+from scanside.stages._both_directions import consistent, kernels_of
+from scanside.stages._echo_space import EchoSpace, Receiver, Regrid, is_echo_planar
 from scanside.stages._lines import different_layout
 
 __all__ = ["EchoPlanar"]
@@ -55,6 +57,12 @@ class EchoPlanar(Stage[Readouts, Readouts]):
     together: where its entropy is least. The lines wait for that, and the operator is told. Phases that other shots
     have as a whole are not corrected.
 
+    With `dual_polarity`, calibration lines that came twice, read forwards and backwards, give kernels that make of
+    each line, once it is corrected by navigators, what a forward echo would have measured, from its neighbours of
+    both directions: for phases that change along phase encoding too. Lines wait for their image then. The forward
+    calibration lines go on; reversed ones have served, and pass on as PHASECORR_DATA. Where references or navigators
+    are missing the operator is told, and lines go on without.
+
     Readouts of encoding spaces that are not echo-planar, such as a FLASH reference for GRAPPA, pass unchanged, and so
     do all but lines and navigators.
 
@@ -72,6 +80,10 @@ class EchoPlanar(Stage[Readouts, Readouts]):
             b0: what is fitted to the phase from echo to echo, by navigators only: ``none``, ``mean`` or ``linear``.
             navigators: ``auto`` takes them where there are any that serve; ``required`` ends with an error where
                 there are none; ``ignore`` estimates from the lines in any case.
+            receiver: how samples on ramps were demodulated where the field of view lies off the isocentre along the
+                readout, which no header tells. ``follows``: at the frequency of its centre, whatever the gradient;
+                ``one-frequency``: at that under the flat top, so that ramp samples need another phase.
+            dual_polarity: kernels from calibration lines of both directions, behind the correction by navigators.
         """
 
         regridding: Regrid = "auto"
@@ -79,6 +91,8 @@ class EchoPlanar(Stage[Readouts, Readouts]):
         polynomial_order: int = Field(4, ge=2, le=4)
         b0: B0Model = "mean"
         navigators: Literal["auto", "required", "ignore"] = "auto"
+        dual_polarity: bool = False
+        receiver: Receiver = "follows"
 
     config: Config
 
@@ -86,7 +100,7 @@ class EchoPlanar(Stage[Readouts, Readouts]):
         """Echo trains by the header; other readouts are left as they are."""
         if not is_echo_planar(outline.encoding):
             return outline.doubted(_left_alone(outline.encoding))
-        return replace(outline, corrected_by=outline.corrected_by | {"epi"})
+        return outline
 
     def open(self, scan: Scan) -> None:
         """A new scan: no navigators have come."""
@@ -94,6 +108,7 @@ class EchoPlanar(Stage[Readouts, Readouts]):
         self._spaces: dict[int, EchoSpace] = {}
         self._trains: dict[Slice, _Train] = {}
         self._waiting: deque[_Waiting] = deque()
+        self._kernels: dict[Slice, DualPolarity] = {}
         scan.corrected_by.add("epi")
         self._tell_other_spacing()
 
@@ -111,15 +126,15 @@ class EchoPlanar(Stage[Readouts, Readouts]):
             waiting.own()
 
     def finish(self, end: ScanEnd) -> Iterator[Readouts]:
-        """Estimate what still waits for its last line."""
+        """Finish what still waits for its last line."""
         for key in dict.fromkeys(waiting.key for waiting in self._waiting):
             if key is not None:
-                self._estimate(key)
+                self._finish_image(key)
         yield from self._ready()
 
     def close(self) -> None:
         """Forget the scan."""
-        self._spaces, self._trains, self._waiting = {}, {}, deque()
+        self._spaces, self._trains, self._waiting, self._kernels = {}, {}, deque(), {}
 
     def _ready(self) -> Iterator[Readouts]:
         """What can go on, in the order in which it came."""
@@ -141,9 +156,10 @@ class EchoPlanar(Stage[Readouts, Readouts]):
             return
         if index not in self._spaces:
             self._spaces[index] = EchoSpace(
-                self._scan, self._scan.encoding(index), run, self.config.regridding
+                self._scan, self._scan.encoding(index), run, self.config.regridding, self.config.receiver
             )
         space = self._spaces[index]
+        self._tell_other_sample_time(space, run)
         backwards = flagged(run.headers["flags"], _REVERSE)
         straight, image = space.to_image(run)
         train = self._trains.setdefault(place, _Train())
@@ -152,16 +168,71 @@ class EchoPlanar(Stage[Readouts, Readouts]):
         if phases is None:
             if self.config.phase == "none":
                 self._waiting.append(_Waiting(space.to_lines(straight, image)))
-                return
-            self._end_others(place, counters)
-            key = (index, *counters)
-            self._waiting.append(_Waiting(straight, key, image, backwards))
-            if int(run.headers["flags"][-1]) & int(_ENDS):
-                self._estimate(key)
+            else:
+                self._wait_for_image(place, _Waiting(straight, (index, *counters), image, backwards))
             return
         echo = train.echoes(counters, run.headers["idx"]["kspace_encode_step_1"].tolist())
         image = image * phases.correction(backwards, echo)[:, None]
-        self._waiting.append(_Waiting(space.to_lines(straight, image)))
+        lines = space.to_lines(straight, image)
+        if not self.config.dual_polarity:
+            self._waiting.append(_Waiting(lines))
+        else:
+            waiting = _Waiting(lines, (index, *counters), backwards=backwards, is_corrected=True)
+            self._wait_for_image(place, waiting)
+
+    def _wait_for_image(self, place: Slice, waiting: _Waiting) -> None:
+        """Keep lines until their image is there, which may be now."""
+        assert waiting.key is not None
+        self._end_others(place, waiting.key[1:])
+        self._waiting.append(waiting)
+        flags = waiting.readouts.headers["flags"]
+        # Calibration lines may come once more, in the other direction.
+        more = self.config.dual_polarity and int(flags[0]) & int(_CALIBRATION)
+        if int(flags[-1]) & int(_ENDS) and not more:
+            self._finish_image(waiting.key)
+
+    def _finish_image(self, key: tuple[int, ...]) -> None:
+        """Correct the lines of an image that wait."""
+        lines = [waiting for waiting in self._waiting if waiting.key == key]
+        corrected = [waiting for waiting in lines if waiting.is_corrected]
+        others = [waiting for waiting in lines if not waiting.is_corrected]
+        if others:
+            self._estimate(key, others)
+        if corrected:
+            finish = self._calibrate if key[-1] else self._make_consistent
+            try:
+                finish((key[0], key[1]), corrected)
+            except (CalibrationError, ShapeError) as error:
+                self._scan.warn(
+                    f"slice {key[1]} of encoding space {key[0]}: epi.dual_polarity has no effect, lines are "
+                    f"corrected by their navigators alone: {error}"
+                )
+        for waiting in corrected:
+            waiting.key = None
+
+    def _calibrate(self, place: Slice, lines: list[_Waiting]) -> None:
+        """Make the kernels of a slice; reversed calibration lines have served then."""
+        self._kernels.pop(place, None)
+        self._kernels[place] = kernels_of(
+            [waiting.readouts for waiting in lines], [waiting.backwards for waiting in lines]
+        )
+        for waiting in lines:
+            waiting.readouts.headers["flags"][waiting.backwards] |= np.uint64(int(_PHASECORR))
+
+    def _make_consistent(self, place: Slice, lines: list[_Waiting]) -> None:
+        """Have lines of both directions agree."""
+        if place not in self._kernels:
+            raise CalibrationError(
+                "no calibration lines that serve came before its lines: acquire a reference twice, the second time "
+                "with the readout gradient reversed"
+            )
+        made = consistent(
+            self._kernels[place],
+            [waiting.readouts for waiting in lines],
+            [waiting.backwards for waiting in lines],
+        )
+        for waiting, readouts in zip(lines, made, strict=True):
+            waiting.readouts = readouts
 
     def _is_echo_planar(self, index: int) -> bool:
         encoding = self._scan.encoding(index)
@@ -217,16 +288,17 @@ class EchoPlanar(Stage[Readouts, Readouts]):
                 f"{where}: {why}; the phase between forward and reversed echoes is estimated from the lines "
                 "themselves (least entropy: a constant within ±90° and a slope)"
             )
+        if self.config.dual_polarity:
+            self._scan.warn(f"{where}: {why}, which epi.dual_polarity needs: it has no effect there")
 
     def _end_others(self, place: Slice, counters: tuple[int, ...]) -> None:
-        """Estimate the earlier images of a slice when lines of another come."""
+        """Finish the earlier images of a slice when lines of another come."""
         for key in dict.fromkeys(waiting.key for waiting in self._waiting):
             if key is not None and key[:2] == place and key[1:] != counters:
-                self._estimate(key)
+                self._finish_image(key)
 
-    def _estimate(self, key: tuple[int, ...]) -> None:
-        """Correct the lines of an image that wait, by the phase that makes its entropy least."""
-        lines = [waiting for waiting in self._waiting if waiting.key == key]
+    def _estimate(self, key: tuple[int, ...], lines: list[_Waiting]) -> None:
+        """Correct the lines of an image by the phase that makes its entropy least."""
         n_k1 = self._scan.encoding(key[0]).encoded.matrix[1]
         n_coils, n_x = lines[0].image.shape[1:]
         partitions = {
@@ -256,6 +328,16 @@ class EchoPlanar(Stage[Readouts, Readouts]):
             factor = phases.correction(waiting.backwards, np.zeros(len(waiting.readouts), np.int64))
             waiting.readouts = EchoSpace.to_lines(waiting.readouts, waiting.image * factor[:, None])
             waiting.key = None
+
+    def _tell_other_sample_time(self, space: EchoSpace, run: Readouts) -> None:
+        """Lines of another sample time in one encoding space, such as calibration lines of another echo spacing."""
+        sampled_us = float(run.headers["sample_time_us"][0])
+        if not space.has_sample_time(sampled_us):
+            self._scan.warn(
+                f"lines of encoding space {space.encoding.index} have sample times of {space.sampled_us:g} and of "
+                f"{sampled_us:g} µs: all are regridded as the header says, and those of another echo spacing are "
+                "distorted otherwise; GRAPPA weights of them may leave ghosts"
+            )
 
     def _tell_other_spacing(self) -> None:
         """Calibration lines of another echo spacing are distorted in another way than the images."""
@@ -348,12 +430,14 @@ class _Waiting:
         key: the image whose phase is still unknown; None where the readouts are ready.
         image: ``(n, coil, x)``, their transform along the readout, while the phase is unknown.
         backwards: ``(n)``, which of them were reversed.
+        is_corrected: by navigators: `readouts` are lines already, and there is no transform.
     """
 
     readouts: Readouts
     key: tuple[int, ...] | None = None
     image: npt.NDArray[np.complex64] = field(default_factory=lambda: np.zeros((0, 0, 0), np.complex64))
     backwards: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    is_corrected: bool = False
     is_own: bool = False
 
     def own(self) -> None:

@@ -71,7 +71,8 @@ class GatherSamples(Stage[Readouts, Samples]):
     What the readouts carry is brought to cycles per voxel of the recon space, whose matrix and field of view the
     image has. Of slices two dimensions count; a third one that is not zero is left out with a warning, as some
     converters put the density compensation there. Of volumes (encoded matrix z above 1) three do, or two with the
-    partition counter: a stack of stars.
+    partition counter: a stack of stars. A third one without both signs is not kz: where it is zero the partition
+    counter serves, else it is refused.
 
     Lines that were lost, as scan counters or the number of readouts tell, are told to the operator, and the image
     says so.
@@ -243,7 +244,7 @@ class GatherSamples(Stage[Readouts, Samples]):
             n = sum(after - before - 1 for before, after in gaps)
             incomplete = f"{n} readouts of {self._describe(key)} were lost after scan counter {gaps[0][0]}"
             self._scan.warn(incomplete)
-        points = np.concatenate([self._points(block, encoding) for block in blocks])
+        points = self._points(blocks, encoding)
         samples = np.concatenate([block.samples for block in blocks])
         used = _used(headers[0], samples.shape[-1])
         data = torch.from_numpy(np.ascontiguousarray(samples[..., used].swapaxes(0, 1)))
@@ -259,25 +260,27 @@ class GatherSamples(Stage[Readouts, Samples]):
         )
 
     def _points(
-        self, block: Readouts, encoding: Encoding
+        self, blocks: list[Readouts], encoding: Encoding
     ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        """The trajectory in cycles per voxel, ``(n, sample, 2 or 3)``."""
-        trajectory = trajectory_of(block, encoding) if self._measured is None else self._measured.of(block)
-        volume = encoding.encoded.matrix[2] > 1
-        in_plane = float(np.abs(trajectory[..., :2]).max())
-        if encoding.index not in self._unit:
-            asked = self.config.unit if self._measured is None else self._measured.unit
-            self._unit[encoding.index] = unit_of(in_plane, encoding, asked)
-        if not volume and trajectory.shape[-1] > 2 and trajectory[..., 2:].any():
-            self._scan.warn(
-                "the trajectory of slices has a third dimension that is not zero, as where converters put the "
-                "density compensation: it is left out, and density compensation is computed"
+        """The trajectory of an image in cycles per voxel, ``(n, sample, 2 or 3)``."""
+        measured = self._measured
+        carried = [trajectory_of(one, encoding) if measured is None else measured.of(one) for one in blocks]
+        if len(dimensions := {one.shape[-1] for one in carried}) > 1:
+            raise ShapeError(
+                f"readouts of an image carry trajectories of {' and '.join(map(str, sorted(dimensions)))} "
+                "dimensions: those of an image must be alike"
             )
-        n = 3 if volume and trajectory.shape[-1] > 2 else 2
+        trajectory = np.concatenate(carried)
+        k2 = np.concatenate([block.headers["idx"]["kspace_encode_step_2"] for block in blocks])
+        if encoding.index not in self._unit:
+            in_plane = float(np.abs(trajectory[..., :2]).max())
+            asked = self.config.unit if measured is None else measured.unit
+            self._unit[encoding.index] = unit_of(in_plane, encoding, asked)
+        volume = encoding.encoded.matrix[2] > 1
+        n = 3 if trajectory.shape[-1] > 2 and self._has_kz(trajectory, k2, volume=volume) else 2
         points = in_cycles_per_voxel(trajectory, self._unit[encoding.index], encoding, n)
         if volume and n == 2:
-            step = encoding.limit("kspace_encode_step_2")
-            partition = block.headers["idx"]["kspace_encode_step_2"].astype(np.float32) - step.center
+            partition = k2.astype(np.float32) - encoding.limit("kspace_encode_step_2").center
             kz = partition / encoding.encoded.field_of_view_mm[2] * encoding.recon.voxel_mm[2]
             along = np.broadcast_to(kz[:, None, None], (*points.shape[:2], 1))
             points = np.concatenate([points, along.astype(np.float32)], axis=-1)
@@ -287,6 +290,38 @@ class GatherSamples(Stage[Readouts, Samples]):
                 "0.5: the recon space of the header has larger voxels than were measured; mend it"
             )
         return np.clip(points, -0.5, 0.5)
+
+    def _has_kz(
+        self,
+        trajectory: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+        k2: np.ndarray[tuple[int, ...], np.dtype[np.uint16]],
+        *,
+        volume: bool,
+    ) -> bool:
+        """Whether the third dimension of a trajectory is kz: converters also put the density compensation there."""
+        third = trajectory[..., 2]
+        lowest, highest = float(third.min()), float(third.max())
+        if not volume:
+            if lowest or highest:
+                self._scan.warn(
+                    "the trajectory of slices has a third dimension that is not zero, as where converters put the "
+                    "density compensation: it is left out, and density compensation is computed"
+                )
+            return False
+        if lowest < 0:
+            return True
+        n_partitions = len(np.unique(k2))
+        if highest > 0 or n_partitions == 1:
+            raise ScanError(
+                f"the third dimension of the trajectory of a volume goes from {lowest:.3g} to {highest:.3g}, and kz "
+                "has both signs: where it is the density compensation, leave it out of what the converter writes, "
+                "and count the partitions (kspace_encode_step_2)"
+            )
+        self._scan.warn(
+            f"the third dimension of the trajectory is zero, and readouts are counted in {n_partitions} partitions: "
+            "these tell kz"
+        )
+        return False
 
 
 _EDGE = 0.505

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from pydantic import Field, field_validator
 from scanside.errors import CalibrationError, ShapeError
 from scanside.items import KSpace
 from scanside.losses import filled, lattice_gaps
-from scanside.mrd.header import Encoding
+from scanside.mrd.header import REORDERING_SHIFT, Encoding
 from scanside.outline import Outline
 from scanside.recon import grappa
 from scanside.recon.fourier import to_image, to_kspace
@@ -25,10 +26,18 @@ from scanside.stages._calibration import (
     calibration_found,
     foreseen_calibration,
 )
-from scanside.stages._lattice import check_lattice, describe_sampled, lattice_of
+from scanside.stages._lattice import (
+    Lattice,
+    check_lattice,
+    describe_sampled,
+    lattice_gaps_of,
+    lattice_of,
+    shifted_lattice_of,
+)
 
 __all__ = ["Grappa"]
 
+_LARGEST = 9  # acceleration of a shifted lattice that is looked for
 _PLANNED = 16  # more than this part of an axis that stays empty at its ends is told
 
 
@@ -45,8 +54,13 @@ class Grappa(Stage[KSpace, KSpace]):
     Fully sampled data pass unchanged. Where the header announces no acceleration but lines form a lattice all the
     same, its spacing is taken (the operator was told where k-space was made); irregular sampling is an error.
 
+    A lattice of a volume that is shifted along k2 from one of its k1 lines to the next (CAIPIRINHA) is told from the
+    lines, since the standard's header has no place for it. Where a user parameter ReorderingShift3D names another
+    shift, the operator is told, and the lines count.
+
     Griswold et al.: Generalized autocalibrating partially parallel acquisitions (GRAPPA), Magn Reson Med
-    2002;47:1202.
+    2002;47:1202. Breuer et al.: Controlled aliasing in volumetric parallel imaging (2D CAIPIRINHA), Magn Reson Med
+    2006;55:549.
     """
 
     class Config(StageConfig):
@@ -59,6 +73,8 @@ class Grappa(Stage[KSpace, KSpace]):
                 than twice as many.
             regularization: Tikhonov weight relative to the mean eigenvalue of the normal matrix.
             acceleration: (R1, R2) where the header's is wrong or missing; (1, 1) leaves lines that are missing zero.
+            shift: lines along k2 by which the lattice moves from one of its k1 lines to the next, where it is not to
+                be told from the lines.
         """
 
         kernel_k0: int = Field(5, ge=1)
@@ -66,6 +82,7 @@ class Grappa(Stage[KSpace, KSpace]):
         kernel_k2: int = Field(4, ge=1)
         regularization: float = Field(5e-4, ge=0)
         acceleration: tuple[int, int] | None = None
+        shift: int | None = Field(None, ge=0)
 
         @field_validator("kernel_k0")
         @classmethod
@@ -85,15 +102,16 @@ class Grappa(Stage[KSpace, KSpace]):
             acceleration = self._acceleration_of(outline.encoding, masks, complete=True)
             if acceleration == (1, 1):
                 return outline
+            lattice = self._lattice_of(masks, acceleration, complete=True) or Lattice(acceleration)
             for sampled in masks:
-                check_lattice(sampled, acceleration)
+                check_lattice(sampled, lattice)
             block = foreseen_calibration(outline, "GRAPPA", at_center=False)
             if block is not None:
                 calibrating = masks[:1] if outline.calibration is None else outline.calibration[None]
                 thin = self._fills_slices(masks, calibrating, acceleration)
                 shape = (outline.n_coils, 1 if thin else block[0], block[1], outline.size[1])
                 wanted = (self.config.kernel_k0, self.config.kernel_k1, self.config.kernel_k2)
-                grappa.fitting_kernel(torch.empty(shape, device="meta"), acceleration, wanted)
+                grappa.fitting_kernel(torch.empty(shape, device="meta"), acceleration, wanted, lattice.shift)
         except (CalibrationError, ShapeError) as error:
             return outline.refused(str(error))
         return replace(outline, lines=np.stack([filled(filled(sampled)) for sampled in masks]))
@@ -111,12 +129,13 @@ class Grappa(Stage[KSpace, KSpace]):
         if acceleration == (1, 1):
             yield item
             return
+        lattice = self._lattice(item, masks, acceleration)
         for sampled in masks:
             if sampled.any():
-                check_lattice(sampled, acceleration, complete=item.incomplete is None)
-        self._tell_open_ends(masks, acceleration)
-        thin = self._is_thin(item, masks, acceleration)
-        weights = self._weights(item, acceleration, thin=thin)
+                check_lattice(sampled, lattice, complete=item.incomplete is None)
+        self._tell_open_ends(masks, lattice)
+        thin = self._is_thin(item, masks, lattice.acceleration)
+        weights = self._weights(item, lattice, thin=thin)
         if thin:
             slices = item.replace(data=_slices(item.data), mask=item.mask[..., :1, :])
             filled = _slab(self._fill(slices, weights))
@@ -143,10 +162,10 @@ class Grappa(Stage[KSpace, KSpace]):
             raise ShapeError(
                 f"a slab of {item.data.shape[-3]} partitions is filled slice by slice, with weights of each slice"
             )
-        return self._weights(item, acceleration, thin=False)
+        return self._weights(item, self._lattice(item, masks, acceleration), thin=False)
 
-    def _weights(self, item: KSpace, acceleration: tuple[int, int], *, thin: bool) -> grappa.GrappaWeights:
-        return self._caches[thin].get(item, lambda: self._calibrate(item, acceleration, thin=thin))
+    def _weights(self, item: KSpace, lattice: Lattice, *, thin: bool) -> grappa.GrappaWeights:
+        return self._caches[thin].get(item, lambda: self._calibrate(item, lattice, thin=thin))
 
     def _acceleration(self, item: KSpace, masks: npt.NDArray[np.bool_]) -> tuple[int, int]:
         found = self._acceleration_of(item.encoding, masks, complete=item.incomplete is None)
@@ -170,6 +189,8 @@ class Grappa(Stage[KSpace, KSpace]):
         if announced != (1, 1) or self.config.acceleration or sampled is None:
             return announced
         found = lattice_of(sampled, complete=complete)
+        if found is None and (shifted := _shifted(sampled)) is not None:
+            return shifted.acceleration
         if found is None:
             raise ShapeError(
                 "the header announces no acceleration, but lines are missing, and not in regular steps; sampled are "
@@ -177,15 +198,45 @@ class Grappa(Stage[KSpace, KSpace]):
             )
         return found
 
-    def _tell_open_ends(self, masks: npt.NDArray[np.bool_], acceleration: tuple[int, int]) -> None:
+    def _lattice(self, item: KSpace, masks: npt.NDArray[np.bool_], acceleration: tuple[int, int]) -> Lattice:
+        """That of `_lattice_of`, or without one the header's; tells where the header names another shift."""
+        found = self._lattice_of(masks, acceleration, complete=item.incomplete is None)
+        named = self._scan.header.user_parameters.get(REORDERING_SHIFT)
+        asked = self.config.shift is not None
+        if found is not None and not asked and named is not None and named != found.shift:
+            self._scan.warn(
+                f"the header's user parameter {REORDERING_SHIFT} is {named}, but the lines form a lattice of "
+                f"{found.acceleration[0]} x {found.acceleration[1]} that is shifted by {found.shift} along k2: the "
+                "lines count; have the converter write what was acquired"
+            )
+        return found or Lattice(acceleration)
+
+    def _lattice_of(
+        self, masks: npt.NDArray[np.bool_], acceleration: tuple[int, int], *, complete: bool
+    ) -> Lattice | None:
+        """The lattice with the shift of the settings, or the one that lines ``(frame, k2, k1)`` of a volume show."""
+        if self.config.shift is not None:
+            if self.config.shift >= acceleration[1]:
+                raise ShapeError(
+                    f"grappa.shift is {self.config.shift}, but of every {acceleration[1]} lines along k2 one was "
+                    f"acquired: a lattice can be shifted by 0 to {acceleration[1] - 1}"
+                )
+            return Lattice(acceleration, self.config.shift)
+        sampled = next((mask for mask in masks if mask.any()), None)
+        if sampled is None or len(sampled) == 1:
+            return None
+        return shifted_lattice_of(sampled, acceleration, complete=complete)
+
+    def _tell_open_ends(self, masks: npt.NDArray[np.bool_], lattice: Lattice) -> None:
         """Tell that a good part of a short axis stays empty: nothing is filled beyond the outermost lattice line."""
-        for axis, r in zip((2, 1), acceleration, strict=True):
+        r1, r2 = lattice.acceleration
+        for axis, r in ((2, r1), (1, math.gcd(r2, lattice.shift))):
             n_lines = masks[0].sum(axis=2 - axis)
             n, first = len(n_lines), max(range(r), key=lambda offset: int(n_lines[offset::r].sum()))
-            lattice = first + r * np.flatnonzero(n_lines[first::r])
-            if r == 1 or not len(lattice):
+            lines = first + r * np.flatnonzero(n_lines[first::r])
+            if r == 1 or not len(lines):
                 continue
-            below, above = int(lattice[0]), n - 1 - int(lattice[-1])
+            below, above = int(lines[0]), n - 1 - int(lines[-1])
             if max(below, above) < r and below + above > n / _PLANNED:  # further out, it is partial Fourier
                 self._scan.warn(
                     f"GRAPPA fills lines between acquired ones only: at the ends of k{3 - axis}, {below + above} of "
@@ -209,14 +260,15 @@ class Grappa(Stage[KSpace, KSpace]):
             return False
         return all(bool((lines == lines[:, :1]).all()) for lines in (masks, calibrating))
 
-    def _calibrate(self, item: KSpace, acceleration: tuple[int, int], *, thin: bool) -> grappa.GrappaWeights:
+    def _calibrate(self, item: KSpace, lattice: Lattice, *, thin: bool) -> grappa.GrappaWeights:
+        acceleration, shift = lattice
         wanted = (self.config.kernel_k0, self.config.kernel_k1, self.config.kernel_k2)
         block = calibration_block(item, "GRAPPA", at_center=False)
         if thin:
             block = _with_signal(_slices(block))
         try:
-            kernel = grappa.fitting_kernel(block, acceleration, wanted)
-            weights = grappa.calibrate(block, acceleration, kernel, self.config.regularization)
+            kernel = grappa.fitting_kernel(block, acceleration, wanted, shift)
+            weights = grappa.calibrate(block, acceleration, kernel, self.config.regularization, shift)
         except CalibrationError as error:
             raise CalibrationError(f"{error}{calibration_found(item)}") from None
         n2, n1 = block.shape[-3:-1]
@@ -231,7 +283,7 @@ class Grappa(Stage[KSpace, KSpace]):
     def _fill(self, item: KSpace, weights: grappa.GrappaWeights) -> torch.Tensor:
         masks = item.mask.reshape(-1, *item.mask.shape[-2:])
         if item.incomplete is not None:
-            masks = _without_gaps(masks, weights.acceleration)
+            masks = _without_gaps(masks, Lattice(weights.acceleration, weights.shift))
         if bool((masks == masks[0]).all()):
             return grappa.apply(weights, item.data, masks[0])
         # Frames that were sampled differently (for example interleaved in time) are filled one by one.
@@ -247,6 +299,14 @@ class Grappa(Stage[KSpace, KSpace]):
         per_frame = [replace(weights, values=v) for v in values.expand(len(masks), *values.shape[1:])]
         filled = [grappa.apply(w, d, m) for w, d, m in zip(per_frame, data, masks, strict=True)]
         return torch.stack(filled).reshape(item.data.shape)
+
+
+def _shifted(sampled: npt.NDArray[np.bool_]) -> Lattice | None:
+    """The shifted lattice, of those that are usual, that lines form of which nothing was announced."""
+    for total in range(2, _LARGEST + 1) if len(sampled) > 1 else ():
+        if (found := shifted_lattice_of(sampled, (1, total))) is not None:
+            return found
+    return None
 
 
 def _slices(kspace: torch.Tensor) -> torch.Tensor:
@@ -266,7 +326,7 @@ def _slab(slices: torch.Tensor) -> torch.Tensor:
     return to_kspace(slices.squeeze(-3).transpose(-4, -3), (-3,))
 
 
-def _without_gaps(masks: torch.Tensor, acceleration: tuple[int, int]) -> torch.Tensor:
+def _without_gaps(masks: torch.Tensor, lattice: Lattice) -> torch.Tensor:
     """The masks ``(frame, k2, k1)`` with the lines that were lost counted as sampled."""
-    gaps = [lattice_gaps(mask, acceleration) if mask.any() else ~mask for mask in masks.cpu().numpy()]
+    gaps = [lattice_gaps_of(mask, lattice) if mask.any() else ~mask for mask in masks.cpu().numpy()]
     return masks | torch.from_numpy(np.stack(gaps)).to(masks.device)

@@ -7,9 +7,11 @@ from typing import Literal
 
 import torch
 
+from scanside.context import Context
 from scanside.errors import ConfigError
 from scanside.items import Image, Samples
 from scanside.recon.combine import combine_with_maps, root_sum_of_squares
+from scanside.recon.noncartesian.nufft import require_library
 from scanside.recon.noncartesian.stack import transform_of
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
@@ -41,6 +43,10 @@ class Gridding(Stage[Samples, Image]):
         density: Density = "auto"
 
     config: Config
+
+    def prepare(self, context: Context) -> None:
+        """See that the NUFFT is installed, before a scan waits for it."""
+        require_library(context.torch_device)
 
     def open(self, scan: Scan) -> None:
         """A new scan."""

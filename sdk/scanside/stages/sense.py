@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 
-from scanside.errors import ConfigError
-from scanside.items import Calibration, Image, KSpace
+from scanside.items import Calibration, KSpace
 from scanside.mrd.meta import Meta
-from scanside.recon.acquired import Acquired, SeenMaps, acquired
-from scanside.recon.column_cache import changes
-from scanside.recon.combine import combine_sets, combine_with_maps
-from scanside.recon.fourier import spatial_dims, to_kspace
-from scanside.recon.partial_fourier import Band, pocs
+from scanside.recon.acquired import Acquired
 from scanside.recon.sense import solve
-from scanside.scan import Scan
-from scanside.stage import Stage, StageConfig
-from scanside.stages._agreement import MapCheck
-from scanside.stages._axes import readout_of
+from scanside.stage import StageConfig
 from scanside.stages._columns import Columns
 from scanside.stages._finite import check_finite
-from scanside.stages._images import images_of
+from scanside.stages._fit_images import FitImages, FitImagesConfig
 from scanside.stages._noise_weight import NoiseWeight
-from scanside.stages.partial_fourier import axis_name, one_sided, with_a_phase
 
 __all__ = ["Sense"]
 
 
-class Sense(Stage[Calibration | KSpace, Image]):
+class Sense(FitImages):
     """Solves for the image whose coil views fit the acquired lines, for any undersampling of phase encoding.
 
     It minimises ‖F S x − y‖² + l2 ‖x‖², with coil maps from an earlier stage: by conjugate gradients, or exactly, by
@@ -58,7 +48,7 @@ class Sense(Stage[Calibration | KSpace, Image]):
     2001;46:638. Uecker et al., Magn Reson Med 2014;71:990.
     """
 
-    class Config(StageConfig):
+    class Config(FitImagesConfig):
         """Settings.
 
         Attributes:
@@ -77,8 +67,6 @@ class Sense(Stage[Calibration | KSpace, Image]):
                 repetitions; at 256 × 256 it takes up to 134 MB for each slice, 512 MB in all.
             tolerance: residual relative to the right-hand side at which conjugate gradients stop.
             max_iterations: where they stop anyway.
-            partial_fourier: ``pocs`` completes an asymmetric echo and partial phase encoding, ``none`` leaves the
-                solution as it is, which loses resolution.
         """
 
         l2: float = Field(0.002, ge=0)
@@ -86,7 +74,6 @@ class Sense(Stage[Calibration | KSpace, Image]):
         solver: Literal["cg", "columns"] = "cg"
         tolerance: float = Field(1e-4, gt=0, lt=1)
         max_iterations: int = Field(100, ge=1)
-        partial_fourier: Literal["pocs", "none"] = "pocs"
 
         @model_validator(mode="after")
         def _solvable(self) -> Sense.Config:
@@ -96,6 +83,7 @@ class Sense(Stage[Calibration | KSpace, Image]):
                 )
             return self
 
+    what = "SENSE"
     config: Config
 
     def __init__(self, config: StageConfig | None = None, **settings: Any) -> None:
@@ -105,70 +93,24 @@ class Sense(Stage[Calibration | KSpace, Image]):
         self.factor = torch.ones(())
         self._weights = NoiseWeight(self.config.l2, self.config.l2_noise)
 
-    def open(self, scan: Scan) -> None:
-        """A new scan: nothing is known of its maps."""
-        self._scan = scan
-        self._check = MapCheck()
-        self._seen: tuple[torch.Tensor, int, SeenMaps] | None = None
-
     def close(self) -> None:
         """Forget the scan's maps."""
-        self._seen = None
-        self._check = MapCheck()
+        super().close()
         self._weights.close()
         self.columns.close()
 
-    def process(self, item: Calibration | KSpace) -> Iterator[Image]:
-        """Reconstruct the images of one k-space; or prepare for them, when the calibration lines are there."""
-        if isinstance(item, Calibration):
-            if self.config.solver == "columns":
-                reference = item.kspace.reference
-                self.columns.begin(
-                    item, self.config.l2 if reference is None else self._weights.early(reference)
-                )
-            return
-        if item.coil_maps is None:
-            raise ConfigError("SENSE needs coil maps, but no stage before it made them: add 'coil-maps'")
-        if (agreement := self._check.of(item)) is not None:
-            meta = item.meta.copy()
-            meta["ScansideMaps"] = agreement.meta
-            item = item.replace(meta=meta)
-            if agreement.flaw is not None:
-                self._scan.warn(agreement.flaw)
-        assert item.coil_maps is not None
-        yield from self.images(item, self.acquired(item, item.coil_maps))
-
-    def acquired(self, item: KSpace, maps: torch.Tensor) -> Acquired:
-        """What was acquired of a k-space, with its maps; what is prepared of these serves repetitions."""
-        readout = readout_of(item)
-        if item.second_maps is not None or maps.shape[:-4].numel() > 1 or maps.shape[-3] > 1:
-            return acquired(item.data, maps, item.mask, readout, second=item.second_maps)
-        kept = self._seen
-        if kept is None or kept[0] is not maps or kept[1] != changes(maps):
-            self._seen = kept = (maps, changes(maps), SeenMaps(maps))
-        return acquired(item.data, maps, item.mask, readout, kept[2])
-
-    def images(self, item: KSpace, data: Acquired) -> Iterator[Image]:
-        """The images of a k-space that has maps, and of what was acquired of it."""
-        assert item.coil_maps is not None
-        meta = item.meta.copy()
-        solution = self._solved(item, data, meta)
-        bands = one_sided(item) if self.config.partial_fourier == "pocs" else {}
-        bands, flaws = with_a_phase(item, bands)
-        for flaw in flaws:
-            self._scan.warn(flaw)
-        if bands:
-            solution = _completed(solution, item, bands)
-            meta["ScansidePartialFourier"] = ["pocs", *(axis_name(dim) for dim in bands)]
-        if item.second_maps is not None:
-            solution = combine_sets(solution)
-        yield from images_of(self._scan, item.replace(meta=meta), solution)
+    def begin(self, item: Calibration) -> None:
+        """Prepare for the images of a k-space, when the calibration lines are there."""
+        if self.config.solver == "columns":
+            reference = item.kspace.reference
+            self.columns.begin(item, self.config.l2 if reference is None else self._weights.early(reference))
 
     def solution(self, item: KSpace, data: Acquired) -> torch.Tensor:
         """What fits the acquired lines and no more: ``(*other, z, y, x)``, ``(2, *other, z, y, x)`` of two sets."""
-        return self._solved(item, data, item.meta.copy())
+        return self.solved(item, data, item.meta.copy())
 
-    def _solved(self, item: KSpace, data: Acquired, meta: Meta) -> torch.Tensor:
+    def solved(self, item: KSpace, data: Acquired, meta: Meta) -> torch.Tensor:
+        """See `FitImages`."""
         self.weight = self._weights.of(item)
         if self.config.l2_noise:
             meta["SenseWeight"] = f"{self.weight:.3g}"
@@ -176,7 +118,7 @@ class Sense(Stage[Calibration | KSpace, Image]):
         if solution is None:
             solution = self._by_iterations(item, data, meta)
         given_back = self.weight != self.config.l2
-        self.factor = _factor(solution, data, self.weight) if given_back else torch.ones_like(self.factor)
+        self.factor = _factor(solution, data, self.weight) if given_back else torch.ones(())
         return solution * self.factor if given_back else solution
 
     def _by_columns(self, item: KSpace, data: Acquired, meta: Meta) -> torch.Tensor | None:
@@ -225,27 +167,3 @@ def _factor(images: torch.Tensor, data: Acquired, weight: float) -> torch.Tensor
     )
     predicted = explained - weight * energy  # ‖A x‖²
     return torch.where(predicted > 0, explained / predicted, 1.0)
-
-
-def _completed(images: torch.Tensor, item: KSpace, bands: Mapping[int, Band]) -> torch.Tensor:
-    """The images with what lies beyond the bands, from the symmetry of k-space.
-
-    The coils' views are completed, not the combined image: the acquired band ends sharply there alone.
-
-    Args:
-        images: ``(*other, z, y, x)``, or ``(2, *other, z, y, x)`` of two sets of maps.
-        item: with these maps.
-        bands: by axis.
-    """
-    maps, second = item.coil_maps, item.second_maps
-    assert maps is not None
-    dims = spatial_dims(maps)
-    by_set = [(maps, images)] if second is None else [(maps, images[0]), (second, images[1])]
-    kspace = to_kspace(torch.stack([one * image.unsqueeze(-4) for one, image in by_set]).sum(0), dims)
-    for dim, (first, last) in bands.items():
-        kspace.narrow(dim, 0, first).zero_()
-        kspace.narrow(dim, last + 1, kspace.shape[dim] - last - 1).zero_()
-    completed = pocs(kspace, bands, dims)
-    if second is None:
-        return combine_with_maps(completed, maps)
-    return torch.stack([combine_with_maps(completed, one) for one in (maps, second)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from unittest import SkipTest
@@ -53,6 +53,7 @@ def play_host(
     items: Iterable[Item],
     *,
     whole: bool = True,
+    on_item: Callable[[Item], None] = lambda item: None,  # noqa: ARG005
 ) -> Received:
     """Play a host's (or Gadgetron's) part of a session: send in a thread, and take what comes until it ends.
 
@@ -62,6 +63,7 @@ def play_host(
         header_xml: the scan's header.
         items: the scan.
         whole: end with CLOSE; otherwise end the stream without a word.
+        on_item: called with each item that came back, as it comes.
     """
     session = ClientSession(stream)
     scan = Scan.from_xml(header_xml)
@@ -86,6 +88,7 @@ def play_host(
         for message in session:
             for item in items_of(message, scan):
                 received.items.append(item.copy() if isinstance(item, Readouts) else item)
+                on_item(item)
     except PeerReported as error:
         received.error = str(error)
     sender.join()

@@ -111,6 +111,17 @@ def test_self_checks(watched: Watched, story: Any) -> None:
     assert watched.value("scanside_fallbacks_total", reason="self-check") == 1
 
 
+def test_ghosts(watched: Watched, story: Any) -> None:
+    watched.tell(*story.opened("a"))
+    for i, told in enumerate((["0.0042"], ["0.0800"], ["a word"], [])):
+        watched.tell(story.image(i, session="a", facts={"ScansideGhost": told}))
+    watched.tell(story.image(4, session="a"))
+    of = {"pipeline": "student"}
+    steps = {le: watched.value("scanside_ghost_ratio_bucket", le=le, **of) for le in ("0.005", "0.05", "0.1")}
+    assert steps == {"0.005": 1, "0.05": 1, "0.1": 2}
+    assert watched.value("scanside_ghost_ratio_count", **of) == 2
+
+
 def test_times(busy: Watched) -> None:
     assert busy.value("scanside_stage_duration_seconds_count", stage="engine") == 4
     assert busy.value("scanside_stage_duration_seconds_sum", stage="engine") == pytest.approx(0.04)

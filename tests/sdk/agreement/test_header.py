@@ -23,6 +23,7 @@ def test_multiband(make_scan: Callable[..., Any], factor: int) -> None:
     told, found = scan.compare()
     assert told == found
     assert [finding.level for finding in found] == ["error"] * (factor > 1)
+    assert all(finding.corrected_by == "multiband" for finding in found)
     assert all(
         "multiband factor 3" in finding.text and "on top of each other" in finding.text for finding in found
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scanside.bench.realtime import _MOST_GROWTH, _growth
+from scanside.bench.realtime import MOST_GROWTH, growth
 
 _MIB = 1 << 20
 
@@ -16,29 +16,29 @@ def _breathing(n: int, phase: int = 0) -> list[int]:
 
 @pytest.mark.parametrize("phase", range(4))
 @pytest.mark.parametrize("n", [61, 1000])
-def test_what_comes_and_goes_with_frames_is_no_growth(n: int, phase: int) -> None:
-    assert _growth(_breathing(n, phase)) == pytest.approx(1, abs=0.01)
+def test_what_comes_and_goes_with_frames_is_nogrowth(n: int, phase: int) -> None:
+    assert growth(_breathing(n, phase)) == pytest.approx(1, abs=0.01)
 
 
-def test_pauses_of_the_machine_are_no_growth() -> None:
+def test_pauses_of_the_machine_are_nogrowth() -> None:
     spike, kept = _breathing(200), _breathing(200)
     spike[150] += 40 * _MIB
     kept[120:140] = [taken + 16 * _MIB for taken in kept[120:140]]
-    assert _growth(spike) == pytest.approx(1, abs=0.01)
-    assert _growth(kept) == pytest.approx(1, abs=0.01)
+    assert growth(spike) == pytest.approx(1, abs=0.01)
+    assert growth(kept) == pytest.approx(1, abs=0.01)
 
 
-def test_warming_up_is_no_growth() -> None:
+def test_warming_up_is_nogrowth() -> None:
     cold = [(300 + i) * _MIB for i in range(10)]
-    assert _growth(cold + _breathing(90)) == pytest.approx(1, abs=0.01)
+    assert growth(cold + _breathing(90)) == pytest.approx(1, abs=0.01)
 
 
-def test_end_of_the_session_hides_no_growth() -> None:
+def test_end_of_the_session_hides_nogrowth() -> None:
     leaking = [taken + i * _MIB // 4 for i, taken in enumerate(_breathing(100))]
-    assert _growth(leaking) > _MOST_GROWTH
-    assert _growth([*leaking, 300 * _MIB]) > _MOST_GROWTH
+    assert growth(leaking) > MOST_GROWTH
+    assert growth([*leaking, 300 * _MIB]) > MOST_GROWTH
 
 
 def test_few_samples() -> None:
-    assert _growth([100]) == 1.0
-    assert _growth([100, 110]) >= 1.0
+    assert growth([100]) == 1.0
+    assert growth([100, 110]) >= 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,14 @@ import pytest
 from tests.sdk.datasets.conftest import coils_of
 from typer.testing import Result
 
+from scanside.datasets import Place, open_scan_file
+from scanside.datasets.bart_files import read_cfl
 from scanside.datasets.fastmri import write_fastmri
+from scanside.datasets.fourier import middle
+from scanside.items import Readouts
+from scanside.mrd.files import open_recording
 from scanside.mrd.hdf5 import Hdf5Reader
+from scanside.mrd.header import MrdHeader
 
 Scanside = Callable[..., Result]
 
@@ -63,6 +71,9 @@ def test_images_of_a_replay(scanside: Scanside, small_scan: Path, tmp_path: Path
     np.testing.assert_allclose(found.affine, np.diag([-1, -1, 1, 1]) @ affine, atol=1e-4)
     refused = scanside("convert", small_scan, tmp_path / "images.nii", status=1).stderr
     assert "holds no images: reconstruct it first" in refused
+    refused = scanside("convert", tmp_path / "images.h5", tmp_path / "k.cfl", status=1).stderr
+    assert "holds no lines of images" in refused
+    assert not (tmp_path / "k.cfl").exists()
 
 
 def test_options_that_are_for_images(scanside: Scanside, knee: Path, tmp_path: Path) -> None:
@@ -80,3 +91,65 @@ def test_mrd_2_there_and_back(scanside: Callable[..., Result], small_scan: Path,
             np.testing.assert_array_equal(ours.samples, theirs.samples)
             np.testing.assert_array_equal(ours.headers, theirs.headers)
     assert "MRD 2 stream" in scanside("inspect", stream).stdout
+
+
+def test_a_file_of_a_data_set_as_mrd_2(scanside: Scanside, knee: Path, tmp_path: Path) -> None:
+    """The same as by way of ISMRMRD."""
+    direct, scan, by_way = (tmp_path / name for name in ("direct.mrd", "scan.h5", "by_way.mrd"))
+    assert scanside("convert", knee, direct).stdout.startswith("2 images of fastmri")
+    scanside("convert", knee, scan)
+    scanside("convert", scan, by_way)
+    with open_recording(direct) as one, open_recording(by_way) as other:
+        assert MrdHeader.parse(one.header_xml) == MrdHeader.parse(other.header_xml)
+        blocks = [[block for block in file.items() if isinstance(block, Readouts)] for file in (one, other)]
+    samples, wanted = (np.concatenate([block.samples for block in some]) for some in blocks)
+    assert len(samples) == 72
+    np.testing.assert_array_equal(samples, wanted)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".mrd"])
+def test_a_scan_for_bart(scanside: Scanside, bart: str, knee: Path, tmp_path: Path, suffix: str) -> None:
+    """Its commands find dimensions and images; with the header beside, the scan comes back as it was."""
+    scan, again = tmp_path / f"scan{suffix}", tmp_path / "again.h5"
+    scanside("convert", knee, scan)
+    assert scanside("convert", scan, tmp_path / "k.cfl").stdout.startswith("2 images: ")
+    shown = subprocess.run(
+        [bart, "show", "-m", "k"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    dimensions = [int(n) for n in re.findall(r"\d+", shown.stdout.split("AoD:")[-1])]
+    assert dimensions[:14] == [64, 36, 1, 3, *[1] * 9, 2]
+    for arguments in (("fft", "-u", "-i", "3", "k", "images"), ("rss", "8", "images", "rss")):
+        subprocess.run([bart, *arguments], cwd=tmp_path, check=True)
+    found = np.abs(read_cfl(tmp_path / "rss").squeeze().T)
+    with open_scan_file(knee) as file:
+        for number, image in enumerate(found):
+            wanted = file.reference(Place(number))
+            assert wanted is not None
+            np.testing.assert_allclose(middle(image, wanted.shape), wanted, atol=1e-5 * wanted.max())
+    assert MrdHeader.parse((tmp_path / "k.xml").read_bytes()).encoding(0).encoded.matrix == (64, 36, 1)
+    scanside("convert", tmp_path / "k.hdr", again)
+    with Hdf5Reader(again) as one:
+        (block,) = one.blocks()
+        assert block.headers["idx"]["kspace_encode_step_1"].tolist() == [*range(36)] * 2
+
+
+def test_what_was_not_acquired_is_nothing_in_bart(
+    scanside: Scanside, small_scan: Path, tmp_path: Path
+) -> None:
+    scanside("convert", small_scan, tmp_path / "new" / "k.cfl")
+    kspace = read_cfl(tmp_path / "new" / "k")
+    acquired = kspace.any((0, 3)).squeeze()
+    with Hdf5Reader(small_scan) as reader:
+        n_lines = sum(len(block) for block in reader.blocks())
+        matrix = MrdHeader.parse(reader.header_xml).encoding(0).encoded.matrix
+    assert kspace.shape[:3] == (matrix[0], matrix[1], 1)
+    assert 0 < acquired.sum() <= n_lines
+    assert not acquired.all()
+
+
+def test_a_header_of_another_scan_beside_bart(scanside: Scanside, knee: Path, tmp_path: Path) -> None:
+    scanside("convert", knee, tmp_path / "k.cfl")
+    header = tmp_path / "k.xml"
+    header.write_bytes(header.read_bytes().replace(b"<y>36</y>", b"<y>40</y>"))
+    refused = scanside("convert", tmp_path / "k.cfl", tmp_path / "scan.h5", status=1).stderr
+    assert "they are not of one scan; remove the header" in " ".join(refused.split())

@@ -140,5 +140,7 @@ def test_magnitudes_have_no_kspace() -> None:
     known = Known(
         "none", mask=masks(1, K1, 1), at_hand={"image": torch.ones(1, 1, K1, K0), "roi": torch.ones(1)}
     )
-    with pytest.raises(ConfigError, match=r"not given the role 'kspace'.*it is given: dft0, dft1, image$"):
+    with pytest.raises(
+        ConfigError, match=r"not given the role 'kspace'.*it is given: dft0, dft1, double0, double1, image$"
+    ):
         known.tensor("kspace")

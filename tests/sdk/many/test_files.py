@@ -3,8 +3,11 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from scanside.datasets.bart_files import write_cfl
+from scanside.datasets.cmrxrecon import write_cmrxrecon
 from scanside.errors import ConfigError
 from scanside.many.files import Found, find_recordings, read_list, result_names
 
@@ -24,6 +27,17 @@ def test_folders_are_searched(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     found = find_recordings([tmp_path, tmp_path / "a.h5", tmp_path / "none.h5"], tmp_path / "out")
     assert [one.place for one in found] == ["a", "deep/c", "deep/er/b", "deep.h5/f", "none"]
+
+
+def test_files_of_data_sets_are_recordings_and_what_lies_beside_them_is_none(tmp_path: Path) -> None:
+    for name in ("kspace", "kspace_maps"):
+        (tmp_path / "patient").mkdir(exist_ok=True)
+        write_cfl(tmp_path / "patient" / name, np.ones((8, 6, 1, 2)))
+    folder = tmp_path / "MultiCoil/Cine/TrainingSet/FullSample/P001"
+    write_cmrxrecon(folder / "cine_sax.mat", np.ones((1, 1, 2, 8, 6), np.complex64))
+    (folder / "cine_sax_mask.mat").touch()
+    found = find_recordings([tmp_path], tmp_path / "out")
+    assert [Path(one.place).name for one in found] == ["cine_sax", "kspace"]
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:

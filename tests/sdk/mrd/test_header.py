@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scanside.errors import HeaderError
-from scanside.mrd.header import Dependency, Limit, MrdHeader, Space
+from scanside.mrd.header import Dependency, Limit, MrdHeader, Multiband, Space
 from scanside.scan import Scan
 
 pytestmark = pytest.mark.torch_free
@@ -138,6 +138,27 @@ def test_parallel_imaging() -> None:
     assert encoding.calibration_mode == "separate"
     assert encoding.trajectory == "epi"
     assert encoding.echo_train_length == 7
+
+
+MULTIBAND = (
+    "<parallelImaging><multiband>{}<multiband_factor>{}</multiband_factor><calibration>separable2D</calibration>"
+    "<calibration_encoding>1</calibration_encoding></multiband></parallelImaging>"
+)
+
+
+def test_multiband() -> None:
+    told = "<spacing><dZ>-8</dZ><dZ>12</dZ><dZ>32</dZ></spacing><deltaKz>0.0167</deltaKz>"
+    found = MrdHeader.parse(document(MULTIBAND.format(told, 3))).encoding(0).multiband
+    assert found == Multiband(3, ((-8.0, 12.0, 32.0),), 0.0167, 1)
+    assert found.offsets_mm(0) == found.offsets_mm(7) == (0, 20, 40)
+    each = "<spacing><dZ>20</dZ><dZ>20</dZ></spacing><spacing><dZ>21</dZ><dZ>22</dZ></spacing>"
+    found = MrdHeader.parse(document(MULTIBAND.format(each, 3))).encoding(0).multiband
+    assert found is not None
+    assert (found.offsets_mm(0), found.offsets_mm(1), found.delta_kz) == ((0, 20, 40), (0, 21, 43), None)
+    assert Multiband(4, ((1.0, 2.0),)).offsets_mm(0) is None
+    assert Multiband(4).offsets_mm(0) is None
+    for factor in (0, 1):
+        assert MrdHeader.parse(document(MULTIBAND.format(told, factor))).encoding(0).multiband is None
 
 
 def test_dependencies() -> None:

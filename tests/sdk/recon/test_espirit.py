@@ -181,3 +181,32 @@ def test_few_lines_give_maps() -> None:
     found = espirit(acs, (1, 48, 40), fitting_kernel(acs, (1, 48, 40)))
     assert overlap(found, maps)[inside].abs().mean() > 0.99
     assert overlap(found.roll(6, -2), maps)[inside].abs().mean() < 0.97
+
+
+def test_few_patches_span_what_their_gram_matrix_of_the_other_side_says() -> None:
+    kspace, *_ = simulated((1, 48, 40))
+    block = kspace[:, :, 24 - 7 : 24 + 7, 20 - 7 : 20 + 7]  # 81 patches of 288 samples
+    found = module._row_space(block, (1, 6, 6), 0.03).flatten(1)
+    patches = block.unfold(1, 1, 1).unfold(2, 6, 1).unfold(3, 6, 1).permute(1, 2, 3, 0, 4, 5, 6).flatten(3)
+    _, values, vectors = torch.linalg.svd(patches.reshape(81, 288), full_matrices=False)
+    wanted = vectors[values > 0.03 * values[0]]
+    assert found.shape == wanted.shape
+    torch.testing.assert_close(found.mH @ found, wanted.mH @ wanted, rtol=0, atol=1e-4)
+
+
+def test_where_no_eigenvalue_can_reach_the_crop_none_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    kspace, *_ = simulated((1, 48, 40))
+    solved, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: solved.append(len(matrix)) or eigh(matrix))
+    found = espirit(kspace, (1, 48, 40), kernel=4)
+    few = max(solved)
+    monkeypatch.setattr(module, "_ROUNDED", 0.0)
+    torch.testing.assert_close(found, espirit(kspace, (1, 48, 40), kernel=4), rtol=0, atol=1e-6)
+    assert few < 0.9 * max(solved) == 0.9 * 48 * 40
+
+
+def test_one_coil_has_no_second_set() -> None:
+    kspace, *_ = simulated((1, 48, 40))
+    maps, second = module.espirit_sets(kspace[:1], (1, 48, 40), kernel=4)
+    assert second is None
+    assert maps.abs().max() == pytest.approx(1, abs=1e-5)

@@ -30,13 +30,30 @@ CASES = {
 class Loop:
     """Where a kernel reads and what it gives, position by position."""
 
-    def __init__(self, acceleration: tuple[int, int], kernel: tuple[int, int, int]) -> None:
+    def __init__(self, acceleration: tuple[int, int], kernel: tuple[int, int, int], shift: int = 0) -> None:
         r1, r2 = acceleration
         w0, w1, w2 = kernel
+        if shift:
+            self._of_shifted(r1, r2, kernel, shift)
+            return
         taps1 = [(i - (w1 - 1) // 2) * r1 for i in range(w1)]
         taps2 = [(i - (w2 - 1) // 2) * r2 for i in range(w2)]
         taps0 = range(-(w0 // 2), w0 // 2 + 1)
         self.sources = [(d2, d1, d0) for d0 in taps0 for d2 in taps2 for d1 in taps1]
+        self.targets = [(o2, o1) for o2 in range(r2) for o1 in range(r1) if (o2, o1) != (0, 0)]
+
+    def _of_shifted(self, r1: int, r2: int, kernel: tuple[int, int, int], shift: int) -> None:
+        """In each column the lines of the lattice whose mean lies nearest to that of the cell."""
+        w0, w1, w2 = kernel
+        self.sources = []
+        for d0 in range(-(w0 // 2), w0 // 2 + 1):
+            columns = []
+            for step in range(-((w1 - 1) // 2), w1 - (w1 - 1) // 2):
+                on_it = [d2 for d2 in range(-9 * r2, 9 * r2) if (d2 - step * shift) % r2 == 0]
+                runs = [on_it[i : i + w2] for i in range(len(on_it) - w2)]
+                best = min(runs, key=lambda run: (abs(sum(run) / w2 - (r2 - 1) / 2), -run[0]))
+                columns.append([(d2, step * r1, d0) for d2 in best])
+            self.sources += [column[i] for i in range(w2) for column in columns]
         self.targets = [(o2, o1) for o2 in range(r2) for o1 in range(r1) if (o2, o1) != (0, 0)]
 
     def equations(self, acs: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -109,6 +126,80 @@ def test_filling_is_the_weighted_sum_around_every_missing_line(
                 expected[(..., *at, x)] = given[:, i * n_coils : (i + 1) * n_coils, 0]
     assert n_filled > 4
     torch.testing.assert_close(grappa.apply(weights, kspace, sampled), expected)
+
+
+SHIFTED = {
+    "2 x 2, shift 1": ((2, 9, 9, 6), (2, 2), (3, 2, 2), 1),
+    "2 x 3, shift 1": ((2, 10, 8, 5), (2, 3), (1, 3, 2), 1),
+    "2 x 3, shift 2": ((2, 11, 8, 5), (2, 3), (1, 2, 2), 2),
+    "3 x 2, shift 1": ((2, 9, 11, 5), (3, 2), (3, 2, 3), 1),
+    "1 x 4, shift 2": ((2, 14, 7, 5), (1, 4), (1, 3, 2), 2),
+}
+
+
+@pytest.mark.parametrize(("shape", "acceleration", "kernel", "shift"), SHIFTED.values(), ids=SHIFTED)
+def test_shifted_lattice(
+    shape: tuple[int, ...], acceleration: tuple[int, int], kernel: tuple[int, int, int], shift: int
+) -> None:
+    """CAIPIRINHA: weights and filled lines are those of loops over all positions."""
+    generator = torch.Generator().manual_seed(4)
+    (r1, r2), (n_coils, n2, n1, n0) = acceleration, shape
+    loop = Loop(acceleration, kernel, shift)
+    acs = torch.randn(*shape, dtype=torch.complex128, generator=generator)
+    weights = grappa.calibrate(acs, acceleration, kernel, 0.01, shift)
+    sources, targets = map(torch.stack, zip(*loop.equations(acs), strict=True))
+    damping = (0.01 * sources.square().abs().sum() / sources.shape[1]).sqrt()
+    a = torch.cat([sources, damping * torch.eye(sources.shape[1], dtype=sources.dtype)])
+    b = torch.cat([targets, torch.zeros(sources.shape[1], targets.shape[1], dtype=targets.dtype)])
+    expected = torch.linalg.lstsq(a, b).solution.mT
+    torch.testing.assert_close(weights.values, expected, rtol=1e-8, atol=1e-8)
+
+    first1 = 1 % r1
+    lattice = grappa.lattice_lines((n2, n1), acceleration, shift, (first1, 1))
+    assert [(k2, k1) for k2, k1 in np.ndindex(n2, n1) if lattice[k2, k1]] == [
+        (k2, k1)
+        for k2, k1 in np.ndindex(n2, n1)
+        if (k1 - first1) % r1 == 0 and (k2 - 1 - shift * ((k1 - first1) // r1)) % r2 == 0
+    ]
+    sampled = lattice.clone()
+    sampled[n2 // 2, n1 // 2 - 1 : n1 // 2 + 1] = True
+    measured = acs * sampled[:, :, None]
+    filled = grappa.apply(weights, measured, sampled)
+    assert torch.equal(filled[:, sampled], measured[:, sampled])
+    n_filled = 0
+    for y2, y1 in np.ndindex(2 * n2, n1):
+        y2 -= n2
+        if (y1 - first1) % r1 or (y2 - 1 - shift * ((y1 - first1) // r1)) % r2:
+            continue
+        for i, (o2, o1) in enumerate(loop.targets):
+            at2, at1 = y2 + o2, y1 + o1
+            inside = 0 <= at2 < n2 and at1 < n1
+            if not inside or sampled[at2, at1] or not filled[:, at2, at1].any():
+                continue
+            n_filled += 1
+            for x in range(n0):
+                read = [
+                    measured[:, y2 + d2, y1 + d1, (x + d0) % n0]
+                    if 0 <= y2 + d2 < n2 and 0 <= y1 + d1 < n1 and lattice[y2 + d2, y1 + d1]
+                    else torch.zeros_like(measured[:, 0, 0, 0])
+                    for d2, d1, d0 in loop.sources
+                ]
+                given = weights.values @ torch.cat(read)
+                torch.testing.assert_close(
+                    filled[:, at2, at1, x], given[i * n_coils : (i + 1) * n_coils], rtol=1e-8, atol=1e-8
+                )
+    missing = int((~sampled[:, first1:]).sum())
+    assert n_filled > 0.7 * missing
+
+
+def test_ends_of_a_shifted_lattice_are_filled() -> None:
+    """Not every column begins with a line, but rows at the ends are as full as others."""
+    kspace, _ = smooth_coils((18, 24, 8), 4)
+    sampled = grappa.lattice_lines((18, 24), (2, 3), 1)
+    filled = grappa.apply(
+        grappa.calibrate(kspace, (2, 3), (3, 2, 2), shift=1), kspace * sampled[:, :, None], sampled
+    )
+    assert bool(filled[0, :, :23].abs().amin(-1).gt(0).all())
 
 
 def smooth_coils(shape: tuple[int, int, int], n_coils: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -218,6 +309,8 @@ def test_what_does_not_fit_is_an_error() -> None:
         grappa.apply(weights, kspace[:3], sampled)
     with pytest.raises(ShapeError, match="odd"):
         grappa.calibrate(kspace, (2, 1), (4, 4, 1))
+    with pytest.raises(ShapeError, match=r"R2 = 2 along k2 can be shifted by 0 to 1 lines, got 2"):
+        grappa.calibrate(kspace, (2, 2), shift=2)
     with pytest.raises(ShapeError, match="nothing to fill"):
         grappa.calibrate(kspace, (1, 1))
 

@@ -64,7 +64,7 @@ def test_grappa(shape: tuple[int, int, int], acceleration: tuple[int, int]) -> N
     deviation = grappa_deviation(weights, sampled, maps)
     check(deviation, images)
     # Lines for calibration alone: without them there would be more noise, and the test sees it.
-    lattice = grappa.sources_and_filled(sampled, acceleration)[0]
+    lattice = grappa.sources_and_filled(weights, sampled)[0]
     assert float((grappa_deviation(weights, lattice, maps) / deviation).mean()) > 1.03
 
 

@@ -95,6 +95,7 @@ def test_all_ways_give_the_same(recording: Path, direct: ReplayResult, tmp_path:
     assert image.header == expected.header
     assert image.meta == expected.meta
     assert (result.n_readouts, progress[-1]) == (24, (24, 24))
+    assert [0 < n <= 24 for n in result.n_sent] == [True]
     assert result.warnings == direct.warnings
     with Hdf5Reader(tmp_path / "out.h5") as reader:
         assert reader.header_xml == HEADER

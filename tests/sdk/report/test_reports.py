@@ -120,6 +120,16 @@ def test_report_of_another_process_says_what_it_does_not_know(recording: Path, t
     assert "their times are in its log" in page.text
 
 
+def test_ghosts_are_among_the_first_figures(recording: Path, tmp_path: Path) -> None:
+    images = replay(recording, "fft").images
+    for image, level in zip(images, ("0.0123", "0.0201"), strict=True):
+        image.meta["ScansideGhost"] = [level]
+    replay_report(images, tmp_path / "r.html", pipeline="epi", via="direct")
+    text = " ".join(Outline((tmp_path / "r.html").read_text("utf-8")).text.split())
+    assert "Nyquist ghost, median and largest" in text
+    assert "1.6 %, 2.0 %" in text
+
+
 def test_reports_name_nobody(tmp_path: Path) -> None:
     header = small_scan().header.xml.replace(
         b"<measurementInformation>",

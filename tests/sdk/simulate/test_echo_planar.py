@@ -18,6 +18,7 @@ from scanside.simulate import (
     EchoPlanarConfig,
     GeometryConfig,
     NoiseConfig,
+    ReferenceConfig,
     SamplingConfig,
     ScanConfig,
     SimulatedScan,
@@ -183,3 +184,30 @@ def test_preset_is_one() -> None:
 def test_configurations_that_cannot_be(sampling: dict[str, Any], others: dict[str, Any], text: str) -> None:
     with pytest.raises(ValidationError, match=text):
         ScanConfig.model_validate({"geometry": {"matrix": (N, N, 1)}, "sampling": sampling, **others})
+
+
+def test_reference_in_a_second_encoding_space() -> None:
+    config = ScanConfig(
+        geometry=GeometryConfig(matrix=(32, 32, 1), n_slices=2),
+        coils=CoilConfig(n_coils=2),
+        sampling=SamplingConfig(
+            acceleration=(2, 1), reference=ReferenceConfig(matrix=(16, 12)), epi=EchoPlanarConfig(ramp_us=0)
+        ),
+    )
+    simulated = simulate(config)
+    flash = MrdHeader.parse(simulated.header_xml).encodings[1]
+    assert (flash.trajectory, flash.encoded.matrix, flash.recon.matrix) == (
+        "cartesian",
+        (32, 12, 1),
+        (16, 12, 1),
+    )
+    assert (flash.calibration_mode, flash.acceleration) == ("separate", (1, 1))
+    headers = np.concatenate([item.headers for item in simulated.items() if isinstance(item, Readouts)])
+    of_space = headers[headers["encoding_space_ref"] == 1]
+    assert len(of_space) == 2 * 12
+    assert flagged(of_space["flags"], AcquisitionFlag.PARALLEL_CALIBRATION).all()
+    assert not flagged(of_space["flags"], AcquisitionFlag.REVERSE).any()
+    assert set(of_space["number_of_samples"].tolist()) == {32}
+    assert (np.diff(headers["scan_counter"].astype(int)) == 1).all()
+    with pytest.raises(ValidationError, match="acs or a reference of their own, not both"):
+        SamplingConfig(acs=(8, 0), reference=ReferenceConfig())

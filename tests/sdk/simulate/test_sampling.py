@@ -31,6 +31,29 @@ def pattern_of(
     return sampling_pattern(config, phase_bands(config, matrix), frame)[0]
 
 
+@pytest.mark.parametrize("shift", [0, 1, 2])
+def test_shifted_lattice(shift: int) -> None:
+    """CAIPIRINHA: the centre is on the lattice, and each of its k1 lines begins so many lines further on."""
+    config = SamplingConfig(acceleration=(2, 3), shift=shift)
+    pattern = pattern_of(config, matrix=(16, 12, 15))
+    expected = {
+        (k1, k2)
+        for k1 in range(12)
+        for k2 in range(15)
+        if (k1 - 6) % 2 == 0 and (k2 - 7 - shift * (k1 - 6) // 2) % 3 == 0
+    }
+    assert set(zip(pattern.k1.tolist(), pattern.k2.tolist(), strict=True)) == expected
+
+
+def test_shift_needs_an_acceleration() -> None:
+    for wrong in (
+        {"acceleration": (2, 2), "shift": 2},
+        {"pattern": "poisson", "acceleration": (2, 2), "shift": 1},
+    ):
+        with pytest.raises(ValueError, match="needs equispaced sampling with a larger acceleration there"):
+            SamplingConfig(**wrong)
+
+
 @pytest.mark.parametrize("kind", ["random", "variable-density"])
 def test_random_patterns_follow_their_seed_and_their_count(kind: str) -> None:
     config = SamplingConfig(pattern=kind, acceleration=(4, 1), acs=(10, 0), seed=5)

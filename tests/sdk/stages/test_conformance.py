@@ -11,13 +11,14 @@ import torch
 
 from scanside.items import AxisRange, Item, KSpace, Readouts
 from scanside.registry import load_stage, stage_names
-from scanside.scan import Scan
+from scanside.scan import Scan, ScanEnd
 from scanside.shadow import Shadow, SideBySide
 from scanside.simulate import (
     CoilConfig,
     DynamicsConfig,
     EchoPlanarConfig,
     GeometryConfig,
+    MultibandConfig,
     NoiseConfig,
     SamplingConfig,
     ScanConfig,
@@ -27,6 +28,7 @@ from scanside.simulate import (
 )
 from scanside.stage import Stage
 from scanside.stages.accumulate import Accumulate
+from scanside.stages.average import AverageImages
 from scanside.stages.cardiac_phases import SortByCardiacPhase
 from scanside.stages.centre_maps import CentreMaps
 from scanside.stages.coil_compression import CompressCoils
@@ -43,13 +45,17 @@ from scanside.stages.gradient_delays import GradientDelays
 from scanside.stages.grappa import Grappa
 from scanside.stages.gridding import Gridding
 from scanside.stages.low_rank_sparse import ReconstructLowRankSparse
+from scanside.stages.multiband import SeparateSlices
 from scanside.stages.noise import PrewhitenNoise
 from scanside.stages.noise_maps import MapNoise
+from scanside.stages.noncartesian_pics import NonCartesianPics
 from scanside.stages.noncartesian_sense import NonCartesianSenseStage
 from scanside.stages.other_contrasts import OtherContrasts
 from scanside.stages.oversampling import RemoveOversampling
 from scanside.stages.partial_fourier import PartialFourier
+from scanside.stages.pics import Pics
 from scanside.stages.sense import Sense
+from scanside.stages.spirit import Spirit
 from scanside.stages.view_sharing import ShareViews
 from scanside.stages.window import JoinFrames
 from scanside.testing import StageTests, small_kspace, small_readouts, small_scan, small_waveform
@@ -93,9 +99,25 @@ class TestEchoPlanarWithoutNavigators(TestEchoPlanar):
     navigators = 0
 
 
+class TestEchoPlanarDualPolarity(TestEchoPlanar):
+    def stage(self) -> Stage[Any, Any]:
+        return EchoPlanar(dual_polarity=True)
+
+    def simulated(self) -> SimulatedScan:
+        config = super().simulated().config
+        epi = EchoPlanarConfig(both_directions=True, odd_even_y_rad=(0.0, 1.0, 2.0), ramp_us=40)
+        sampling = SamplingConfig(epi=epi, acceleration=(2, 1), acs=(16, 0), acs_mode="separate")
+        return simulate(config.model_copy(update={"sampling": sampling}))
+
+
 class TestMeasureGhosts(StageTests):
     def stage(self) -> Stage[Any, Any]:
         return MeasureGhosts()
+
+
+class TestAverageImages(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return AverageImages()
 
 
 class TestSortByCardiacPhase(StageTests):
@@ -200,6 +222,34 @@ class TestGrappa(StageTests):
         return Grappa(kernel_k1=2)
 
 
+class TestSeparateSlices(StageTests):
+    def stage(self) -> Stage[Any, Any]:
+        return SeparateSlices(kernel_k0=3, kernel_k1=3)
+
+    def simulated(self) -> SimulatedScan:
+        multiband = MultibandConfig(factor=2, shift=2)
+        return simulate(
+            ScanConfig(
+                geometry=GeometryConfig(matrix=(24, 24, 1), n_slices=4, slice_gap_mm=20.0),
+                coils=CoilConfig(n_coils=4),
+                noise=NoiseConfig(scan="none"),
+                sampling=SamplingConfig(acs=(16, 0), acs_mode="separate", multiband=multiband),
+                dynamics=DynamicsConfig(repetitions=2),
+            )
+        )
+
+    def scan(self) -> Scan:
+        return Scan.from_xml(self.simulated().header_xml)
+
+    def items(self) -> Sequence[Item]:
+        accumulate, scan = Accumulate(), self.scan()
+        scan.corrected_by.add("multiband")
+        accumulate.prepare(self.context())
+        accumulate.open(scan)
+        made = [item for block in self.simulated().items() for item in accumulate.process(block)]
+        return [*made, *accumulate.finish(ScanEnd())]
+
+
 class TestNoise(StageTests):
     def stage(self) -> Stage[Any, Any]:
         return PrewhitenNoise()
@@ -252,6 +302,16 @@ class TestSense(StageTests):
 
     def items(self) -> Sequence[Item]:
         return [small_kspace(repetition=i, coil_maps=True) for i in range(2)]
+
+
+class TestPics(TestSense):
+    def stage(self) -> Stage[Any, Any]:
+        return Pics(shifts=1, tolerance=0.02)
+
+
+class TestSpirit(TestGrappa):
+    def stage(self) -> Stage[Any, Any]:
+        return Spirit(kernel_k0=3, kernel_k1=3)
 
 
 class TestJoinFrames(StageTests):
@@ -349,6 +409,11 @@ class TestNonCartesianSense(TestCentreMaps):
         maps = CentreMaps(calibration=12)
         maps.open(self.scan())
         return [made for item in super().items() for made in maps.process(item)]
+
+
+class TestNonCartesianPics(TestNonCartesianSense):
+    def stage(self) -> Stage[Any, Any]:
+        return NonCartesianPics(shifts=1, tolerance=0.05)
 
 
 class TestGridding(TestNonCartesianSense):

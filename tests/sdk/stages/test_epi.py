@@ -19,6 +19,7 @@ from scanside.simulate import (
     EchoPlanarConfig,
     GeometryConfig,
     NoiseConfig,
+    ReferenceConfig,
     SamplingConfig,
     ScanConfig,
     SimulatedScan,
@@ -42,11 +43,14 @@ def scan_of(
     *,
     std: float = 0.001,
     n_slices: int = 1,
+    geometry: dict[str, Any] | None = None,
     **epi: Any,
 ) -> SimulatedScan:
     return simulate(
         ScanConfig(
-            geometry=GeometryConfig(matrix=(N, N, 1), offset_mm=(0, 0, 20), n_slices=n_slices),
+            geometry=GeometryConfig(
+                **{"matrix": (N, N, 1), "offset_mm": (0, 0, 20), "n_slices": n_slices, **(geometry or {})}
+            ),
             coils=CoilConfig(n_coils=8),
             # Coils that are all alike in noise: images are the truth times the coils' root sum of squares.
             noise=NoiseConfig(std=std, spread=0.0, neighbour_correlation=0.0),
@@ -61,11 +65,12 @@ def images_of(
     simulated: SimulatedScan,
     settings: dict[str, Any] | None = None,
     *,
+    name: str = "epi",
     change: Change = lambda block: block,
     header: Callable[[str], str] = lambda xml: xml,
     block: int = 256,
 ) -> tuple[list[Image], Scan]:
-    pipeline = Pipeline.load("epi", settings)
+    pipeline = Pipeline.load(name, settings)
     pipeline.prepare(Context(device="cpu"))
     scan = Scan.from_xml(header(simulated.header_xml.decode()))
     made: list[Image] = []
@@ -263,6 +268,44 @@ def test_another_encoding_space_passes_unchanged() -> None:
         assert np.array_equal(np.concatenate([one.samples for one in passed]), item.samples)
         assert np.concatenate([one.headers for one in passed]).tobytes() == item.headers.tobytes()
     assert not scan.warnings
+
+
+def test_directions_stay_apart_and_averages_are_added() -> None:
+    """As diffusion-weighted scans have them: all directions of an average, then the next average."""
+    dynamics = {"averages": 2, "sets": 3}
+    simulated = scan_of({}, dynamics, std=0.02, n_slices=2, drift_hz_s=5.0, odd_even_rad=(0.5, 1.0))
+    made, scan = images_of(simulated)
+    assert not scan.warnings
+    places = [(int(image.header["set"]), int(image.header["slice"])) for image in made]
+    assert places == [(set_, slice_) for set_ in range(3) for slice_ in range(2)]
+    assert max(map(told_level, made)) < 0.01
+    for image in made:
+        slice_ = int(image.header["slice"])
+        assert np.allclose(image.header["position"], simulated.grid.positions[slice_], atol=1e-3)
+    one, _ = images_of(scan_of({}, std=0.02, odd_even_rad=(0.5, 1.0)))
+    corner = (..., slice(0, 12), slice(0, 12))
+    noise = [float(np.sqrt((pixels(image)[corner] ** 2).mean())) for image in (made[0], one[0])]
+    assert noise[0] == pytest.approx(noise[1] / np.sqrt(2), rel=0.1)
+    apart, _ = images_of(simulated, {"accumulate.averages": "separate"})
+    assert sorted(int(image.header["average"]) for image in apart) == [0] * 6 + [1] * 6
+
+
+def test_averages_whose_shots_differ_in_phase() -> None:
+    """As motion between the pulses of a diffusion weighting has it."""
+    simulated = scan_of({}, {"averages": 2}, odd_even_rad=(0.5, 1.0))
+
+    def moved(block: Readouts) -> Readouts:
+        block.samples[block.headers["idx"]["average"] == 1] *= np.exp(2.8j)
+        return block
+
+    (image,), scan = images_of(simulated, name="epi-averages", change=moved)
+    assert not scan.warnings
+    assert image.meta["ScansideAverages"] == ["2"]
+    assert error(image, simulated) < 0.02
+    assert told_level(image) < 0.01
+    (joined,), _ = images_of(simulated, change=moved)
+    inside = simulated.truth.mask[0]
+    assert pixels(joined)[inside].mean() < 0.3 * pixels(image)[inside].mean()
 
 
 # What can be wrong.
@@ -507,3 +550,111 @@ def test_a_cartesian_header_is_told() -> None:
     assert "the header's trajectory is cartesian, so that stage 'epi' leaves the readouts as they are" in (
         "\n".join(scan.warnings)
     )
+
+
+# Calibration lines of a gradient-echo scan, in an encoding space of their own.
+
+
+@pytest.mark.parametrize("fov_mm", [None, (300.0, 270.0)])
+def test_flash_lines_of_another_matrix_calibrate_echo_trains(fov_mm: tuple[float, float] | None) -> None:
+    reference = ReferenceConfig(matrix=(48, 40), fov_mm=fov_mm)
+    sampling = {"acceleration": (2, 1), "reference": reference}
+    simulated = scan_of(sampling, odd_even_rad=(0.8, -2.0), delay_us=1.0)
+    (image,), scan = images_of(simulated)
+    assert not scan.warnings
+    assert image.meta["ScansideCalibration"] == ["40 calibration lines of encoding space 1 were taken"]
+    assert error(image, simulated) < 0.02
+    assert told_level(image) < 0.01
+    assert ghost(image, simulated) < 0.01
+
+
+def test_flash_lines_from_elsewhere_are_told() -> None:
+    simulated = scan_of({"acceleration": (2, 1), "reference": ReferenceConfig()})
+
+    def moved(block: Readouts) -> Readouts:
+        block.headers["position"][block.headers["encoding_space_ref"] == 1] += (0, 0, 30)
+        return block
+
+    refused(simulated, "they lie 30.0 mm away from the image", change=moved)
+
+
+def test_calibration_lines_of_another_sample_time_are_told() -> None:
+    def slower_lines(block: Readouts) -> Readouts:
+        calibrating = flagged(block.headers["flags"], AcquisitionFlag.PARALLEL_CALIBRATION)
+        block.headers["sample_time_us"][calibrating] = 6
+        return block
+
+    _, scan = images_of(scan_of(R2, navigators=0), change=slower_lines)
+    assert any("space 0 have sample times of 6 and of 5 µs" in told for told in scan.warnings)
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        {"offset_mm": (40.0, 0.0, 20.0)},
+        {"offset_mm": (-25.0, 20.0, 20.0), "in_plane_deg": 70.0, "left_handed": True},
+    ],
+    ids=["axial", "turned"],
+)
+def test_ramp_samples_off_the_centre_that_were_demodulated_at_one_frequency(geometry: dict[str, Any]) -> None:
+    simulated = scan_of(geometry=geometry, odd_even_rad=(0.5,), ramp_us=240, receiver="one-frequency")
+    (image,), scan = images_of(simulated, {"epi.receiver": "one-frequency"})
+    assert not scan.warnings
+    assert error(image, simulated) < 0.02
+    (left,), _ = images_of(simulated)
+    assert error(left, simulated) > 0.05
+
+
+# Dual-polarity GRAPPA.
+
+TWO_DIMENSIONAL: dict[str, Any] = {
+    "odd_even_rad": (0.5, 1.0),
+    "odd_even_y_rad": (0.0, 2.0, -6.0),
+    "both_directions": True,
+}
+DUAL = {"epi.dual_polarity": True}
+ACS = {"acs": (32, 0), "acs_mode": "separate"}
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        ACS,
+        {**ACS, "acceleration": (2, 1), "partial_fourier": (0.75, 1.0)},
+    ],
+    ids=["all lines", "R = 2, partial Fourier"],
+)
+def test_phases_along_phase_encoding_by_references_of_both_directions(sampling: dict[str, Any]) -> None:
+    simulated = scan_of(sampling, **TWO_DIMENSIONAL)
+    (image,), scan = images_of(simulated, DUAL)
+    assert not scan.warnings
+    assert error(image, simulated) < 0.025
+    assert max(told_level(image), ghost(image, simulated)) < 0.01
+    (linear,), _ = images_of(simulated)
+    assert max(told_level(linear), ghost(linear, simulated)) > 0.025
+    assert error(linear, simulated) > 0.05
+
+
+def test_dual_polarity_in_small_blocks_and_slices() -> None:
+    simulated = scan_of({**ACS, "acceleration": (2, 1)}, {"repetitions": 2}, n_slices=2, **TWO_DIMENSIONAL)
+    whole, parts = (images_of(simulated, DUAL, block=block)[0] for block in (256, 7))
+    assert len(whole) == len(parts) == 4
+    for one, other in zip(whole, parts, strict=True):
+        assert np.abs(pixels(one) - pixels(other)).max() < 1e-5 * pixels(one).max()
+
+
+def test_references_of_one_direction_are_told() -> None:
+    sampling = {**ACS, "acceleration": (2, 1)}
+    simulated = scan_of(sampling, odd_even_rad=(0.5, 1.0))
+    (image,), scan = images_of(simulated, DUAL)
+    assert "0 adjacent ones came in both directions" in scan.warnings[0]
+    assert "epi.dual_polarity has no effect" in scan.warnings[0]
+    (linear,), _ = images_of(simulated)
+    assert np.array_equal(pixels(image), pixels(linear))
+
+
+def test_dual_polarity_without_references_or_navigators_is_told() -> None:
+    _, scan = images_of(scan_of(odd_even_rad=(0.5,)), DUAL)
+    assert [text for text in scan.warnings if "no calibration lines that serve came before" in text]
+    _, scan = images_of(scan_of(ACS, navigators=0, odd_even_rad=(0.5,)), DUAL)
+    assert [text for text in scan.warnings if "which epi.dual_polarity needs: it has no effect" in text]

@@ -133,6 +133,49 @@ def test_a_third_dimension_of_slices_is_left_out_and_told() -> None:
     assert any("third dimension" in text for text in scan.warnings)
 
 
+def with_third(what: ScanConfig, third: Callable[[Readouts], Any]) -> list[Readouts]:
+    """Blocks with a third dimension of the trajectory."""
+    blocks = []
+    for one in blocks_of(what):
+        assert one.trajectory is not None
+        along = np.broadcast_to(third(one), (*one.trajectory.shape[:2], 1))
+        whole = np.concatenate([one.trajectory, along], -1).astype(np.float32)
+        blocks.append(Readouts(one.headers, one.samples, whole))
+    return blocks
+
+
+STACK = config(
+    kind="stack-of-stars",
+    geometry=SMALL.model_copy(update={"matrix": (32, 32, 6), "fov_mm": (240.0, 240.0, 60.0)}),
+)
+
+
+def test_a_density_of_zeros_is_no_kz() -> None:
+    expected, _ = gathered(STACK)
+    made, scan = gathered(STACK, with_third(STACK, lambda one: 0.0))
+    torch.testing.assert_close(made[0].points, expected[0].points)
+    assert any("third dimension of the trajectory is zero" in text for text in scan.warnings)
+
+
+def test_a_kz_that_is_written_is_taken() -> None:
+    def kz(one: Readouts) -> Any:
+        return (one.headers["idx"]["kspace_encode_step_2"][:, None, None].astype(float) - 3) / 6
+
+    expected, _ = gathered(STACK)
+    made, scan = gathered(STACK, with_third(STACK, kz))
+    torch.testing.assert_close(made[0].points, expected[0].points, rtol=0, atol=1e-6)
+    assert not scan.warnings
+
+
+def test_a_density_in_place_of_kz_makes_no_image() -> None:
+    refused(STACK, with_third(STACK, lambda one: 0.3), ScanError, r"from 0.3 to 0.3, and kz has both signs")
+
+
+def test_trajectories_of_different_dimensions() -> None:
+    blocks = [*blocks_of(config())[:1], *with_third(config(), lambda one: 0.0)[1:]]
+    refused(config(), blocks, ShapeError, "trajectories of 2 and 3 dimensions")
+
+
 def refused(
     what: ScanConfig, blocks: list[Readouts], error: type[Exception], match: str, **settings: Any
 ) -> None:
@@ -181,7 +224,7 @@ def test_readouts_of_another_length() -> None:
 
 def test_spokes_that_were_lost_are_told() -> None:
     blocks = blocks_of(config(), 20)
-    kept = blocks[0].select(np.flatnonzero(~np.isin(np.arange(20), [4, 5])))
+    kept = blocks[0].select(~np.isin(np.arange(20), [4, 5]))
     made, scan = gathered(config(), [kept])
     assert made[0].incomplete is not None
     assert "2 readouts of slice 0" in made[0].incomplete

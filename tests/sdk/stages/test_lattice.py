@@ -12,7 +12,14 @@ import pytest
 from scanside.errors import ShapeError
 from scanside.simulate import SamplingConfig
 from scanside.simulate.sampling import phase_bands, sampling_pattern
-from scanside.stages._lattice import check_lattice, describe_sampled, lattice_of
+from scanside.stages._lattice import (
+    Lattice,
+    check_lattice,
+    describe_sampled,
+    lattice_gaps_of,
+    lattice_of,
+    shifted_lattice_of,
+)
 
 Lines = npt.NDArray[np.bool_]
 
@@ -35,17 +42,17 @@ def test_spacing_is_found(r: int, acs: int, acs_mode: Any) -> None:
             n, acceleration=(r, 1), acs=(acs, 0), acs_mode=acs_mode, partial_fourier=(partial, 1.0)
         )
         assert lattice_of(sampled) == (r, 1)
-        check_lattice(sampled, (r, 1))
+        check_lattice(sampled, Lattice((r, 1)))
         if r != 4:
             with pytest.raises(ShapeError, match=rf"look like acceleration {r} x 1.*\[{r}, 1\]"):
-                check_lattice(sampled, (4, 1))
+                check_lattice(sampled, Lattice((4, 1)))
 
 
 @pytest.mark.parametrize("acceleration", [(2, 2), (3, 1), (1, 2), (2, 3)])
 def test_spacing_along_two_axes(acceleration: tuple[int, int]) -> None:
     sampled = mask(64, 40, acceleration=acceleration, acs=(16, 12))
     assert lattice_of(sampled) == acceleration
-    check_lattice(sampled, acceleration)
+    check_lattice(sampled, Lattice(acceleration))
     k2, k1 = np.mgrid[:40, :64]
     inside = np.hypot((k1 - 32) / 32, (k2 - 20) / 20) <= 1
     assert lattice_of(sampled & inside) == acceleration, "an ellipse"
@@ -78,7 +85,7 @@ def test_irregular_sampling(pattern: Any, factor: float, acs: int) -> None:
         if not n_missing:
             continue
         with pytest.raises(ShapeError, match=r"irregular sampling, for which pipeline 'sense'"):
-            check_lattice(sampled, (round(factor), 1))
+            check_lattice(sampled, Lattice((round(factor), 1)))
 
 
 def test_shifted_lattice_is_none() -> None:
@@ -86,7 +93,49 @@ def test_shifted_lattice_is_none() -> None:
     k2, k1 = np.mgrid[:12, :24]
     assert lattice_of((k1 + k2) % 2 == 0) is None
     with pytest.raises(ShapeError, match="60 lines are missing"):
-        check_lattice((k1 + k2) % 2 == 0, (2, 1))
+        check_lattice((k1 + k2) % 2 == 0, Lattice((2, 1)))
+
+
+@pytest.mark.parametrize("acs_mode", ["integrated", "separate"])
+@pytest.mark.parametrize(
+    ("acceleration", "shift"),
+    [((2, 2), 1), ((2, 3), 1), ((2, 3), 2), ((3, 2), 1), ((1, 4), 2), ((1, 3), 1), ((3, 4), 2)],
+)
+def test_shift_is_found(acceleration: tuple[int, int], shift: int, acs_mode: Any) -> None:
+    for elliptical in (False, True):
+        settings = {"acs": (16, 12), "acs_mode": acs_mode, "elliptical": elliptical, "shift": shift}
+        sampled = mask(64, 44, acceleration=acceleration, **settings)
+        expected = Lattice(acceleration, shift)
+        assert shifted_lattice_of(sampled, acceleration) == expected
+        check_lattice(sampled, expected)
+        assert not lattice_gaps_of(sampled, expected).any()
+        for wrong in range(acceleration[1]):
+            if wrong != shift:
+                with pytest.raises(
+                    ShapeError, match=rf"look like acceleration {expected}.*grappa.shift to {shift}"
+                ):
+                    check_lattice(sampled, Lattice(acceleration, wrong))
+
+
+def test_lattice_that_is_shifted_along_k1() -> None:
+    """From one of its partitions to the next: the same lines are a lattice that is shifted along k2."""
+    k2, k1 = np.mgrid[:36, :48]
+    sampled = (k2 % 2 == 0) & ((k1 - k2 // 2) % 3 == 0)
+    found = shifted_lattice_of(sampled, (3, 2))
+    assert found == Lattice((1, 6), 2)
+    check_lattice(sampled, found)
+
+
+def test_lost_lines_of_a_shifted_lattice() -> None:
+    sampled = mask(48, 36, acceleration=(2, 3), shift=1)
+    lattice = Lattice((2, 3), 1)
+    whole = sampled.copy()
+    k2, k1 = (int(at[len(at) // 2]) for at in np.nonzero(sampled))
+    sampled[k2, k1] = False
+    sampled[:, 20] = False
+    assert shifted_lattice_of(sampled, (2, 3)) is None
+    assert shifted_lattice_of(sampled, (2, 3), complete=False) == lattice
+    assert np.array_equal(lattice_gaps_of(sampled, lattice), whole & ~sampled)
 
 
 def test_description() -> None:

@@ -71,3 +71,21 @@ def smooth_maps(n1: int, n0: int) -> torch.Tensor:
 def test_maps_on_another_grid_are_those_of_the_same_place(shape: tuple[int, int]) -> None:
     found = on_grid(smooth_maps(48, 48), shape)
     torch.testing.assert_close(found, smooth_maps(*shape), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("widths", "taken"), [(1, {14}), (2, {14, 20}), (4, {14, 17, 20, 23}), (99, set(range(14, 25)))]
+)
+def test_few_widths_of_the_block(widths: int, taken: set[int]) -> None:
+    """Never more lines than were acquired, and never more than ESPIRiT takes."""
+    config = EspiritConfig(widths=widths)
+    found = [config.lines_of(n, 14, 26) for n in range(14, 27)]
+    assert set(found) == taken
+    assert all(width <= n for width, n in zip(found, range(14, 27), strict=True))
+    assert found == sorted(found)
+
+
+def test_some_rows_of_maps_are_those_of_all(scene: tuple[torch.Tensor, torch.Tensor]) -> None:
+    maps = scene[0]
+    some = slice(3, 90, 4)
+    torch.testing.assert_close(on_grid(maps, (64, 48), some), on_grid(maps, (64, 48))[:, some])

@@ -11,13 +11,17 @@ import pytest
 import torch
 from tests.training.data.fastmri_files import write_images
 
-from scanside_training.data import DataConfig, ReconstructionData, SampleKey
+from scanside_training.data import DataConfig, ReconstructionData, SampleKey, measured_scan
 from scanside_training.data import kept_maps as module
-from scanside_training.data import slices as slices_module
 from scanside_training.data.kept_maps import Calibration, KeptMaps
 from scanside_training.data.simulation import Sample
 
-MADE = Calibration(torch.randn(3, 8, 6, dtype=torch.complex64), 0.25)
+MADE = Calibration(
+    torch.randn(3, 8, 6, dtype=torch.complex64),
+    torch.randn(3, dtype=torch.complex64),
+    0.25,
+    torch.rand(24, 21) > 0.5,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +39,11 @@ def never() -> Calibration:
 def test_what_was_estimated_is_found_again(cache: Path) -> None:
     kept = KeptMaps(("file", 10, 20, 0), 1.0)
     assert kept.get({"lines": 24}, lambda: MADE) is MADE
-    maps, noise = KeptMaps(("file", 10, 20, 0), 1.0).get({"lines": 24}, never)
-    assert torch.equal(maps, MADE.maps)
-    assert noise == 0.25
+    found = KeptMaps(("file", 10, 20, 0), 1.0).get({"lines": 24}, never)
+    assert all(
+        torch.equal(getattr(found, name), getattr(MADE, name)) for name in ("maps", "virtual", "region")
+    )
+    assert found.noise == 0.25
     for other, settings in (
         (("file", 11, 20, 0), {"lines": 24}),
         (("file", 10, 20, 1), {"lines": 24}),
@@ -119,16 +125,11 @@ def test_samples_are_the_same_with_maps_that_were_kept(folder: Path, cache: Path
             assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_blocks_of_many_widths_are_kept_for_validation_alone(
-    folder: Path, cache: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    # Other tests may have set the level of one below the root.
-    with caplog.at_level(logging.INFO, logger="scanside_training.data.module"):
-        samples_of(folder, acs=[11, 16])
-    assert "masks draw ACS blocks of 6 widths" in caplog.text
-    assert not cache.exists()
-    samples_of(folder, "validation", acs=[11, 16])
-    assert list(cache.rglob("*.h5"))
+def test_blocks_of_many_widths_are_cut_to_few_in_training(folder: Path, cache: Path) -> None:
+    samples_of(folder, acs=[11, 22], espirit={"widths": 2})
+    assert len(list(cache.rglob("*.h5"))) == 2
+    samples_of(folder, "validation", acs=[11, 22])
+    assert len(list(cache.rglob("*.h5"))) > 4  # of every width that was drawn
 
 
 def test_lines_beyond_what_espirit_takes_are_all_the_same(
@@ -137,5 +138,5 @@ def test_lines_beyond_what_espirit_takes_are_all_the_same(
     settings = {"acs": [14, 22], "espirit": {"calibration": 14}}
     samples_of(folder, **settings)
     assert len(list(cache.rglob("*.h5"))) == 1
-    monkeypatch.setattr(slices_module, "coarse_maps", lambda *_: pytest.fail("they were kept"))
+    monkeypatch.setattr(measured_scan, "coarse_maps", lambda *_: pytest.fail("they were kept"))
     samples_of(folder, **settings)

@@ -12,7 +12,7 @@ from scanside.metrics import psnr
 from scanside_training.config import read_config
 from scanside_training.evaluation.candidates import ZeroFilled, candidate_of
 from scanside_training.evaluation.candidates.bart import BartPics
-from scanside_training.evaluation.candidates.classical import CgSense, GrappaFill
+from scanside_training.evaluation.candidates.classical import CgSense, GrappaFill, SparseSense
 from scanside_training.evaluation.candidates.network import Run
 from scanside_training.evaluation.candidates.pipeline import PipelineRun
 from scanside_training.evaluation.candidates.tuned import Tuned
@@ -33,7 +33,7 @@ def quality(case: Case, image: torch.Tensor) -> float:
 
 def test_classical_ones_solve_an_easy_scan(case: Case) -> None:
     zero_filled = quality(case, ZeroFilled().open().job(case)())
-    for candidate in (CgSense(), GrappaFill()):
+    for candidate in (CgSense(), GrappaFill(), SparseSense(), SparseSense(wavelet=0, tv=0.002)):
         assert quality(case, candidate.open().job(case)()) > zero_filled + 10, candidate.kind
 
 
@@ -44,6 +44,16 @@ def test_bart(case: Case, bart: str, maps: Any) -> None:
     assert image.shape == case.whole.shape
     assert quality(case, image) > quality(case, ZeroFilled().open().job(case)()) + 10
     assert candidate.facts["BART"]
+
+
+def test_compressed_sensing_comes_close_to_barts(case: Case, bart: str) -> None:
+    ours = candidate_of("pics").open().job(case)()
+    theirs = BartPics(iterations=60, maps="same").open().job(case)()
+    assert quality(case, ours) > quality(case, theirs) - 0.5
+    assert SparseSense().label == "L1-wavelet"
+    assert SparseSense(tv=0.01).label == "L1-wavelet + TV"
+    with pytest.raises(ValueError, match="pics needs a weight"):
+        SparseSense(wavelet=0)
 
 
 def test_bart_with_total_variation(case: Case, bart: str) -> None:

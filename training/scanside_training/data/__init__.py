@@ -23,6 +23,7 @@ from scanside_training.data.module import (
     SimulatedSamples,
 )
 from scanside_training.data.multi_echo import MultiEchoTask
+from scanside_training.data.noncartesian import NonCartesianTask
 from scanside_training.data.placement import PlacementConfig
 from scanside_training.data.sampling import (
     FrameMaskConfig,
@@ -92,6 +93,7 @@ __all__ = [
     "MrdFolder",
     "MrdScans",
     "MultiEchoTask",
+    "NonCartesianTask",
     "PhantomArray16",
     "PlacementConfig",
     "PlaneMaskConfig",

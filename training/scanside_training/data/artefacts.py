@@ -12,8 +12,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from scanside.recon.fourier import to_image, to_kspace
+from scanside_training.data.scanned import ScannedSlice
 from scanside_training.data.settings import FloatRange, IntRange, Settings
-from scanside_training.data.slices import ImageToImage, ScannedSlice
+from scanside_training.data.slices import ImageToImage
 
 __all__ = ["ArtefactTask", "GhostConfig", "MotionConfig", "ghosted", "moved"]
 

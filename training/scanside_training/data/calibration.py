@@ -13,7 +13,7 @@ from scanside.recon.espirit import espirit
 from scanside_training.data.resample import cubic
 from scanside_training.data.settings import Probability, Settings
 
-__all__ = ["EspiritConfig", "coarse_maps", "espirit_maps", "on_grid", "refined"]
+__all__ = ["EspiritConfig", "coarse_maps", "espirit_maps", "on_grid", "reference_coil", "refined"]
 
 
 class EspiritConfig(Settings):
@@ -35,6 +35,22 @@ class EspiritConfig(Settings):
     kept_gb: float = Field(default=20.0, ge=0)
     """What maps of measured scans may take on the disk, below ``$SCANSIDE_CACHE``, once they are estimated; with 0
     none are kept."""
+    widths: int = Field(default=4, ge=1)
+    """Of measured scans in training: from so many widths of the ACS block at most maps are estimated, so that those
+    that are kept serve again. The others are cut to the next narrower one, as if so few lines had been acquired.
+    Validation and test take every line."""
+
+    def lines_of(self, n_acs: int, fewest: int, most: int) -> int:
+        """How many of the ACS lines maps of a measured scan are estimated from, in training.
+
+        Args:
+            n_acs: lines of the block.
+            fewest: the least that masks draw.
+            most: the most that they draw.
+        """
+        drawn = max(most, fewest) + 1 - fewest
+        taken = (fewest + step * drawn // self.widths for step in range(self.widths))
+        return min(max(width for width in taken if width <= max(n_acs, fewest)), self.calibration)
 
 
 def espirit_maps(config: EspiritConfig, acs: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -52,7 +68,7 @@ def espirit_maps(config: EspiritConfig, acs: Tensor, shape: tuple[int, int]) -> 
     Raises:
         CalibrationError: the block is too small for the kernel.
     """
-    return refined(config, coarse_maps(config, acs, shape), acs, shape)
+    return refined(coarse_maps(config, acs, shape), reference_coil(config, acs), shape)
 
 
 def coarse_maps(config: EspiritConfig, acs: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -72,26 +88,39 @@ def coarse_maps(config: EspiritConfig, acs: Tensor, shape: tuple[int, int]) -> T
     )[:, 0]
 
 
-def refined(config: EspiritConfig, coarse: Tensor, acs: Tensor, shape: tuple[int, int]) -> Tensor:
-    """`coarse_maps` on the pixels of the image; arguments as there."""
-    maps = on_grid(coarse, shape)
+def reference_coil(config: EspiritConfig, acs: Tensor) -> Tensor:
+    """The virtual coil ``(coil,)`` that sees the maps of a block ``(coil, k1, k0)`` with zero phase."""
+    return virtual_coil(_middle(acs[:, None], config.calibration)).flatten()
+
+
+def refined(coarse: Tensor, virtual: Tensor, shape: tuple[int, int], rows: slice | None = None) -> Tensor:
+    """`coarse_maps` on the pixels of the image.
+
+    Args:
+        coarse: the maps.
+        virtual: the block's `reference_coil`.
+        shape: pixels (y, x) of the image.
+        rows: those along y that are wanted; all by default.
+    """
+    maps = on_grid(coarse, shape, rows)
     # Interpolation turns phases where they vary fast; the convention is restored pixel by pixel.
-    return zero_phase_in(virtual_coil(_middle(acs[:, None], config.calibration)), maps[:, None])[:, 0]
+    return zero_phase_in(virtual[:, None, None, None], maps[:, None])[:, 0]
 
 
-def on_grid(maps: Tensor, shape: tuple[int, int]) -> Tensor:
+def on_grid(maps: Tensor, shape: tuple[int, int], rows: slice | None = None) -> Tensor:
     """Maps on another grid over the same field of view, interpolated and normalised again.
 
     Args:
         maps: ``(coil, y, x)``, ``Σ_coil |map|² = 1`` or 0.
-        shape: pixels (y, x) of the result.
+        shape: pixels (y, x) of that grid.
+        rows: those along y that are wanted; all by default.
     """
     # Voxel N//2 is the centre of the field of view on both grids.
-    rows, columns = (
+    y, x = (
         (torch.arange(n) - n // 2) * (n_before / n) + n_before // 2
         for n, n_before in zip(shape, maps.shape[-2:], strict=True)
     )
-    maps = cubic(maps, rows, columns)
+    maps = cubic(maps, y if rows is None else y[rows], x)
     power = (maps.real.square() + maps.imag.square()).sum(0)
     # Half of the norm is left midway between a point that has maps and one that has none.
     return maps * torch.where(power > 0.25, power.clamp_min(0.25).rsqrt(), 0.0)

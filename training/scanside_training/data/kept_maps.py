@@ -27,7 +27,7 @@ __all__ = ["Calibration", "KeptMaps"]
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _LOOK_AGAIN = 256
 """So many files are written before those of other processes are counted again."""
 
@@ -37,11 +37,15 @@ class Calibration(NamedTuple):
 
     Attributes:
         maps: ``(coil, y, x)`` complex64, on the grid on which they are estimated.
+        virtual: ``(coil,)`` complex64, the virtual coil that sees them with zero phase.
         noise: standard deviation of the noise's real and imaginary part per coil and voxel.
+        region: ``(k1, k0)`` booleans, where the object is in the image of all lines, combined with these maps.
     """
 
     maps: Tensor
+    virtual: Tensor
     noise: float
+    region: Tensor
 
 
 @dataclass(frozen=True)
@@ -129,17 +133,25 @@ def _read(path: Path) -> Calibration | None:
     try:
         with h5py.File(path, "r") as file:
             maps = file["maps"][()]  # HDF5 compares its checksum
-            noise = float(file.attrs["noise"])
+            virtual, region = file["virtual"][()], file["region"][()]
+            noise, n0 = float(file.attrs["noise"]), int(file.attrs["k0"])
         if maps.ndim != 3 or maps.dtype != np.complex64:
             raise ValueError(f"it holds maps of the shape {maps.shape}, {maps.dtype}")
     except DAMAGED as error:
         logger.warning("%s is damaged (%s): its coil maps are estimated again", path, error)
         return None
-    return Calibration(torch.from_numpy(maps), noise)
+    inside = np.unpackbits(region, axis=1, count=n0).astype(np.bool_)
+    return Calibration(torch.from_numpy(maps), torch.from_numpy(virtual), noise, torch.from_numpy(inside))
 
 
 def _write(path: Path, made: Calibration) -> None:
-    maps = made.maps.numpy()
+    # Maps may be views of others, which h5py would write element by element.
+    arrays = {
+        "maps": np.ascontiguousarray(made.maps),
+        "virtual": made.virtual.numpy(),
+        "region": np.packbits(made.region.numpy(), axis=1),
+    }
     with written_whole(path) as partial, h5py.File(partial, "w") as file:
-        file.create_dataset("maps", data=maps, chunks=maps.shape, fletcher32=True)
-        file.attrs["noise"] = made.noise
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, chunks=array.shape, fletcher32=True)
+        file.attrs.update(noise=made.noise, k0=made.region.shape[1])

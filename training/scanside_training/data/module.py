@@ -6,7 +6,6 @@ of the batch; so it is the same whatever the number of worker processes.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -21,6 +20,7 @@ from scanside.errors import ConfigError
 from scanside_training.data.batches import ByShape, ShapeBuckets
 from scanside_training.data.boxes import Boxes, no_boxes
 from scanside_training.data.kept_maps import KeptMaps
+from scanside_training.data.measured_scan import measured_shape
 from scanside_training.data.measured_slices import MeasuredSlices
 from scanside_training.data.settings import Content, Settings
 from scanside_training.data.simulation import (
@@ -30,7 +30,6 @@ from scanside_training.data.simulation import (
     middle_shape,
     simulate_sample,
 )
-from scanside_training.data.slices import measured_shape
 from scanside_training.data.sources import Licence, SliceSource, SourceConfig
 from scanside_training.data.splits import PARTS, Part, SharedSubjects
 from scanside_training.record import identity
@@ -48,14 +47,9 @@ __all__ = [
 
 _STREAM: dict[Part, int] = {"train": 0, "validation": 1, "test": 2}
 
-logger = logging.getLogger(__name__)
 
 _MEASURED: tuple[Content, ...] = ("scans", "kspace", "planes")
 """Of sizes, coils and noise of their own."""
-
-_FEW_WIDTHS = 4
-"""Coil maps are kept for training where ACS blocks have no more widths: with more, hardly any map is asked for again
-before the disk is full."""
 
 
 class DataConfig(Settings):
@@ -100,6 +94,11 @@ class DataConfig(Settings):
     def _films_for_films(self) -> DataConfig:
         simulations = [self.simulation, *([self.validation_simulation] if self.validation_simulation else [])]
         for simulation in simulations:
+            if simulation.task.one_by_one and self.batch_size > 1:
+                raise ValueError(
+                    f"samples of the task '{simulation.task.kind}' have as many readouts as were drawn for each, and "
+                    f"no batch holds {self.batch_size} of them: set batch_size to 1; 'accumulate' gathers gradients"
+                )
             takes = simulation.takes
             wrong = [source for source in self.sources if not simulation.may_take(source.gives)]
             masks = {source.gives: source for source in wrong}
@@ -306,7 +305,6 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
                 [one.shape_of(index, self._simulation) for index in one.indices] for one in self._sources
             ]
             self._buckets = ShapeBuckets(shapes, weights)
-        self._keeps_maps = self._are_maps_kept()
         self._marked = any(source.boxes is not None for source in self._sources)
         self._all = [
             (source, index, of)
@@ -368,29 +366,11 @@ class SimulatedSamples(Dataset[dict[str, Tensor]]):
             {identity(of.origin, source.slices.subjects[index]), source.slices.recordings[index]} - {""}
         )
 
-    def _are_maps_kept(self) -> bool:
-        espirit = self._simulation.espirit
-        estimates = any(isinstance(one.slices, MeasuredSlices) for one in self._sources)
-        if not estimates or not espirit.kept_gb:
-            return False
-        masks = self._simulation.masks
-        low, high = (masks.plane or masks).acs
-        n_widths = len({min(n, espirit.calibration) for n in range(low, high + 1)})
-        if self._part == "train" and n_widths > _FEW_WIDTHS:
-            logger.info(
-                "coil maps of measured scans are estimated for every sample: masks draw ACS blocks of %d widths, and "
-                "maps are kept for up to %d; of %d lines on all are one (espirit.calibration)",
-                n_widths,
-                _FEW_WIDTHS,
-                espirit.calibration,
-            )
-            return False
-        return True
-
     def _kept_maps(self, slices: SliceSource, index: int) -> KeptMaps | None:
-        if not self._keeps_maps or not isinstance(slices, MeasuredSlices):
+        most_gb = self._simulation.espirit.kept_gb
+        if not most_gb or not isinstance(slices, MeasuredSlices):
             return None
-        return KeptMaps(slices.identity(index), self._simulation.espirit.kept_gb)
+        return KeptMaps(slices.identity(index), most_gb)
 
     def _drawn(self, rng: np.random.Generator, of_batch: list[int]) -> tuple[_Opened, int]:
         if self._buckets is not None:

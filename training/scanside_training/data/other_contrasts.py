@@ -16,8 +16,9 @@ from scanside.recon.scaling import image_scale
 from scanside_training.data.appearance import random_appearance
 from scanside_training.data.placement import random_scan_of
 from scanside_training.data.resample import Placement, sample_at
+from scanside_training.data.scanned import ScannedSlice
 from scanside_training.data.simulation import Drawn, complex_of
-from scanside_training.data.slices import ImageToImage, ScannedSlice, scan_of
+from scanside_training.data.slices import ImageToImage, scan_of
 
 __all__ = ["OtherContrastsTask", "misplaced"]
 

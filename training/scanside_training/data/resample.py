@@ -111,6 +111,10 @@ def cubic(coarse: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     Returns:
         ``(channel, n, m)``.
     """
+    if coarse.is_complex():
+        # Weights are real: complex products would take twice as long.
+        parts = cubic(torch.cat([coarse.real, coarse.imag]), rows, columns)
+        return torch.complex(parts[: len(coarse)], parts[len(coarse) :])
     to_rows, to_columns = (
         _cubic_weights(position, n).to(coarse.dtype)
         for position, n in zip((rows, columns), coarse.shape[-2:], strict=True)

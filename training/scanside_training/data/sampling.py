@@ -93,6 +93,10 @@ class PlaneMaskConfig(Settings):
         """The least edge of the ACS block, where k1 has `n` lines."""
         return min(self.acs[0], n)
 
+    def most_acs(self, n: int) -> int:
+        """The largest edge of the ACS block along an axis of `n` samples."""
+        return min(self.acs[1], n)
+
 
 class MaskConfig(Settings):
     """Which masks are drawn. Every sample draws its pattern, acceleration and number of ACS lines."""
@@ -150,6 +154,12 @@ class MaskConfig(Settings):
     def fewest_acs(self, n: int) -> int:
         """The least number of ACS lines in a matrix of `n` lines."""
         return min((round(share * n) for share, _ in self.pairs), default=self.acs[0])
+
+    def most_acs(self, n: int) -> int:
+        """The largest number of ACS lines in a matrix of `n` lines."""
+        if "centre" in self.patterns:
+            return n
+        return max((round(share * n) for share, _ in self.pairs), default=self.acs[1])
 
 
 def random_mask(config: MaskConfig, n: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.bool_], int]:

@@ -9,7 +9,6 @@ reconstruction*, ICLR 2022.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -21,6 +20,8 @@ from scanside.recon.fourier import to_image, to_kspace
 from scanside.recon.noise_level import noise_level
 from scanside.recon.resize import crop_or_pad
 from scanside_training.data.calibration import on_grid
+from scanside_training.data.measured_scan import grid_of
+from scanside_training.data.scanned import Scan, ScannedSlice
 from scanside_training.data.settings import FloatRange
 from scanside_training.data.simulation import (
     Drawn,
@@ -28,7 +29,7 @@ from scanside_training.data.simulation import (
     TaskConfig,
     real_pairs,
 )
-from scanside_training.data.slices import ScannedSlice, grid_of, scanned, unrolled_sample
+from scanside_training.data.slices import scanned, unrolled_sample
 
 __all__ = ["RecordedScans", "SelfSupervisedTask"]
 
@@ -55,7 +56,7 @@ class _HoldsOut(TaskConfig):
             raise ValueError(f"held_out is a share between 0 and 1, got {self.held_out}")
         return self
 
-    def _of(self, drawn: Drawn, scan: ScannedSlice) -> Sample:
+    def _of(self, drawn: Drawn, scan: Scan) -> Sample:
         """A sample of a scan whose target may be anything that its image is to be shown beside."""
         config, rng = drawn.config, drawn.rng
         acquired = scan.mask[:, 0].bool()
@@ -65,9 +66,8 @@ class _HoldsOut(TaskConfig):
         judged = drawn.judging and self.keeps_lines_apart
         held_out = apart if judged else self._some_of(trained, rng.uniform(*self.held_out), rng)
         kept = trained & ~held_out
-        seen = replace(scan, hybrid=scan.hybrid * kept[:, None], mask=kept[:, None])
-        sample, columns = unrolled_sample(config, seen, rng)
-        lines = (scan.hybrid * held_out[:, None])[..., columns]
+        sample, columns = unrolled_sample(config, scan.only(kept), rng)
+        lines = scan.hybrid[..., columns] * held_out[:, None]
         return {
             **sample,
             "held_out": held_out[:, None].float(),

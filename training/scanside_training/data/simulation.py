@@ -66,6 +66,8 @@ class TaskConfig(PluginSettings):
     """What samples are made from."""
     takes_plane_masks: ClassVar[bool] = False
     """Whether masks may be over two phase encodings (``simulation.masks.plane``)."""
+    one_by_one: ClassVar[bool] = False
+    """Whether samples differ in shape from each other, so that a batch holds one."""
 
     @property
     def n_frames(self) -> int | None:

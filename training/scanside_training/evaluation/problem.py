@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -104,6 +106,11 @@ class Problem:
     def image_of(self, samples: torch.Tensor) -> torch.Tensor:
         """``Aᴴ`` on k-space ``(coil, k1, k0)``: an image ``(y, x)``; what lies on other lines is ignored."""
         return self._operator.adjoint(samples[:, None])[0]
+
+    @cached_property
+    def normal(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """``Aᴴ A`` on images ``(1, y, x)``."""
+        return self._operator.normal
 
     def plus(self, samples: torch.Tensor) -> Problem:
         """The same scan with something added to what was acquired.

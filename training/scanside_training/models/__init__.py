@@ -21,6 +21,7 @@ from scanside_training.models.conditioned import ConditionedUnet, ConditionedUne
 from scanside_training.models.dual import DualUnet, DualUnetConfig
 from scanside_training.models.exact import Exact, ExactConfig
 from scanside_training.models.kiki import Kiki, KikiConfig
+from scanside_training.models.noncartesian import NonCartesian, NonCartesianConfig
 from scanside_training.models.relaxation import T2Map, T2MapConfig
 from scanside_training.models.temporal import Temporal, TemporalConfig
 from scanside_training.models.unet import Unet, UnetConfig
@@ -42,6 +43,8 @@ __all__ = [
     "KikiConfig",
     "Network",
     "NetworkConfig",
+    "NonCartesian",
+    "NonCartesianConfig",
     "PartConfig",
     "T2Map",
     "T2MapConfig",

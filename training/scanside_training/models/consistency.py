@@ -24,6 +24,7 @@ __all__ = [
     "NormalOperator",
     "ProximalSolver",
     "apply_to_columns",
+    "blocks",
     "conjugate_gradients",
     "hermitian_sum",
     "numbers_of",
@@ -42,13 +43,18 @@ class NormalOperator:
         lowering: how the Fourier transforms are computed; see `scanside.recon.consistency`.
         maps: ``(B, coil, 2, k1, k0)`` coil sensitivities; those of one image hold for all of a batch.
         sampling: what `scanside.recon.consistency.sampling_inputs` makes for the lowering.
+
+    Attributes:
+        few_steps: whether conjugate gradients stop far from the solution, so that their gradient is none of it.
     """
+
+    few_steps = False
 
     def __init__(self, lowering: Lowering, maps: torch.Tensor, sampling: tuple[torch.Tensor, ...]) -> None:
         self.lowering = lowering
         self.maps = maps
         self.sampling = sampling
-        self._matrix = _blocks(sampling[0]) if lowering == "pmatrix" else None
+        self._matrix = blocks(sampling[0]) if lowering == "pmatrix" else None
 
     def resampled(self, sampling: tuple[torch.Tensor, ...]) -> NormalOperator:
         """The operator with the same maps and another sampling; what was prepared of the maps is shared."""
@@ -151,13 +157,13 @@ class NormalOperator:
 
     def _project_by_matrices(self, coils: torch.Tensor) -> torch.Tensor:
         mask, *transforms = self.sampling
-        spectrum = _along_k1(_blocks(transforms[0]), coils)
+        spectrum = _along_k1(blocks(transforms[0]), coils)
         if len(transforms) > 1:
-            spectrum = _along_k0(_blocks(transforms[1]), spectrum)
+            spectrum = _along_k0(blocks(transforms[1]), spectrum)
         spectrum = spectrum * mask[:, None, None]
         if len(transforms) > 1:
-            spectrum = _along_k0(_blocks(_conjugate(transforms[1])), spectrum)
-        return _along_k1(_blocks(_conjugate(transforms[0])), spectrum)
+            spectrum = _along_k0(blocks(_conjugate(transforms[1])), spectrum)
+        return _along_k1(blocks(_conjugate(transforms[0])), spectrum)
 
 
 class _SelfAdjoint(torch.autograd.Function):
@@ -187,7 +193,7 @@ def _map_blocks(maps: torch.Tensor) -> torch.Tensor:
     return torch.stack((torch.stack((re, -im), 2), torch.stack((im, re), 2)), dim=2)
 
 
-def _blocks(matrix: torch.Tensor) -> torch.Tensor:
+def blocks(matrix: torch.Tensor) -> torch.Tensor:
     """The real matrix ``(…, 2n, 2n)`` that does to planes what a complex ``(…, 2, n, n)`` does to numbers."""
     re, im = matrix.unbind(-3)
     return torch.cat((torch.cat((re, -im), dim=-1), torch.cat((im, re), dim=-1)), dim=-2)
@@ -238,7 +244,8 @@ class ProximalSolver:
     In use that takes a fixed number of conjugate-gradient steps. In training it is a factorisation where whole
     readouts were sampled and maps are given: the network learns to correct what exact data consistency leaves, not
     what some number of steps does. Gradients are those of the exact solution in both (one more solve), so that memory
-    does not grow with the number of steps; maps that are themselves trained are differentiated through the steps.
+    does not grow with the number of steps; maps that are themselves trained are differentiated through the steps, and
+    so is everything where steps are too few to come near the exact solution.
 
     Args:
         normal: ``Aᴴ A``.
@@ -249,7 +256,10 @@ class ProximalSolver:
         self._normal = normal
         self._weight = weight
         self._implicit = (
-            torch.is_grad_enabled() and not normal.maps.requires_grad and not torch.compiler.is_exporting()
+            torch.is_grad_enabled()
+            and not normal.maps.requires_grad
+            and not normal.few_steps
+            and not torch.compiler.is_exporting()
         )
         exact = self._implicit and normal.along_k1_alone
         self._inverse = ColumnInverse(normal, weight) if exact else None

@@ -34,6 +34,8 @@ from scanside_training.models.sensitivities import SensitivityConfig, Sensitivit
 from scanside_training.models.unet import UnetBody
 
 __all__ = [
+    "Cascades",
+    "CascadesConfig",
     "GradientConfig",
     "HardConfig",
     "ProximalConfig",
@@ -140,17 +142,56 @@ class Regulariser(nn.Module):
         return image + out[:, :2], out[:, 2:] if memory.shape[1] else memory
 
 
-class Unrolled(Network):
-    """Task ``unrolled``: from ``Aᴴ y``, coil maps and sampling to an image."""
+class Cascades(Network):
+    """U-Nets that alternate with data consistency, whatever the operator ``A`` of the scan.
+
+    Args:
+        config: its settings.
+        rule: how images are made to fit the data.
+    """
 
     task = "unrolled"
+    config: CascadesConfig
+
+    def __init__(self, config: CascadesConfig, rule: HardConfig | GradientConfig | ProximalConfig) -> None:
+        super().__init__(config)
+        self._rule = rule
+        self.networks = config.networks()
+        self.log_weights = initial_weights(rule, config.n_cascades)
+
+    def reconstructed(
+        self, normal: NormalOperator, image: torch.Tensor, maps: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        """The image ``(B, 2, k1, k0)`` of all cascades.
+
+        Args:
+            normal: ``Aᴴ A``.
+            image: ``(B, 2, k1, k0)`` ``Aᴴ y``, scaled.
+            maps: ``(B, coil, 2, k1, k0)``.
+            noise: ``(B, 1, 1, 1)``, on the scale of the image.
+        """
+        n, memory_channels = self.config.n_cascades, self.config.memory
+        x, steps = consistency_steps(self._rule, normal, image, self.log_weights.exp(), noise, n)
+        # What data consistency changed last shows the network where it erred; the first one sees the aliasing.
+        change = image
+        memory = x.new_zeros(x.shape[0], memory_channels, *x.shape[2:])
+        for cascade, step in enumerate(steps):
+            network = self.networks[0 if self.config.share_weights else cascade]
+            x, memory = network(x, change, memory)
+            change = step(image - normal(x))
+            x = x + change
+        # Where no coil sees anything, there are no data, and what the networks put there is nothing.
+        return x * (maps.square().sum((1, 2)) > 0).unsqueeze(1)
+
+
+class Unrolled(Cascades):
+    """Task ``unrolled``: from ``Aᴴ y``, coil maps and sampling to an image."""
+
     config: UnrolledConfig
 
     def __init__(self, config: UnrolledConfig) -> None:
-        super().__init__(config)
+        super().__init__(config, config.consistency)
         self.lowering = config.lowering
-        self.networks = config.networks()
-        self.log_weights = initial_weights(config.consistency, config.n_cascades)
         self.sensitivities = (
             None if config.sensitivities is None else SensitivityNetwork(config.sensitivities)
         )
@@ -193,17 +234,4 @@ class Unrolled(Network):
         if self.sensitivities is not None:
             maps = self.sensitivities(maps)
             image = hermitian_sum(maps, image)
-        normal = NormalOperator(self.config.lowering, maps, sampling)
-        x, steps = consistency_steps(
-            self.config.consistency, normal, image, self.log_weights.exp(), noise, self.config.n_cascades
-        )
-        # What data consistency changed last shows the network where it erred; the first one sees the aliasing.
-        change = image
-        memory = x.new_zeros(x.shape[0], self.config.memory, *x.shape[2:])
-        for cascade, step in enumerate(steps):
-            network = self.networks[0 if self.config.share_weights else cascade]
-            x, memory = network(x, change, memory)
-            change = step(image - normal(x))
-            x = x + change
-        # Where no coil sees anything, there are no data, and what the networks put there is nothing.
-        return x * (maps.square().sum((1, 2)) > 0).unsqueeze(1)
+        return self.reconstructed(NormalOperator(self.config.lowering, maps, sampling), image, maps, noise)

@@ -75,6 +75,7 @@ export function showSoftware(session, images) {
     const [word, figure, against, lines] = last.ScansideCheck;
     facts.push(["self-check", word === "none" ? `none: ${figure}` : `${word}, ${figure} against ${against} on ${lines}`]);
   }
+  if (last.ScansideGhost) facts.push(["Nyquist ghost", `${(100 * Number(last.ScansideGhost[0])).toFixed(1)} % of the signal`]);
   if (last.ScansideVersion) facts.push(["Scanside", last.ScansideVersion.join(" ")]);
   fillFacts(get("software"), facts);
 }

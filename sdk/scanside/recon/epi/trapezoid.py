@@ -88,6 +88,17 @@ class Trapezoid:
         middle = self.moment(self.total_us) / 2
         return np.asarray(n / (ends[1] - ends[0]) * (at - middle))
 
+    def behind(self, n: int) -> npt.NDArray[np.float64]:
+        """How far samples of a forward readout lie from where a constant gradient would have put them ``(sample)``.
+
+        In steps of a grid of n points. A receiver that demodulates at one frequency, that of a place x along the
+        readout under the flat top, leaves a phase of −2π times this and x in fields of view: on ramps the frequency
+        of the place is another.
+        """
+        ends = self.moment([self.delay_us, self.delay_us + self.n_samples * self.dwell_us])
+        times = self.delay_us + (np.arange(self.n_samples) + 1) * self.dwell_us
+        return np.asarray(self.positions(n) - n / (ends[1] - ends[0]) * (times - self.total_us / 2))
+
 
 def regridding(positions: npt.ArrayLike, n: int) -> npt.NDArray[np.float64]:
     """Matrix ``(n, sample)`` from samples anywhere along a line to the n points of its grid.

@@ -15,7 +15,15 @@ from scanside.errors import ScanError, ShapeError
 from scanside.recon.noncartesian.nufft import Nufft
 from scanside.recon.noncartesian.stack import planes_of
 
-__all__ = ["in_planes", "interleaved_density", "pipe_menon", "with_middle"]
+__all__ = [
+    "acceleration_of",
+    "gridded_noise",
+    "in_planes",
+    "interleaved_density",
+    "pipe_menon",
+    "with_middle",
+    "within_cells",
+]
 
 _MIDDLE = 4.0  # cycles per field of view
 _AROUND = 3  # so many times as far reaches the grid on which the middle is weighed
@@ -137,6 +145,44 @@ def with_middle(weights: torch.Tensor, points: torch.Tensor, shape: Sequence[int
     weighed = weights.clone()
     weighed[near] = pipe_menon(cycles[near] / points.new_tensor(grid), grid).to(weights.dtype)
     return torch.where(cycles.norm(dim=-1) < _MIDDLE, weighed, weights)
+
+
+def within_cells(weights: torch.Tensor, points: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Density weights of readouts, none of which counts for more than the cells of the grid that it runs through.
+
+    Density compensation spreads samples over the gaps between readouts. For data consistency gaps are gaps: with
+    these weights ``Fᴴ W F`` has eigenvalues of about 1 where k-space was sampled, and of about 0 where it was not.
+
+    Args:
+        weights: ``(readout, sample)``, from this module.
+        points: ``(readout, sample, dimension)`` in cycles per voxel.
+        shape: of the image.
+
+    Returns:
+        ``(readout, sample)``.
+    """
+    cells = points * points.new_tensor(shape)
+    return torch.minimum(weights, torch.gradient(cells, dim=1)[0].norm(dim=-1).to(weights.dtype))
+
+
+def gridded_noise(weights: torch.Tensor, shape: Sequence[int]) -> float:
+    """Standard deviation of the noise in a voxel of ``Fᴴ W y``, where that of samples y is 1.
+
+    Args:
+        weights: of all samples, W.
+        shape: of the image.
+    """
+    return math.sqrt(float(weights.double().square().sum()) / math.prod(shape))
+
+
+def acceleration_of(weights: torch.Tensor, shape: Sequence[int]) -> float:
+    """The disc of k-space that an image of a plane resolves, over the part of it that was sampled.
+
+    Args:
+        weights: of the samples, from `within_cells`.
+        shape: ``(y, x)`` of the image.
+    """
+    return math.pi / 4 * math.prod(shape) / max(float(weights.sum()), torch.finfo(torch.float32).tiny)
 
 
 def _overlap(shape: Sequence[int], device: torch.device) -> torch.Tensor:

@@ -17,7 +17,7 @@ import torch
 
 from scanside.errors import MissingExtra, NonFiniteError, ShapeError
 
-__all__ = ["Nufft"]
+__all__ = ["Nufft", "require_library"]
 
 _EPS = {torch.complex64: 1e-6, torch.complex128: 1e-12}
 _LARGEST = 0.5 * (1 + 1e-5)
@@ -28,7 +28,8 @@ class Nufft:
 
     ``sample[j] = N^(-1/2) · Σ_x image[x] · exp(-2πi · k[j] · (x − N//2))`` with k in cycles per voxel. At the points
     ``(i − N//2) / N`` of a full grid these are the samples of `scanside.recon.fourier.to_kspace`. Gradients flow
-    through `forward` and `adjoint` to image and samples.
+    through `forward` and `adjoint` to image and samples. Of slices, results are the same to the bit each time; of
+    volumes to rounding, which threads share.
 
     Args:
         points: ``(n, dimension)`` real, k along the image's axes in their order, such as (y, x), in cycles per voxel,
@@ -95,8 +96,11 @@ class Nufft:
             real = torch.float32 if dtype == torch.complex64 else torch.float64
             eps = self._eps or _EPS[dtype]
             name = "complex64" if dtype == torch.complex64 else "complex128"
-            plan = _library(on_gpu).Plan(
-                kind, self.shape, n_trans=n, eps=eps, isign=-1 if kind == 2 else 1, dtype=name
+            # Threads add to the grid in the order in which they come to it, and for a slice they wait for each other
+            # longer than one of them takes.
+            threads = {} if on_gpu or len(self.shape) > 2 else {"nthreads": 1}
+            plan = require_library(self.points.device).Plan(
+                kind, self.shape, n_trans=n, eps=eps, isign=-1 if kind == 2 else 1, dtype=name, **threads
             )
             angles = [axis.to(real).contiguous() for axis in self._angles]
             plan.setpts(*(angles if on_gpu else [np.ascontiguousarray(axis.numpy()) for axis in angles]))
@@ -121,7 +125,13 @@ def _applied(values: torch.Tensor, operator: Nufft, kind: int) -> torch.Tensor:
     return cast(torch.Tensor, _Apply.apply(values, operator, kind))  # type: ignore[no-untyped-call]
 
 
-def _library(on_gpu: bool) -> Any:
+def require_library(device: torch.device) -> Any:
+    """The module that transforms on a device: finufft, or cufinufft on a GPU.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    on_gpu = device.type != "cpu"
     name = "cufinufft" if on_gpu else "finufft"
     try:
         return import_module(name)

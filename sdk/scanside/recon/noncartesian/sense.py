@@ -7,11 +7,13 @@ Reson Med 46:638-651 (2001).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 
 from scanside.errors import ShapeError
-from scanside.recon.noncartesian.stack import normal_of, transform_of
+from scanside.recon.noncartesian.stack import StackNufft, transform_of
+from scanside.recon.noncartesian.toeplitz import toeplitz_kernel, toeplitz_normal
 
 __all__ = ["NonCartesianSense"]
 
@@ -30,6 +32,7 @@ class NonCartesianSense:
 
     Attributes:
         image_dims: the axes of one image.
+        transform: ``F``.
     """
 
     image_dims: tuple[int, ...] = (-3, -2, -1)
@@ -43,7 +46,7 @@ class NonCartesianSense:
             )
         self._maps, self._weights = maps, weights
         self.transform = transform_of(points, self._shape)
-        self._normal = normal_of(self.transform, weights)
+        self._by_planes = self.transform.normal(weights) if isinstance(self.transform, StackNufft) else None
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """From image ``(z, y, x)`` to samples ``(coil, n)``."""
@@ -59,4 +62,10 @@ class NonCartesianSense:
     def normal(self, image: torch.Tensor) -> torch.Tensor:
         """``Aᴴ W A`` on an image ``(z, y, x)``."""
         coils = (self._maps * image).reshape(-1, *self._shape)
-        return (self._maps.conj() * self._normal(coils).reshape(self._maps.shape)).sum(0)
+        seen = toeplitz_normal(coils, self.kernel) if self._by_planes is None else self._by_planes(coils)
+        return (self._maps.conj() * seen.reshape(self._maps.shape)).sum(0)
+
+    @cached_property
+    def kernel(self) -> torch.Tensor:
+        """Of ``Fᴴ W F``, see `scanside.recon.noncartesian.toeplitz`."""
+        return toeplitz_kernel(self.transform.points, self._shape, self._weights)

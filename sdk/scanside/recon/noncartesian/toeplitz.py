@@ -13,7 +13,7 @@ import torch
 
 from scanside.recon.noncartesian.nufft import Nufft
 
-__all__ = ["toeplitz_kernel", "toeplitz_normal"]
+__all__ = ["doubled_dft", "split_kernel", "toeplitz_kernel", "toeplitz_normal"]
 
 
 def toeplitz_kernel(
@@ -53,3 +53,34 @@ def toeplitz_normal(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     for axis, n in zip(axes, shape, strict=True):
         whole = whole.narrow(axis, 0, n)
     return whole
+
+
+def split_kernel(kernel: torch.Tensor) -> torch.Tensor:
+    """A kernel in four parts of the image's size, as `doubled_dft` has the spectrum.
+
+    Args:
+        kernel: ``(*batch, 2 k1, 2 k0)``, from `toeplitz_kernel`.
+
+    Returns:
+        ``(*batch, 2, 2, k1, k0)``: frequencies that are even and odd multiples of half a step, along k1 and k0.
+    """
+    rows = torch.stack((kernel[..., 0::2, :], kernel[..., 1::2, :]), dim=-3)
+    return torch.stack((rows[..., 0::2], rows[..., 1::2]), dim=-3)
+
+
+def doubled_dft(n: int, device: torch.device | None = None) -> torch.Tensor:
+    """The orthonormal Fourier transform of n voxels on a grid of 2 n, zeros behind them, as matrices.
+
+    With one along each axis ``toeplitz_normal(x, kernel)`` is ``E1ᴴ (kernel · (E1 x E0ᵀ)) E0*``: products of matrices
+    and nothing else, the same for all trajectories.
+
+    Returns:
+        ``(2, 2, n, n)`` float32: real and imaginary part, frequencies that are even and odd multiples of half a step,
+        frequency, voxel.
+    """
+    voxel = torch.arange(n, dtype=torch.float64, device=device)
+    parity = torch.arange(2, device=device)[:, None]
+    frequency = (2 * voxel + parity)[:, :, None]  # (parity, frequency, 1), in half steps
+    # The product is taken modulo 2 n before it becomes an angle: large angles lose digits.
+    angle = -math.pi * torch.remainder(frequency * voxel, 2 * n) / n
+    return (torch.stack((angle.cos(), angle.sin())) / math.sqrt(2 * n)).to(torch.float32)

@@ -15,7 +15,7 @@ from scanside.pipeline import pipeline_names
 from scanside_training.checkpoint import CONFIG
 from scanside_training.evaluation.candidates.bart import BartPics
 from scanside_training.evaluation.candidates.base import Candidate, Job, Told
-from scanside_training.evaluation.candidates.classical import CgSense, GrappaFill, ZeroFilled
+from scanside_training.evaluation.candidates.classical import CgSense, GrappaFill, SparseSense, ZeroFilled
 from scanside_training.evaluation.candidates.engine import EngineOf
 from scanside_training.evaluation.candidates.films import LowRankSparseFilm, ViewSharing
 from scanside_training.evaluation.candidates.network import Run
@@ -30,6 +30,7 @@ AnyCandidate = Annotated[
     | ZeroFilled
     | GrappaFill
     | CgSense
+    | SparseSense
     | BartPics
     | ViewSharing
     | LowRankSparseFilm
@@ -38,11 +39,12 @@ AnyCandidate = Annotated[
     Field(discriminator="kind"),
 ]
 
-_Classical = ZeroFilled | GrappaFill | CgSense | BartPics | ViewSharing | LowRankSparseFilm
+_Classical = ZeroFilled | GrappaFill | CgSense | SparseSense | BartPics | ViewSharing | LowRankSparseFilm
 _CLASSICAL: dict[str, type[_Classical]] = {
     "zero-filled": ZeroFilled,
     "grappa": GrappaFill,
     "cg-sense": CgSense,
+    "pics": SparseSense,
     "bart": BartPics,
     "view-sharing": ViewSharing,
     "low-rank-sparse": LowRankSparseFilm,
@@ -53,7 +55,7 @@ def candidate_of(text: str) -> Run | EngineOf | _Classical | PipelineRun:
     """A candidate from one word.
 
     Args:
-        text: ``zero-filled``, ``grappa``, ``cg-sense`` or ``bart``; of films ``view-sharing`` or
+        text: ``zero-filled``, ``grappa``, ``cg-sense``, ``pics`` or ``bart``; of films ``view-sharing`` or
             ``low-rank-sparse``; the folder of a run; the name or folder of a
             bundle, where wanted followed by ``@backend`` or ``@backend:precision``; ``pipeline:name``. A name may
             stand before it: ``mine=runs/x``.

@@ -6,16 +6,19 @@ from collections import Counter
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scanside.errors import ConfigError
 from scanside.recon import grappa
 from scanside.recon.combine import combine_with_maps
+from scanside.recon.compressed_sensing.pics import Penalties, image_wavelet, pics
 from scanside.recon.fourier import to_image
+from scanside.recon.scaling import image_scale
+from scanside.recon.wavelet import WaveletName
 from scanside_training.evaluation.candidates.base import CandidateConfig, Job, Told, kspace_of, problem_of
 from scanside_training.evaluation.case import Case
 
-__all__ = ["CgSense", "Classical", "GrappaFill", "ZeroFilled", "line_distance"]
+__all__ = ["CgSense", "Classical", "GrappaFill", "SparseSense", "ZeroFilled", "line_distance"]
 
 
 class Classical(CandidateConfig):
@@ -97,6 +100,61 @@ class CgSense(Classical):
     def traced(self, case: Case) -> torch.Tensor:
         """See `Traceable`."""
         return problem_of(case).cg_sense(self.l2, self.iterations)
+
+
+class SparseSense(Classical):
+    """Compressed sensing: an L1 norm of wavelet coefficients, total variation, or both."""
+
+    kind: Literal["pics"] = "pics"
+    wavelet: float = Field(default=0.002, ge=0)
+    """Weight of wavelet coefficients, relative to the brightness of ``Aᴴ y``, as that of the stage ``pics``."""
+    tv: float = Field(default=0.0, ge=0)
+    """Weight of total variation, likewise."""
+    family: WaveletName = "db2"
+    """Which wavelet."""
+    shifts: Literal[1, 2, 4, 8] = 4
+    """Of how many shifted transforms the mean is taken."""
+    tolerance: float = Field(default=2e-3, gt=0, lt=1)
+    """Change of the image at which it stops."""
+    iterations: int = Field(default=100, ge=1)
+    """Most steps."""
+
+    @model_validator(mode="after")
+    def _sparse(self) -> SparseSense:
+        if not self.wavelet and not self.tv:
+            raise ValueError("pics needs a weight, and wavelet and tv are 0: this is cg-sense")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Name where none is given."""
+        named = {"L1-wavelet": self.wavelet, "TV": self.tv}
+        return " + ".join(name for name, weight in named.items() if weight)
+
+    def open(self) -> SparseSense:
+        """The candidate."""
+        return self
+
+    def job(self, case: Case) -> Job:
+        """See `Candidate.job`."""
+        problem = problem_of(case)
+        scale = float(image_scale(problem.adjoint))
+        penalties = Penalties(self.wavelet * scale, self.tv * scale)
+
+        def run() -> torch.Tensor:
+            wavelet = image_wavelet((1, *problem.adjoint.shape), self.family) if self.wavelet else None
+            result = pics(
+                problem.normal,
+                problem.adjoint[None],
+                penalties,
+                wavelet=wavelet,
+                shifts=self.shifts,
+                tolerance=self.tolerance,
+                max_iterations=self.iterations,
+            )
+            return result.solution[0]
+
+        return run
 
 
 class GrappaFill(Classical):

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from scanside_training.evaluation.candidates.bart import BartPics
 from scanside_training.evaluation.candidates.base import Candidate, CandidateConfig, Job, Told
-from scanside_training.evaluation.candidates.classical import CgSense, GrappaFill
+from scanside_training.evaluation.candidates.classical import CgSense, GrappaFill, SparseSense
 from scanside_training.evaluation.case import Case
 from scanside_training.measures import measure
 
@@ -20,7 +20,7 @@ class Tuned(CandidateConfig):
     """Tries values of a setting from the middle one on, up and down, as long as PSNR over the whole image grows."""
 
     kind: Literal["tuned"] = "tuned"
-    of: Annotated[CgSense | GrappaFill | BartPics, Field(discriminator="kind")]
+    of: Annotated[CgSense | GrappaFill | SparseSense | BartPics, Field(discriminator="kind")]
     """The reconstruction."""
     setting: str
     """Which of its settings."""
