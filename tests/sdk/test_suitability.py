@@ -15,8 +15,10 @@ from scanside.errors import MissingExtra, ScansideError
 from scanside.inspection import Inspection, inspect_file
 from scanside.items import Image
 from scanside.mrd.hdf5 import Hdf5Writer
+from scanside.mrd.header import Limit
 from scanside.outline import Outline
 from scanside.pipeline import Pipeline, pipeline_names
+from scanside.registry import load_stage
 from scanside.scan import Scan, ScanEnd
 from scanside.simulate import (
     CoilConfig,
@@ -32,6 +34,8 @@ from scanside.simulate import (
 )
 from scanside.simulate.presets import preset
 from scanside.stages.noise_maps import MapNoise
+from scanside.stages.noncartesian_engine import RunNonCartesianEngine
+from scanside.stages.pics import Pics
 from scanside.suitability import Suitability, by_reason, pipelines_for
 
 CLASSICAL = (
@@ -67,7 +71,7 @@ def _off_grid(name: str) -> ScanConfig:
     config = preset(name)
     return config.model_copy(
         update={
-            "geometry": config.geometry.model_copy(update={"matrix": (64, 64, 1), "n_slices": 1}),
+            "geometry": config.geometry.model_copy(update={"matrix": (48, 48, 1), "n_slices": 1}),
             "coils": CoilConfig(n_coils=4),
         }
     )
@@ -78,8 +82,8 @@ def _shifted() -> ScanConfig:
         phantom=PhantomConfig(kind="shepp-logan", supersampling=(1, 1, 1)),
         coils=CoilConfig(n_coils=4),
         noise=NoiseConfig(readouts=8),
-        sampling=SamplingConfig(acceleration=(2, 2), shift=1, acs=(12, 12)),
-        geometry=GeometryConfig(matrix=(24, 24, 24), fov_mm=(240.0, 240.0, 192.0)),
+        sampling=SamplingConfig(acceleration=(2, 2), shift=1, acs=(10, 10)),
+        geometry=GeometryConfig(matrix=(20, 20, 20), fov_mm=(240.0, 240.0, 192.0)),
     )
 
 
@@ -217,6 +221,11 @@ def test_networks_say_what_they_were_trained_for(case_of: Callable[[str], Case])
     assert "the network 'multicoil-unrolled' was not trained for it: matrix 32, trained for" in told.doubts[0]
 
 
+def test_a_shifted_lattice_is_filled(case_of: Callable[[str], Case]) -> None:
+    told = case_of("shifted lattice").told
+    assert told["grappa"].verdict == told["spirit"].verdict == "fits"
+
+
 def test_nothing_takes_what_is_broken(case_of: Callable[[str], Case]) -> None:
     outline = case_of("full").outline
     assert {one.refusals for one in pipelines_for(outline, ["it is broken"])} == {("it is broken",)}
@@ -254,6 +263,59 @@ def test_a_measured_trajectory_takes_the_place_of_the_carried_one(case_of: Calla
     outline = replace(case_of("radial").outline, reach=7.7)
     pipeline = Pipeline.load("radial", {"gather.trajectory": "measured.h5"})
     assert not pipeline.foresee(outline).refusals
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "told"),
+    [
+        ("sense", {}, "SENSE needs coil maps, but no stage before it made them: add 'coil-maps'"),
+        ("pics", {}, "compressed sensing needs coil maps"),
+        ("low-rank-sparse", {}, "low-rank plus sparse reconstruction needs coil maps"),
+        ("engine", {"bundle": "multicoil-unrolled"}, "the network needs coil maps"),
+        (
+            "noncartesian-sense",
+            {},
+            "SENSE needs coil maps, but no stage before it made them: add 'centre-maps'",
+        ),
+        ("noncartesian-pics", {}, "compressed sensing needs coil maps"),
+        ("noncartesian-engine", {"bundle": "no-such-bundle"}, "the network needs coil maps"),
+        ("spirit", {"kernel_k0": 31, "kernel_k1": 11}, "is too small: a kernel of (31, 11, 5)"),
+        ("girf", {"file": "no-such-file.h5"}, "no-such-file.h5"),
+    ],
+)
+def test_stages_tell_what_they_lack(
+    case_of: Callable[[str], Case], stage: str, settings: dict[str, Any], told: str
+) -> None:
+    foreseen = load_stage(stage)(**settings).foresee(case_of("regular").outline)
+    assert told in foreseen.refusals[0]
+
+
+def test_frames_together_need_a_window(case_of: Callable[[str], Case]) -> None:
+    outline = replace(case_of("film").outline, coil_maps=True)
+    pipeline = Pics(frames="together")
+    assert "put 'window' before it" in pipeline.foresee(outline).refusals[0]
+    assert not pipeline.foresee(replace(outline, window=8)).refusals
+
+
+def test_a_missing_network_of_trajectories_is_told(case_of: Callable[[str], Case]) -> None:
+    outline = replace(case_of("radial").outline, coil_maps=True)
+    foreseen = RunNonCartesianEngine(bundle="no-such-bundle").foresee(outline)
+    assert "no-such-bundle" in foreseen.refusals[0]
+
+
+def test_slices_at_once_without_references_are_told(case_of: Callable[[str], Case]) -> None:
+    outline = replace(case_of("multiband").outline, calibration=None, calibrated_elsewhere=False)
+    (told,) = pipelines_for(outline, names=["multiband"])
+    assert "each slice holds 2 slices at once (multiband), and they cannot be separated" in told.refusals[0]
+
+
+def test_a_single_average_is_told(case_of: Callable[[str], Case]) -> None:
+    outline = case_of("epi").outline
+    (told,) = pipelines_for(outline, names=["epi-averages"])
+    assert "the header announces one average" in told.doubts[0]
+    limits = {**outline.encoding.limits, "average": Limit(0, 1, 0)}
+    several = replace(outline, encoding=replace(outline.encoding, limits=limits))
+    assert pipelines_for(several, names=["epi", "epi-averages"])[0].pipeline == "epi-averages"
 
 
 @pytest.mark.parametrize(
