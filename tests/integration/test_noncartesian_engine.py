@@ -36,6 +36,7 @@ from scanside.stages.engine import RunEngine
 from scanside.stages.gather import GatherSamples
 from scanside.stages.noise import PrewhitenNoise
 from scanside.stages.noncartesian_engine import RunNonCartesianEngine
+from scanside.testing import StageTests
 from scanside_deploy.build import BuildOptions, build_bundle
 from scanside_training.checkpoint import load_model
 from scanside_training.config import read_config
@@ -191,3 +192,27 @@ def test_bundles_go_to_the_stage_that_can_feed_them(made: Path) -> None:
     stage = RunNonCartesianEngine(bundle="multicoil-unrolled")
     with pytest.raises(ConfigError, match="name it in 'engine'"):
         stage.prepare(Context(device="cpu", builds_engines=False))
+
+
+class TestConformance(StageTests):
+    """What every stage must do."""
+
+    bundle: Path
+
+    @pytest.fixture(autouse=True)
+    def _has_a_bundle(self, made: Path) -> None:
+        type(self).bundle = made / "tiny"
+
+    def stage(self) -> Stage[Any, Any]:
+        return RunNonCartesianEngine(bundle=str(self.bundle), backend="eager", precision="fp32", n_coils=(6,))
+
+    def scan(self) -> Scan:
+        return Scan.from_xml(scan_of(readouts=30).header_xml)
+
+    def items(self) -> list[Any]:
+        items: list[Any] = list(scan_of(readouts=30).items())
+        for stage in (PrewhitenNoise(), GatherSamples(), CentreMaps()):
+            stage.prepare(Context(device="cpu"))
+            stage.open(self.scan())
+            items = [made for item in items for made in stage.process(item)]
+        return items

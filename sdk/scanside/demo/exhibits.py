@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from scanside.simulate import ScanConfig, preset
+from scanside.simulate import CoilConfig, GeometryConfig, NoiseConfig, SamplingConfig, ScanConfig, preset
 
 __all__ = ["EXHIBITS", "Exhibit", "Way", "first_repetition"]
 
@@ -55,6 +55,20 @@ def first_repetition(name: str) -> ScanConfig:
     return config.model_copy(update={"dynamics": config.dynamics.model_copy(update={"repetitions": 1})})
 
 
+def _lines(
+    sampling: SamplingConfig, matrix: tuple[int, int, int] = (192, 192, 1), n_coils: int = 8
+) -> ScanConfig:
+    """A brain scan by lines of a grid: a slice, or a slab of partitions of 4 mm."""
+    return ScanConfig(
+        coils=CoilConfig(n_coils=n_coils),
+        noise=NoiseConfig(std=0.02),
+        sampling=sampling,
+        geometry=GeometryConfig(
+            matrix=matrix, fov_mm=(240.0, 240.0, 4.0 * matrix[2]), offset_mm=(0.0, 0.0, 16.0)
+        ),
+    )
+
+
 _GRIDDING = Way("radial-realtime", {"gather.readouts": None, "gather.step": None})
 
 EXHIBITS: tuple[Exhibit, ...] = (
@@ -83,6 +97,35 @@ EXHIBITS: tuple[Exhibit, ...] = (
             "correction the object comes again, shifted along phase encoding; three navigators take that away. The "
             "ghost is measured as ScansideGhost tells it in each image: where the shifted object lies in air."
         ),
+    ),
+    Exhibit(
+        "grappa",
+        "CAIPIRINHA: GRAPPA on a shifted lattice",
+        lambda: _lines(SamplingConfig(acceleration=(2, 2), shift=1, acs=(24, 20)), (96, 96, 40), 12),
+        beside={"zero-filled": Way("fft")},
+        note="Every second line along both phase encodings, each column of the lattice shifted by one partition.",
+    ),
+    Exhibit(
+        "multiband",
+        "Multiband: three slices at once",
+        lambda: preset("multiband"),
+        note=(
+            "Twelve slices in four excitations, R = 2, those of an excitation shifted against each other by thirds "
+            "of the field of view (blipped CAIPI). Single-band references tell split slice-GRAPPA how to part them."
+        ),
+    ),
+    Exhibit(
+        "pics",
+        "Compressed sensing: sparse in wavelets",
+        lambda: _lines(SamplingConfig(pattern="variable-density", acceleration=(4, 1), acs=(20, 0))),
+        beside={"sense": Way("sense")},
+        note="A quarter of the lines, drawn at random and dense about the centre.",
+    ),
+    Exhibit(
+        "snr",
+        "Noise: SNR and g-factor",
+        lambda: _lines(SamplingConfig(acceleration=(3, 1), acs=(24, 0))),
+        note="Maps come as series of their own: the SNR times 10, the g-factor times 100, the noise times 1000.",
     ),
 )
 """In the order in which they are shown."""

@@ -88,7 +88,8 @@ def _run_exhibit(
     folder: Path, exhibit: Exhibit, pool: Path, device: str, on_step: Callable[[str], None]
 ) -> ExhibitResult:
     on_step(f"simulating a scan for {exhibit.name}")
-    scan, recording = scan_with_truth(exhibit.scan(), folder / exhibit.name)
+    config = exhibit.scan().model_copy(update={"measurement_id": f"scanside_1_{exhibit.name}_2"})
+    scan, recording = scan_with_truth(config, folder / exhibit.name)
     images: dict[str, list[Image]] = {}
     warnings: list[str] = []
     for name, way in exhibit.ways.items():

@@ -461,6 +461,9 @@ class ScanConfig(_Config):
 
     name: str = "simulated"
     """Protocol name in the header."""
+    measurement_id: str = "scanside_1_1_2"
+    """Device, patient, study and measurement, as Gadgetron's noise adjustment wants; scans with noise readouts that
+    go to one server have each their own."""
     phantom: PhantomConfig = PhantomConfig()
     coils: CoilConfig = CoilConfig()
     noise: NoiseConfig = NoiseConfig()

@@ -14,11 +14,9 @@ from scanside.simulate.config import EchoPlanarConfig, MultibandConfig, ScanConf
 from scanside.simulate.geometry import ScanGrid
 from scanside.simulate.sampling import Band
 
-__all__ = ["NOISE_ID", "SCAN_ID", "Limit", "noise_header", "scan_header"]
+__all__ = ["NOISE_ID", "Limit", "noise_header", "scan_header"]
 
 NAMESPACE = "http://www.ismrm.org/ISMRMRD"
-SCAN_ID = "scanside_1_1_2"
-"""Measurement ID of a simulated scan: device, patient, study, measurement, as Gadgetron's noise adjustment wants."""
 NOISE_ID = "scanside_1_1_1"
 """Measurement ID of the noise scan that it depends on."""
 
@@ -57,7 +55,7 @@ def scan_header(
         encodings.append({**_encoding(*reference), "parallelImaging": parallel})
     if config.sampling.multiband is not None:
         encodings.append(_single_band(encodings[0], config.geometry.n_slices))
-    return _document(config, encodings, SCAN_ID, config.name, depends)
+    return _document(config, encodings, config.measurement_id, config.name, depends)
 
 
 def noise_header(config: ScanConfig, n_samples: int) -> bytes:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from scanside.cli.app import app
+from scanside.cli.console import console
 from scanside.demo.exhibits import EXHIBITS, Exhibit, Way
 from scanside.demo.result import Showcase
 from scanside.demo.run import run_demo
@@ -150,7 +151,7 @@ def test_the_command_tells_figures_of_further_pipelines_where_they_are_asked_for
         )
 
     monkeypatch.setattr("scanside.demo.run_demo", run)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)
     plain, whole = (
         CliRunner().invoke(app, ["demo", *options, "-o", str(tmp_path)]) for options in ([], ["--all"])
     )
