@@ -29,11 +29,11 @@ SOURCES = (
 LAYERS = (
     {"append_log", "errors", "memory", "plain_yaml", "scratch", "storage", "texts", "threads", "_version"},
     {"agreement", "losses", "metrics", "mrd", "privacy", "recon", "sampling", "trace"},
-    {"inspection", "items", "recording", "scan", "noise_store", "series", "simulate"},
+    {"inspection", "items", "outline", "recording", "scan", "noise_store", "series", "simulate"},
     {"context", "dicom", "engines"},
     {"convert", "registry", "stage", "stage_list"},
     {"stages"},
-    {"pipeline", "pipelines", "execution"},
+    {"pipeline", "pipelines", "execution", "suitability"},
     {"replay", "report", "serving"},
     {"datasets", "many", "qa", "shadow", "testing"},
     {"bench", "demo", "doctor", "scanside_gadgetron", "scanside_training"},

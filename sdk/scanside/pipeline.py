@@ -18,6 +18,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,6 +29,7 @@ from pydantic.json_schema import models_json_schema
 from scanside.agreement import Comparison
 from scanside.context import Context
 from scanside.errors import (
+    MissingExtra,
     PipelineError,
     ScansideError,
     ShapeError,
@@ -37,6 +39,7 @@ from scanside.errors import (
 )
 from scanside.items import Calibration, Image, Item, KSpace, Readouts, Samples, Waveform, item_types
 from scanside.mrd.header import MrdHeader
+from scanside.outline import Outline
 from scanside.plain_yaml import read_value
 from scanside.registry import load_stage, stage_names
 from scanside.scan import Scan, ScanEnd
@@ -71,6 +74,11 @@ class PipelineConfig(BaseModel):
         description: one sentence for people.
         input: kinds of items that come in.
         stages: in order; each a name, or a mapping of one name to its settings.
+        rank: where several pipelines can take a scan, those of a higher rank are named first: 0 for a Fourier
+            transform alone, 20 for parallel imaging, 30 where what was measured is fitted, 40 for networks that were
+            measured to be better than that, 50 and more for what is made for few scans and does best there.
+        made_for: kinds of trajectory, as headers name them, that it is made for, where its stages take others too;
+            empty for all that they take.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=describe_settings)
@@ -79,6 +87,8 @@ class PipelineConfig(BaseModel):
     description: str = ""
     input: tuple[str, ...] = ("readouts", "waveform")
     stages: StageList
+    rank: int = 0
+    made_for: tuple[str, ...] = ()
 
     @field_validator("input")
     @classmethod
@@ -155,6 +165,8 @@ class Pipeline:
         name: it goes into every image's meta.
         description: one sentence for people.
         input: types of the items that come in.
+        rank: see `PipelineConfig`.
+        made_for: see `PipelineConfig`.
 
     Raises:
         PipelineError: a stage takes nothing of what arrives at it.
@@ -168,8 +180,12 @@ class Pipeline:
         description: str = "",
         input: Iterable[type] = (Readouts, Waveform),  # noqa: A002 — the word that pipeline files use
         labels: Iterable[str] | None = None,
+        rank: int = 0,
+        made_for: Iterable[str] = (),
     ) -> None:
         self.stages = tuple(stages)
+        self.rank = rank
+        self.made_for = tuple(made_for)
         self.name = name
         self.description = description
         self.input = tuple(input)
@@ -186,10 +202,14 @@ class Pipeline:
                 ``"4"`` is a number.
 
         Raises:
+            MissingExtra: a package is not installed that reads it, or that a stage needs.
             PipelineError: no such file, bad YAML, unknown stages, stages that do not fit.
             StageConfigError: an unknown or wrong setting.
         """
-        import yaml
+        try:
+            import yaml
+        except ModuleNotFoundError as error:
+            raise MissingExtra("pyyaml", "torch", f"pipeline '{name_or_file}'") from error
 
         path = pipeline_path(name_or_file)
         try:
@@ -239,6 +259,8 @@ class Pipeline:
             description=config.description,
             input=[kinds[kind] for kind in config.input],
             labels=labels,
+            rank=config.rank,
+            made_for=config.made_for,
         )
 
     def prepare(self, context: Context) -> None:
@@ -263,6 +285,26 @@ class Pipeline:
             for stage in self.stages:
                 expected = stage.expect(expected)
 
+    def foresee(self, outline: Outline) -> Outline:
+        """What speaks against this pipeline for a scan, stage by stage, up to the first that refuses it."""
+        names = {label.partition("#")[0] for label in self.labels}
+        outline = replace(outline, corrected_by=outline.corrected_by | names)
+        for label, stage in zip(self.labels, self.stages, strict=True):
+            n_refusals, n_doubts = len(outline.refusals), len(outline.doubts)
+            outline = stage.foresee(outline)
+            outline = replace(
+                outline,
+                refusals=(*outline.refusals[:n_refusals], *_said_by(label, outline.refusals[n_refusals:])),
+                doubts=(*outline.doubts[:n_doubts], *_said_by(label, outline.doubts[n_doubts:])),
+            )
+            if outline.refusals:
+                return outline
+        named = outline.encoding.trajectory
+        if self.made_for and named not in self.made_for:
+            kinds = " or ".join(self.made_for)
+            return outline.doubted(f"it is made for {kinds}, and the header's trajectory is {named}")
+        return outline
+
     def open(self, scan: Scan, trace: Trace | None = None, observe: Observe | None = None) -> PipelineRun:
         """Open every stage for a scan and give what runs it; use as a context manager.
 
@@ -273,6 +315,10 @@ class Pipeline:
         """
         scan.pipeline = self.name
         return PipelineRun(self, scan, trace or Trace(), observe)
+
+
+def _said_by(label: str, texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"stage '{label}': {text}" for text in texts)
 
 
 def _unique(names: Iterable[str]) -> tuple[str, ...]:

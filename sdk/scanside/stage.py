@@ -35,6 +35,7 @@ from scanside.context import Context
 from scanside.errors import StageConfigError
 from scanside.items import Calibration, Samples, item_types
 from scanside.mrd.header import Encoding, MrdHeader
+from scanside.outline import Outline
 from scanside.scan import Scan, ScanEnd
 from scanside.texts import printable, shortened, shown
 
@@ -139,6 +140,16 @@ class Stage(ABC, Generic[In, Out]):
         Between `prepare` and `open`, and only where nobody waits: for recordings that are played on a command line.
         """
         return expected
+
+    def foresee(self, outline: Outline) -> Outline:
+        """What leaves the stage of a scan of which all but the samples is known, so that users can choose a pipeline.
+
+        Note with `Outline.refused` what the stage would end with an error for, and with `Outline.doubted` what makes
+        its images worse than those of other stages might be, each in one sentence: what was found, and what it takes.
+        Let the functions decide that decide in `process`. By default nothing speaks against any scan, and it leaves
+        as it came. Needs no `prepare`; must be cheap.
+        """
+        return outline
 
     def outdated(self) -> list[str]:
         """What has changed since `prepare`, so that another stage is to take this one's place before the next scan.

@@ -12,6 +12,7 @@ from scanside.cli.console import coloured_level, console, print_json, table
 if TYPE_CHECKING:
     from scanside.datasets.describing import DescribedFile
     from scanside.inspection import EncodingSurvey, Inspection
+    from scanside.suitability import Suitability
 
 __all__ = ["inspect"]
 
@@ -36,6 +37,8 @@ def inspect(
     The exit status is 0 where nothing looks wrong, 1 where something must be mended before the scan can be
     reconstructed (an error), and 3 where an image is to be looked at with doubt (a warning). Notes change nothing.
 
+    At the end it tells which pipelines can take the scan, best first, and why the others cannot.
+
     Of a file of a public data set it tells whose it is, what was acquired, and whether it can be replayed.
     """
     from scanside.datasets.describing import describe_file
@@ -49,12 +52,15 @@ def inspect(
         _tell(described, as_json=as_json)
         return
     from scanside.inspection import as_dict, inspect_file
+    from scanside.suitability import pipelines_for
 
     found = inspect_file(file, group)
+    suitable = pipelines_for(found.outline, found.broken)
     if as_json:
-        print_json(as_dict(found))
+        print_json({**as_dict(found), "pipelines": [one.as_dict() for one in suitable]})
     else:
         _print(found)
+        _print_pipelines(suitable)
     if png is not None:
         from scanside.report.figures import sampling_figure, save
 
@@ -62,18 +68,26 @@ def inspect(
     if report is not None:
         from scanside.report import inspection_report
 
-        inspection_report(found, report)
+        inspection_report(found, report, suitable)
     if status := _STATUS.get(found.worst):
         raise typer.Exit(status)
 
 
 def _tell(found: DescribedFile, *, as_json: bool) -> None:
-    from dataclasses import asdict
-
     from rich.markup import escape
 
+    from scanside.suitability import pipelines_for
+
+    suitable = pipelines_for(found.outline, found.broken)
     if as_json:
-        print_json({**asdict(found), "path": str(found.path)})
+        keys = ("dataset", "subject", "rows", "obstacle", "defect")
+        print_json(
+            {
+                "path": str(found.path),
+                **{name: getattr(found, name) for name in keys},
+                "pipelines": [one.as_dict() for one in suitable],
+            }
+        )
     else:
         console.print(f"[bold]{escape(str(found.path))}[/]  {found.dataset}\n", soft_wrap=True)
         _print_facts([("subject", found.subject), *found.rows.items()])
@@ -82,6 +96,8 @@ def _tell(found: DescribedFile, *, as_json: bool) -> None:
             console.print(f"{coloured_level('warning')}: {escape(found.defect)}", soft_wrap=True)
         told = "can be replayed" if found.obstacle is None else f"cannot be replayed: it {found.obstacle}"
         console.print(escape(told), soft_wrap=True)
+        if found.outline is not None:
+            _print_pipelines(suitable)
     if found.defect is not None:
         raise typer.Exit(_STATUS["warning"])
 
@@ -101,6 +117,25 @@ def _print(found: Inspection) -> None:
         console.print("[green]Nothing looks wrong.[/]")
     for finding in found.findings:
         console.print(f"{coloured_level(finding.level)}: {escape(finding.text)}", soft_wrap=True)
+
+
+def _print_pipelines(suitable: list[Suitability]) -> None:
+    from rich.markup import escape
+
+    from scanside.suitability import VERDICTS, by_reason
+
+    console.print("\n[bold]Pipelines[/]  best first; what only samples tell is not known here")
+    if len({one.reasons for one in suitable}) == 1 and suitable[0].refusals:
+        console.print(f"none can take it: {escape(suitable[0].refusals[0])}", soft_wrap=True)
+        return
+    colours = {"fits": "green", "doubtful": "yellow", "refuses": "red"}
+    rows = table("pipeline", "", "why not, or what it does")
+    for alike in by_reason(suitable):
+        first = alike[0]
+        names = escape("\n".join(one.pipeline for one in alike))
+        verdict = f"[{colours[first.verdict]}]{VERDICTS[first.verdict]}[/]"
+        rows.add_row(f"[bold]{names}[/]", verdict, escape(first.text))
+    console.print(rows)
 
 
 def _print_facts(rows: list[tuple[str, str]]) -> None:

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
+from scanside.agreement import Comparison
 from scanside.datasets.opening import dataset_of, open_scan_file
 from scanside.datasets.scan_file import MeasuredSlice, Place, ScanFile
 from scanside.errors import FileFormatError
+from scanside.inspection import Collector, outline_of
 from scanside.mrd.dtypes import ACQUISITION_HEADER
 from scanside.mrd.flags import AcquisitionFlag
+from scanside.mrd.header import MrdHeader
 from scanside.mrd.readouts import Readouts
 from scanside.mrd.transfer import scan_writer
+from scanside.outline import Outline
 
-__all__ = ["obstacle_to_scan", "recording_of", "write_ismrmrd"]
+__all__ = ["obstacle_to_scan", "outline_of_file", "recording_of", "write_ismrmrd"]
 
 
 def obstacle_to_scan(file: ScanFile, first: MeasuredSlice) -> str | None:
@@ -84,6 +88,34 @@ def write_ismrmrd(
             writer.write(readouts)
             if progress is not None:
                 progress(done, len(file.places))
+
+
+def outline_of_file(file: ScanFile) -> tuple[Outline | None, tuple[str, ...]]:
+    """A file's scan in outline, by its first film alone, and what must be mended before any pipeline can take it.
+
+    Args:
+        file: of a data set.
+
+    Raises:
+        FileFormatError: the file is damaged.
+    """
+    first = file.measured(file.places[0])
+    if (why := obstacle_to_scan(file, first)) is not None:
+        return None, (f"the file {why}",)
+    film = [place for place in file.places if _film_of(place) == _film_of(file.places[0])]
+    header = MrdHeader.parse(file.header or _header(file, first))
+    collector, comparison = Collector(), Comparison(header)
+    n_before = 0
+    for place in film:
+        readouts = _readouts(file, place, n_before)
+        n_before += len(readouts)
+        collector.take(comparison.take(readouts))
+    return outline_of(header, collector.survey(header), comparison.findings()), ()
+
+
+def _film_of(place: Place) -> tuple[int, ...]:
+    """The counters that tell films apart."""
+    return tuple(value for name, value in place._asdict().items() if name not in ("repetition", "phase"))
 
 
 def _readouts(file: ScanFile, place: Place, n_before: int) -> Readouts:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from scanside.datasets.as_ismrmrd import obstacle_to_scan
+from scanside.datasets.as_ismrmrd import obstacle_to_scan, outline_of_file
 from scanside.datasets.image_file import ImageFile
 from scanside.datasets.opening import dataset_of, image_dataset_of, open_image_file, open_scan_file
 from scanside.datasets.scan_file import Place, ScanFile
+from scanside.outline import Outline
 
 __all__ = ["DescribedFile", "describe_file"]
 
@@ -27,6 +28,8 @@ class DescribedFile:
         rows: what is in it, by name, in the order in which to show it.
         obstacle: why no pipeline can take it; None where one can.
         defect: what is known to be wrong with it; None where nothing is.
+        outline: of its scan, by its first film; None where there is none.
+        broken: what must be mended before any pipeline can take it.
     """
 
     path: Path
@@ -35,6 +38,8 @@ class DescribedFile:
     rows: dict[str, str]
     obstacle: str | None
     defect: str | None
+    outline: Outline | None = None
+    broken: tuple[str, ...] = ()
 
 
 def describe_file(path: Path) -> DescribedFile | None:
@@ -67,8 +72,15 @@ def _scan(file: ScanFile) -> DescribedFile:
         "coil maps": "none" if maps is None else "come with the file",
         "ISMRMRD header": "none" if file.header is None else "comes with the file",
     }
-    obstacle = obstacle_to_scan(file, first)
-    return DescribedFile(file.path, file.FORMAT, file.subject, rows, obstacle, file.facts.get("defect"))
+    return DescribedFile(
+        file.path,
+        file.FORMAT,
+        file.subject,
+        rows,
+        obstacle_to_scan(file, first),
+        file.facts.get("defect"),
+        *outline_of_file(file),
+    )
 
 
 def _images(file: ImageFile) -> DescribedFile:
@@ -88,7 +100,9 @@ def _images(file: ImageFile) -> DescribedFile:
             f"columns {box.column} to {box.column + box.n_columns - 1}"
         )
     obstacle = "holds magnitude images: there is no k-space to reconstruct"
-    return DescribedFile(file.path, file.FORMAT, file.subject, rows, obstacle, None)
+    return DescribedFile(
+        file.path, file.FORMAT, file.subject, rows, obstacle, None, broken=(f"the file {obstacle}",)
+    )
 
 
 def _facts(facts: dict[str, str]) -> dict[str, str]:

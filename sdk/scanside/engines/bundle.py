@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from scanside.engines.plain import PlainGraph
 
-__all__ = ["ENGINES_FOLDER", "Bundle", "BundleWriter", "replace_manifest", "sign_bundle"]
+__all__ = ["ENGINES_FOLDER", "Bundle", "BundleWriter", "manifest_of", "replace_manifest", "sign_bundle"]
 
 logger = logging.getLogger(__name__)
 
@@ -218,8 +218,24 @@ class Bundle:
             raise BundleError(f"{self.folder / path} is no safetensors file: {error}") from None
 
 
+def manifest_of(folder: Path) -> Manifest:
+    """What a bundle says of itself. Its other files are not looked at: to use them, open it.
+
+    Raises:
+        BundleError: there is no manifest, or it is wrong.
+    """
+    return _described(folder)[0]
+
+
 def _whole(folder: Path) -> tuple[Manifest, bytes]:
     """The manifest of a bundle whose files are all as it says, and the bytes that a signature is over."""
+    manifest, text, found = _described(folder)
+    _check_files(folder, manifest, found)
+    return manifest, text
+
+
+def _described(folder: Path) -> tuple[Manifest, bytes, dict[str, Path]]:
+    """The manifest of a bundle, its bytes, and the files beside it and its signature."""
     if not folder.is_dir():
         raise BundleError(f"{folder} is no bundle: a bundle is a folder with a {MANIFEST_FILE}")
     found = plain_files(folder, "bundle")
@@ -227,9 +243,7 @@ def _whole(folder: Path) -> tuple[Manifest, bytes]:
         raise BundleError(f"{folder} is no bundle: it has no {MANIFEST_FILE}")
     text = read_small(found.pop(MANIFEST_FILE), _LARGEST_MANIFEST)
     found.pop(SIGNATURE_FILE, None)
-    manifest = Manifest.from_bytes(text, str(folder / MANIFEST_FILE))
-    _check_files(folder, manifest, found)
-    return manifest, text
+    return Manifest.from_bytes(text, str(folder / MANIFEST_FILE)), text, found
 
 
 def _check_files(folder: Path, manifest: Manifest, found: dict[str, Path]) -> None:

@@ -15,11 +15,13 @@ from scanside.inspection.as_json import as_dict
 from scanside.inspection.describe import contents, counter_rows, encoding_facts, facts, statements
 from scanside.inspection.inspect import Inspection, inspect_file
 from scanside.inspection.orientation import describe_orientation, direction_letters
+from scanside.inspection.outline import outline_of
 from scanside.inspection.pattern import AxisBand, SamplingPattern
-from scanside.inspection.survey import CounterRange, EncodingSurvey, NoiseSurvey, Survey
+from scanside.inspection.survey import Collector, CounterRange, EncodingSurvey, NoiseSurvey, Survey
 
 __all__ = [
     "AxisBand",
+    "Collector",
     "CounterRange",
     "EncodingSurvey",
     "Finding",
@@ -35,5 +37,6 @@ __all__ = [
     "encoding_facts",
     "facts",
     "inspect_file",
+    "outline_of",
     "statements",
 ]

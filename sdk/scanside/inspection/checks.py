@@ -261,26 +261,22 @@ def _check_counters(space: EncodingSurvey) -> Iterator[Finding]:
         )
 
 
-def _off_the_grid(space: EncodingSurvey, encoding: Encoding) -> Finding:
-    """Which pipelines take readouts that are no lines of a grid."""
-    told = f"the header's trajectory is {encoding.trajectory}"
-    if not any(shape.n_dimensions >= 2 for shape in space.shapes):
-        return Finding(
-            "error",
-            f"{told}, and no readout carries its trajectory: no pipeline can place them; have the converter write "
-            "it into the readouts",
-        )
-    pipelines = "'spiral'" if encoding.trajectory == "spiral" else "'radial' or 'radial-realtime'"
-    return Finding("note", f"{told}: {pipelines} take it, and pipelines for lines of a grid refuse it")
+def _without_trajectory(encoding: Encoding) -> Finding:
+    """That readouts are no lines of a grid, and nothing tells where they lie."""
+    return Finding(
+        "error",
+        f"the header's trajectory is {encoding.trajectory}, and no readout carries its trajectory: have the "
+        "converter write it into the readouts",
+    )
 
 
 def _echo_planar(encoding: Encoding) -> Finding:
-    """Which pipeline takes echo trains, and whether it can regrid their samples."""
+    """Whether the samples of echo trains can be regridded."""
     if _is_described(encoding):
         told = "samples on the gradient's ramps are regridded by its trajectoryDescription"
     else:
         told = f"samples are taken for equidistant, as no trajectoryDescription {CONVENTIONAL_EPI} tells otherwise"
-    return Finding("note", f"the header's trajectory is epi: 'epi' takes it; {told}")
+    return Finding("note", f"the header's trajectory is epi: {told}")
 
 
 def _is_described(encoding: Encoding) -> bool:
@@ -290,8 +286,8 @@ def _is_described(encoding: Encoding) -> bool:
 def _check_lines(space: EncodingSurvey, encoding: Encoding) -> Iterator[Finding]:
     if encoding.trajectory == "epi":
         yield _echo_planar(encoding)
-    elif encoding.trajectory != "cartesian":
-        yield _off_the_grid(space, encoding)
+    elif encoding.trajectory != "cartesian" and not any(shape.n_dimensions >= 2 for shape in space.shapes):
+        yield _without_trajectory(encoding)
     pattern = space.sampling
     if pattern is None:
         return

@@ -10,11 +10,13 @@ import numpy as np
 from scanside.agreement import Comparison, Finding, Level
 from scanside.errors import FileFormatError, FormatError, HeaderError, StreamError
 from scanside.inspection.checks import check
+from scanside.inspection.outline import outline_of
 from scanside.inspection.survey import Collector, EncodingSurvey, Survey
 from scanside.mrd.dtypes import TICK_MS
 from scanside.mrd.files import Hdf5Recording, Recording, StreamRecording, open_recording
 from scanside.mrd.header import MrdHeader
 from scanside.mrd.readouts import Readouts
+from scanside.outline import Outline
 
 __all__ = ["Inspection", "inspect_file"]
 
@@ -33,6 +35,8 @@ class Inspection:
         header: the scan's header; None where there is none or it cannot be used.
         survey: what was read.
         findings: what looks wrong, errors first.
+        outline: what `scanside.suitability.pipelines_for` asks stages about; None without lines of an image.
+        broken: errors that must be mended before any pipeline can take the scan.
     """
 
     path: Path
@@ -41,6 +45,8 @@ class Inspection:
     header: MrdHeader | None
     survey: Survey
     findings: list[Finding]
+    outline: Outline | None = None
+    broken: tuple[str, ...] = ()
 
     @property
     def n_readouts(self) -> int:
@@ -97,10 +103,17 @@ def inspect_file(path: str | Path, group: str | None = None) -> Inspection:
         except (FormatError, StreamError) as error:
             findings.append(Finding("error", f"reading ended early: {error}"))
     survey = collector.survey(header)
+    outline: Outline | None = None
+    contradictions: list[Finding] = []
+    checked: list[Finding] = []
     if header is not None and comparison is not None:
-        findings += [*comparison.findings(), *check(header, survey)]
+        contradictions, checked = comparison.findings(), check(header, survey)
+        outline = outline_of(header, survey, contradictions)
     elif not findings and len(survey.headers):
         findings.append(Finding("error", "there are readouts, but no header says what they are"))
+    # Stages that take care of contradictions, or do not mind them, say so themselves.
+    broken = tuple(finding.text for finding in (*findings, *checked) if finding.level == "error")
+    findings += [*contradictions, *checked]
     return Inspection(
         path=path,
         format="MRD 2 stream" if is_mrd2 else "ISMRMRD stream" if read is None else "ISMRMRD HDF5",
@@ -108,6 +121,8 @@ def inspect_file(path: str | Path, group: str | None = None) -> Inspection:
         header=header,
         survey=survey,
         findings=sorted(findings, key=lambda finding: _LEVELS.index(finding.level)),
+        outline=outline,
+        broken=broken,
     )
 
 

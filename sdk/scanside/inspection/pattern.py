@@ -107,13 +107,18 @@ class SamplingPattern:
 
     @property
     def spacing(self) -> tuple[int, int]:
-        """Distance of neighbouring lines outside the calibration region, along (k1, k2); 0 where it varies."""
+        """Distance of neighbouring lines outside the calibration region, along (k1, k2).
+
+        0 where it varies, or where rows of a plane differ in which of their lines were sampled.
+        """
         outer: Lines = self.imaging & ~self.calibration
         along = []
         for axis in (0, 1):
             lines: Lines = np.any(outer, axis=axis)
             calibration: Lines = np.any(self.calibration, axis=axis)
-            along.append(_spacing(lines, calibration))
+            step = _spacing(lines, calibration)
+            rows = (outer, self.calibration) if axis == 0 else (outer.T, self.calibration.T)
+            along.append(step if all(_agrees(*row, step) for row in zip(*rows, strict=True)) else 0)
         return along[0], along[1]
 
     def is_shifted(self, acceleration: tuple[int, int]) -> bool:
@@ -216,6 +221,13 @@ def _wrapped(line: str, width: int, centre: int) -> list[str]:
             rows.append(" " * (5 + centre - start) + "▼")
         rows.append(f"{start:4d} {line[start : start + width]}")
     return rows
+
+
+def _agrees(lines: Lines, calibration: Lines, step: int) -> bool:
+    """Whether the lines of one row of a plane are as far apart as those of all rows together."""
+    places = np.flatnonzero(lines)
+    without = np.diff(np.cumsum(calibration)[places]) == 0
+    return bool((np.diff(places)[without] == step).all())
 
 
 def _spacing(lines: Lines, calibration: Lines) -> int:

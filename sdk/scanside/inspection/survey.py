@@ -19,7 +19,7 @@ from scanside.mrd.messages import Data, ImageArray, ImageMessage
 from scanside.mrd.meta import Meta
 from scanside.mrd.readouts import Readouts, Waveform
 
-__all__ = ["CounterRange", "EncodingSurvey", "ImageSeries", "NoiseSurvey", "Shape", "Survey"]
+__all__ = ["Collector", "CounterRange", "EncodingSurvey", "ImageSeries", "NoiseSurvey", "Shape", "Survey"]
 
 _NOISE = AcquisitionFlag.NOISE_MEASUREMENT
 _CALIBRATION_ONLY = AcquisitionFlag.PARALLEL_CALIBRATION
@@ -143,6 +143,7 @@ class Survey:
         flags: readouts by flag, in the order of the standard.
         noise: noise readouts; None without any.
         encodings: by encoding space that occurs among readouts that are no noise.
+        reach: largest magnitude of the first two coordinates of trajectories, by encoding space.
     """
 
     headers: Headers
@@ -155,6 +156,7 @@ class Survey:
     flags: dict[str, int] = field(default_factory=dict)
     noise: NoiseSurvey | None = None
     encodings: list[EncodingSurvey] = field(default_factory=list)
+    reach: dict[int, float] = field(default_factory=dict)
 
 
 class Collector:
@@ -170,6 +172,7 @@ class Collector:
         self._waveforms: Counter[int] = Counter()
         self._series: dict[tuple[int, tuple[int, ...], str], ImageSeries] = {}
         self._others: Counter[str] = Counter()
+        self._reach: dict[int, float] = {}
 
     def take(self, item: Data) -> None:
         """Look at one item."""
@@ -206,6 +209,7 @@ class Collector:
             flags=_count_flags(headers),
             noise=self._noise(headers),
             encodings=encodings,
+            reach=self._reach,
         )
 
     def _take_readouts(self, block: Readouts) -> None:
@@ -213,10 +217,20 @@ class Collector:
         self._headers.append(np.array(block.headers))
         power = np.abs(block.samples).sum(axis=(1, 2), dtype=np.float64)
         self._finite.append(np.isfinite(power))
+        self._take_trajectory(block)
         noise = flagged(block.headers["flags"], _NOISE)
         self._silent += int((power[~noise] == 0).sum())
         if noise.any() and self._noise_usable:
             self._take_noise(block.samples[noise])
+
+    def _take_trajectory(self, block: Readouts) -> None:
+        if block.trajectory is None or not block.trajectory.size:
+            return
+        reach = np.abs(block.trajectory[..., :2]).max(axis=(1, 2))
+        imaging = ~flagged(block.headers["flags"], NOT_IMAGING)
+        for index in np.unique(block.headers["encoding_space_ref"][imaging]).tolist():
+            found = float(reach[imaging & (block.headers["encoding_space_ref"] == index)].max())
+            self._reach[index] = max(found, self._reach.get(index, 0.0))
 
     def _take_noise(self, samples: npt.NDArray[np.complex64]) -> None:
         n_coils = samples.shape[1]

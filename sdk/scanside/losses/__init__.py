@@ -9,7 +9,7 @@ from scanside.losses.counters import ScanCounters
 from scanside.losses.judge import Doubt, Plan
 from scanside.losses.kspace import FIRST, LAST, Found, Marks, losses_of, lost_of_block, sorted_losses
 from scanside.losses.recorded import recorded_calibration, recorded_losses
-from scanside.losses.regular import lattice_gaps
+from scanside.losses.regular import filled, lattice_gaps
 from scanside.losses.undersampling import with_left_out
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Marks",
     "Plan",
     "ScanCounters",
+    "filled",
     "lattice_gaps",
     "losses_of",
     "lost_of_block",

@@ -48,16 +48,8 @@ def calibrate(
             f"SPIRiT needs calibration lines (coil, k2, k1, k0) and a kernel of odd lengths (k0, k1, k2), got "
             f"{tuple(acs.shape)} and {kernel}"
         )
-    n_coils, *sizes = acs.shape
-    widths = (1 if sizes[0] == 1 else kernel[2], kernel[1], kernel[0])
-    positions = math.prod(max(n - w + 1, 0) for n, w in zip(sizes, widths, strict=True))
-    n_weights = n_coils * math.prod(widths)
-    if positions < n_weights:
-        raise CalibrationError(
-            f"SPIRiT calibration (ACS) block of {sizes[1]} k1 x {sizes[0]} k2 lines with {sizes[2]} samples is too "
-            f"small: a kernel of {kernel} (k0, k1, k2) and {n_coils} coils has {n_weights} weights and the block "
-            f"gives {positions} equations; acquire more lines, or use a smaller kernel"
-        )
+    widths, positions, n_weights = check_amount((*acs.shape,), kernel)
+    n_coils = len(acs)
     windows = acs
     for dim, width in zip((1, 2, 3), widths, strict=True):
         windows = windows.unfold(dim, width, 1)
@@ -78,6 +70,31 @@ def calibrate(
             )
         kernels[coil, others] = torch.cholesky_solve(normal[others, place][:, None], factor)[:, 0]
     return kernels.reshape(n_coils, n_coils, *widths)
+
+
+def check_amount(
+    shape: tuple[int, ...], kernel: tuple[int, int, int]
+) -> tuple[tuple[int, int, int], int, int]:
+    """Widths (w2, w1, w0) of the kernels, and how many equations and weights calibration lines give.
+
+    Args:
+        shape: ``(coil, k2, k1, k0)`` of the lines.
+        kernel: as in `calibrate`.
+
+    Raises:
+        CalibrationError: the block is too small for the kernel.
+    """
+    n_coils, *sizes = shape
+    widths = (1 if sizes[0] == 1 else kernel[2], kernel[1], kernel[0])
+    positions = math.prod(max(n - w + 1, 0) for n, w in zip(sizes, widths, strict=True))
+    n_weights = n_coils * math.prod(widths)
+    if positions < n_weights:
+        raise CalibrationError(
+            f"SPIRiT calibration (ACS) block of {sizes[1]} k1 x {sizes[0]} k2 lines with {sizes[2]} samples is too "
+            f"small: a kernel of {kernel} (k0, k1, k2) and {n_coils} coils has {n_weights} weights and the block "
+            f"gives {positions} equations; acquire more lines, or use a smaller kernel"
+        )
+    return widths, positions, n_weights
 
 
 class SelfConsistency:

@@ -20,6 +20,7 @@ from scanside.report.films import Film, film_window, films_of, gif_of, liveliest
 from scanside.report.observations import Observations
 from scanside.report.page import Bars, Facts, Messages, Movie, Page, Part, Picture, Rows, Section, Text
 from scanside.report.views import View, image_views, select, window_of
+from scanside.suitability import VERDICTS, Suitability, by_reason
 
 if TYPE_CHECKING:
     from scanside.items import Image
@@ -32,6 +33,7 @@ __all__ = [
     "inspection_report",
     "latency_section",
     "noise_section",
+    "pipelines_section",
     "replay_report",
     "sampling_section",
     "scan_section",
@@ -44,13 +46,14 @@ AT_MOST = 16
 _FILMS = 3  # so many films of a scan are shown
 
 
-def inspection_report(found: Inspection, path: Path) -> None:
-    """Write what is in a raw file as a page."""
+def inspection_report(found: Inspection, path: Path, suitable: Sequence[Suitability] = ()) -> None:
+    """Write what is in a raw file as a page, and which pipelines can take it."""
     page = Page(
         title=found.path.name,
         lead=f"{found.format}, {found.n_readouts} readouts",
         sections=[
             Section("What to look at", [_findings(found)]),
+            *([pipelines_section(suitable)] if suitable else []),
             scan_section(found),
             sampling_section(found),
             noise_section(found),
@@ -133,6 +136,15 @@ def _findings(found: Inspection) -> Part:
     if not found.findings:
         return Text("Nothing looks wrong.")
     return Messages([(finding.level, finding.text) for finding in found.findings])
+
+
+def pipelines_section(suitable: Sequence[Suitability]) -> Section:
+    """Which pipelines can take a scan, best first, and why the others cannot."""
+    rows = [
+        (", ".join(one.pipeline for one in alike), f"{VERDICTS[alike[0].verdict]}: {alike[0].text}")
+        for alike in by_reason(suitable)
+    ]
+    return Section("Pipelines", [Rows(("pipeline", "whether it can take the scan"), rows)])
 
 
 def scan_section(found: Inspection) -> Section:

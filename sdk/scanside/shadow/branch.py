@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from scanside.context import Context
 from scanside.errors import PipelineError
 from scanside.items import Image, Item, KSpace
+from scanside.outline import Outline
 from scanside.pipeline import Pipeline, PipelineRun
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Expected
@@ -47,6 +48,10 @@ class Branch:
         """Get every stage ready for a scan, where nobody waits."""
         for stage in self._pipeline.stages:
             expected = stage.expect(expected)
+
+    def foresee(self, outline: Outline) -> Outline:
+        """What speaks against the branch."""
+        return self._pipeline.foresee(outline)
 
     def outdated(self) -> list[str]:
         """What has changed since `prepare`."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from pydantic import Field, model_validator
 
 from scanside.context import Context
 from scanside.items import Image, KSpace
+from scanside.outline import Outline
 from scanside.scan import Scan, ScanEnd
 from scanside.series import SeriesNumbers
 from scanside.shadow.branch import Branch, StageEntry
@@ -74,6 +76,12 @@ class SideBySide(Stage[KSpace, Image]):
         self._first.expect(expected)
         self._second.expect(expected)
         return expected
+
+    def foresee(self, outline: Outline) -> Outline:
+        """What speaks against the first series, and what leaves the second without images or makes them doubtful."""
+        first, second = self._first.foresee(outline), self._second.foresee(outline)
+        told = len(outline.doubts)
+        return replace(first, doubts=(*first.doubts, *second.refusals, *second.doubts[told:]))
 
     def outdated(self) -> list[str]:
         """What has changed in either branch."""

@@ -16,6 +16,7 @@ from pydantic import Field
 from scanside.context import Context
 from scanside.errors import ScansideError
 from scanside.items import Image, KSpace
+from scanside.outline import Outline
 from scanside.scan import Scan, ScanEnd
 from scanside.shadow.background import Background
 from scanside.shadow.branch import Branch, StageEntry
@@ -82,6 +83,10 @@ class Shadow(Stage[KSpace, Image]):
         self._shown.expect(expected)
         self._beside.branch.expect(expected)
         return expected
+
+    def foresee(self, outline: Outline) -> Outline:
+        """What speaks against the images that are sent."""
+        return self._shown.foresee(outline)
 
     def outdated(self) -> list[str]:
         """What has changed in either branch."""

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from scanside.errors import CalibrationError
 from scanside.items import KSpace
+from scanside.outline import Outline
 from scanside.recon.grappa import calibration_region, describe_lines
 from scanside.stages._finite import check_finite
 from scanside.stages._lattice import describe_sampled
@@ -19,6 +21,7 @@ __all__ = [
     "calibration_block",
     "calibration_found",
     "calibration_region_of",
+    "foreseen_calibration",
     "has_middle",
     "sampled_readout",
 ]
@@ -46,28 +49,72 @@ def calibration_region_of(
     """
     source = item.reference or item
     sampled = source.mask.reshape(-1, *source.mask.shape[-2:]).all(dim=0).cpu()
+    region, problem = _region(sampled, item.mask.shape[-1], _center(source) if at_center else None)
+    if problem is None:
+        check_finite(source.data[..., region[0], region[1], :], source)
+        return source, region
+    raise CalibrationError(_lacking(purpose, f"{problem}{calibration_found(item)}"))
+
+
+def foreseen_calibration(outline: Outline, purpose: str, *, at_center: bool = True) -> tuple[int, int] | None:
+    """The size (k2, k1) of the block that `calibration_region_of` will find; None where that cannot be told.
+
+    Raises:
+        CalibrationError: it will find none.
+    """
+    if outline.lines is None or (outline.calibration is None and outline.calibrated_elsewhere):
+        return None
+    n2, n1 = outline.lines.shape[1:]
+    center = (n2 // 2, n1 // 2) if at_center else None
+
+    def block(sampled: npt.NDArray[np.bool_]) -> tuple[tuple[int, int], str | None]:
+        (k2, k1), problem = _region(torch.from_numpy(sampled), n1, center)
+        return (k2.stop - k2.start, k1.stop - k1.start), problem
+
+    if outline.calibration is not None:
+        found = [block(outline.calibration)]
+    else:
+        found = [block(sampled) for sampled in outline.lines]
+        is_film = max(outline.values.get("repetition", 1), outline.values.get("phase", 1)) > 1
+        if is_film and (outline.window is not None or any(problem for _, problem in found)):
+            together: npt.NDArray[np.bool_] = np.any(outline.lines, axis=0)
+            found = [block(together)]  # frames calibrate together
+    for _, problem in found:
+        if problem is not None:
+            sampled = describe_sampled(outline.lines[0])
+            raise CalibrationError(_lacking(purpose, f"{problem}; sampled are {sampled}"))
+    return min(size for size, _ in found)
+
+
+def _region(
+    sampled: torch.Tensor, n1: int, center: tuple[int, int] | None
+) -> tuple[tuple[slice, slice], str | None]:
+    """Where calibration lines form a block, and what is wrong with it.
+
+    Args:
+        sampled: ``(k2, k1)``.
+        n1: rows of the image's k-space along k1.
+        center: (k2, k1), that the block must hold and lie about; None for any block.
+    """
     region = calibration_region(sampled)
     if not bool(sampled.any()):
-        problem = "no line was sampled in all of the frames that belong together"
-    elif region[1].stop - region[1].start < min(item.mask.shape[-1], 2):
-        problem = "there are none: no two adjacent lines were sampled"
-    elif at_center and not all(
-        rows.start <= center < rows.stop for rows, center in zip(region, _center(source), strict=True)
-    ):
-        problem = (
+        return region, "no line was sampled in all of the frames that belong together"
+    if region[1].stop - region[1].start < min(n1, 2):
+        return region, "there are none: no two adjacent lines were sampled"
+    if center is None:
+        return region, None
+    if not all(rows.start <= c < rows.stop for rows, c in zip(region, center, strict=True)):
+        return region, (
             f"the largest block of adjacent lines, k1 rows {region[1].start}..{region[1].stop - 1}, is not at the "
             "centre of k-space"
         )
-    else:
-        check_finite(source.data[..., region[0], region[1], :], source)
-        if at_center:
-            k2, k1 = (_around(c, rows) for c, rows in zip(_center(source), region, strict=True))
-            region = (k2, k1)
-        return source, region
+    k2, k1 = (_around(c, rows) for c, rows in zip(center, region, strict=True))
+    return (k2, k1), None
+
+
+def _lacking(purpose: str, what: str) -> str:
     remedy = "Acquire (more) ACS lines, or check that their flags survived the conversion"
-    raise CalibrationError(
-        f"{purpose} needs calibration (ACS) lines, but {problem}{calibration_found(item)}. {remedy}"
-    )
+    return f"{purpose} needs calibration (ACS) lines, but {what}. {remedy}"
 
 
 def calibration_block(item: KSpace, purpose: str, *, at_center: bool = True) -> torch.Tensor:

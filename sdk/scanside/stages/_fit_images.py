@@ -11,6 +11,7 @@ import torch
 from scanside.errors import ConfigError
 from scanside.items import Calibration, Image, KSpace
 from scanside.mrd.meta import Meta
+from scanside.outline import Outline, lacking_maps
 from scanside.recon.acquired import Acquired, SeenMaps, acquired
 from scanside.recon.column_cache import changes
 from scanside.recon.combine import combine_sets, combine_with_maps
@@ -47,6 +48,10 @@ class FitImages(Stage[Calibration | KSpace, Image]):
     what: ClassVar[str]
     config: FitImagesConfig
 
+    def foresee(self, outline: Outline) -> Outline:
+        """Coil maps of a stage before."""
+        return outline.with_maps_for(self.what)
+
     def open(self, scan: Scan) -> None:
         """A new scan: nothing is known of its maps."""
         self._scan = scan
@@ -64,9 +69,7 @@ class FitImages(Stage[Calibration | KSpace, Image]):
             self.begin(item)
             return
         if item.coil_maps is None:
-            raise ConfigError(
-                f"{self.what} needs coil maps, but no stage before it made them: add 'coil-maps'"
-            )
+            raise ConfigError(lacking_maps(self.what))
         if (agreement := self._check.of(item)) is not None:
             meta = item.meta.copy()
             meta["ScansideMaps"] = agreement.meta

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,17 +13,19 @@ from scanside.engines.manifest import Manifest, Range, Shapes
 from scanside.engines.roles import contrast_of
 from scanside.engines.shapes import check_frames, fit
 from scanside.errors import ShapeError
-from scanside.items import KSpace, Samples
+from scanside.items import KSpace
+from scanside.outline import Outline
 from scanside.recon.columns import MAX_ROWS
 from scanside.recon.compression import ENERGY
+from scanside.recon.partial_fourier import classify
 from scanside.recon.stacked import rows_seen
 from scanside.stages._axes import readout_of
 from scanside.stages._lattice import lattice_of
 from scanside.stages._signal import acquired_band, energy_beyond, noise_of_item, snr_of
 from scanside.stages._virtual_coils import lost_in_compression
-from scanside.stages.partial_fourier import axis_name, one_sided
+from scanside.stages.partial_fourier import axis_name, one_sided, planned_band
 
-__all__ = ["SENSE_IMAGES", "Fitness", "fitness_of", "fitness_of_samples"]
+__all__ = ["SENSE_IMAGES", "Fitness", "fitness_of", "fitness_of_samples", "foreseen_fitness"]
 
 _BEYOND = 5e-4  # more of the signal's energy than this beyond the acquired band tells in images
 _UNSURE = 2.0  # by this factor the SNR of a scan may be estimated wrongly
@@ -57,31 +60,60 @@ def fitness_of(manifest: Manifest, item: KSpace) -> Fitness:
     return Fitness(tuple(_obstacles(manifest, item)), tuple(untrained))
 
 
-def fitness_of_samples(manifest: Manifest, item: Samples, acceleration: float) -> Fitness:
+def foreseen_fitness(manifest: Manifest, outline: Outline) -> Fitness:
+    """The same of a scan in outline; what only samples tell, such as noise, is left out."""
+    if outline.lines is None:
+        return Fitness()
+    n2, (n1, n0) = outline.lines.shape[1], outline.size
+    cannot = [*_slabs(n2), *_lacking_contrasts(manifest, outline.contrasts)]
+    frames = manifest.shapes.frames
+    if frames is not None and outline.window is None:
+        cannot.append(f"it takes windows of {frames} frames, and no stage before it joins any")
+    try:
+        fit(manifest.lowering, manifest.shapes, n1, n0)
+        if frames is not None and outline.window is not None:
+            check_frames(manifest.shapes, outline.window)
+    except ShapeError as error:
+        cannot.append(str(error))
+    if not outline.whole_readouts:
+        cannot += _cut_readouts(manifest)
+    if n2 > 1:
+        return Fitness(tuple(cannot))
+    untrained = _differences_of_sampling(manifest, (n1, n0), outline.n_coils, outline.lines[:, 0])
+    band = planned_band(outline.encoding, 1, n1)
+    if band is not None and band[0] <= n1 // 2 <= band[1] and classify(*band, n1 // 2, n1) == "partial":
+        untrained.append(_partial([-2]))
+    return Fitness(tuple(cannot), tuple(dict.fromkeys(untrained)))
+
+
+def fitness_of_samples(manifest: Manifest, shape: tuple[int, int], acceleration: float | None) -> Fitness:
     """Compare samples of a slice that do not lie on a grid with what a bundle's manifest says.
 
     How many coils there are is all one: such networks see what all of them together say.
 
     Args:
         manifest: of the bundle.
-        item: of one image.
-        acceleration: as `scanside.recon.noncartesian.density.acceleration_of` counts it.
+        shape: of the image, (y, x).
+        acceleration: as `scanside.recon.noncartesian.density.acceleration_of` counts it; None where samples would
+            have to tell it.
     """
-    trained, (n1, n0) = manifest.sampling, item.shape
+    trained, (n1, n0) = manifest.sampling, shape
     try:
         fit(manifest.lowering, manifest.shapes, n1, n0)
     except ShapeError as error:
         return Fitness(cannot=(str(error),))
     sides = [*_outside("matrix", n1, trained.matrix), *_outside("matrix", n0, trained.matrix)]
-    found = [*sides, *_outside("acceleration", acceleration, trained.acceleration)]
+    found = (
+        sides
+        if acceleration is None
+        else [*sides, *_outside("acceleration", acceleration, trained.acceleration)]
+    )
     return Fitness(untrained=tuple(dict.fromkeys(found)))
 
 
 def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:
     n2, n1, n0 = item.data.shape[-3:]
-    found = []
-    if n2 > 1:
-        found.append(f"it takes slices, and this k-space has {n2} partitions")
+    found = _slabs(n2)
     try:
         place = fit(manifest.lowering, manifest.shapes, n1, n0)
     except ShapeError as error:
@@ -92,21 +124,32 @@ def _obstacles(manifest: Manifest, item: KSpace) -> list[str]:
             found += _obstacles_of_two_sets(
                 manifest.form_for(place.bucket) == "columns", n1, item.second_maps
             )
-    names = [name for spec in manifest.inputs if (name := contrast_of(spec.name))]
-    if lacking := [name for name in names if name not in item.contrasts]:
-        found.append(
-            f"it sees the contrast '{lacking[0]}' of the same slice beside the scan, and there is no such image: "
-            "name its file in other-contrasts.images, in a stage before the engine"
-        )
+    found += _lacking_contrasts(manifest, item.contrasts)
     if manifest.shapes.frames is not None:
         found += _obstacles_of_window(manifest.shapes, item)
-    if (
-        manifest.lowering != "none"
-        and manifest.sampling.undersampled_axes == 1
-        and readout_of(item) is not None
-    ):
-        found.append("it takes whole readouts only, and these are asymmetric echoes")
+    if readout_of(item) is not None:
+        found += _cut_readouts(manifest)
     return found
+
+
+def _slabs(n2: int) -> list[str]:
+    return [f"it takes slices, and this k-space has {n2} partitions"] if n2 > 1 else []
+
+
+def _lacking_contrasts(manifest: Manifest, at_hand: Container[str]) -> list[str]:
+    names = [name for spec in manifest.inputs if (name := contrast_of(spec.name))]
+    return [
+        f"it sees the contrast '{name}' of the same slice beside the scan, and there is no such image: "
+        "name its file in other-contrasts.images, in a stage before the engine"
+        for name in names
+        if name not in at_hand
+    ][:1]
+
+
+def _cut_readouts(manifest: Manifest) -> list[str]:
+    if manifest.lowering != "none" and manifest.sampling.undersampled_axes == 1:
+        return ["it takes whole readouts only, and these are asymmetric echoes"]
+    return []
 
 
 def _obstacles_of_two_sets(by_columns: bool, n1: int, second: torch.Tensor) -> list[str]:
@@ -136,21 +179,34 @@ def _obstacles_of_window(shapes: Shapes, item: KSpace) -> list[str]:
 
 
 def _differences(manifest: Manifest, item: KSpace) -> list[str]:
-    trained = manifest.sampling
     n1, n0 = item.data.shape[-2:]
+    # By their bytes: NumPy takes a millisecond to find the different rows of a single one.
+    patterns = {frame.tobytes(): frame for frame in item.mask.reshape(-1, n1).cpu().numpy()}
+    lines = np.stack([*patterns.values()])
+    lines = lines[lines.any(axis=1)]  # a frame without lines has no pattern
+    found = _differences_of_sampling(manifest, (n1, n0), item.n_coils, lines)
+    if len(lines):
+        found += [*_not_whole(item), *_undetermined(item), *_noise(manifest, item)]
+    loss = lost_in_compression(item.meta)
+    if loss > 1 - ENERGY:
+        found.append(f"coil compression lost {loss:.2%} of the signal's energy, trained without loss")
+    return list(dict.fromkeys(found))
+
+
+def _differences_of_sampling(
+    manifest: Manifest, size: tuple[int, int], n_coils: int, lines: npt.NDArray[np.bool_]
+) -> list[str]:
+    """Differences of the size ``(k1, k0)``, the coils and the different patterns ``(n, k1)`` of frames."""
+    trained, (n1, n0) = manifest.sampling, size
     found = []
     # A network that sees no coils has it easier with more of them.
-    n_coils = item.n_coils if _takes_coils(manifest, n1, n0) else min(item.n_coils, int(trained.n_coils.high))
+    n_coils = n_coils if _takes_coils(manifest, n1, n0) else min(n_coils, int(trained.n_coils.high))
     for name, value, allowed in (
         ("matrix", n1, trained.matrix),
         ("matrix", n0, trained.matrix),
         ("coil count", n_coils, trained.n_coils),
     ):
         found += _outside(name, value, allowed)
-    # By their bytes: NumPy takes a millisecond to find the different rows of a single one.
-    patterns = {frame.tobytes(): frame for frame in item.mask.reshape(-1, n1).cpu().numpy()}
-    lines = np.stack([*patterns.values()])
-    lines = lines[lines.any(axis=1)]  # a frame without lines has no pattern
     for sampled in lines:
         found += _outside("acceleration", n1 / int(sampled.sum()), trained.acceleration)
         found += _outside("ACS width", _lines_around(sampled, n1 // 2), trained.acs_lines)
@@ -159,12 +215,7 @@ def _differences(manifest: Manifest, item: KSpace) -> list[str]:
     ):
         if not set(kinds) & {look for kind in trained.kinds for look in _LOOKS.get(kind, (kind,))}:
             found.append(f"sampling {' or '.join(kinds)}, trained for {', '.join(trained.kinds)}")
-    if len(lines):
-        found += [*_not_whole(item), *_undetermined(item), *_noise(manifest, item)]
-    loss = lost_in_compression(item.meta)
-    if loss > 1 - ENERGY:
-        found.append(f"coil compression lost {loss:.2%} of the signal's energy, trained without loss")
-    return list(dict.fromkeys(found))
+    return found
 
 
 def _takes_coils(manifest: Manifest, n1: int, n0: int) -> bool:
@@ -180,8 +231,7 @@ def _not_whole(item: KSpace) -> list[str]:
     """That a part of k-space was not to be acquired: one side of it, or its ends."""
     partial = one_sided(item)
     if partial:
-        axes = ", ".join(map(axis_name, partial))
-        return [f"sampled on one side only along {axes}, trained on whole k-space"]
+        return [_partial(partial)]
     (first, last), n1 = acquired_band(item), item.data.shape[-2]
     if last - first + 1 == n1:
         return []
@@ -192,6 +242,10 @@ def _not_whole(item: KSpace) -> list[str]:
         f"rows {first} to {last} of {n1} of k-space were acquired along k1, with about {beyond:.2%} of the signal's "
         "energy beyond; trained on whole k-space"
     ]
+
+
+def _partial(axes: Iterable[int]) -> str:
+    return f"sampled on one side only along {', '.join(map(axis_name, axes))}, trained on whole k-space"
 
 
 def _undetermined(item: KSpace) -> list[str]:

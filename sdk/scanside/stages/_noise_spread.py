@@ -21,7 +21,7 @@ from scanside.stages.grappa import Grappa
 from scanside.stages.partial_fourier import one_sided
 from scanside.stages.sense import Sense
 
-__all__ = ["Run", "analytic", "by_replicas", "frames_of"]
+__all__ = ["Run", "analytic", "by_replicas", "frames_of", "without_formula"]
 
 Run: TypeAlias = Callable[[KSpace], list[Image]]
 """The stages that make the images of a k-space."""
@@ -47,20 +47,31 @@ def analytic(stages: Sequence[Stage[Any, Any]], item: KSpace, images: Sequence[I
         raise ConfigError(
             f"there is no formula for the noise of images of two sets of coil maps: {_REPLICAS}"
         )
-    match stages:
-        case [Sense() as sense]:
-            frames = _of_sense(sense, item)
-        case [Grappa() as filling, Fourier() as transform] if transform.config.combine == "maps":
-            frames = _of_grappa(filling, item)
-        case _:
-            raise ConfigError(
-                "there are formulas for the noise of 'sense', and of 'grappa' followed by 'fourier' with combine "
-                f"'maps', not for {' and '.join(type(stage).__name__ for stage in stages)}: {_REPLICAS}"
-            )
+    if (why := without_formula(stages)) is not None:
+        raise ConfigError(why)
+    first = stages[0]
+    if isinstance(first, Sense):
+        frames = _of_sense(first, item)
+    else:
+        assert isinstance(first, Grappa)
+        frames = _of_grappa(first, item)
     return [
         crop_or_pad(frame, (image.data.shape[-1],), (-1,))
         for frame, image in zip(frames, images, strict=True)
     ]
+
+
+def without_formula(stages: Sequence[Stage[Any, Any]]) -> str | None:
+    """Why there is no formula for the noise of what stages make; None where there is one."""
+    match stages:
+        case [Sense()]:
+            return None
+        case [Grappa(), Fourier() as transform] if transform.config.combine == "maps":
+            return None
+    return (
+        "there are formulas for the noise of 'sense', and of 'grappa' followed by 'fourier' with combine 'maps', not "
+        f"for {' and '.join(type(stage).__name__ for stage in stages)}: {_REPLICAS}"
+    )
 
 
 def _of_sense(sense: Sense, item: KSpace) -> list[torch.Tensor]:

@@ -71,7 +71,7 @@ def snr_of(item: KSpace, noise: float) -> float | None:
 def acquired_band(item: KSpace) -> Band:
     """First and last row along k1 of the lines that were acquired, or might have been by the header's limits."""
     first, last = sampled_band(item.mask)
-    planned = planned_band(item, 1)
+    planned = planned_band(item.encoding, 1, item.data.shape[-2])
     return (first, last) if planned is None else (min(first, planned[0]), max(last, planned[1]))
 
 

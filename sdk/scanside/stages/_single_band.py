@@ -13,7 +13,7 @@ from scanside.errors import CalibrationError
 from scanside.items import KSpace
 from scanside.mrd.header import Multiband
 
-__all__ = ["references_of"]
+__all__ = ["references_of", "without_references"]
 
 _REMEDY = (
     "acquire single-band references of every slice with the same protocol, flagged as calibration "
@@ -40,11 +40,9 @@ def references_of(
         CalibrationError: there are none, of other slices, or of another matrix or number of coils.
     """
     number = kspace.counters.get("slice", 0)
-    problem = (
-        f"slice {number} holds {multiband.factor} slices at once (multiband), and they cannot be separated"
-    )
+    problem = _problem(multiband, f"slice {number}")
     if not references:
-        raise CalibrationError(f"{problem}: there are no references of single slices; {_REMEDY}")
+        raise CalibrationError(without_references(multiband, f"slice {number}"))
     bands = _by_position(kspace, multiband, references)
     if bands is None:
         bands = [number + band * n_excited for band in range(multiband.factor)]
@@ -68,6 +66,15 @@ def references_of(
         encoding=replace(first.encoding, multiband=None),
         counters={name: value for name, value in kspace.counters.items() if name != "slice"},
     )
+
+
+def without_references(multiband: Multiband, which: str = "each slice") -> str:
+    """What to say where slices come at once without any references."""
+    return f"{_problem(multiband, which)}: there are no references of single slices; {_REMEDY}"
+
+
+def _problem(multiband: Multiband, which: str) -> str:
+    return f"{which} holds {multiband.factor} slices at once (multiband), and they cannot be separated"
 
 
 def _misfit(reference: KSpace, kspace: KSpace, first: KSpace) -> str | None:

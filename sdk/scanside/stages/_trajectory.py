@@ -11,7 +11,7 @@ from scanside.errors import NonFiniteError, ScanError
 from scanside.mrd.header import Encoding
 from scanside.mrd.readouts import Readouts
 
-__all__ = ["Unit", "in_cycles_per_voxel", "trajectory_of", "unit_of"]
+__all__ = ["Unit", "check_dimensions", "in_cycles_per_voxel", "trajectory_of", "unit_of"]
 
 Unit = Literal["voxel", "radian", "matrix", "metre"]
 
@@ -77,6 +77,25 @@ def in_cycles_per_voxel(trajectory: Points, unit: Unit, encoding: Encoding, n_di
     return np.asarray(trajectory[..., :n_dimensions] * np.asarray(factors, np.float32), dtype=np.float32)
 
 
+def check_dimensions(n_dimensions: int, encoding: Encoding, who: str) -> None:
+    """Refuse trajectories of other than two or three dimensions.
+
+    Args:
+        n_dimensions: of the trajectory; 0 without.
+        encoding: the encoding space of the readouts.
+        who: carries it, with the verb, for the text of the error.
+
+    Raises:
+        ScanError: there are fewer than two.
+    """
+    if n_dimensions < 2:
+        raise ScanError(
+            f"{who} a trajectory of {n_dimensions} dimensions, expected two (kx, ky) or three: the "
+            f"header says {encoding.trajectory}, so have the converter write the trajectory, or the "
+            "scan's lines as Cartesian ones"
+        )
+
+
 def trajectory_of(readouts: Readouts, encoding: Encoding) -> Points:
     """The trajectory ``(n, sample, dimension)`` that readouts carry.
 
@@ -86,13 +105,9 @@ def trajectory_of(readouts: Readouts, encoding: Encoding) -> Points:
     """
     trajectory = readouts.trajectory
     counter = int(readouts.headers["scan_counter"][0])
-    if trajectory is None or trajectory.shape[-1] < 2:
-        n = 0 if trajectory is None else trajectory.shape[-1]
-        raise ScanError(
-            f"the readout with scan counter {counter} carries a trajectory of {n} dimensions, expected two (kx, ky) "
-            f"or three: the header says {encoding.trajectory}, so have the converter write the trajectory, or the "
-            "scan's lines as Cartesian ones"
-        )
+    n_dimensions = 0 if trajectory is None else trajectory.shape[-1]
+    check_dimensions(n_dimensions, encoding, f"the readout with scan counter {counter} carries")
+    assert trajectory is not None
     finite = np.isfinite(trajectory).all(axis=(1, 2))
     if not finite.all():
         first = int(readouts.headers["scan_counter"][~finite][0])

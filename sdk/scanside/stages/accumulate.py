@@ -19,6 +19,7 @@ from scanside.losses import FIRST, LAST, Doubt, Marks, ScanCounters
 from scanside.mrd.dtypes import ACQUISITION_HEADER, Headers
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged, names
 from scanside.mrd.header import Encoding, Multiband
+from scanside.outline import Outline
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
 from scanside.stages._calibration import has_middle
@@ -113,6 +114,19 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
     def prepare(self, context: Context) -> None:
         """Choose the device on which k-space is handed on."""
         self._device = context.torch_device
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Lines of a grid only, and none that contradict the header."""
+        if (obstacle := _off_the_grid(outline.encoding)) is not None:
+            return outline.refused(obstacle)
+        for finding in outline.findings:
+            if finding.corrected_by in outline.corrected_by or finding.level == "note":
+                continue
+            if finding.level == "error" and self.config.contradictions == "refuse":
+                return outline.refused(finding.text)
+            if finding.corrected_by is not None or finding.level == "error":
+                outline = outline.doubted(finding.text)
+        return outline
 
     def open(self, scan: Scan) -> None:
         """A new scan: nothing is held."""
@@ -289,12 +303,8 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
         return dict(zip(self._key_names, key[1:], strict=True))
 
     def _new_grid(self, encoding: Encoding, run: Readouts) -> Grid:
-        if encoding.trajectory not in ("cartesian", "epi"):
-            raise ScanError(
-                f"encoding space {encoding.index} has a {encoding.trajectory} trajectory; this stage grids "
-                "Cartesian lines only: take the pipeline 'radial' or 'spiral', or one with the stage 'gather', or, "
-                "if they are Cartesian lines, have the header say so (<trajectory>cartesian</trajectory>)"
-            )
+        if (obstacle := _off_the_grid(encoding)) is not None:
+            raise ScanError(obstacle)
         return Grid(
             self._scan,
             encoding,
@@ -465,6 +475,17 @@ class Accumulate(Stage[Readouts, KSpace | Calibration]):
 
 
 _Key = tuple[int, ...]
+
+
+def _off_the_grid(encoding: Encoding) -> str | None:
+    """Why the readouts of an encoding space are no lines of a grid; None where they are."""
+    if encoding.trajectory in ("cartesian", "epi"):
+        return None
+    return (
+        f"encoding space {encoding.index} has a {encoding.trajectory} trajectory; this stage grids Cartesian lines "
+        "only: take the pipeline 'radial' or 'spiral', or one with the stage 'gather', or, if they are Cartesian "
+        "lines, have the header say so (<trajectory>cartesian</trajectory>)"
+    )
 
 
 def _refuse(scan: Scan) -> None:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 
 from scanside.items import Image
+from scanside.outline import Outline
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
 
@@ -33,6 +34,14 @@ class AverageImages(Stage[Image, Image]):
     """
 
     Config = StageConfig
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Averages by the header."""
+        if outline.encoding.limit("average").n > 1:
+            return outline
+        return outline.doubted(
+            "the header announces one average: there is nothing to join, and phases are lost"
+        )
 
     def open(self, scan: Scan) -> None:
         """A new scan: nothing has come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from pydantic import Field
 from scanside.context import Context
 from scanside.errors import CalibrationError
 from scanside.items import Samples
+from scanside.outline import Outline
 from scanside.recon.espirit import espirit_sets, fitting_kernel
 from scanside.recon.noncartesian.centre import centre_on_grid
 from scanside.recon.noncartesian.nufft import require_library
@@ -48,6 +50,10 @@ class CentreMaps(Stage[Samples, Samples]):
         calibrate: Literal["first", "each"] = "first"
 
     config: Config
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Any samples, which have maps then."""
+        return replace(outline, coil_maps=True)
 
     def prepare(self, context: Context) -> None:
         """See that the NUFFT is installed, before a scan waits for it."""

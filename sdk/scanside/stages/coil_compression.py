@@ -11,6 +11,7 @@ from pydantic import Field
 
 from scanside.errors import CalibrationError
 from scanside.items import Calibration, KSpace
+from scanside.outline import Outline
 from scanside.recon.compression import ENERGY, CoilCompression
 from scanside.scan import Scan
 from scanside.stage import Expected, Stage, StageConfig
@@ -67,6 +68,10 @@ class CompressCoils(Stage[Calibration | KSpace, Calibration | KSpace]):
         if n_coils is None:
             return replace(expected, n_coils=None)
         return replace(expected, n_coils=min(n_coils, expected.n_coils or n_coils))
+
+    def foresee(self, outline: Outline) -> Outline:
+        """As many coils as asked for, or fewer."""
+        return replace(outline, n_coils=min(self.config.n_coils or outline.n_coils, outline.n_coils))
 
     def open(self, scan: Scan) -> None:
         """A new scan: nothing is known of its coils."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from scanside.errors import CalibrationError
 from scanside.items import Calibration, KSpace
+from scanside.outline import Outline
 from scanside.recon import coil_maps
 from scanside.recon.compression import pca, weakest_component
 from scanside.recon.espirit import FEW, espirit_sets, fitting_kernel
@@ -23,6 +24,7 @@ from scanside.stages._calibration import (
     CalibrationCache,
     calibration_found,
     calibration_region_of,
+    foreseen_calibration,
     sampled_readout,
 )
 
@@ -101,6 +103,23 @@ class CoilMaps(Stage[Calibration | KSpace, Calibration | KSpace]):
             return self
 
     config: Config
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Calibration lines that suffice for maps."""
+        with_maps = replace(outline, coil_maps=True)
+        if outline.n_coils == 1 or outline.lines is None:
+            return with_maps
+        espirit = self.config.method == "espirit"
+        n2, (n1, n0) = outline.lines.shape[1], outline.size
+        try:
+            block = foreseen_calibration(outline, "ESPIRiT" if espirit else "the estimation of coil maps")
+            if espirit and block is not None:
+                k2 = n2 if n2 <= FEW else block[0]
+                lines = torch.empty((outline.n_coils, k2, block[1], n0), device="meta")
+                fitting_kernel(lines, (n2, n1, n0), self.config.kernel or 6, self.config.calibration)
+        except CalibrationError as error:
+            return outline.refused(str(error))
+        return with_maps
 
     def open(self, scan: Scan) -> None:
         """A new scan: no maps are known."""

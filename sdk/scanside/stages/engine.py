@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from scanside.context import Context
+from scanside.engines.bundle import manifest_of
+from scanside.engines.catalog import find_bundle
 from scanside.engines.engine import Engine
 from scanside.engines.manifest import PrecisionChoice
 from scanside.engines.trust import TrustPolicy
@@ -27,6 +29,7 @@ from scanside.errors import (
     ShapeError,
 )
 from scanside.items import Calibration, Image, KSpace
+from scanside.outline import Outline, lacking_maps
 from scanside.recon.combine import combine_sets
 from scanside.scan import Scan
 from scanside.stage import Expected, Stage, StageConfig
@@ -36,7 +39,7 @@ from scanside.stages._classical import Classical
 from scanside.stages._deadline import DeadlineRunner
 from scanside.stages._fallback import Allowed, Fallback, wanted_frames
 from scanside.stages._finite import is_finite
-from scanside.stages._fitness import fitness_of
+from scanside.stages._fitness import fitness_of, foreseen_fitness
 from scanside.stages._imager import Asked, Imager, Levels, Made, Pull
 from scanside.stages._images import images_of
 from scanside.stages._learned import Learned
@@ -242,6 +245,26 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
                 logger.warning("no engine of '%s' is ready for this scan: %s", network.name, error)
         return expected
 
+    def foresee(self, outline: Outline) -> Outline:
+        """Coil maps of a stage before, whether the bundles are there, and networks were trained for such a scan."""
+        outline, against = outline.with_maps_for("the network"), []
+        for name in self.config.bundles:
+            try:
+                manifest = manifest_of(find_bundle(name))
+            except (EngineError, ConfigError) as error:
+                return outline.refused(str(error))
+            fitness = foreseen_fitness(manifest, outline)
+            if fitness.cannot:
+                told = f"the network '{name}' is left out: {'; '.join(fitness.cannot)}"
+                if not self.config.fallbacks:
+                    return outline.refused(told)
+                against.append(f"{told}; images are the fallback's")
+            elif fitness.untrained and self.config.fitness != "ignore":
+                against.append(f"the network '{name}' was not trained for it: {'; '.join(fitness.untrained)}")
+            else:
+                return outline
+        return outline.doubted(against[0])
+
     @property
     def engines(self) -> list[Engine]:
         """Those that are loaded."""
@@ -300,9 +323,7 @@ class RunEngine(Stage[Calibration | KSpace, Image]):
     def _images(self, item: KSpace, networks: Sequence[Learned]) -> Iterator[Image]:
         """The images of one k-space, by the first of some networks that is fit for it, or by the fallback."""
         if item.coil_maps is None:
-            raise ConfigError(
-                "the network needs coil maps, but no stage before it made them: add 'coil-maps'"
-            )
+            raise ConfigError(lacking_maps("the network"))
         item = self._with_lines(item)
         frames = wanted_frames(item)
         if not frames.data.numel():

@@ -15,6 +15,8 @@ from pydantic import Field
 from scanside.errors import CalibrationError, ShapeError
 from scanside.items import Readouts
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
+from scanside.mrd.header import Encoding
+from scanside.outline import Outline
 from scanside.recon.epi.dual_polarity import DualPolarity
 from scanside.recon.epi.entropy import phase_of_least_entropy
 from scanside.recon.epi.navigators import B0Model, EchoPhases, PhaseModel, phases_of_navigators
@@ -93,6 +95,12 @@ class EchoPlanar(Stage[Readouts, Readouts]):
         receiver: Receiver = "follows"
 
     config: Config
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Echo trains by the header; other readouts are left as they are."""
+        if not is_echo_planar(outline.encoding):
+            return outline.doubted(_left_alone(outline.encoding))
+        return outline
 
     def open(self, scan: Scan) -> None:
         """A new scan: no navigators have come."""
@@ -231,10 +239,7 @@ class EchoPlanar(Stage[Readouts, Readouts]):
         if is_echo_planar(encoding):
             return True
         if index == 0:
-            self._scan.warn(
-                f"the header's trajectory is {encoding.trajectory}, so that stage 'epi' leaves the readouts as they "
-                "are: have the header say epi, or take another pipeline"
-            )
+            self._scan.warn(_left_alone(encoding))
         return False
 
     def _keep_navigators(self, place: Slice, run: Readouts) -> None:
@@ -439,6 +444,13 @@ class _Waiting:
         """Copy what may be a view into a receive buffer."""
         if not self.is_own:
             self.readouts, self.is_own = self.readouts.copy(), True
+
+
+def _left_alone(encoding: Encoding) -> str:
+    return (
+        f"the header's trajectory is {encoding.trajectory}, so that stage 'epi' leaves the readouts as they are: "
+        "have the header say epi, or take another pipeline"
+    )
 
 
 def _layout(run: Readouts) -> tuple[int, int, float]:

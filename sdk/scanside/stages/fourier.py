@@ -9,7 +9,9 @@ import torch
 
 from scanside.errors import ConfigError
 from scanside.items import Image, KSpace
+from scanside.losses import lattice_gaps
 from scanside.mrd.header import Space
+from scanside.outline import Outline
 from scanside.recon.combine import combine_sets, combine_with_maps, root_sum_of_squares
 from scanside.recon.fourier import to_image
 from scanside.recon.resize import crop_or_pad, resample_fov, same_voxel
@@ -43,6 +45,15 @@ class Fourier(Stage[KSpace, Image]):
         combine: Literal["rss", "maps"] = "rss"
 
     config: Config
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Lines without gaps between them."""
+        if outline.lines is None or not (gaps := int(lattice_gaps(outline.lines[0], (1, 1)).sum())):
+            return outline
+        came = int(outline.lines[0].sum())
+        return outline.doubted(
+            f"{gaps} lines are missing between the {came} of a k-space, and stay zero: tissue folds over or blurs"
+        )
 
     def open(self, scan: Scan) -> None:
         """A new scan."""

@@ -18,9 +18,16 @@ from scanside.items import Readouts, Samples
 from scanside.losses import LAST, ScanCounters
 from scanside.mrd.flags import NOT_IMAGING
 from scanside.mrd.header import Encoding
+from scanside.outline import Outline
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
-from scanside.stages._trajectory import Unit, in_cycles_per_voxel, trajectory_of, unit_of
+from scanside.stages._trajectory import (
+    Unit,
+    check_dimensions,
+    in_cycles_per_voxel,
+    trajectory_of,
+    unit_of,
+)
 from scanside.stages._trajectory_files import MeasuredTrajectory
 
 __all__ = ["GatherSamples"]
@@ -106,6 +113,21 @@ class GatherSamples(Stage[Readouts, Samples]):
         self._device = context.torch_device
         measured = self.config.trajectory
         self._measured = None if measured is None else MeasuredTrajectory.load(measured)
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Readouts with a trajectory in a unit that can be told, and enough of them for a window."""
+        encoding, wanted = outline.encoding, self.config.readouts
+        if self.config.trajectory is None:
+            try:
+                check_dimensions(outline.n_dimensions, encoding, "readouts carry")
+                unit_of(outline.reach or 0.0, encoding, self.config.unit)
+            except ScanError as error:
+                return outline.refused(str(error))
+        if wanted is not None and outline.n_readouts < wanted:
+            return outline.refused(
+                f"a film has {outline.n_readouts} readouts, and gather.readouts wants {wanted} for an image"
+            )
+        return outline
 
     def open(self, scan: Scan) -> None:
         """A new scan: nothing is held."""

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from scanside.context import Context
-from scanside.errors import ScanError
+from scanside.errors import ScanError, ScansideError
 from scanside.items import Samples
+from scanside.outline import Outline
 from scanside.recon.noncartesian.girf import Girf
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
@@ -47,6 +48,15 @@ class PredictTrajectory(Stage[Samples, Samples]):
         file: Path | None = None
 
     config: Config
+
+    def foresee(self, outline: Outline) -> Outline:
+        """A response that can be read, where one is named."""
+        try:
+            if self.config.file is not None:
+                read_girf(self.config.file)
+        except (ScansideError, OSError) as error:
+            return outline.refused(str(error))
+        return outline
 
     def prepare(self, context: Context) -> None:
         """Read the response."""

@@ -13,13 +13,19 @@ from pydantic import Field, field_validator
 
 from scanside.errors import CalibrationError, ShapeError
 from scanside.items import KSpace
-from scanside.losses import lattice_gaps
-from scanside.mrd.header import REORDERING_SHIFT
+from scanside.losses import filled, lattice_gaps
+from scanside.mrd.header import REORDERING_SHIFT, Encoding
+from scanside.outline import Outline
 from scanside.recon import grappa
 from scanside.recon.fourier import to_image, to_kspace
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
-from scanside.stages._calibration import CalibrationCache, calibration_block, calibration_found
+from scanside.stages._calibration import (
+    CalibrationCache,
+    calibration_block,
+    calibration_found,
+    foreseen_calibration,
+)
 from scanside.stages._lattice import (
     Lattice,
     check_lattice,
@@ -87,6 +93,29 @@ class Grappa(Stage[KSpace, KSpace]):
 
     config: Config
 
+    def foresee(self, outline: Outline) -> Outline:
+        """Lines in regular steps, and calibration lines that suffice for a kernel; the lines between are filled."""
+        masks = outline.lines
+        if masks is None:
+            return outline
+        try:
+            acceleration = self._acceleration_of(outline.encoding, masks, complete=True)
+            if acceleration == (1, 1):
+                return outline
+            lattice = self._lattice_of(masks, acceleration, complete=True) or Lattice(acceleration)
+            for sampled in masks:
+                check_lattice(sampled, lattice)
+            block = foreseen_calibration(outline, "GRAPPA", at_center=False)
+            if block is not None:
+                calibrating = masks[:1] if outline.calibration is None else outline.calibration[None]
+                thin = self._fills_slices(masks, calibrating, acceleration)
+                shape = (outline.n_coils, 1 if thin else block[0], block[1], outline.size[1])
+                wanted = (self.config.kernel_k0, self.config.kernel_k1, self.config.kernel_k2)
+                grappa.fitting_kernel(torch.empty(shape, device="meta"), acceleration, wanted, lattice.shift)
+        except (CalibrationError, ShapeError) as error:
+            return outline.refused(str(error))
+        return replace(outline, lines=np.stack([filled(filled(sampled)) for sampled in masks]))
+
     def open(self, scan: Scan) -> None:
         """A new scan: no weights are known."""
         self._scan = scan
@@ -139,12 +168,27 @@ class Grappa(Stage[KSpace, KSpace]):
         return self._caches[thin].get(item, lambda: self._calibrate(item, lattice, thin=thin))
 
     def _acceleration(self, item: KSpace, masks: npt.NDArray[np.bool_]) -> tuple[int, int]:
+        found = self._acceleration_of(item.encoding, masks, complete=item.incomplete is None)
+        announced = self.config.acceleration or item.encoding.acceleration != (1, 1)
+        sampled = next((mask for mask in masks if mask.any()), None)
+        if announced or sampled is None or found != (1, 1) or item.incomplete is not None:
+            return found
+        if n_missing := int(lattice_gaps(sampled, (1, 1)).sum()):
+            self._scan.warn(
+                f"{n_missing} lines are missing, not in regular steps, and stay zero; pipeline 'sense' does without "
+                f"them: sampled are {describe_sampled(sampled)}"
+            )
+        return found
+
+    def _acceleration_of(
+        self, encoding: Encoding, masks: npt.NDArray[np.bool_], *, complete: bool
+    ) -> tuple[int, int]:
         """That of the settings, of the header, or of the lines ``(frame, k2, k1)``, in this order."""
-        announced = self.config.acceleration or item.encoding.acceleration
+        announced = self.config.acceleration or encoding.acceleration
         sampled = next((mask for mask in masks if mask.any()), None)
         if announced != (1, 1) or self.config.acceleration or sampled is None:
             return announced
-        found = lattice_of(sampled, complete=item.incomplete is None)
+        found = lattice_of(sampled, complete=complete)
         if found is None and (shifted := _shifted(sampled)) is not None:
             return shifted.acceleration
         if found is None:
@@ -152,16 +196,25 @@ class Grappa(Stage[KSpace, KSpace]):
                 "the header announces no acceleration, but lines are missing, and not in regular steps; sampled are "
                 f"{describe_sampled(sampled)}: GRAPPA cannot fill them, use pipeline 'sense' for irregular sampling"
             )
-        n_missing = int(lattice_gaps(sampled, (1, 1)).sum())
-        if found == (1, 1) and n_missing and item.incomplete is None:
-            self._scan.warn(
-                f"{n_missing} lines are missing, not in regular steps, and stay zero; pipeline 'sense' does without "
-                f"them: sampled are {describe_sampled(sampled)}"
-            )
         return found
 
     def _lattice(self, item: KSpace, masks: npt.NDArray[np.bool_], acceleration: tuple[int, int]) -> Lattice:
-        """The lattice of the lines ``(frame, k2, k1)``, with the shift of the settings or the one that they show."""
+        """That of `_lattice_of`, or without one the header's; tells where the header names another shift."""
+        found = self._lattice_of(masks, acceleration, complete=item.incomplete is None)
+        named = self._scan.header.user_parameters.get(REORDERING_SHIFT)
+        asked = self.config.shift is not None
+        if found is not None and not asked and named is not None and named != found.shift:
+            self._scan.warn(
+                f"the header's user parameter {REORDERING_SHIFT} is {named}, but the lines form a lattice of "
+                f"{found.acceleration[0]} x {found.acceleration[1]} that is shifted by {found.shift} along k2: the "
+                "lines count; have the converter write what was acquired"
+            )
+        return found or Lattice(acceleration)
+
+    def _lattice_of(
+        self, masks: npt.NDArray[np.bool_], acceleration: tuple[int, int], *, complete: bool
+    ) -> Lattice | None:
+        """The lattice with the shift of the settings, or the one that lines ``(frame, k2, k1)`` of a volume show."""
         if self.config.shift is not None:
             if self.config.shift >= acceleration[1]:
                 raise ShapeError(
@@ -171,16 +224,8 @@ class Grappa(Stage[KSpace, KSpace]):
             return Lattice(acceleration, self.config.shift)
         sampled = next((mask for mask in masks if mask.any()), None)
         if sampled is None or len(sampled) == 1:
-            return Lattice(acceleration)
-        found = shifted_lattice_of(sampled, acceleration, complete=item.incomplete is None)
-        named = self._scan.header.user_parameters.get(REORDERING_SHIFT)
-        if found is not None and named is not None and named != found.shift:
-            self._scan.warn(
-                f"the header's user parameter {REORDERING_SHIFT} is {named}, but the lines form a lattice of "
-                f"{found.acceleration[0]} x {found.acceleration[1]} that is shifted by {found.shift} along k2: the "
-                "lines count; have the converter write what was acquired"
-            )
-        return found or Lattice(acceleration)
+            return None
+        return shifted_lattice_of(sampled, acceleration, complete=complete)
 
     def _tell_open_ends(self, masks: npt.NDArray[np.bool_], lattice: Lattice) -> None:
         """Tell that a good part of a short axis stays empty: nothing is filled beyond the outermost lattice line."""
@@ -199,14 +244,21 @@ class Grappa(Stage[KSpace, KSpace]):
                 )
 
     def _is_thin(self, item: KSpace, masks: npt.NDArray[np.bool_], acceleration: tuple[int, int]) -> bool:
-        """Whether there are few partitions, and all of them with the same lines, those for calibration too."""
-        n2 = item.data.shape[-3]
-        if not 1 < n2 < 2 * self.config.kernel_k2 or acceleration[1] > 1:
-            return False
-        if not (masks == masks[:, :1]).all():
-            return False
         source = item.reference or item
-        return source.mask.shape[-2] == n2 and bool((source.mask == source.mask[..., :1, :]).all())
+        calibrating = source.mask.reshape(-1, *source.mask.shape[-2:]).cpu().numpy()
+        return self._fills_slices(masks, calibrating, acceleration)
+
+    def _fills_slices(
+        self,
+        masks: npt.NDArray[np.bool_],
+        calibrating: npt.NDArray[np.bool_],
+        acceleration: tuple[int, int],
+    ) -> bool:
+        """Whether there are few partitions, and all of them with the same lines, those for calibration too."""
+        n2 = masks.shape[-2]
+        if not 1 < n2 < 2 * self.config.kernel_k2 or acceleration[1] > 1 or calibrating.shape[-2] != n2:
+            return False
+        return all(bool((lines == lines[:, :1]).all()) for lines in (masks, calibrating))
 
     def _calibrate(self, item: KSpace, lattice: Lattice, *, thin: bool) -> grappa.GrappaWeights:
         acceleration, shift = lattice

@@ -8,13 +8,14 @@ from pydantic import Field
 
 from scanside.errors import ConfigError
 from scanside.items import Image, KSpace
+from scanside.outline import Outline, lacking_maps
 from scanside.recon.low_rank_sparse import largest_singular_value, low_rank_plus_sparse
 from scanside.recon.scaling import film_scale
 from scanside.recon.sense import SenseOperator
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._axes import readout_of
-from scanside.stages._films import check_film
+from scanside.stages._films import check_film, without_gaps
 from scanside.stages._finite import check_finite
 from scanside.stages._images import images_of
 
@@ -52,6 +53,15 @@ class ReconstructLowRankSparse(Stage[KSpace, Image]):
 
     config: Config
 
+    def foresee(self, outline: Outline) -> Outline:
+        """Frames that lack lines, others each, and coil maps of a stage before."""
+        outline = outline.with_maps_for("low-rank plus sparse reconstruction")
+        if without_gaps(outline):
+            return outline.doubted("no frame lacks a line between others: there is nothing to solve for")
+        if outline.lines is not None and len(outline.lines) == 1:
+            return outline.doubted("all frames have the same lines: they cannot tell motion from aliasing")
+        return outline
+
     def open(self, scan: Scan) -> None:
         """A new scan."""
         self._scan = scan
@@ -60,10 +70,7 @@ class ReconstructLowRankSparse(Stage[KSpace, Image]):
         """Reconstruct the film of one window."""
         check_film(item, "low-rank plus sparse reconstruction")
         if item.coil_maps is None:
-            raise ConfigError(
-                "low-rank plus sparse reconstruction needs coil maps, but no stage before it made them: add "
-                "'coil-maps'"
-            )
+            raise ConfigError(lacking_maps("low-rank plus sparse reconstruction"))
         operator = SenseOperator(item.coil_maps, item.mask, readout_of(item))
         start = operator.adjoint(item.data)
         check_finite(start, item, item.reference)

@@ -9,19 +9,25 @@ import numpy as np
 import torch
 from pydantic import Field, field_validator
 
-from scanside.errors import ConfigError
+from scanside.errors import ConfigError, ShapeError
 from scanside.items import KSpace
 from scanside.mrd.header import Encoding, Limit, Multiband
+from scanside.outline import Outline
 from scanside.recon import slice_grappa
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._blips import Blips, blips_of, ramp
 from scanside.stages._calibration import CalibrationCache, calibration_region_of, sampled_readout
 from scanside.stages._lattice import Lattice, check_lattice, lattice_gaps_of
+from scanside.stages._single_band import without_references
 
 __all__ = ["SeparateSlices"]
 
 _LEAKS = 0.1  # of a slice that comes out in another, by the references, is told
+_SINGLE_IMAGES = (
+    "stage 'multiband' separates slices of single images: leave accumulate.together empty, and separate no "
+    "volumes"
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,25 @@ class SeparateSlices(Stage[KSpace, KSpace]):
 
     config: Config
 
+    def foresee(self, outline: Outline) -> Outline:
+        """Several slices at once by the header, lines in its steps, and references; single slices leave it."""
+        multiband, lines = outline.encoding.multiband, outline.lines
+        if multiband is None:
+            return outline.doubted(
+                "the header tells of no slices that were read out at once, so that stage 'multiband' leaves the "
+                "lines as they are: take another pipeline"
+            )
+        if outline.calibration is None and not outline.calibrated_elsewhere:
+            return outline.refused(without_references(multiband))
+        if lines is None or lines.shape[1] > 1 or outline.window is not None:
+            return outline.refused(_SINGLE_IMAGES)
+        try:
+            for sampled in lines:
+                check_lattice(sampled, Lattice((outline.encoding.acceleration[0], 1)))
+        except ShapeError as error:
+            return outline.refused(str(error))
+        return replace(outline, encoding=_of_single_slices(outline.encoding, multiband.factor))
+
     def open(self, scan: Scan) -> None:
         """A new scan: no weights are known."""
         self._scan = scan
@@ -102,10 +127,7 @@ class SeparateSlices(Stage[KSpace, KSpace]):
                 "each: stage 'multiband' belongs right behind 'accumulate', which collects them"
             )
         if item.other or item.data.shape[-3] > 1:
-            raise ConfigError(
-                "stage 'multiband' separates slices of single images: leave accumulate.together empty, and separate "
-                "no volumes"
-            )
+            raise ConfigError(_SINGLE_IMAGES)
         r = item.encoding.acceleration[0]
         sampled, lattice = item.mask.cpu().numpy(), Lattice((r, 1))
         check_lattice(sampled, lattice, complete=item.incomplete is None)

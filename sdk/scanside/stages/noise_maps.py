@@ -11,18 +11,24 @@ from pydantic import Field
 from scanside.context import Context
 from scanside.errors import ConfigError
 from scanside.items import Image, KSpace
+from scanside.outline import Outline
 from scanside.recon.noise_maps import g_factor
 from scanside.recon.resize import crop_or_pad
 from scanside.registry import load_stage
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Expected, Stage, StageConfig
 from scanside.stage_list import StageList
-from scanside.stages._noise_spread import analytic, by_replicas, frames_of
+from scanside.stages._noise_spread import analytic, by_replicas, frames_of, without_formula
 from scanside.stages._signal import noise_of_item
 
 __all__ = ["MapNoise"]
 
 Kind = Literal["snr", "g-factor", "deviation"]
+
+_WITHOUT_MAPS = (
+    "the g-factor compares with what coil maps allow, but no stage before 'noise-maps' made them: add 'coil-maps', "
+    "or leave 'g-factor' out of noise-maps.maps"
+)
 
 
 class MapNoise(Stage[KSpace, Image]):
@@ -92,6 +98,18 @@ class MapNoise(Stage[KSpace, Image]):
             leaving = stage.expect(leaving)
         return leaving
 
+    def foresee(self, outline: Outline) -> Outline:
+        """Coil maps for the g-factor, stages that there is a formula for, and what speaks against these."""
+        if "g-factor" in self.config.maps and not outline.coil_maps:
+            return outline.refused(_WITHOUT_MAPS)
+        if self.config.method == "analytic" and (why := without_formula(self.stages)) is not None:
+            return outline.refused(why)
+        for stage in self.stages:
+            outline = stage.foresee(outline)
+            if outline.refusals:
+                break
+        return outline
+
     def outdated(self) -> list[str]:
         """What has changed for any of the stages."""
         return [change for stage in self.stages for change in stage.outdated()]
@@ -105,10 +123,7 @@ class MapNoise(Stage[KSpace, Image]):
     def process(self, item: KSpace) -> Iterator[Image]:
         """The images of one k-space, each followed by its maps."""
         if "g-factor" in self.config.maps and item.coil_maps is None:
-            raise ConfigError(
-                "the g-factor compares with what coil maps allow, but no stage before 'noise-maps' made them: add "
-                "'coil-maps', or leave 'g-factor' out of noise-maps.maps"
-            )
+            raise ConfigError(_WITHOUT_MAPS)
         images = self._run(item)
         level = self._level(item)
         if self.config.method == "analytic":

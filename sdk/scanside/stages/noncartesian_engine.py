@@ -12,17 +12,20 @@ import torch
 from pydantic import Field
 
 from scanside.context import Context
+from scanside.engines.bundle import manifest_of
+from scanside.engines.catalog import find_bundle
 from scanside.engines.engine import Engine
 from scanside.engines.manifest import PrecisionChoice
 from scanside.engines.trust import TrustPolicy
-from scanside.errors import ConfigError, EngineNotBuilt, EnginePostponed, ScansideError
+from scanside.errors import ConfigError, EngineError, EngineNotBuilt, EnginePostponed, ScansideError
 from scanside.items import Image, Samples
+from scanside.outline import Outline, lacking_maps
 from scanside.recon.noncartesian.density import acceleration_of, gridded_noise
 from scanside.recon.noncartesian.sense import NonCartesianSense
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
 from scanside.stages._finite import is_finite
-from scanside.stages._fitness import fitness_of_samples
+from scanside.stages._fitness import Fitness, fitness_of_samples
 from scanside.stages._images import image_of_samples
 from scanside.stages._learned import Learned
 from scanside.stages._provenance import describe_engine
@@ -33,6 +36,8 @@ from scanside.stages._unseen_readouts import UnseenReadouts
 from scanside.stages.noncartesian_sense import NonCartesianSenseStage
 
 __all__ = ["RunNonCartesianEngine"]
+
+_VOLUME = "the network takes slices, and these samples are of a volume"
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +99,25 @@ class RunNonCartesianEngine(Stage[Samples, Image]):
 
     config: Config
 
+    def foresee(self, outline: Outline) -> Outline:
+        """Coil maps of a stage before, whether the bundle is there, and its network was trained for such a scan."""
+        outline, name = outline.with_maps_for("the network", "centre-maps"), self.config.bundle
+        try:
+            manifest = manifest_of(find_bundle(name))
+        except (EngineError, ConfigError) as error:
+            return outline.refused(str(error))
+        n0, n1, n2 = outline.encoding.recon.matrix
+        fitness = fitness_of_samples(manifest, (n1, n0), None)
+        if n2 > 1:
+            fitness = Fitness((_VOLUME,))
+        if fitness.cannot:
+            told = "; ".join(fitness.cannot)
+            return outline.doubted(f"the network '{name}' is left out: {told}; images are the fallback's")
+        if fitness.untrained and self.config.fitness != "ignore":
+            told = "; ".join(fitness.untrained)
+            return outline.doubted(f"the network '{name}' was not trained for it: {told}")
+        return outline
+
     def prepare(self, context: Context) -> None:
         """Open the bundle, and have its engines ready."""
         config = self.config
@@ -127,9 +151,7 @@ class RunNonCartesianEngine(Stage[Samples, Image]):
     def process(self, item: Samples) -> Iterator[Image]:
         """Make one image."""
         if item.coil_maps is None:
-            raise ConfigError(
-                "the network needs coil maps, but no stage before it made them: add 'centre-maps'"
-            )
+            raise ConfigError(lacking_maps("the network", "centre-maps"))
         try:
             yield self._learned(item)
         except Refused as refused:
@@ -172,7 +194,8 @@ class RunNonCartesianEngine(Stage[Samples, Image]):
             Refused: the network is not fit for it.
         """
         name = self._network.name
-        fitness = fitness_of_samples(self._network.manifest, item, data.acceleration)
+        shape = (item.shape[0], item.shape[1])
+        fitness = fitness_of_samples(self._network.manifest, shape, data.acceleration)
         told = () if self._untold is None else (self._untold,)
         untrained = () if self.config.fitness == "ignore" else fitness.untrained
         reasons = fitness.cannot + told + (untrained if self.config.fitness == "fallback" else ())
@@ -292,7 +315,7 @@ class _Weighted:
             Refused: they are of a volume.
         """
         if len(item.shape) != 2:
-            raise Refused("unfit", "the network takes slices, and these samples are of a volume")
+            raise Refused("unfit", _VOLUME)
         assert item.coil_maps is not None
         weights = cell_weights(item, density).flatten()
         operator = NonCartesianSense(item.coil_maps, flat_points(item), weights)

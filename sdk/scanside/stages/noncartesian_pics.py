@@ -7,6 +7,7 @@ from typing import Literal
 
 from scanside.errors import ConfigError
 from scanside.items import Image, Samples
+from scanside.outline import Outline, lacking_maps
 from scanside.recon.compressed_sensing.descent import largest_eigenvalue
 from scanside.recon.noncartesian.sense import NonCartesianSense
 from scanside.scan import Scan
@@ -43,6 +44,10 @@ class NonCartesianPics(Stage[Samples, Image]):
 
     config: Config
 
+    def foresee(self, outline: Outline) -> Outline:
+        """Coil maps of a stage before."""
+        return outline.with_maps_for("compressed sensing", "centre-maps")
+
     def open(self, scan: Scan) -> None:
         """A new scan."""
         self._scan = scan
@@ -50,9 +55,7 @@ class NonCartesianPics(Stage[Samples, Image]):
     def process(self, item: Samples) -> Iterator[Image]:
         """Make one image."""
         if item.coil_maps is None:
-            raise ConfigError(
-                "compressed sensing needs coil maps, but no stage before it made them: add 'centre-maps'"
-            )
+            raise ConfigError(lacking_maps("compressed sensing", "centre-maps"))
         config = self.config
         weights = density_of(item, config.density).flatten() if config.weighting == "density" else None
         operator = NonCartesianSense(item.coil_maps, flat_points(item), weights)

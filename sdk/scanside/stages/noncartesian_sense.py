@@ -12,6 +12,7 @@ from pydantic import Field
 from scanside.context import Context
 from scanside.errors import ConfigError
 from scanside.items import Image, Samples
+from scanside.outline import Outline, lacking_maps
 from scanside.recon.cg import CgResult, conjugate_gradient
 from scanside.recon.noncartesian.nufft import require_library
 from scanside.recon.noncartesian.sense import NonCartesianSense
@@ -55,6 +56,10 @@ class NonCartesianSenseStage(Stage[Samples, Image]):
 
     config: Config
 
+    def foresee(self, outline: Outline) -> Outline:
+        """Coil maps of a stage before."""
+        return outline.with_maps_for("SENSE", "centre-maps")
+
     def prepare(self, context: Context) -> None:
         """See that the NUFFT is installed, before a scan waits for it."""
         require_library(context.torch_device)
@@ -84,7 +89,7 @@ class NonCartesianSenseStage(Stage[Samples, Image]):
             NonFiniteError: a sample is NaN or infinite.
         """
         if item.coil_maps is None:
-            raise ConfigError("SENSE needs coil maps, but no stage before it made them: add 'centre-maps'")
+            raise ConfigError(lacking_maps("SENSE", "centre-maps"))
         config = self.config
         weights = density_of(item, config.density).flatten() if config.weighting == "density" else None
         operator = NonCartesianSense(item.coil_maps, flat_points(item), weights)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -19,6 +19,7 @@ from scanside.errors import FormatError
 from scanside.items import Calibration, KSpace
 from scanside.mrd.geometry import Geometry
 from scanside.mrd.hdf5 import Hdf5Reader
+from scanside.outline import Outline
 from scanside.recon.scaling import image_scale
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
@@ -67,6 +68,10 @@ class OtherContrasts(Stage[Calibration | KSpace, Calibration | KSpace]):
         )
 
     config: Config
+
+    def foresee(self, outline: Outline) -> Outline:
+        """The contrasts that are named, if there are images of them in the scan's plane."""
+        return replace(outline, contrasts=outline.contrasts | set(self.config.images))
 
     def open(self, scan: Scan) -> None:
         """Read the images."""

@@ -12,6 +12,7 @@ import numpy as np
 from scanside.errors import HeaderError, ShapeError
 from scanside.items import Readouts
 from scanside.mrd.flags import NOT_IMAGING, AcquisitionFlag, flagged
+from scanside.outline import Outline
 from scanside.recon.resize import remove_oversampling
 from scanside.scan import Scan
 from scanside.stage import Expected, Stage, StageConfig
@@ -34,6 +35,12 @@ class RemoveOversampling(Stage[Readouts, Readouts]):
         """The readout becomes as long as in the images."""
         n1, n0 = expected.size
         return replace(expected, size=(n1, round(n0 / expected.encoding.oversampling)))
+
+    def foresee(self, outline: Outline) -> Outline:
+        """The readout becomes as long as in the images."""
+        n1, n0 = outline.size
+        encoding = outline.encoding
+        return replace(outline, size=(n1, min(n0, round(encoding.encoded.matrix[0] / encoding.oversampling))))
 
     def open(self, scan: Scan) -> None:
         """A new scan."""

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 
 from scanside.items import AxisRange, KSpace
+from scanside.mrd.header import Encoding
 from scanside.recon import partial_fourier
 from scanside.recon.fourier import spatial_dims, to_kspace
 from scanside.recon.partial_fourier import Band, classify, sampled_band
@@ -113,16 +114,16 @@ def one_sided(item: KSpace) -> dict[int, Band]:
     """
     bands = partial_bands(item)
     for k in (1, 2):
-        planned = planned_band(item, k)
         n = item.data.shape[-1 - k]
+        planned = planned_band(item.encoding, k, n)
         if planned is not None and classify(*planned, n // 2, n) != "partial":
             bands.pop(-1 - k, None)
     return bands
 
 
-def planned_band(item: KSpace, k: int) -> Band | None:
-    """First and last row along k1 or k2 (`k` = 1 or 2) that the header's limits allow; None where it has none."""
-    n, limit = item.data.shape[-1 - k], item.encoding.limits.get(f"kspace_encode_step_{k}")
+def planned_band(encoding: Encoding, k: int, n: int) -> Band | None:
+    """First and last of n rows along k1 or k2 (`k` = 1 or 2) that the header's limits allow; None without these."""
+    limit = encoding.limits.get(f"kspace_encode_step_{k}")
     if limit is None:
         return None
     shift = n // 2 - limit.center

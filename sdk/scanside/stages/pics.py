@@ -11,15 +11,18 @@ from pydantic import Field, model_validator
 from scanside.errors import ConfigError
 from scanside.items import KSpace
 from scanside.mrd.meta import Meta
+from scanside.outline import Outline
 from scanside.recon.acquired import Acquired, acquired
 from scanside.stages._axes import readout_of
-from scanside.stages._films import check_film
+from scanside.stages._films import check_film, lacking_film
 from scanside.stages._finite import check_finite
 from scanside.stages._fit_images import FitImages, FitImagesConfig
 from scanside.stages._signal import noise_of_item, snr_of
 from scanside.stages._sparsity import SparsityConfig, sparse_image
 
 __all__ = ["Pics"]
+
+_TOGETHER = "compressed sensing of frames together"
 
 
 class Pics(FitImages):
@@ -65,10 +68,17 @@ class Pics(FitImages):
     what = "compressed sensing"
     config: Config
 
+    def foresee(self, outline: Outline) -> Outline:
+        """Coil maps of a stage before, and a film where frames are made together."""
+        outline = super().foresee(outline)
+        if self.config.frames == "together" and outline.window is None:
+            return outline.refused(lacking_film(_TOGETHER, "single frames"))
+        return outline
+
     def solved(self, item: KSpace, data: Acquired, meta: Meta) -> torch.Tensor:
         """See `FitImages`."""
         if self.config.frames == "together":
-            check_film(item, "compressed sensing of frames together")
+            check_film(item, _TOGETHER)
             if item.second_maps is not None:
                 raise ConfigError(
                     "compressed sensing of frames together takes one set of coil maps, and there are two: set "

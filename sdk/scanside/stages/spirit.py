@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from pydantic import Field, field_validator
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator
 from scanside.errors import CalibrationError
 from scanside.items import KSpace
 from scanside.mrd.meta import Meta
+from scanside.outline import Outline
 from scanside.recon import spirit
 from scanside.recon.combine import root_sum_of_squares
 from scanside.recon.compressed_sensing.pics import image_wavelet
@@ -18,7 +20,12 @@ from scanside.recon.partial_fourier import sampled_band
 from scanside.recon.wavelet import WaveletName
 from scanside.scan import Scan
 from scanside.stage import Stage, StageConfig
-from scanside.stages._calibration import CalibrationCache, calibration_block, calibration_found
+from scanside.stages._calibration import (
+    CalibrationCache,
+    calibration_block,
+    calibration_found,
+    foreseen_calibration,
+)
 from scanside.stages._films import check_film
 from scanside.stages._finite import check_finite
 from scanside.stages._sparsity import brightness
@@ -75,6 +82,25 @@ class Spirit(Stage[KSpace, KSpace]):
 
     config: Config
 
+    def foresee(self, outline: Outline) -> Outline:
+        """Calibration lines that suffice for the kernels; the lines between others are filled."""
+        if outline.lines is None:
+            return outline
+        missing = _missing(torch.from_numpy(outline.lines)).numpy()
+        if not missing.any():
+            return outline
+        try:
+            block = foreseen_calibration(outline, "SPIRiT", at_center=False)
+            if block is not None:
+                spirit.check_amount((outline.n_coils, *block, outline.size[1]), self._kernel)
+        except CalibrationError as error:
+            return outline.refused(str(error))
+        return replace(outline, lines=outline.lines | missing)
+
+    @property
+    def _kernel(self) -> tuple[int, int, int]:
+        return self.config.kernel_k0, self.config.kernel_k1, self.config.kernel_k2
+
     def open(self, scan: Scan) -> None:
         """A new scan: no kernels are known."""
         self._scan = scan
@@ -86,7 +112,7 @@ class Spirit(Stage[KSpace, KSpace]):
 
     def process(self, item: KSpace) -> Iterator[KSpace]:
         """Fill the missing lines of a k-space."""
-        missing = _missing(item)
+        missing = _missing(item.mask)
         if not bool(missing.any()):
             yield item
             return
@@ -100,14 +126,11 @@ class Spirit(Stage[KSpace, KSpace]):
         yield item.replace(data=torch.where(missing[..., None, :, :, None], found, item.data), meta=meta)
 
     def _calibrate(self, item: KSpace) -> torch.Tensor:
-        config = self.config
         block = calibration_block(item, "SPIRiT", at_center=False)
         # Frames that calibrate together have the same coils: their lines are averaged.
         block = block.reshape(-1, *block.shape[-4:]).mean(0)
         try:
-            return spirit.calibrate(
-                block, (config.kernel_k0, config.kernel_k1, config.kernel_k2), config.regularization
-            )
+            return spirit.calibrate(block, self._kernel, self.config.regularization)
         except CalibrationError as error:
             raise CalibrationError(f"{error}{calibration_found(item)}") from None
 
@@ -159,11 +182,11 @@ class Spirit(Stage[KSpace, KSpace]):
         )
 
 
-def _missing(item: KSpace) -> torch.Tensor:
+def _missing(mask: torch.Tensor) -> torch.Tensor:
     """The lines ``(*other, k2, k1)`` that were not acquired, within the band that was in any frame."""
-    inside = torch.zeros_like(item.mask)
-    if not bool(item.mask.any()):
+    inside = torch.zeros_like(mask)
+    if not bool(mask.any()):
         return inside
-    k2, k1 = sampled_band(item.mask, -2), sampled_band(item.mask)
+    k2, k1 = sampled_band(mask, -2), sampled_band(mask)
     inside[..., k2[0] : k2[1] + 1, k1[0] : k1[1] + 1] = True
-    return inside & ~item.mask
+    return inside & ~mask

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from scanside.items import KSpace
+from scanside.outline import Outline
 from scanside.recon.view_sharing import share_views
 from scanside.stage import Stage, StageConfig
-from scanside.stages._films import check_film
+from scanside.stages._films import check_film, without_gaps
 from scanside.stages._finite import check_finite
 
 __all__ = ["ShareViews"]
@@ -35,6 +39,15 @@ class ShareViews(Stage[KSpace, KSpace]):
         reach: int | None = Field(None, ge=1)
 
     config: Config
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Frames that lack lines, and have them in turns."""
+        if outline.lines is None:
+            return outline
+        if without_gaps(outline):
+            return outline.doubted("no frame lacks a line between others: there is nothing to share")
+        together: npt.NDArray[np.bool_] = np.any(outline.lines, axis=0, keepdims=True)
+        return replace(outline, lines=together)
 
     def process(self, item: KSpace) -> Iterator[KSpace]:
         """Share the lines of one window."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from scanside.errors import ConfigError
 from scanside.items import Calibration, KSpace
+from scanside.outline import Outline
 from scanside.scan import Scan, ScanEnd
 from scanside.stage import Stage, StageConfig
 from scanside.stages._finite import check_finite
@@ -74,6 +75,28 @@ class JoinFrames(Stage[Calibration | KSpace, KSpace]):
             return self
 
     config: Config
+
+    def foresee(self, outline: Outline) -> Outline:
+        """Films of at least a window's length."""
+        along, size = self.config.along, self.config.size
+        n = outline.values.get(along, 1)
+        joined = replace(outline, window=size)
+        if n >= size:
+            return joined
+        found = (
+            f"the scan has {n} values of the counter {along}"
+            if n > 1
+            else f"the scan has no film along {along}"
+        )
+        others = {"repetition", "phase"} - {along}
+        hint = "".join(
+            f"; for its {outline.values[other]} values of {other} set window.along"
+            for other in others
+            if outline.values.get(other, 1) >= size
+        )
+        return joined.doubted(
+            f"{found}, and windows hold {size} frames, which are filled with mirrored ones{hint}"
+        )
 
     def open(self, scan: Scan) -> None:
         """A new scan: no frame is held."""

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scanside.engines.bundle import Bundle, BundleWriter, replace_manifest, sign_bundle
+from scanside.engines.bundle import Bundle, BundleWriter, manifest_of, replace_manifest, sign_bundle
 from scanside.engines.manifest import Manifest
 from scanside.engines.signing import generate_key
 from scanside.engines.trust import TrustPolicy
@@ -53,6 +53,15 @@ def test_one_changed_bit_is_found(bundle_folder: Path, name: str) -> None:
     (bundle_folder / name).write_bytes(data)
     with pytest.raises(BundleError, match=f"{name} was changed: its SHA-256"):
         Bundle.open(bundle_folder)
+
+
+def test_the_manifest_alone_needs_no_other_file(bundle_folder: Path) -> None:
+    expected = Bundle.open(bundle_folder).manifest
+    next(bundle_folder.glob("*.pt2")).unlink()
+    assert manifest_of(bundle_folder) == expected
+    (bundle_folder / "manifest.json").unlink()
+    with pytest.raises(BundleError, match=r"it has no manifest\.json"):
+        manifest_of(bundle_folder)
 
 
 def test_wrong_hash_in_the_manifest_is_found(bundle_folder: Path) -> None:

@@ -294,34 +294,33 @@ def test_few_calibration_lines(
         assert f"need {needed};" in text
 
 
-@pytest.mark.parametrize(
-    ("preset_name", "pipelines"), [("radial", "'radial' or 'radial-realtime'"), ("spiral", "'spiral'")]
-)
-def test_readouts_off_the_grid_are_told_their_pipelines(
-    tmp_path: Path, preset_name: str, pipelines: str
-) -> None:
+@pytest.mark.parametrize("carried", [True, False])
+def test_readouts_off_the_grid_need_their_trajectory(tmp_path: Path, carried: bool) -> None:
     pytest.importorskip("finufft", reason="trajectories are simulated by finufft")
-    scan = simulate(preset(preset_name).model_copy(update={"dynamics": DynamicsConfig()}))
+    scan = simulate(preset("spiral").model_copy(update={"dynamics": DynamicsConfig()}))
     with Hdf5Writer(tmp_path / "scan.h5", scan.header_xml) as writer:
         for item in scan.items():
+            if isinstance(item, Readouts) and not carried:
+                item = Readouts(item.headers.copy(), item.samples)
+                item.headers["trajectory_dimensions"] = 0
             writer.write(item)
     found = inspect_file(tmp_path / "scan.h5")
-    told = [f for f in found.findings if f"{pipelines} take it" in f.text]
-    assert [f.level for f in told] == ["note"]
-    assert not [str(f) for f in found.findings if f.level == "error"]
+    told = "the header's trajectory is spiral, and no readout carries its trajectory: have the converter write it"
+    errors = [f.text for f in found.findings if f.level == "error"]
+    assert [told in text for text in errors] == ([] if carried else [True])
 
 
 @pytest.mark.parametrize(
     ("identifier", "told"),
     [
-        ("ConventionalEPI", "'epi' takes it; samples on the gradient's ramps are regridded"),
+        ("ConventionalEPI", "the header's trajectory is epi: samples on the gradient's ramps are regridded"),
         (
             None,
-            "'epi' takes it; samples are taken for equidistant, as no trajectoryDescription ConventionalEPI",
+            "samples are taken for equidistant, as no trajectoryDescription ConventionalEPI",
         ),
     ],
 )
-def test_echo_trains_are_told_their_pipeline(
+def test_echo_trains_tell_whether_samples_can_be_regridded(
     make_scan: Callable[..., Path], identifier: str | None, told: str
 ) -> None:
     samples = 80 if identifier else None  # more than the encoded line has

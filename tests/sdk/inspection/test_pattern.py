@@ -59,6 +59,19 @@ def test_spacing(lines: str, calibration: str, spacing: int) -> None:
     assert pattern([lines], [calibration]).spacing == (spacing, 1)
 
 
+@pytest.mark.parametrize(
+    ("lines", "spacing"),
+    [
+        (["x.x.x.", "......"] * 3, (2, 2)),
+        (["xxxxxx", "......"] * 3, (1, 2)),
+        (["x.x.x.", ".x.x.x"] * 3, (0, 0)),  # shifted from row to row: all rows and all columns occur
+        (["xx.xxx", "x.xx.x", ".xxxxx"] * 2, (0, 0)),
+    ],
+)
+def test_spacing_of_planes(lines: list[str], spacing: tuple[int, int]) -> None:
+    assert pattern(lines, ["......"] * 6).spacing == spacing
+
+
 @pytest.mark.parametrize("n", [16, 31, 64, 144, 255])
 def test_kinds_are_those_that_the_reconstruction_tells_apart(n: int) -> None:
     partial_fourier = pytest.importorskip("scanside.recon.partial_fourier", reason="needs torch")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scanside import Context, Image, KSpace, Pipeline, Stage
-from scanside.errors import ConfigError, StageConfigError
+from scanside.errors import ConfigError, StageConfigError, StageError
 from scanside.execution import execute
 from scanside.scan import Scan
 from scanside.simulate import (
@@ -200,3 +200,28 @@ def test_pipeline_knows_the_noise_of_its_scan() -> None:
     inside = noise > 0
     change = (first.data - second.data)[0][inside].real / (2**0.5 * noise[inside])
     assert float(change.square().mean().sqrt()) == pytest.approx(1, abs=0.05)
+
+
+def test_pipeline_of_an_object_that_is_larger_than_the_field_of_view() -> None:
+    """It would make two sets of coil maps, for whose noise there is no formula."""
+    scanned = simulate(
+        ScanConfig(
+            geometry=GeometryConfig(
+                matrix=(48, 48, 1), fov_mm=(240.0, 150.0, 6.0), offset_mm=(0.0, 0.0, 20.0)
+            ),
+            coils=CoilConfig(n_coils=6),
+            noise=NoiseConfig(std=0.01),
+            sampling=SamplingConfig(acceleration=(2, 1), acs=(24, 0)),
+        )
+    )
+
+    def made(settings: dict[str, Any]) -> list[Any]:
+        pipeline, given = Pipeline.load("snr", settings), []
+        pipeline.prepare(Context(device="cpu"))
+        with pipeline.open(Scan.from_xml(scanned.header_xml)) as opened:
+            execute(opened, scanned.items(), given.append)
+        return given
+
+    assert [one.what for one in made({})] == ["image", "snr", "g-factor", "deviation"]
+    with pytest.raises(StageError, match="two sets of coil maps"):
+        made({"coil-maps.sets": "auto"})
