@@ -203,7 +203,7 @@ def test_interleaved_frames_need_a_whole_acceleration() -> None:
 @given(
     shape=st.tuples(st.integers(40, 90), st.integers(30, 70)),
     acceleration=st.floats(1, 6),
-    acs=st.integers(0, 10),
+    acs=st.integers(0, 9),  # with 10, the smallest ellipse has no room at the highest acceleration
     seed=st.integers(0, 1000),
 )
 def test_samples_of_a_plane(shape: tuple[int, int], acceleration: float, acs: int, seed: int) -> None:
