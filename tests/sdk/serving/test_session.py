@@ -289,6 +289,7 @@ class TestPool:
 HARMLESS = {
     ("accumulate", "keep_out"),  # names of flags
     ("engine", "backend"),  # name of a registered backend
+    ("noncartesian-engine", "backend"),
     ("side-by-side", "names"),  # words for the attributes of images
 }
 """Settings of shipped stages that hold text and name neither file nor folder, archive, host or bundle."""
