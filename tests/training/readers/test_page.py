@@ -27,7 +27,7 @@ from scanside_training.readers.study import ReaderStudy
 pytest.importorskip("starlette", reason="needs starlette: pip install 'scanside[server]'")
 pytest.importorskip("playwright", reason="needs playwright: pip install playwright")
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from scanside_training.readers.server import ReaderServer
 
@@ -257,6 +257,31 @@ def test_a_study_by_keyboard(
         ("remark", first_trial[0], "1 2 3, ringing"),
     ]
     assert [one.value for one in answers if one.trial == 1 and one.question == "better"] == ["same"]
+
+
+def test_nothing_is_answered_before_its_images_are_there(
+    make_study: Callable[..., ReaderStudy], open_page: Callable[..., Page]
+) -> None:
+    """Keys that come while the next images are on their way belong to no trial."""
+    study = make_study(SIDES, n_cases=2)
+    with ReaderServer(study) as server:
+        page = open_page(server.address("ben"))
+        expect(page.locator("#place")).to_have_text("1 of 2")
+        held: list[Route] = []
+        page.route("**/trials/1/images/*", lambda route: held.append(route))  # noqa: PLW0108 — no built-in
+        for digit in "453":
+            page.keyboard.press(digit)
+        with page.expect_request("**/trials/1/images/*"):
+            page.locator("#next").click()
+        for digit in "122":
+            page.keyboard.press(digit)
+        expect(page.locator("#place")).to_have_text("1 of 2")
+        assert len(held) == 2
+        for route in held:
+            route.continue_()
+        expect(page.locator("#place")).to_have_text("2 of 2")
+        expect(page.locator("#saved")).to_have_text("3 to answer")
+    assert {one.trial for one in read_results(study).answers} <= {0}
 
 
 def test_two_windows_of_one_reader(

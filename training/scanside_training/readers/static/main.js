@@ -29,6 +29,11 @@ async function show(found) {
   get("title").textContent = document.title = found.title;
   get("reader").textContent = `Reader: ${found.reader}`;
   get("instructions").textContent = found.instructions;
+  // What is on the screen belongs to the trial before: nothing is answered until the images of this one are there.
+  trial = null;
+  get("work").inert = true;
+  const images = found.trial && (await imagesOf(found.trial));
+  if (images?.includes(null)) return again("These images were read in another window; here are the next.");
   const done = found.trial ? found.trial.number : found.n_trials;
   get("progress").value = done;
   get("progress").max = found.n_trials;
@@ -36,14 +41,17 @@ async function show(found) {
   trial = found.trial;
   get("work").hidden = trial === null;
   get("done").hidden = trial !== null;
+  get("work").inert = false;
   if (!trial) return;
-  const images = await Promise.all(trial.panes.map((_, pane) => numbers(`trials/${trial.number}/images/${pane}`)));
-  if (images.includes(null)) return again("These images were read in another window; here are the next.");
   questions.show(trial);
   viewer.show(trial.panes, images, trial.white, trial.greys);
   began = document.hidden ? 0 : performance.now();
   seen = 0;
   enable();
+}
+
+function imagesOf({ number, panes }) {
+  return Promise.all(panes.map((_, pane) => numbers(`trials/${number}/images/${pane}`)));
 }
 
 /** Where the server says that the reader is, which another window may have changed. */
